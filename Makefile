@@ -1,0 +1,31 @@
+# Everything a new checkout needs: `make demo` and `make test` set themselves up in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check lint types clean setup
+demo: setup
+	$(BIN)/tunesmith demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+check: lint types test
+
+setup: .venv/.ready
+.venv/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+# torch first, by its pinned number: a range would let pip choose a build of several gigabytes
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,lora]'
+	touch $@
+
+clean:
+	rm -rf .venv build runs .pytest_cache .mypy_cache .ruff_cache

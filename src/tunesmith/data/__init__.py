@@ -1,0 +1,1 @@
+"""Rows to labels: reading, templates, splits, tokens."""

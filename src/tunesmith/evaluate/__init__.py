@@ -1,0 +1,1 @@
+"""Evaluation: generation, choice likelihoods, metrics, statistics, comparison."""

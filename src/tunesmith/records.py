@@ -1,0 +1,127 @@
+"""The records that flow through tunesmith, one type per arrow. No logic, no torch.
+
+Row --template--> Example --split--> Example --tokenize--> TokenizedExample --plan--> batches
+    Example --generate--> Prediction --score--> Evaluation x 2 --compare--> Comparison
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+IGNORE_INDEX = -100
+"""The label of a position that is not trained (Hugging Face's convention)."""
+
+SPLITS = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled row as read: `source` is `file:line` (or `file:record` where a format has no lines)."""
+
+    id: str
+    values: Mapping[str, Any]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One prompt and its completion.
+
+    `prompt` is the text of the last user turn; `history` holds the turns before it as (role, content), the system
+    turn included, and is empty for a template's examples. `references` are all answers that count as right, the
+    completion first. `choices` is empty for free text. Examples of one `group` are never on two sides of a split.
+    """
+
+    id: str
+    row_id: str
+    template: str
+    prompt: str
+    completion: str
+    references: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    history: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+    split: str = "train"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedExample:
+    """Token ids and labels of one example; same length, not shifted (the loss shifts, once).
+
+    `labels[i]` is `input_ids[i]` where position i is trained, else IGNORE_INDEX. The first
+    `num_prompt_tokens` labels are IGNORE_INDEX; the last trained label is a stop token.
+    """
+
+    id: str
+    input_ids: list[int]
+    labels: list[int]
+    num_prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model answered to one example's prompt.
+
+    `text` is the answer without special tokens; `stopped` is False when the token budget ended it.
+    `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored.
+    """
+
+    example_id: str
+    text: str
+    stopped: bool
+    num_tokens: int
+    choice_logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean that is never shown without its n and interval (`ci` is (low, high), 95 % unless said)."""
+
+    mean: float
+    n: int
+    se: float
+    ci: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One system (base, base_few_shot, tuned, majority ...) on one split.
+
+    `scores[metric][i]` belongs to `example_ids[i]`; `estimates[metric]` is its summary. Corpus metrics
+    (macro_f1, bleu ...) have an estimate and no per-example score.
+    """
+
+    system: str
+    split: str
+    example_ids: Sequence[str]
+    clusters: Sequence[str]
+    predictions: Sequence[Prediction]
+    scores: Mapping[str, Sequence[float]]
+    estimates: Mapping[str, Estimate]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than a."""
+
+    a: str
+    b: str
+    metric: str
+    difference: float
+    se: float
+    se_clustered: float
+    ci: tuple[float, float]
+    p: float
+    wins: int
+    ties: int
+    losses: int
+    n: int
+    clusters: int
+    smallest_detectable: float
+    test: str = ""

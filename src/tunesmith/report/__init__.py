@@ -1,0 +1,1 @@
+"""report.html, report.md, report.json and the model card."""

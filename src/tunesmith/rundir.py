@@ -1,0 +1,109 @@
+"""The names of every file in a run, its manifest, and the seal on its test split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import DataError
+
+RECORDED_PACKAGES = ("tunesmith", "torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run folder; every path in it is made here and nowhere else."""
+
+    path: Path
+
+    recipe = property(lambda self: self.path / "recipe.yaml")
+    manifest = property(lambda self: self.path / "manifest.json")
+    ledger = property(lambda self: self.path / "ledger.json")
+    rejected = property(lambda self: self.path / "data" / "rejected.jsonl")
+    seal = property(lambda self: self.path / "data" / "test.seal.json")
+    metrics = property(lambda self: self.path / "metrics.jsonl")
+    tensorboard = property(lambda self: self.path / "tensorboard")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    base = property(lambda self: self.path / "base")
+    model = property(lambda self: self.path / "model")
+    evaluation = property(lambda self: self.path / "evaluation")
+    plots = property(lambda self: self.path / "plots")
+    report_html = property(lambda self: self.path / "report.html")
+    report_md = property(lambda self: self.path / "report.md")
+    report_json = property(lambda self: self.path / "report.json")
+
+    def examples(self, split: str) -> Path:
+        """Prompts and completions of one split."""
+        return self.path / "data" / f"{split}.parquet"
+
+    def predictions(self, system: str, split: str) -> Path:
+        return self.path / "evaluation" / system / f"{split}.parquet"
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write to a neighbour, fsync, rename: after a crash the file is the old one or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def write_seal(run: RunDir, test_ids: Iterable[str]) -> None:
+    """Seal the test split: the hash of its ids, and an empty list of uses."""
+    ids = list(test_ids)
+    write_json(run.seal, {"sha256": ids_sha256(ids), "n": len(ids), "uses": []})
+
+
+def open_seal(run: RunDir, test_ids: Iterable[str], purpose: str) -> int:
+    """Record one use of the test split and return how many there have been; DataError where the ids changed."""
+    seal = read_json(run.seal)
+    found = ids_sha256(test_ids)
+    if found != seal["sha256"]:
+        raise DataError(
+            f"{run.seal}: the test split is not the sealed one: sha256 {found[:12]}, sealed {seal['sha256'][:12]}",
+            hint="run `tunesmith prepare` again in a new output_dir",
+        )
+    seal["uses"].append({"purpose": purpose, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")})
+    write_json(run.seal, seal)
+    return len(seal["uses"])
