@@ -1,0 +1,266 @@
+"""The command line: parse, call the pipeline, print. No torch is imported until a command needs it.
+
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 a run failed; 2 bad usage, recipe or data,
+found before any work; 3 the verdict is not "better" where --fail-if-not-better was asked for; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tunesmith.errors import InputError, RecipeError, TunesmithError
+
+app = typer.Typer(
+    name="tunesmith",
+    help="Labelled rows in, an instruct model that is shown to be better out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+templates_app = typer.Typer(help="The prompt template library.", no_args_is_help=True)
+app.add_typer(templates_app, name="templates")
+
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value overrides, e.g. train.learning_rate=1e-5")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+def main() -> None:
+    """Run a command; every error is one message, its hint, and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except TunesmithError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def read_recipe(path: Path, overrides: list[str] | None, **options: Any) -> Any:
+    """The recipe of a yaml file, or one made of a data file and the command line's options."""
+    from tunesmith.recipe import build_recipe, load_recipe
+
+    if path.suffix.lower() in (".yaml", ".yml"):
+        given = sorted(name for name, value in options.items() if value)
+        if given:
+            raise RecipeError(f"{path} is a recipe: --{given[0]} belongs to it", hint="set it in the recipe")
+        recipe, notes = load_recipe(path, overrides or ())
+    else:
+        columns = dict(_pair(text) for text in options.pop("column") or [])
+        columns |= {
+            slot: options.pop(slot) for slot in ("text", "label", "target", "question", "context") if options.get(slot)
+        }
+        data = {"source": str(path), "task": options["task"], "template": options["template"], "columns": columns}
+        values = {"data": data, "model": options["model"], "output_dir": options["output_dir"] or f"runs/{path.stem}"}
+        values = {key: value for key, value in values.items() if value is not None}
+        recipe, notes = build_recipe(values, overrides or (), where="command line")
+    for text in notes:
+        note(text)
+    return recipe
+
+
+def _pair(text: str) -> tuple[str, str]:
+    slot, equals, column = text.partition("=")
+    if not equals:
+        raise InputError(f"--column {text!r} is not slot=column", hint="for example --column text=review")
+    return slot, column
+
+
+TaskOption = Annotated[str | None, typer.Option(help="A task family: classify, summarise, answer, ...")]
+TemplateOption = Annotated[
+    str | None, typer.Option(help="A wording, a template file, or 'inline {{text}} ||| {{label}}'.")
+]
+TextOption = Annotated[str | None, typer.Option(help="The column with the text.")]
+LabelOption = Annotated[str | None, typer.Option(help="The column with the label.")]
+TargetOption = Annotated[str | None, typer.Option(help="The column with the wanted answer.")]
+QuestionOption = Annotated[str | None, typer.Option(help="The column with the question.")]
+ContextOption = Annotated[str | None, typer.Option(help="The column with the context.")]
+ColumnOption = Annotated[list[str] | None, typer.Option("--column", help="Any slot=column; can be repeated.")]
+ModelOption = Annotated[str | None, typer.Option(help="A model folder or hub id; default: the built-in base model.")]
+OutputOption = Annotated[str | None, typer.Option("--output-dir", help="The run folder.")]
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[Path | None, typer.Option(help="The run folder; default: the next free runs/demo.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune the built-in base model on the built-in reviews, and show whether it helped.
+
+    Example: tunesmith demo --output-dir runs/demo --json
+    """
+    from tunesmith import pipeline
+
+    folder = output_dir or pipeline.next_free(Path("runs/demo"))
+    report = pipeline.run(pipeline.demo_recipe(folder))
+    _finish(report, as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    task: TaskOption = None,
+    template: TemplateOption = None,
+    text: TextOption = None,
+    label: LabelOption = None,
+    target: TargetOption = None,
+    question: QuestionOption = None,
+    context: ContextOption = None,
+    column: ColumnOption = None,
+    model: ModelOption = None,
+    output_dir: OutputOption = None,
+    fail_if_not_better: Annotated[bool, typer.Option(help="Exit with 3 unless the verdict is better.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prepare, train, evaluate and report.
+
+    Examples: tunesmith run recipe.yaml train.num_train_epochs=5
+
+    tunesmith run reviews.csv --task classify --text review --label sentiment --model ./some-model
+    """
+    from tunesmith import pipeline
+
+    wanted = read_recipe(
+        recipe, overrides, task=task, template=template, text=text, label=label, target=target,
+        question=question, context=context, column=column, model=model, output_dir=output_dir,
+    )  # fmt: skip
+    report = pipeline.run(wanted)
+    _finish(report, as_json)
+    if fail_if_not_better and report["verdict"]["kind"] != "better":
+        raise typer.Exit(3)
+
+
+def _finish(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({key: report[key] for key in ("verdict", "comparison", "evaluations", "run")})
+
+
+@app.command()
+def resume(run_folder: RunArgument, as_json: Json = False) -> None:
+    """Go on with a run that was stopped, exactly where it was.
+
+    Example: tunesmith resume runs/reviews
+    """
+    from tunesmith import pipeline
+
+    _finish(pipeline.resume(run_folder), as_json)
+
+
+@app.command()
+def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Rows to token ids: read, split, render, tokenise, prove; then the ledger of where every row went.
+
+    Example: tunesmith prepare recipe.yaml
+    """
+    from tunesmith import pipeline
+
+    ledger = pipeline.prepare(read_recipe(recipe, overrides))
+    if as_json:
+        print_json(ledger)
+
+
+@app.command()
+def train(run_folder: RunArgument) -> None:
+    """Train on a prepared run folder.
+
+    Example: tunesmith train runs/reviews
+    """
+    from tunesmith import pipeline
+
+    pipeline.train(pipeline.open_run(run_folder))
+
+
+@app.command()
+def evaluate(run_folder: RunArgument) -> None:
+    """Evaluate base, few-shot base and tuned on the sealed test split; the use is recorded.
+
+    Example: tunesmith evaluate runs/reviews
+    """
+    from tunesmith import pipeline
+
+    pipeline.evaluate(pipeline.open_run(run_folder))
+
+
+@app.command()
+def report(run_folder: RunArgument, as_json: Json = False) -> None:
+    """Write report.html, report.md and report.json again from a run's evaluations.
+
+    Example: tunesmith report runs/reviews
+    """
+    from tunesmith import pipeline
+
+    _finish(pipeline.report(pipeline.open_run(run_folder)), as_json)
+
+
+@app.command()
+def chat(
+    run_folder: RunArgument,
+    once: Annotated[str | None, typer.Option(help="Answer this one text and exit.")] = None,
+    plain: Annotated[bool, typer.Option(help="Send the text as it is, not in the task's prompt template.")] = False,
+) -> None:
+    """Talk to the tuned model of a run.
+
+    Example: tunesmith chat runs/reviews --once "Broke after a day."
+    """
+    from tunesmith import chat as chat_module
+
+    chat_module.chat(run_folder, once=once, plain=plain)
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="The recipe file to write.")] = Path("recipe.yaml")) -> None:
+    """Write a commented recipe to start from.
+
+    Example: tunesmith init recipe.yaml
+    """
+    from tunesmith.rundir import write_atomic
+
+    if path.exists():
+        raise InputError(f"{path}: exists already", hint="name another file")
+    write_atomic(path, (Path(__file__).parent / "assets" / "recipe.yaml").read_text(encoding="utf-8"))
+    print(path)
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl, parquet or arrow, one answer a row.")],
+    reference: Annotated[str, typer.Option(help="The column with the right answer.")],
+    prediction: Annotated[list[str], typer.Option(help="name=column of a system's answers; can be repeated.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric; can be repeated. Default: by the answers.")
+    ] = None,
+    cluster_by: Annotated[str | None, typer.Option(help="Rows with the same value here are one cluster.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score outputs of any tool, with intervals, and compare them.
+
+    Example: tunesmith score out.csv --reference gold --prediction base=a --prediction tuned=b
+    """
+    from tunesmith.evaluate import score as score_module
+
+    systems = dict(_pair(text) for text in prediction)
+    result = score_module.score_file(file, reference, systems, metric, cluster_by)
+    for text in result["warnings"]:
+        note(text)
+    print_json(result) if as_json else print(score_module.render(result))
+
+
+if __name__ == "__main__":
+    main()
