@@ -1,0 +1,137 @@
+"""From a row to an example: a template rendered on a user's own columns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tunesmith.data import slots
+from tunesmith.data.library import Slot
+from tunesmith.data.sandbox import render_parts
+from tunesmith.data.slots import Cell, Labels
+from tunesmith.data.templates import Excluded, PromptTemplate
+from tunesmith.errors import TemplateError, did_you_mean
+from tunesmith.records import Example, Row
+
+MAX_CHOICES = 1000  # more different labels than this are free text
+
+
+def render_row(
+    template: PromptTemplate,
+    row: Row,
+    *,
+    columns: Mapping[str, str],
+    label_names: Labels = None,
+    choices: Sequence[str] = (),
+    seed: int = 0,
+    several: bool = False,
+    fit_to: int | None = None,
+) -> Example | Excluded:
+    """One example of one row, or why there is none.
+
+    `choices` are the labels that rows without choices of their own may take (`declared_choices`, `collect_choices`).
+    `several`: the row is rendered by several templates, so the example's id names this one. `fit_to`: characters left
+    in a field marked `fit`. Raises TemplateError naming file:line for a value that cannot be used.
+    """
+    cells = {name: _cell(template, row, name, slot, columns) for name, slot in template.slots}
+    values = _values(template, cells, label_names, choices)
+    blank = next((name for name, slot in template.slots if slot.required and values[name] in ("", ())), None)
+    if blank is not None:
+        return Excluded(row.id, template.name, f"the slot {blank!r} is empty", row.source)
+    targets = values["target"] if isinstance(values.get("target"), tuple) else ()
+    if targets:
+        values["target"] = targets[0]
+    where, rng_key = f"{row.source}: {template.name}", f"{row.id}/{template.name}/{seed}"
+    own = values.get("choices", ())
+    if template.answer_choices:
+        own = values["answer_choices"] = render_parts(template.answer_choices, values, rng_key=rng_key, where=where)
+    prompt, *completions = render_parts(template.source, values, rng_key=rng_key, where=where, fit_to=fit_to)
+    if not completions:
+        return Excluded(row.id, template.name, "the template leaves the row out", row.source)
+    if not completions[0]:
+        return Excluded(row.id, template.name, "the completion is empty", row.source)
+    if template.parser == "choice" and completions[0] not in own:
+        raise TemplateError(
+            f"{where}: the completion {completions[0]!r} is not among the {len(own)} choices",
+            hint=did_you_mean(completions[0], own) if own else "declare them: data.labels",
+        )
+    return Example(
+        id=f"{row.id}/{template.name}" if several else row.id,
+        row_id=row.id,
+        template=template.name,
+        prompt=prompt,
+        completion=completions[0],
+        references=tuple(dict.fromkeys([*completions, *(targets if completions[0] in targets else ())])),
+        choices=tuple(own) if template.parser == "choice" else (),
+        group=str(row.values[columns["group"]]) if "group" in columns else row.id,
+        source=row.source,
+    )
+
+
+def _cell(template: PromptTemplate, row: Row, name: str, slot: Slot, columns: Mapping[str, str]) -> Cell | None:
+    """The row's value for a slot; None where an optional slot has no column."""
+    column = columns.get(name, name)
+    if column in row.values:
+        return Cell(row.values[column], column, row.source)
+    if slot.required or name in columns:
+        raise TemplateError(
+            f"{row.source}: {template.name}: no column {column!r} in the row", hint=did_you_mean(column, row.values)
+        )
+    return None
+
+
+def _values(
+    template: PromptTemplate, cells: Mapping[str, Cell | None], labels: Labels, choices: Sequence[str]
+) -> dict[str, Any]:
+    """What the template's variables are: `choices` first, since a row's own choices give its label."""
+    values: dict[str, Any] = {}
+    own = None
+    for name, slot in sorted(template.slots, key=lambda pair: pair[1].type != "choices"):
+        cell = cells[name]
+        if slot.type == "choices":
+            own = slots.convert(slot, cell) if cell is not None else None
+            values[name] = list(own.texts) if own else list(choices)
+        elif cell is None:
+            values[name] = slot.default
+        elif slot.type == "label" and own and not slots.is_missing(cell.value):
+            values[name] = slots.pick_choice(cell, own)
+        else:
+            values[name] = slots.convert(slot, cell, labels)
+    return values
+
+
+def collect_choices(
+    rows: Iterable[Row], template: PromptTemplate, *, columns: Mapping[str, str], label_names: Labels = None
+) -> tuple[str, ...]:
+    """The sorted set of labels: the declared one, else what the rows hold; empty where the template has no label.
+
+    Raises TemplateError above MAX_CHOICES different labels.
+    """
+    if label_names is not None:
+        return slots.declared_choices(label_names)
+    slot = dict(template.slots).get("label")
+    if slot is None or slot.type != "label":
+        return ()
+    found: set[str] = set()
+    for row in rows:
+        cell = _cell(template, row, "label", slot, columns)
+        if cell is None or not (name := slots.convert(slot, cell)):
+            continue
+        found.add(name)
+        if len(found) > MAX_CHOICES:
+            raise TemplateError(
+                f"{row.source}: the column {cell.column!r} has more than {MAX_CHOICES} labels",
+                hint="is it free text? then use the family answer or free",
+            )
+    return tuple(sorted(found))
+
+
+def assign_wording(row_id: str, n: int, seed: int) -> int:
+    """Which of n wordings a row gets: a hash, so that other rows coming or going change nothing."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{row_id}".encode()).digest()[:8], "big") % n
+
+
+def few_shot_prompt(exemplars: Sequence[Example], prompt: str) -> str:
+    """Solved examples before a prompt: `prompt completion`, a blank line between them."""
+    return "\n\n".join([*(f"{example.prompt} {example.completion}" for example in exemplars), prompt])
