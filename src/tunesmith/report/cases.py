@@ -1,0 +1,97 @@
+"""The rows that training fixed and the rows that it broke."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from tunesmith.records import Evaluation, Example
+from tunesmith.report.content import TUNED, Report
+from tunesmith.report.format import AUXILIARY, LOWER_IS_BETTER
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test example before and after training; `gain` is in the metric, positive where the answer got better."""
+
+    id: str
+    source: str
+    prompt: str
+    reference: str
+    before: str
+    after: str
+    before_score: float
+    after_score: float
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """`fixed` and `broken` are samples of `num_fixed` and `num_broken` rows."""
+
+    metric: str
+    before: str
+    fixed: tuple[Case, ...]
+    broken: tuple[Case, ...]
+    num_fixed: int
+    num_broken: int
+    graded: bool
+
+
+def choose_cases(report: Report, count: int = 10) -> Cases | None:
+    """The rows with the largest gain and loss; among equals by the hash of their ids, so neither first nor luckiest.
+
+    None where base and tuned share no metric with a score for each example.
+    """
+    tuned = report.system(TUNED)
+    before = report.system("base") or (report.system(report.comparison.a) if report.comparison else None)
+    metric = _scored_metric(report.primary_metric, before, tuned)
+    if tuned is None or before is None or metric is None:
+        return None
+    pairs = _pairs(report, before, tuned, metric)
+    pairs.sort(key=lambda case: (-abs(case.gain), hashlib.sha256(case.id.encode()).hexdigest()))
+    fixed = [case for case in pairs if case.gain > 0]
+    broken = [case for case in pairs if case.gain < 0]
+    graded = any(score not in (0, 1) for case in pairs for score in (case.before_score, case.after_score))
+    return Cases(
+        metric, before.system, tuple(fixed[:count]), tuple(broken[:count]), len(fixed), len(broken), graded=graded
+    )
+
+
+def _scored_metric(primary: str, before: Evaluation | None, after: Evaluation | None) -> str | None:
+    """The primary metric, or the first other one with a score for each example (macro F1 has none)."""
+    if before is None or after is None:
+        return None
+    shared = [name for name in after.scores if name in before.scores and name not in AUXILIARY]
+    return primary if primary in shared else shared[0] if shared else None
+
+
+def _pairs(report: Report, before: Evaluation, after: Evaluation, metric: str) -> list[Case]:
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    first = {id: i for i, id in enumerate(before.example_ids)}
+    cases = []
+    for j, id in enumerate(after.example_ids):
+        if id not in first or id not in report.examples:
+            continue
+        i, example = first[id], report.examples[id]
+        old, new = before.scores[metric][i], after.scores[metric][j]
+        cases.append(
+            Case(
+                id=id,
+                source=example.source,
+                prompt=prompt_of(example),
+                reference=(example.references or (example.completion,))[0],
+                before=before.predictions[i].text,
+                after=after.predictions[j].text,
+                before_score=old,
+                after_score=new,
+                gain=sign * (new - old),
+            )
+        )
+    return cases
+
+
+def prompt_of(example: Example) -> str:
+    """The prompt with the turns before it."""
+    turns = [f"{role}: {content}" for role, content in example.history]
+    return "\n\n".join([*turns, example.prompt])

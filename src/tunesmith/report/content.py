@@ -1,0 +1,159 @@
+"""Everything a report shows, gathered once; the HTML page, report.md, report.json, the card and the terminal read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunesmith.records import Comparison, Estimate, Evaluation, Example
+
+TUNED = "tuned"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettingRow:
+    """One task or text of the panel, before and after training.
+
+    `difference` is after minus before with its paired interval; `detectable` is the smallest change that this many
+    rows would have shown at 80 % power.
+    """
+
+    name: str
+    metric: str
+    before: float
+    after: float
+    difference: float
+    ci: tuple[float, float]
+    detectable: float
+    n: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The primary metric after training on `rows` rows, which are `fraction` of the training split."""
+
+    fraction: float
+    rows: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found.
+
+    `comparisons[0]` is the verdict's; `evaluations` are the systems on the test split, `wordings` the same cut by a
+    label such as "wordings seen in training". `history` holds one mapping per logged step (step, epoch, loss,
+    learning_rate) and per validation (step, validation_loss, metric values). `data` is the ledger. `prompt_layout`
+    is the prompt template as the card shows it; without one the card shows a test prompt.
+    """
+
+    name: str
+    verdict_kind: str
+    verdict: str
+    primary_metric: str
+    evaluations: Sequence[Evaluation]
+    comparisons: Sequence[Comparison]
+    examples: Mapping[str, Example]
+    history: Sequence[Mapping[str, Any]] = ()
+    best_step: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    test_uses: int = 1
+    forgetting: Sequence[ForgettingRow] = ()
+    wordings: Mapping[str, Sequence[Evaluation]] = field(default_factory=dict)
+    learning_curve: Sequence[CurvePoint] = ()
+    command: str = ""
+    prompt_layout: str = ""
+    confidence: float = 0.95
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The comparison that the verdict rests on."""
+        return self.comparisons[0] if self.comparisons else None
+
+    @property
+    def smallest_detectable(self) -> float | None:
+        """The smallest difference of the primary metric that the test split can show at 80 % power."""
+        return self.comparison.smallest_detectable if self.comparison else None
+
+    @property
+    def base_model(self) -> str:
+        return str(self.recipe.get("model", ""))
+
+    def system(self, name: str) -> Evaluation | None:
+        return next((evaluation for evaluation in self.evaluations if evaluation.system == name), None)
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The contents of report.json, plain values only; numbers that are not finite become null."""
+    comparisons = [comparison_json(comparison) for comparison in report.comparisons]
+    value = {
+        "verdict": {
+            "kind": report.verdict_kind,
+            "sentence": report.verdict,
+            "metric": report.primary_metric,
+            "confidence": report.confidence,
+        },
+        "comparison": comparisons[0] if comparisons else None,
+        "comparisons": comparisons,
+        "evaluations": evaluations_json(report.evaluations),
+        "run": {
+            "name": report.name,
+            "base_model": report.base_model,
+            "best_step": report.best_step,
+            "test_uses": report.test_uses,
+            "smallest_detectable": report.smallest_detectable,
+            "training": report.training,
+            "versions": report.versions,
+            "notes": report.notes,
+            "command": report.command,
+        },
+        "wordings": {name: evaluations_json(found) for name, found in report.wordings.items()},
+        "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
+        "forgetting": [_fields(row) for row in report.forgetting],
+        "learning_curve": [
+            {"fraction": point.fraction, "rows": point.rows, "estimate": _fields(point.estimate)}
+            for point in report.learning_curve
+        ],
+        "history": report.history,
+        "data": report.data,
+        "recipe": report.recipe,
+    }
+    plain: dict[str, Any] = _plain(value)
+    return plain
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    return _fields(comparison)
+
+
+def evaluations_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """`{system: {metric: {mean, n, se, ci}}}`."""
+    return {
+        evaluation.system: {metric: _fields(estimate) for metric, estimate in evaluation.estimates.items()}
+        for evaluation in evaluations
+    }
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

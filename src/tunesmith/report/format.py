@@ -1,0 +1,125 @@
+"""Numbers and names as people read them: the same everywhere a report is shown."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tunesmith.records import Estimate
+
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+
+SYSTEMS = {
+    "base": "Base model",
+    "base_few_shot": "Base model, few-shot",
+    "base_zero_shot": "Base model",
+    "majority": "Most frequent answer",
+    "copy_input": "Copy of the input",
+    "tfidf_linear": "Linear classifier (TF-IDF)",
+    "tuned": "Tuned model",
+}
+METRICS = {
+    "accuracy": "Accuracy",
+    "acc": "Accuracy by likelihood",
+    "acc_norm": "Accuracy by likelihood per character",
+    "acc_norm_bytes": "Accuracy by likelihood per byte",
+    "f1": "F1",
+    "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
+    "weighted_f1": "Weighted F1",
+    "token_f1": "Token F1",
+    "mcc": "Matthews correlation",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "ter": "TER",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
+    "pearson": "Pearson r",
+    "spearman": "Spearman rho",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "bits_per_byte": "Bits per byte",
+}
+AUXILIARY = frozenset(
+    {"stopped", "empty", "valid", "valid_format", "parsed", "extra", "extra_text", "text_after_answer", "length_ratio"}
+)
+LOWER_IS_BETTER = frozenset({"mae", "rmse", "ter", "perplexity", "bits_per_byte", "loss", "nll"})
+
+
+def system_name(system: str) -> str:
+    return SYSTEMS.get(system, system.replace("_", " "))
+
+
+def metric_name(metric: str) -> str:
+    plain = metric.replace("_", " ")
+    return METRICS.get(metric, plain[:1].upper() + plain[1:])
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """`0.812`; from 10 on one decimal, from 1,000 on none; a dash for what is missing or not finite."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    size = abs(value)
+    decimals = 0 if size >= 1000 else min(decimals, 1) if size >= 10 else decimals
+    text = f"{value:,.{decimals}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float | None, decimals: int = 3) -> str:
+    text = number(value, decimals)
+    return text if text in (DASH, number(0, decimals)) or text.startswith(MINUS) else f"+{text}"
+
+
+def interval(ci: tuple[float, float], plus: bool = False) -> str:
+    """`[0.77, 0.85]`, with as many decimals as tell its two ends apart."""
+    low, high = ci
+    decimals = 2 if high - low >= 0.03 else 3 if high - low >= 0.003 else 4
+    show = signed if plus else number
+    return f"[{show(low, decimals)}, {show(high, decimals)}]"
+
+
+def estimate(value: Estimate) -> str:
+    """`0.812 [0.77, 0.85]`."""
+    return f"{number(value.mean)} {interval(value.ci)}"
+
+
+def p_value(p: float) -> str:
+    if not math.isfinite(p):
+        return DASH
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `48 s`, `2 min 5 s`, `3 h 20 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def plain_value(value: Any) -> str:
+    """One value of the ledger, the training facts or the versions."""
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", MINUS)
+    if isinstance(value, float):
+        return number(value)
+    return str(value)
