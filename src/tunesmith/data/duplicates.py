@@ -62,14 +62,14 @@ def input_hash(values: str | Mapping[str, Any]) -> int:
     The order of columns does not matter; values that are not text are compared as JSON.
     """
     if isinstance(values, str):
-        return _hash64(normalise(values))
+        return hash64(normalise(values))
     # normalised text holds no control characters, so these separators are unambiguous
-    return _hash64("\x1e".join(f"{name}\x1f{_normalised_value(values[name])}" for name in sorted(values)))
+    return hash64("\x1e".join(f"{name}\x1f{_normalised_value(values[name])}" for name in sorted(values)))
 
 
 def target_hash(value: Any) -> int:
     """64 bits of a target. Not normalised: "Yes" and "yes" are different answers to the same input."""
-    return _hash64(value.strip() if isinstance(value, str) else _as_json(value))
+    return hash64(value.strip() if isinstance(value, str) else _as_json(value))
 
 
 def _normalised_value(value: Any) -> str:
@@ -80,11 +80,12 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
-def _hash64(text: str) -> int:
+def hash64(text: str) -> int:
+    """64 bits of a text, the same on every machine."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-_word_hash = lru_cache(maxsize=1 << 17)(_hash64)
+_word_hash = lru_cache(maxsize=1 << 17)(hash64)
 
 
 def gram_hashes(text: str, n: int) -> NDArray[np.uint64]:
@@ -117,12 +118,12 @@ class Duplicates:
 
 def find_duplicates(input_hashes: NDArray[np.uint64], target_hashes: NDArray[np.uint64]) -> Duplicates:
     """Exact duplicates (same input, same target) and conflicts (same input, another target)."""
-    pairs = np.stack([input_hashes, target_hashes], axis=1)
-    _, first, pair = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
-    kept = first[pair.reshape(-1)].astype(np.int64)
-    _, input_code = np.unique(input_hashes, return_inverse=True)
-    targets_of_input = np.bincount(input_code[np.unique(kept)], minlength=len(input_hashes))
-    return Duplicates(kept, targets_of_input[input_code] > 1)
+    inputs = np.unique(input_hashes, return_inverse=True)[1]
+    targets = np.unique(target_hashes, return_inverse=True)[1]
+    _, first, pair = np.unique(inputs * len(inputs) + targets, return_index=True, return_inverse=True)
+    kept = first[pair]
+    targets_of_input = np.bincount(inputs[first], minlength=len(inputs))
+    return Duplicates(kept, targets_of_input[inputs] > 1)
 
 
 @dataclass(frozen=True)
