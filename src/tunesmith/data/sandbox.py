@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from statistics import multimode
 from typing import Any, NoReturn
 
 import jinja2
@@ -76,10 +76,11 @@ def _render(source: str, values: Mapping[str, Any], rng_key: str, where: str, fi
 
 def _missing(error: jinja2.UndefinedError, source: str, values: Mapping[str, Any], where: str) -> TemplateError:
     message = error.message or "something is undefined"
-    name = re.search(r"'([^']*)' is undefined$|has no (?:attribute|element) '?([^']*?)'?$", message)
-    if name and name[1] and name[1] in used_columns(source):
-        return TemplateError(f"{where}: no column {name[1]!r} in the row", hint=did_you_mean(name[1], values))
-    return TemplateError(f"{where}: {message}", hint=did_you_mean(name[2], values) if name and name[2] else "")
+    columns = set(values) - {"answer_choices"}
+    if (name := re.fullmatch(r"'(.*)' is undefined", message)) and name[1] in used_columns(source):
+        return TemplateError(f"{where}: no column {name[1]!r} in the row", hint=did_you_mean(name[1], columns))
+    field = re.search(r"has no attribute '(.*)'$", message)
+    return TemplateError(f"{where}: {message}", hint=did_you_mean(field[1], columns) if field else "")
 
 
 def used_columns(source: str) -> frozenset[str]:
@@ -161,10 +162,9 @@ def _choice(context: Context, items: Iterable[Any]) -> Any:
     return options[draws.below(len(options))]
 
 
-def _most_frequent(items: Sequence[Any]) -> list[Any] | None:
-    """All items that are as frequent as the most frequent one, in order of first appearance."""
-    counts = Counter(items)
-    return [item for item, count in counts.items() if count == max(counts.values())] if items else None
+def _most_frequent(items: Iterable[Any]) -> list[Any] | None:
+    """All items that tie for the most frequent, in order of appearance; None where there are none."""
+    return multimode(items) or None
 
 
 def _highlight(text: str) -> str:
@@ -240,6 +240,11 @@ class _Strict(NodeTransformer):
             return node
         return nodes.Filter(node.node, "_item", [node.arg], [], None, None, lineno=node.lineno)
 
+    def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:
+        self.generic_visit(node)
+        node.expr2 = node.expr2 or nodes.Const("")  # jinja prints nothing for a missing else; StrictUndefined fails
+        return node
+
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
         if len(node.ops) == 1 and node.ops[0].op in ("eq", "ne") and _constant(node.expr) is _VARIES:
@@ -256,7 +261,7 @@ _VARIES = object()
 
 def _constant(node: nodes.Expr) -> Any:
     try:
-        return node.as_const()
+        return node.as_const(nodes.EvalContext(ENVIRONMENT))
     except nodes.Impossible:
         return _VARIES
 
