@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -88,12 +88,8 @@ def hash64(text: str) -> int:
 _word_hash = lru_cache(maxsize=1 << 17)(hash64)
 
 
-def gram_hashes(text: str, n: int) -> NDArray[np.uint64]:
-    """Sorted distinct 64-bit hashes of the runs of n words of a normalised text.
-
-    A text of fewer than n words is one run; an empty text has none.
-    """
-    words = normalise(text).split()
+def gram_hashes(words: Sequence[str], n: int) -> NDArray[np.uint64]:
+    """Sorted distinct 64-bit hashes of the runs of n words; fewer words than n are one run, none have none."""
     hashes = np.fromiter(map(_word_hash, words), dtype=np.uint64, count=len(words))
     n = min(n, len(words))
     grams = np.zeros(len(words) - n + 1 if words else 0, dtype=np.uint64)
@@ -192,7 +188,7 @@ def near_duplicate_clusters(
 
 
 def _shingles(text: str) -> NDArray[np.uint32]:
-    return np.unique((gram_hashes(text, SHINGLE_WORDS) >> np.uint64(32)).astype(np.uint32))
+    return np.unique((gram_hashes(normalise(text).split(), SHINGLE_WORDS) >> np.uint64(32)).astype(np.uint32))
 
 
 def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
