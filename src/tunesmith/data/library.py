@@ -17,13 +17,14 @@ from tunesmith.errors import TemplateError, did_you_mean
 FOLDER = Path(__file__).parent / "families"
 
 SlotType = Literal[
-    "text", "question", "context", "target", "label", "choices", "number", "json", "date", "id", "group", "any"
-]
+    "text", "question", "context", "target", "label", "choices", "number", "json", "date", "id", "group", "any",
+    "position",
+]  # fmt: skip
 """What a slot does with a table's value.
 
 `text`, `question`, `context`, `id`: text. `target`: text, or a list of right answers. `label`: goes through
 `data.labels`. `choices`: a list of texts. `number`, `json`, `date`: checked. `group`: text; rows of one group stay on
-one side of a split. `any`: the value as it is.
+one side of a split. `any`: the value as it is. `position`: the integer of a label, for PromptSource's templates.
 """
 
 Parser = Literal["choice", "text", "number", "json"]
@@ -111,6 +112,37 @@ def find_wording(family: Family, name: str, where: str) -> Wording:
     raise TemplateError(f"{where}: there is no wording {name!r}", hint=did_you_mean(name, names))
 
 
+def reference() -> str:
+    """The library as markdown, for docs/templates.md: each family's slots, its default and the names of the others."""
+    return "\n\n".join(_family_reference(load_family(name)) for name in family_names()) + "\n"
+
+
+def _family_reference(family: Family) -> str:
+    slots = [
+        f"| `{name}` | {slot.type} | {'required' if slot.required else 'optional'} | {slot.about} |"
+        for name, slot in family.slots.items()
+    ]
+    kinds: dict[str, list[str]] = {}
+    for wording in family.wordings:
+        kinds.setdefault(_kind(wording), []).append(f"`{wording.name}`")
+    return "\n".join(
+        [
+            f"### {family.family}\n\n{family.about[0].upper()}{family.about[1:]}.",
+            f"Answers are read as {family.parser}; metrics: {', '.join(family.metrics)}.\n",
+            "| slot | type | | |\n|---|---|---|---|",
+            *slots,
+            f"\nThe default:\n\n```jinja\n{family.wordings[0].template}\n```\n",
+            *(f"- {kind}: {', '.join(names)}" for kind, names in kinds.items()),
+        ]
+    )
+
+
+def _kind(wording: Wording) -> str:
+    if wording.inverted or wording.held_out:
+        return "inverted, by name only" if wording.inverted else "held out, reported as unseen"
+    return "for training, options listed" if wording.options else "for training"
+
+
 def _check_wordings(family: Family, path: Path) -> None:
     seen: set[str] = set()
     for wording in family.wordings:
@@ -129,7 +161,8 @@ def _check_wordings(family: Family, path: Path) -> None:
 
 
 def _explain(error: ValidationError, path: Path) -> TemplateError:
-    first = error.errors()[0]
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])  # a misspelt key is also missing
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return TemplateError(

@@ -15,6 +15,7 @@ from tunesmith.errors import TemplateError, did_you_mean
 from tunesmith.records import Example, Row
 
 MAX_CHOICES = 1000  # more different labels than this are free text
+GROUP = Slot(type="group")
 
 
 def render_row(
@@ -34,11 +35,10 @@ def render_row(
     `several`: the row is rendered by several templates, so the example's id names this one. `fit_to`: characters left
     in a field marked `fit`. Raises TemplateError naming file:line for a value that cannot be used.
     """
-    cells = {name: _cell(template, row, name, slot, columns) for name, slot in template.slots}
-    values = _values(template, cells, label_names, choices)
-    blank = next((name for name, slot in template.slots if slot.required and values[name] in ("", ())), None)
-    if blank is not None:
-        return Excluded(row.id, template.name, f"the slot {blank!r} is empty", row.source)
+    values = _values(template, row, columns, label_names, choices)
+    for name, slot in template.slots:
+        if slot.required and slot.type != "any" and values[name] in ("", (), []):
+            return Excluded(row.id, template.name, f"the slot {name!r} is empty", row.source)
     targets = values["target"] if isinstance(values.get("target"), tuple) else ()
     if targets:
         values["target"] = targets[0]
@@ -47,15 +47,11 @@ def render_row(
     if template.answer_choices:
         own = values["answer_choices"] = render_parts(template.answer_choices, values, rng_key=rng_key, where=where)
     prompt, *completions = render_parts(template.source, values, rng_key=rng_key, where=where, fit_to=fit_to)
-    if not completions:
-        return Excluded(row.id, template.name, "the template leaves the row out", row.source)
-    if not completions[0]:
-        return Excluded(row.id, template.name, "the completion is empty", row.source)
-    if template.parser == "choice" and completions[0] not in own:
-        raise TemplateError(
-            f"{where}: the completion {completions[0]!r} is not among the {len(own)} choices",
-            hint=did_you_mean(completions[0], own) if own else "declare them: data.labels",
-        )
+    if not completions or not completions[0]:
+        reason = "the completion is empty" if completions else "the template leaves the row out"
+        return Excluded(row.id, template.name, reason, row.source)
+    if template.parser == "choice":
+        _check_choice(completions[0], own, where)
     return Example(
         id=f"{row.id}/{template.name}" if several else row.id,
         row_id=row.id,
@@ -64,13 +60,21 @@ def render_row(
         completion=completions[0],
         references=tuple(dict.fromkeys([*completions, *(targets if completions[0] in targets else ())])),
         choices=tuple(own) if template.parser == "choice" else (),
-        group=str(row.values[columns["group"]]) if "group" in columns else row.id,
+        group=slots.convert(GROUP, _cell(template, row, "group", GROUP, columns)) if "group" in columns else row.id,
         source=row.source,
     )
 
 
-def _cell(template: PromptTemplate, row: Row, name: str, slot: Slot, columns: Mapping[str, str]) -> Cell | None:
-    """The row's value for a slot; None where an optional slot has no column."""
+def _check_choice(completion: str, choices: Sequence[str], where: str) -> None:
+    if completion not in choices:
+        raise TemplateError(
+            f"{where}: the completion {completion!r} is not among the {len(choices)} choices",
+            hint=did_you_mean(completion, choices) if choices else "declare them in data.labels",
+        )
+
+
+def _cell(template: PromptTemplate, row: Row, name: str, slot: Slot, columns: Mapping[str, str]) -> Cell:
+    """The row's value for a slot; None, so its default, where an optional slot has no column."""
     column = columns.get(name, name)
     if column in row.values:
         return Cell(row.values[column], column, row.source)
@@ -78,22 +82,20 @@ def _cell(template: PromptTemplate, row: Row, name: str, slot: Slot, columns: Ma
         raise TemplateError(
             f"{row.source}: {template.name}: no column {column!r} in the row", hint=did_you_mean(column, row.values)
         )
-    return None
+    return Cell(None, column, row.source)
 
 
 def _values(
-    template: PromptTemplate, cells: Mapping[str, Cell | None], labels: Labels, choices: Sequence[str]
+    template: PromptTemplate, row: Row, columns: Mapping[str, str], labels: Labels, choices: Sequence[str]
 ) -> dict[str, Any]:
-    """What the template's variables are: `choices` first, since a row's own choices give its label."""
+    """What the template's variables are. Choices come first, since a row's own choices give its label."""
     values: dict[str, Any] = {}
     own = None
     for name, slot in sorted(template.slots, key=lambda pair: pair[1].type != "choices"):
-        cell = cells[name]
+        cell = _cell(template, row, name, slot, columns)
         if slot.type == "choices":
-            own = slots.convert(slot, cell) if cell is not None else None
+            own = slots.convert(slot, cell) or None
             values[name] = list(own.texts) if own else list(choices)
-        elif cell is None:
-            values[name] = slot.default
         elif slot.type == "label" and own and not slots.is_missing(cell.value):
             values[name] = slots.pick_choice(cell, own)
         else:
@@ -104,9 +106,10 @@ def _values(
 def collect_choices(
     rows: Iterable[Row], template: PromptTemplate, *, columns: Mapping[str, str], label_names: Labels = None
 ) -> tuple[str, ...]:
-    """The sorted set of labels: the declared one, else what the rows hold; empty where the template has no label.
+    """The sorted set of labels: the declared one, else what the rows hold.
 
-    Raises TemplateError above MAX_CHOICES different labels.
+    It is empty where the template has no label, and where each row brings choices of its own. Raises TemplateError
+    above MAX_CHOICES different labels.
     """
     if label_names is not None:
         return slots.declared_choices(label_names)
@@ -115,16 +118,16 @@ def collect_choices(
         return ()
     found: set[str] = set()
     for row in rows:
+        if columns.get("choices", "choices") in row.values:
+            return ()
         cell = _cell(template, row, "label", slot, columns)
-        if cell is None or not (name := slots.convert(slot, cell)):
-            continue
-        found.add(name)
+        found.add(slots.convert(slot, cell))
         if len(found) > MAX_CHOICES:
             raise TemplateError(
-                f"{row.source}: the column {cell.column!r} has more than {MAX_CHOICES} labels",
+                f"{row.source}: the column {cell.column!r} has more than {MAX_CHOICES} different labels",
                 hint="is it free text? then use the family answer or free",
             )
-    return tuple(sorted(found))
+    return tuple(sorted(found - {""}))
 
 
 def assign_wording(row_id: str, n: int, seed: int) -> int:

@@ -48,17 +48,20 @@ def is_missing(value: Any) -> bool:
 def convert(slot: Slot, cell: Cell, labels: Labels = None) -> Any:
     """The cell's value for a slot of this type: see `library.SlotType`. TemplateError naming file:line and column.
 
-    A missing value fills an optional slot with its default. `choices` give RowChoices, `target` a tuple of texts (all
-    the right answers), everything else what the template prints.
+    A missing or blank value fills an optional slot with its default; a blank one in a required slot is "". `choices`
+    give RowChoices, `target` a tuple of texts (all the right answers), everything else what the template prints.
     """
-    if is_missing(cell.value):
-        if not slot.required:
-            return slot.default
+    if slot.type == "any":  # a None is the template's business: it may test for it
+        return cell.value
+    blank = isinstance(cell.value, str) and not cell.value.strip()
+    if is_missing(cell.value) and slot.required:
         raise cell.error("has no value", hint="fill it, or drop the row")
+    if blank or is_missing(cell.value):
+        return "" if slot.required else slot.default
     if slot.type == "label":
         return label_name(cell, labels)
-    if slot.type == "any":
-        return cell.value
+    if slot.type == "position":
+        return [*(labels or ())].index(label_name(cell, labels))
     return CONVERSIONS[slot.type](cell)
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.data import promptsource, slots
 from tunesmith.data.library import Family, Slot, Wording, family_names, find_wording, load_family, read_family
+from tunesmith.data.promptsource import PREFIX
 from tunesmith.data.sandbox import SEPARATOR, used_columns
-from tunesmith.data.slots import Labels
 from tunesmith.errors import TemplateError, did_you_mean
 from tunesmith.recipe import DataConfig
 
 INVERTED_METRICS = ("rougeL", "chrf")
+PROMPTSOURCE_METRICS = {
+    "BLEU": ("bleu", "chrf"),
+    "ROUGE": ("rougeL", "rouge1", "rouge2"),
+    "Squad": ("squad_em", "token_f1"),
+    "Trivia QA": ("squad_em", "token_f1"),
+    "COQA F1": ("token_f1",),
+}
+ANY = Slot(type="any")
+CHOICES = Slot(type="choices", required=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class PromptTemplate:
     slots: tuple[tuple[str, Slot], ...] = ()
 
     def describe(self) -> str:
-        """Name, kind, slots and text, for the screen and the docs."""
+        """Name, kind, slots and text, for the screen and the docs; `?` marks an optional slot."""
         flags = [flag for flag in ("options", "held_out", "inverted") if getattr(self, flag)]
         needs = [f"{name}{'' if slot.required else '?'} ({slot.type})" for name, slot in self.slots]
         lines = [
@@ -60,60 +69,66 @@ class Excluded:
     source: str = ""
 
 
-# ---- which templates
-
-
 def load_templates(config: DataConfig, columns: Sequence[str]) -> list[PromptTemplate]:
     """The templates of `task` and `template`, checked against the table's columns; the first one is the default.
 
     With `wordings` above 1: that many wordings for training, then the family's held-out ones. Raises TemplateError
     naming the template and the slot or column, with the nearest one.
     """
-    templates = _resolve(config)
     slots.check_label_names(config.labels)
+    templates, known = _resolve(config)
     for template in templates:
-        _check_columns(template, _known_slots(template), config.columns, columns)
+        _check_columns(template, {*known, "group"}, config.columns, columns)
     return templates
 
 
-def _resolve(config: DataConfig) -> list[PromptTemplate]:
+def _resolve(config: DataConfig) -> tuple[list[PromptTemplate], set[str]]:
+    """The templates, and every slot that `columns` may map (a family's other wordings may use more slots)."""
     template, task = config.template, config.task
-    if template is None and task is None:
-        raise TemplateError(
-            "the recipe names neither a task nor a template", hint=f"tasks: {', '.join(family_names())}"
-        )
-    if template is None or not _stands_alone(template):
-        name = task if template is None else template
+    if template is not None and _stands_alone(template):
+        if config.wordings > 1:
+            raise TemplateError(
+                f"wordings is {config.wordings}, but the recipe gives one template", hint="wordings: 1, or name a task"
+            )
+        one = _from_promptsource(template, config) if template.startswith(PREFIX) else _from_text(template, config)
+        return [one], set(dict(one.slots))
+    if template is not None and _is_file(template):
+        family, wording = _family_file(template, task)
+    elif template is None and task is None:
+        raise TemplateError("the recipe names no task and no template", hint=f"tasks: {', '.join(family_names())}")
+    else:
+        name = template or str(task)
         if template is not None and task is not None and "/" not in template:
             name = f"{task.partition('/')[0]}/{template}"
-        family, _, wording = str(name).partition("/")
-        return _from_family(load_family(family), wording, config.wordings)
-    if template.endswith((".yaml", ".yml")) or ".yaml/" in template:
-        return _from_file(template, task, config.wordings)
-    if config.wordings > 1:
-        raise TemplateError(
-            f"wordings is {config.wordings}, but the recipe gives one template", hint="drop one of them"
-        )
-    if template.startswith("promptsource:"):
-        return [_as_task(_from_promptsource(template), task)]
-    return [_as_task(_from_text(template, config.labels), task)]
+        family_name, _, wording = name.partition("/")
+        family = load_family(family_name)
+    return from_family(family, wording, config.wordings), set(family.slots)
 
 
 def _stands_alone(template: str) -> bool:
-    return SEPARATOR in template or template.startswith("promptsource:") or ".yaml" in template or ".yml" in template
+    return SEPARATOR in template or template.startswith(PREFIX)
 
 
-def _from_file(template: str, task: str | None, wordings: int) -> list[PromptTemplate]:
-    path, yaml_ending, wording = template.partition(".yaml/")
-    family = read_family(Path(path + ".yaml" if yaml_ending else path))
+def _is_file(template: str) -> bool:
+    return template.endswith((".yaml", ".yml")) or ".yaml/" in template
+
+
+def _family_file(template: str, task: str | None) -> tuple[Family, str]:
+    """`mine.yaml`, or `mine.yaml/terse` for one wording of it."""
+    path, ending, wording = template.partition(".yaml/")
+    family = read_family(Path(path + ".yaml" if ending else path))
     if task is not None and task.replace("-", "_") != family.family:
         raise TemplateError(
-            f"{template}: its family is {family.family!r}, the recipe's task {task!r}", hint="drop task"
+            f"{template}: its family is {family.family!r}, the recipe's task is {task!r}", hint="leave task out"
         )
-    return _from_family(family, wording, wordings)
+    return family, wording
 
 
-def _from_family(family: Family, wording: str, wordings: int) -> list[PromptTemplate]:
+def from_family(family: Family, wording: str = "", wordings: int = 1) -> list[PromptTemplate]:
+    """The wording of that name, or without a name the first `wordings` and, above 1, the held-out ones.
+
+    Inverted wordings come by name only: they write another text, which other metrics score.
+    """
     if wording:
         if wordings > 1:
             raise TemplateError(
@@ -138,7 +153,7 @@ def _template(family: Family, wording: Wording) -> PromptTemplate:
     used = _used(wording.template, wording.answer_choices, name)
     if parser == "choice" and "choices" in family.slots:
         used |= {"choices"}
-    for variable in sorted(used - family.slots.keys() - {"answer_choices"}):
+    for variable in sorted(used - family.slots.keys()):
         raise TemplateError(f"{name}: there is no slot {variable!r}", hint=did_you_mean(variable, family.slots))
     return PromptTemplate(
         name=name,
@@ -154,64 +169,56 @@ def _template(family: Family, wording: Wording) -> PromptTemplate:
     )
 
 
-def _from_text(source: str, labels: Labels) -> PromptTemplate:
-    """An inline template: its variables are columns as they are; `label` goes through the declared labels."""
-    used = sorted(_used(source, "", "inline"))
-    types = {name: Slot(type="any") for name in used}
-    if labels is not None and "label" in types:
+def _from_text(source: str, config: DataConfig) -> PromptTemplate:
+    """An inline template. Its variables are columns as they are, or with a task that family's slots."""
+    family = load_family(config.task) if config.task else None
+    types = {name: family.slots.get(name, ANY) if family else ANY for name in sorted(_used(source, "", "inline"))}
+    if config.labels is not None and family is None:
+        if "label" not in types:
+            raise TemplateError(
+                "inline: labels is set, but the template has no slot 'label'",
+                hint="write {{ label }}, and map it to your column in data.columns",
+            )
         types["label"] = Slot(type="label")
-    if "choices" in types:
-        types["choices"] = Slot(type="choices", required=False)
-    choice = types.get("label", Slot(type="any")).type == "label"
+    choice = family.parser == "choice" if family else config.labels is not None
+    if choice or "choices" in types:
+        types["choices"] = family.slots.get("choices", CHOICES) if family else CHOICES
+    own_metrics = ["accuracy", "macro_f1"] if choice else ["exact_match", "token_f1", "rougeL"]
     return PromptTemplate(
         name="inline",
         source=source,
-        family="free",
-        parser="choice" if choice else "text",
-        metrics=("accuracy", "macro_f1") if choice else ("exact_match", "token_f1", "rougeL"),
+        family=family.family if family else "free",
+        parser=family.parser if family else "choice" if choice else "text",
+        metrics=tuple(family.metrics if family else own_metrics),
         slots=tuple(types.items()),
     )
 
 
-PROMPTSOURCE_METRICS = {
-    "BLEU": ("bleu", "chrf"),
-    "ROUGE": ("rougeL", "rouge1", "rouge2"),
-    "Squad": ("squad_em", "token_f1"),
-    "Trivia QA": ("squad_em", "token_f1"),
-    "COQA F1": ("token_f1",),
-    "Spearman Correlation": ("spearman",),
-    "Pearson Correlation": ("spearman",),
-}
+def _from_promptsource(reference: str, config: DataConfig) -> PromptTemplate:
+    """A PromptSource template. Its variables are columns as they are; declared labels give `label` its integer.
 
-
-def _from_promptsource(reference: str) -> PromptTemplate:
-    """A PromptSource template: its variables are columns as they are; with answer choices it is a choice."""
+    With answer choices it is a choice, else free text, unless the recipe's task says otherwise.
+    """
     found = promptsource.find(reference)
-    name, choices = f"{promptsource.PREFIX}{found.full_name}", found.answer_choices or ""
+    name, choices = f"{PREFIX}{found.full_name}", found.answer_choices or ""
+    family = load_family(config.task) if config.task else None
     wanted = [metric for key in found.metadata.get("metrics") or () for metric in PROMPTSOURCE_METRICS.get(key, ())]
-    metrics = ("accuracy", "macro_f1") if choices else tuple(dict.fromkeys(wanted)) or ("exact_match", "token_f1")
-    used = sorted(_used(found.jinja, choices, name) - {"answer_choices"})
+    own_metrics = ["accuracy", "macro_f1"] if choices else list(dict.fromkeys(wanted)) or ["exact_match", "token_f1"]
+    types = dict.fromkeys(sorted(_used(found.jinja, choices, name) - {"answer_choices"}), ANY)
+    if config.labels is not None and "label" in types:
+        types["label"] = Slot(type="position")
+    if family and family.parser == "choice" and not choices:
+        types["choices"] = CHOICES
     return PromptTemplate(
         name=name,
         source=found.jinja,
-        family="free",
-        parser="choice" if choices else "number" if metrics == ("spearman",) else "text",
-        metrics=metrics,
+        family=family.family if family else "free",
+        parser=family.parser if family else "choice" if choices else "text",
+        metrics=tuple(family.metrics if family else own_metrics),
         options=bool(found.metadata.get("choices_in_prompt")),
         answer_choices=choices,
-        slots=tuple((column, Slot(type="any")) for column in used),
+        slots=tuple(types.items()),
     )
-
-
-def _as_task(template: PromptTemplate, task: str | None) -> PromptTemplate:
-    """A template of the user's own read and scored as a family: its slots by name, its parser, its metrics."""
-    if task is None:
-        return template
-    family = load_family(task)
-    own = tuple((name, family.slots.get(name, slot)) for name, slot in template.slots)
-    if family.parser == "choice" and "choices" in family.slots and not template.answer_choices:
-        own = (*(pair for pair in own if pair[0] != "choices"), ("choices", family.slots["choices"]))
-    return replace(template, family=family.family, parser=family.parser, metrics=tuple(family.metrics), slots=own)
 
 
 def _used(source: str, answer_choices: str, name: str) -> set[str]:
@@ -219,15 +226,6 @@ def _used(source: str, answer_choices: str, name: str) -> set[str]:
         return set(used_columns(source) | used_columns(answer_choices))
     except TemplateError as error:
         raise TemplateError(f"{name}: {error.message}", hint=error.hint) from error
-
-
-# ---- the table's columns
-
-
-def _known_slots(template: PromptTemplate) -> set[str]:
-    """Slots that `columns` may map: the template's, its family's (another wording may use them), and group."""
-    family = load_family(template.family).slots if template.family in family_names() else {}
-    return {"group", *dict(template.slots), *family}
 
 
 def _check_columns(
