@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os.path
 from dataclasses import dataclass
 
 from tunesmith.records import Evaluation, Example
@@ -95,3 +96,13 @@ def prompt_of(example: Example) -> str:
     """The prompt with the turns before it."""
     turns = [f"{role}: {content}" for role, content in example.history]
     return "\n\n".join([*turns, example.prompt])
+
+
+def common_start(prompts: list[str]) -> str:
+    """What all prompts begin with, up to a line end; shown once instead of with every row.
+
+    >>> common_start(["Label it.\\nText: good", "Label it.\\nText: bad"])
+    'Label it.\\n'
+    """
+    start = os.path.commonprefix(prompts) if len(prompts) > 1 else ""
+    return start[: start.rfind("\n") + 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,6 @@ class Report:
 
 def to_json(report: Report) -> dict[str, Any]:
     """The contents of report.json, plain values only; numbers that are not finite become null."""
-    comparisons = [comparison_json(comparison) for comparison in report.comparisons]
     value = {
         "verdict": {
             "kind": report.verdict_kind,
@@ -100,9 +99,9 @@ def to_json(report: Report) -> dict[str, Any]:
             "metric": report.primary_metric,
             "confidence": report.confidence,
         },
-        "comparison": comparisons[0] if comparisons else None,
-        "comparisons": comparisons,
-        "evaluations": evaluations_json(report.evaluations),
+        "comparison": report.comparison,
+        "comparisons": report.comparisons,
+        "evaluations": _estimates(report.evaluations),
         "run": {
             "name": report.name,
             "base_model": report.base_model,
@@ -114,13 +113,10 @@ def to_json(report: Report) -> dict[str, Any]:
             "notes": report.notes,
             "command": report.command,
         },
-        "wordings": {name: evaluations_json(found) for name, found in report.wordings.items()},
+        "wordings": {name: _estimates(found) for name, found in report.wordings.items()},
         "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
-        "forgetting": [_fields(row) for row in report.forgetting],
-        "learning_curve": [
-            {"fraction": point.fraction, "rows": point.rows, "estimate": _fields(point.estimate)}
-            for point in report.learning_curve
-        ],
+        "forgetting": report.forgetting,
+        "learning_curve": report.learning_curve,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,
@@ -129,25 +125,16 @@ def to_json(report: Report) -> dict[str, Any]:
     return plain
 
 
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    return _fields(comparison)
-
-
-def evaluations_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+def _estimates(evaluations: Sequence[Evaluation]) -> dict[str, Mapping[str, Estimate]]:
     """`{system: {metric: {mean, n, se, ci}}}`."""
-    return {
-        evaluation.system: {metric: _fields(estimate) for metric, estimate in evaluation.estimates.items()}
-        for evaluation in evaluations
-    }
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return {evaluation.system: evaluation.estimates for evaluation in evaluations}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name.name: _plain(getattr(value, name.name)) for name in fields(value)}
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy scalars and arrays

@@ -1,0 +1,138 @@
+"""model/README.md: a Hugging Face model card that says what the model does, how well, and how to prompt it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tunesmith.recipe import BUILT_IN_MODEL
+from tunesmith.records import Estimate
+from tunesmith.report import tables
+from tunesmith.report.cases import prompt_of
+from tunesmith.report.content import TUNED, Report
+from tunesmith.report.format import estimate, metric_name, percent
+from tunesmith.report.markdown import line, markdown_table
+
+DATA_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
+
+
+def render_card(report: Report) -> str:
+    """Front matter that the hub reads, then the card for people."""
+    front = yaml.safe_dump(front_matter(report), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"# {line(report.name)}",
+        f"A fine-tuned instruct model, made with tunesmith from {line(_base_name(report.base_model))}.",
+        "## Is it better than its base?",
+        line(report.verdict),
+        markdown_table(tables.comparison_table(report)),
+        markdown_table(tables.difference_table(report)),
+        "## How to use it",
+        "Prompt it in the layout that it was trained on:",
+        _snippet(report),
+        "## Training data",
+        _sources(report),
+        "## Limits",
+        _limits(report),
+    ]
+    return f"---\n{front}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def front_matter(report: Report) -> dict[str, Any]:
+    """The metadata of the card; `model-index` carries the primary metric on the test split."""
+    tuned = report.system(TUNED)
+    found = tuned.estimates.get(report.primary_metric) if tuned else None
+    hub_sources = [source for source in _source_names(report) if not _is_local(source)]
+    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    front["base_model"] = _base_name(report.base_model)
+    front["tags"] = ["tunesmith", "text-generation", "instruct", "fine-tuned"]
+    front["datasets"] = hub_sources
+    front["model-index"] = [_result(report, found)] if found else []
+    return {key: value for key, value in front.items() if value}
+
+
+def _result(report: Report, found: Estimate) -> dict[str, Any]:
+    dataset = ", ".join(Path(name).name for name in _source_names(report)) or report.name
+    shown = f"{metric_name(report.primary_metric)}, n = {found.n}, {percent(report.confidence)} interval "
+    metric = {
+        "type": report.primary_metric,
+        "value": round(found.mean, 4),
+        "name": f"{shown}{found.ci[0]:.4f} to {found.ci[1]:.4f}",
+    }
+    return {
+        "name": report.name,
+        "results": [
+            {
+                "task": {"type": "text-generation"},
+                "dataset": {"name": dataset, "type": dataset, "split": "test"},
+                "metrics": [metric],
+            }
+        ],
+    }
+
+
+def _base_name(model: str) -> str:
+    """A hub id as it is, a local folder by its name alone: a card must not tell where files lay."""
+    if not model or model == BUILT_IN_MODEL:
+        return "tunesmith-built-in"
+    return Path(model).name if _is_local(model) else model
+
+
+def _is_local(name: str) -> bool:
+    """Whether a model or source is a path: it exists, looks like one, or has a data file's ending."""
+    return name.startswith((".", "/", "~")) or "\\" in name or name.endswith(DATA_ENDINGS) or Path(name).exists()
+
+
+def _source_names(report: Report) -> list[str]:
+    data = report.recipe.get("data") or {}
+    source = data.get("source")
+    listed = source if isinstance(source, list) else [source] if source else []
+    return [str(item.get("source", "")) if isinstance(item, dict) else str(item) for item in listed]
+
+
+def _snippet(report: Report) -> str:
+    """The pipeline call with the prompt as Python text, one literal a line, so that no prompt can end the block."""
+    prompt = report.prompt_layout or next((prompt_of(example) for example in report.examples.values()), "")
+    literals = [f"    {json.dumps(text, ensure_ascii=False)}" for text in prompt.splitlines(keepends=True)]
+    return "\n".join(
+        [
+            "```python",
+            "from transformers import pipeline",
+            "",
+            'generate = pipeline("text-generation", "path/to/this/model")',
+            "prompt = (",
+            *(literals or ['    ""']),
+            ")",
+            'messages = [{"role": "user", "content": prompt}]',
+            'print(generate(messages, do_sample=False, return_full_text=False)[0]["generated_text"])',
+            "```",
+        ]
+    )
+
+
+def _sources(report: Report) -> str:
+    names = ", ".join(Path(name).name if _is_local(name) else name for name in _source_names(report))
+    intro = f"Rows from {line(names)}." if names else ""
+    facts = "\n".join(
+        f"{'  ' * row.depth}- {line(row.label)}" + (f": {line(row.cells[0])}" if row.cells[0] else "")
+        for row in tables.facts_table("Rows", report.data).rows
+    )
+    return "\n\n".join(filter(None, [intro, facts]))
+
+
+def _limits(report: Report) -> str:
+    lines = ["It was measured on test rows from the same source as its training rows; on other text it may do worse."]
+    if report.smallest_detectable is not None:
+        lines.append(
+            f"The test split can show a difference of {report.smallest_detectable:.3f} or more (80 % power); "
+            "smaller effects, good or bad, would have gone unseen."
+        )
+    if report.forgetting:
+        lines.append("What it lost elsewhere was measured on the panel below.")
+    else:
+        lines.append("What it lost on other tasks was not measured.")
+    lines.append("It knows the prompt layouts of its training rows; others were not tested.")
+    listed = "\n".join(f"- {text}" for text in (*lines, *map(line, report.notes)))
+    return "\n\n".join(filter(None, [listed, markdown_table(tables.forgetting_table(report))]))

@@ -1,0 +1,45 @@
+"""The report on the terminal: the verdict, the systems, the differences, what was lost."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from tunesmith.report.content import Report
+from tunesmith.report.html import verdict_class
+from tunesmith.report.tables import Table, auxiliary_table, comparison_table, difference_table, forgetting_table
+
+COLOURS = {"good": "green", "bad": "red", "open": "yellow"}
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Print the report in brief; by default on stderr, because stdout is for results as JSON."""
+    console = console or Console(stderr=True)
+    for title, table in (
+        ("", comparison_table(report)),
+        ("", auxiliary_table(report)),
+        ("", difference_table(report)),
+        ("What was lost", forgetting_table(report)),
+    ):
+        if table.rows:
+            console.print(_rich_table(table, title))
+            console.print()
+    for text in report.notes:
+        console.print(Text(f"note: {text}", style="yellow"))
+    colour = COLOURS[verdict_class(report.verdict_kind)]
+    console.print(Text(report.verdict, style=f"bold {colour}"))
+
+
+def _rich_table(table: Table, title: str) -> RichTable:
+    """Cells go in as Text, so that brackets in a label are never read as markup."""
+    shown = RichTable(
+        title=Text(title) if title else None, caption=Text(table.note) if table.note else None, box=None,
+        title_justify="left", caption_justify="left", pad_edge=False,
+    )  # fmt: skip
+    for i, column in enumerate(table.columns):
+        shown.add_column(Text(column), justify="left" if i == 0 else "right", header_style="dim")
+    for row in table.rows:
+        style = "bold" if row.marked else ""
+        shown.add_row(Text(row.label), *map(Text, row.cells), style=style)
+    return shown

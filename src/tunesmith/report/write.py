@@ -1,0 +1,23 @@
+"""The report's files in a run folder, each written whole or not at all."""
+
+from __future__ import annotations
+
+from tunesmith.report.card import render_card
+from tunesmith.report.content import Report, to_json
+from tunesmith.report.html import render_html
+from tunesmith.report.markdown import render_markdown
+from tunesmith.report.plots import plots_of
+from tunesmith.rundir import RunDir, write_atomic, write_json
+
+
+def write_report(run: RunDir, report: Report) -> None:
+    """Write report.html, report.md, report.json, plots/ and, where the run has a model, its card."""
+    plots = plots_of(report)
+    for plot in plots:
+        write_atomic(run.plots / f"{plot.name}.svg", plot.svg)
+        write_atomic(run.plots / f"{plot.name}.png", plot.png)
+    write_json(run.report_json, to_json(report))
+    write_atomic(run.report_md, render_markdown(report, plots))
+    write_atomic(run.report_html, render_html(report, plots))
+    if run.model.is_dir():
+        write_atomic(run.model / "README.md", render_card(report))

@@ -1,0 +1,204 @@
+"""Reports of made-up runs: one that classifies reviews, one that summarises."""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tunesmith
+from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
+from tunesmith.report.content import CurvePoint, ForgettingRow, Report
+
+LABELS = ("negative", "mixed", "positive")
+N = 78
+
+
+@pytest.fixture
+def report() -> Report:
+    return classify_report()
+
+
+@pytest.fixture
+def graded_report() -> Report:
+    return summarise_report()
+
+
+def classify_report() -> Report:
+    examples = _review_examples()
+    rng = random.Random(7)
+    shares = {"base": 0.42, "base_few_shot": 0.47, "majority": 0.45, "tfidf_linear": 0.73, "tuned": 0.83}
+    evaluations = [_classified(name, share, examples, rng) for name, share in shares.items()]
+    tuned = evaluations[-1]
+    return Report(
+        name="reviews",
+        verdict_kind="better",
+        verdict="Better: the tuned model answers 83.3 % of 78 unseen rows right, 10.3 points more than the best "
+        "baseline, a linear classifier (95 % interval +1.3 to +19.2, p = 0.039).",
+        primary_metric="accuracy",
+        evaluations=evaluations,
+        comparisons=[_compared(e, tuned) for e in reversed(evaluations[:-1])],
+        examples={example.id: example for example in examples},
+        history=_history(120, 40),
+        best_step=80,
+        training={
+            "seconds": 48.2,
+            "rows_per_second": 38.9,
+            "trained_tokens": 3741,
+            "tokens": 121_904,
+            "steps": 120,
+            "parameters": 4_812_032,
+            "peak_memory_gb": 0.71,
+            "notes": ["added a pad token", "float32: this machine has no fast bfloat16"],
+        },
+        data={
+            "raw rows": 780,
+            "unreadable": 0,
+            "duplicates removed": 3,
+            "rejected": {"conflicting labels": 1, "too long": 0, "ids": ["r411"]},
+            "train": {"examples": 621, "tokens": 40_633, "trained tokens": 1247},
+            "validation": {"examples": 77, "tokens": 5_060},
+            "test": {"examples": 78, "tokens": 5_112},
+        },
+        recipe={
+            "model": "HuggingFaceTB/SmolLM2-135M",
+            "data": {"source": "reviews.csv", "task": "classify", "columns": {"text": "review", "label": "sentiment"}},
+            "train": {"num_train_epochs": 3, "learning_rate": 2e-5, "train_batch_size": 16, "seed": 0},
+            "evaluation": {"few_shot": 4, "metrics": ["accuracy", "macro_f1"]},
+            "output_dir": "runs/reviews",
+        },
+        versions={"python": "3.11.7", "tunesmith": "0.1.0", "torch": "2.13.0", "transformers": "5.24.0"},
+        notes=["the context of the base model holds 3 of the 4 few-shot exemplars"],
+        forgetting=[
+            ForgettingRow("General text", "bits_per_byte", 1.912, 1.934, 0.022, (0.015, 0.029), 0.010, 400),
+            ForgettingRow("Encyclopedia entries", "bits_per_byte", 2.204, 2.201, -0.003, (-0.012, 0.006), 0.013, 250),
+        ],
+        wordings={"Wordings seen in training": evaluations[:2], "Wordings kept for evaluation": evaluations[3:]},
+        learning_curve=[
+            CurvePoint(0.25, 155, Estimate(0.628, N, 0.055, (0.517, 0.727))),
+            CurvePoint(0.5, 310, Estimate(0.731, N, 0.050, (0.623, 0.816))),
+            CurvePoint(1.0, 621, tuned.estimates["accuracy"]),
+        ],
+        command="tunesmith run recipe.yaml --output-dir runs/reviews",
+    )
+
+
+def summarise_report() -> Report:
+    examples = [replace(e, completion=e.prompt.split()[-4], choices=()) for e in _review_examples()[:30]]
+    rng = random.Random(3)
+    evaluations = [_summarised(name, quality, examples, rng) for name, quality in (("base", 0.1), ("tuned", 0.16))]
+    return replace(
+        classify_report(),
+        verdict_kind="cannot_tell",
+        verdict="Cannot tell with 30 rows; about 160 rows would: ROUGE-L rose by 0.03 (95 % interval -0.02 to +0.08).",
+        primary_metric="rougeL",
+        evaluations=evaluations,
+        comparisons=[_compared(evaluations[0], evaluations[1], "rougeL")],
+        examples={example.id: example for example in examples},
+        forgetting=(),
+        wordings={},
+        learning_curve=(),
+    )
+
+
+def _review_examples() -> list[Example]:
+    path = Path(tunesmith.__file__).parent / "assets" / "reviews.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[:: 780 // N][:N]
+    return [
+        Example(
+            id=f"{row['id']}/default",
+            row_id=row["id"],
+            template="default",
+            prompt=f"Label the text as one of: {', '.join(LABELS)}.\n\nText: {row['review']}\nLabel:",
+            completion=row["sentiment"],
+            references=(row["sentiment"],),
+            choices=LABELS,
+            split="test",
+            source=f"reviews.csv:{i}",
+        )
+        for i, row in enumerate(rows, 2)
+    ]
+
+
+def _classified(system: str, share: float, examples: list[Example], rng: random.Random) -> Evaluation:
+    right = [rng.random() < share for _ in examples]
+    answers = [
+        e.completion if ok else rng.choice([x for x in LABELS if x != e.completion])
+        for e, ok in zip(examples, right, strict=True)
+    ]
+    details = {"per_class": _per_class(examples, answers), "confusion": _confusion(examples, answers)}
+    scores = {"accuracy": [float(ok) for ok in right], "stopped": [float(system != "base")] * len(right)}
+    estimates = {
+        "accuracy": _estimate(scores["accuracy"]),
+        "macro_f1": Estimate(share - 0.03, N, 0.05, (share - 0.13, share + 0.06)),
+        "stopped": _estimate(scores["stopped"]),
+    }
+    return _evaluation(system, examples, answers, scores, estimates, details)
+
+
+def _summarised(system: str, quality: float, examples: list[Example], rng: random.Random) -> Evaluation:
+    values = [min(1.0, max(0.0, rng.gauss(quality, 0.1))) for _ in examples]
+    answers = [" ".join(e.prompt.split()[9 : 9 + rng.randint(0, 14)]) for e in examples]
+    scores = {"rougeL": values}
+    return _evaluation(system, examples, answers, scores, {"rougeL": _estimate(values)}, {})
+
+
+def _evaluation(
+    system: str, examples: list[Example], answers: list[str], scores: Any, estimates: Any, details: Any
+) -> Evaluation:
+    ids = [example.id for example in examples]
+    predictions = [Prediction(id, text, True, 3) for id, text in zip(ids, answers, strict=True)]
+    return Evaluation(system, "test", ids, ids, predictions, scores, estimates, details, seconds=2.5)
+
+
+def _estimate(values: list[float]) -> Estimate:
+    mean = sum(values) / len(values)
+    se = (sum((v - mean) ** 2 for v in values) / len(values) ** 2) ** 0.5
+    return Estimate(mean, len(values), se, (max(0.0, mean - 1.96 * se), min(1.0, mean + 1.96 * se)))
+
+
+def _compared(a: Evaluation, b: Evaluation, metric: str = "accuracy") -> Comparison:
+    gains = [y - x for x, y in zip(a.scores[metric], b.scores[metric], strict=True)]
+    found = _estimate([(g + 1) / 2 for g in gains])
+    mean, se, n = 2 * found.mean - 1, 2 * found.se, len(gains)
+    wins, losses = sum(g > 0 for g in gains), sum(g < 0 for g in gains)
+    low, high = mean - 1.96 * se, mean + 1.96 * se
+    p = 0.039 if low > 0 else 0.4
+    return Comparison(
+        a.system, b.system, metric, mean, se, se, (low, high), p, wins, n - wins - losses, losses, n, n, 2.8 * se,
+        "exact McNemar",
+    )  # fmt: skip
+
+
+def _per_class(examples: list[Example], answers: list[str]) -> dict[str, dict[str, float]]:
+    return {
+        label: {
+            "precision": 0.8,
+            "recall": 0.75,
+            "f1": 0.774,
+            "support": sum(e.completion == label for e in examples),
+        }
+        for label in LABELS
+    }
+
+
+def _confusion(examples: list[Example], answers: list[str]) -> dict[str, Any]:
+    pairs = [(e.completion, answer) for e, answer in zip(examples, answers, strict=True)]
+    return {"labels": list(LABELS), "matrix": [[pairs.count((true, got)) for got in LABELS] for true in LABELS]}
+
+
+def _history(steps: int, every: int) -> list[dict[str, Any]]:
+    rng = random.Random(1)
+    history: list[dict[str, Any]] = []
+    for step in range(1, steps + 1):
+        loss = 0.35 + 2.2 / (1 + step / 9) + rng.gauss(0, 0.06)
+        history.append({"step": step, "epoch": step / every, "loss": loss, "learning_rate": 1e-3 * (1 - step / steps)})
+        if step % every == 0:
+            turn = step // every
+            history.append({"step": step, "validation_loss": (0.61, 0.52, 0.55)[turn - 1], "accuracy": 0.6 + 0.1 * turn})
+    return history
