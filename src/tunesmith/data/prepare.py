@@ -1,0 +1,158 @@
+"""The second pass: each row is rendered, tokenised, proved and written to its split; the ledger counts every fate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
+
+from tunesmith.data.examples import ExampleWriter
+from tunesmith.data.formats import format_examples
+from tunesmith.data.index import Index, Source, source_rows
+from tunesmith.data.ledger import Ledger
+from tunesmith.data.render import assign_wording, render_row
+from tunesmith.data.sandbox import fitted_columns
+from tunesmith.data.templates import Excluded, PromptTemplate
+from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
+from tunesmith.recipe import DataConfig
+from tunesmith.records import SPLITS, Example, Row, TokenizedExample
+from tunesmith.rundir import RunDir
+
+BATCH_ROWS = 1000
+PLACEHOLDER = "{text}"
+FIT_ROUNDS = 6
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One example of a row and how to render it again with a shorter field."""
+
+    example: Example
+    template: PromptTemplate | None
+    source: Source
+    row: Row
+
+
+def write_splits(
+    index: Index, data: DataConfig, chat: Format, max_length: int, run: RunDir, ledger: Ledger, on_rows: Callable[[int], None]
+) -> None:
+    """Write data/{train,validation,test}.parquet; every row's fate goes into the ledger."""
+    writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
+    renderings = _renderings(index, data, ledger)
+    for batch in _batches(renderings, BATCH_ROWS):
+        tokens = tokenize_examples([item.example for item in batch], chat, max_length)
+        kept: dict[str, list[tuple[Example, TokenizedExample]]] = {split: [] for split in SPLITS}
+        for item, row_tokens in zip(batch, tokens, strict=True):
+            example = item.example
+            if isinstance(row_tokens, Rejected) and row_tokens.reason == "too_long":
+                example, row_tokens = _shortened(item, row_tokens, data, chat, max_length, ledger)
+            if isinstance(row_tokens, Rejected):
+                ledger.reject(example.row_id, example.source, row_tokens.reason, row_tokens.detail, example.split)
+            else:
+                ledger.keep(example, row_tokens)
+                kept[example.split].append((example, row_tokens))
+        for split, pairs in kept.items():
+            writers[split].write(pairs)
+        on_rows(len(batch))
+    for writer in writers.values():
+        writer.close()
+
+
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rendering]:
+    number = 0
+    for source in index.sources:
+        for row in source_rows(source, data):
+            split, group = SPLITS[index.splits[number]], index.groups[number]
+            if index.dropped[number]:
+                ledger.duplicate(row.id, row.source, split)
+            elif index.leaked[number]:
+                ledger.reject_leak(row.id, row.source)
+            else:
+                ledger.row(row.id, split, conflicting=bool(index.conflicting[number]))
+                yield from _row_renderings(source, row, split, group, data, ledger)
+            number += 1
+
+
+def _row_renderings(
+    source: Source, row: Row, split: str, group: str, data: DataConfig, ledger: Ledger
+) -> Iterator[Rendering]:
+    if source.fmt is not None:
+        outcomes = [(outcome, None) for outcome in format_examples(source.fmt, row)]
+    else:
+        outcomes = [(_render(source, template, row, data), template) for template in _templates(source, row, split, data)]
+    for outcome, template in outcomes:
+        if isinstance(outcome, Excluded) or not isinstance(outcome, Example):
+            ledger.exclude(row.id, row.source, outcome.template, outcome.reason, split)
+        else:
+            yield Rendering(replace(outcome, split=split, group=group), template, source, row)
+
+
+def _templates(source: Source, row: Row, split: str, data: DataConfig) -> list[PromptTemplate]:
+    """A row's wording, the same in every split; a test row is also put in the wordings that training never sees."""
+    seen = [template for template in source.templates if not template.held_out] or list(source.templates)
+    chosen = seen[assign_wording(row.id, len(seen), data.split.seed)]
+    return [chosen, *(t for t in source.templates if t.held_out and t is not chosen)] if split == "test" else [chosen]
+
+
+def _render(
+    source: Source, template: PromptTemplate, row: Row, data: DataConfig, fit_to: int | None = None
+) -> Example | Excluded:
+    return render_row(
+        template,
+        row,
+        columns=source.columns,
+        label_names=source.labels,
+        choices=source.choices,
+        seed=data.split.seed,
+        several=len(source.templates) > 1,
+        fit_to=fit_to,
+    )
+
+
+def _shortened(
+    item: Rendering, rejected: Rejected, data: DataConfig, chat: Format, max_length: int, ledger: Ledger
+) -> tuple[Example, TokenizedExample | Rejected]:
+    """A too long row again with its `fit` field shortened until it fits; rejected where the template marks none."""
+    fields = fitted_columns(item.template.source) if item.template else frozenset()
+    if not fields or item.template is None:
+        return item.example, rejected
+    longest = max(len(str(item.row.values.get(item.source.columns.get(name, name), ""))) for name in fields)
+    fit_to, tokens = longest, rejected.tokens
+    for _ in range(FIT_ROUNDS):
+        per_character = tokens / max(1, len(item.example.prompt) + len(item.example.completion))
+        fit_to -= max(8, round((tokens - max_length) / max(per_character, 0.05) * 1.1))
+        if fit_to < 1:
+            break
+        example = _render(item.source, item.template, item.row, data, fit_to)
+        if not isinstance(example, Example):
+            break
+        example = replace(example, split=item.example.split, group=item.example.group)
+        outcome = tokenize_examples([example], chat, max_length)[0]
+        if isinstance(outcome, TokenizedExample):
+            ledger.shortened(example.row_id, ", ".join(sorted(fields)), longest - fit_to)
+            return example, outcome
+        tokens = outcome.tokens or tokens
+    return item.example, rejected
+
+
+def prompt_layout(source: Source) -> str | None:
+    """The first template's prompt with {text} where its only text goes; None where it takes more than one text."""
+    if not source.templates or len(source.inputs) != 1:
+        return None
+    template = source.templates[0]
+    marker = "\ufdd4"
+    values: Mapping[str, str] = {source.inputs[0]: marker}
+    label = source.choices[0] if source.choices else "x"
+    row = Row("layout", {**dict.fromkeys(source.targets, label), **values}, "layout")
+    labels = None if source.choices else source.labels
+    example = render_row(template, row, columns=source.columns, label_names=labels, choices=source.choices)
+    if not isinstance(example, Example) or example.prompt.count(marker) != 1:
+        return None
+    return example.prompt.replace(marker, PLACEHOLDER)

@@ -1,0 +1,137 @@
+"""The systems that are compared, each as predictions for the same examples.
+
+Base, few-shot base and tuned differ in weights or prompt only: same rows, token budget, greedy decoding, stop rules.
+The linear model on TF-IDF features reads the same rows and is the yardstick of what the labels alone can give.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunesmith.data.templates import few_shot_prompt
+from tunesmith.data.tokenize import tokenize_prompts
+from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.generate import generate
+from tunesmith.model import CHAT_TEMPLATE, ChatFormat, max_positions, stop_ids
+from tunesmith.records import Example, Prediction
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is the same for every system: the token budget, what ends an answer, and whether choices are ranked."""
+
+    max_new_tokens: int
+    stop_ids: tuple[int, ...]
+    newline_ids: frozenset[int]
+    batch_tokens: int
+    rank_choices: bool
+
+
+def decoding_for(
+    train: Sequence[Example], lengths: Sequence[int], chat: ChatFormat, model: Any, batch_tokens: int, limit: int | None
+) -> Decoding:
+    """From the training completions: the longest one in tokens (and a quarter more) is the budget; where none has a
+    second line, a line end ends the answer. `lengths` are the completions' tokens, the stop token included."""
+    longest = max(lengths, default=16)
+    one_line = all("\n" not in example.completion for example in train)
+    choices = {example.choices for example in train}
+    return Decoding(
+        max_new_tokens=limit or longest + max(2, longest // 4),
+        stop_ids=stop_ids(chat.tokenizer, model),
+        newline_ids=chat.newline_ids if one_line else frozenset(),
+        batch_tokens=batch_tokens,
+        rank_choices=bool(train) and () not in choices,
+    )
+
+
+def answer(
+    model: Any,
+    chat: ChatFormat,
+    examples: Sequence[Example],
+    decoding: Decoding,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Prediction]:
+    """Greedy answers and, for closed tasks, the log-likelihood of every choice; one prediction for each example."""
+    prompts = tokenize_prompts(examples, chat)
+    outputs = generate(
+        model,
+        prompts,
+        stop_ids=decoding.stop_ids,
+        newline_ids=decoding.newline_ids,
+        max_new_tokens=decoding.max_new_tokens,
+        batch_tokens=decoding.batch_tokens,
+        on_progress=on_progress,
+    )
+    texts = chat.tokenizer.batch_decode([output.ids for output in outputs], skip_special_tokens=True)
+    ranked: Sequence[Sequence[float]] = [()] * len(examples)
+    if decoding.rank_choices:
+        ids = {choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices}
+        wanted = [[ids[choice] for choice in example.choices] for example in examples]
+        ranked = choice_logprobs(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
+    return [
+        Prediction(example.id, text.strip(), output.stopped, len(output.ids), tuple(logprobs))
+        for example, text, output, logprobs in zip(examples, texts, outputs, ranked, strict=True)
+    ]
+
+
+def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
+    """Token ids of a choice and the stop token as they follow a prompt."""
+    prompt = chat.prompt_text(example.prompt, example.history)
+    before, whole = chat.encode([prompt, prompt + chat.completion_text(choice)])
+    return whole[len(before) :]
+
+
+def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
+    """k training examples, the same for every prompt: the labels in turn, drawn from the shorter half of each.
+
+    Short ones because a small model's context must hold all of them; the draw depends on `seed` alone.
+    """
+    rng = random.Random(seed)
+    labels = sorted({example.completion for example in train}) if train and train[0].choices else [""]
+    rng.shuffle(labels)
+    chosen: list[Example] = []
+    for turn in range(k):
+        label = labels[turn % len(labels)]
+        pool = [e for e in train if label in ("", e.completion) and e not in chosen]
+        pool.sort(key=lambda e: (len(e.prompt), e.id))
+        half = pool[: max(1, len(pool) // 2)]
+        chosen += [rng.choice(half)] if half else []
+    return chosen
+
+
+def with_exemplars(
+    examples: Sequence[Example], exemplars: Sequence[Example], chat: ChatFormat, model: Any, decoding: Decoding
+) -> tuple[list[Example], int]:
+    """The examples with as many exemplars before each prompt as fit the model for all of them, and that number.
+
+    A tokenizer with its own chat template gets them as earlier turns; the plain one as text.
+    """
+    plain = chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE)
+    room = max_positions(model.config) - decoding.max_new_tokens
+    for k in range(len(exemplars), 0, -1):
+        shown = exemplars[:k]
+        if plain:
+            prompted = [replace(e, prompt=few_shot_prompt(shown, e.prompt)) for e in examples]
+        else:
+            turns = tuple(turn for x in shown for turn in (("user", x.prompt), ("assistant", x.completion)))
+            prompted = [replace(e, history=(*turns, *e.history)) for e in examples]
+        if max(len(ids) for ids in tokenize_prompts(prompted, chat)) <= room:
+            return prompted, k
+    return list(examples), 0
+
+
+def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> list[Prediction]:
+    """scikit-learn's logistic regression on word 1- and 2-gram TF-IDF of the prompts."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000)
+    )
+    model.fit([example.prompt for example in train], [example.completion for example in train])
+    labels = model.predict([example.prompt for example in test])
+    return [Prediction(example.id, str(label), True, 0) for example, label in zip(test, labels, strict=True)]

@@ -1,0 +1,392 @@
+"""prepare -> train -> evaluate -> report: each stage is a function on a run folder and can be run by itself.
+
+A stage that is done leaves its files; `resume` starts at the first stage that is not. The run folder appears when
+preparation has succeeded, so bad input leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import DataError, RecipeError
+from tunesmith.progress import progress, say
+from tunesmith.recipe import BUILT_IN_MODEL, Recipe, build_recipe, dump_recipe, load_recipe
+from tunesmith.records import SPLITS, Evaluation, Example, Prediction
+from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions, write_atomic, write_json, write_seal
+
+ASSETS = Path(__file__).parent / "assets"
+BASELINES = ("base", "base_few_shot", "majority", "copy")
+YARDSTICK = "tfidf_linear"
+TUNED = "tuned"
+
+
+def demo_recipe(folder: Path) -> Recipe:
+    """The built-in rows and base model, at sizes that take under two minutes on two cores."""
+    values = {
+        "model": BUILT_IN_MODEL,
+        "data": {
+            "source": str(ASSETS / "reviews.csv"),
+            "id": "id",
+            "task": "classify",
+            "columns": {"text": "review", "label": "sentiment"},
+            "split": {"train": 0.6, "validation": 0.1, "test": 0.3},
+        },
+        "train": {"num_train_epochs": 4, "learning_rate": 1e-3, "train_batch_size": 16},
+        "evaluation": {"panel": [str(ASSETS / "held_out.txt")]},
+        "output_dir": str(folder),
+    }
+    return build_recipe(values)[0]
+
+
+def next_free(folder: Path) -> Path:
+    """The folder itself, or the first of folder-2, folder-3 ... that does not exist."""
+    number, candidate = 1, folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def run(recipe: Recipe) -> dict[str, Any]:
+    """All four stages; the contents of report.json."""
+    prepare(recipe)
+    return _remaining_stages(RunDir(Path(recipe.output_dir)))
+
+
+def resume(folder: Path) -> dict[str, Any]:
+    """Go on at the first stage that is not done; DataError where what the run was made from has changed."""
+    run_dir = open_run(folder)
+    check_unchanged(run_dir)
+    return _remaining_stages(run_dir)
+
+
+def _remaining_stages(run_dir: RunDir) -> dict[str, Any]:
+    if not run_dir.model.is_dir():
+        train(run_dir)
+    if not run_dir.predictions(TUNED, "test").exists():
+        evaluate(run_dir)
+    return report(run_dir)
+
+
+def open_run(folder: Path) -> RunDir:
+    """A prepared run; DataError where the folder is none."""
+    run_dir = RunDir(folder)
+    if not run_dir.manifest.exists():
+        raise DataError(f"{folder}: not a run folder", hint="`tunesmith run` or `tunesmith prepare` makes one")
+    return run_dir
+
+
+def run_recipe(run_dir: RunDir) -> Recipe:
+    return load_recipe(run_dir.recipe)[0]
+
+
+def check_unchanged(run_dir: RunDir) -> None:
+    """DataError naming the first file, model or setting that is not what the run was prepared from."""
+    from tunesmith.model import fingerprint
+
+    manifest = read_json(run_dir.manifest)
+    hint = "start a new run in another output_dir"
+    for name, sha256 in manifest["files"].items():
+        if not (run_dir.path / name).exists() or file_sha256(run_dir.path / name) != sha256:
+            raise DataError(f"{run_dir.path / name}: changed since the run was prepared", hint=hint)
+    recipe = run_recipe(run_dir)
+    found, wanted = json.loads(fingerprint(recipe.model)), manifest["model_files"]
+    for name in sorted({*found, *wanted}):
+        if found.get(name) != wanted.get(name):
+            raise DataError(f"{recipe.model}: {name} changed since the run was prepared", hint=hint)
+
+
+# ---- prepare
+
+
+def prepare(recipe: Recipe) -> dict[str, Any]:
+    """Read, split, render, tokenise and prove the rows; the ledger. The run folder appears when all is well."""
+    from tunesmith.data.index import build_index, plan_sources
+    from tunesmith.data.ledger import Ledger
+    from tunesmith.data.prepare import prompt_layout, write_splits
+    from tunesmith.model import chat_format, complete_tokenizer, fingerprint, load_tokenizer, max_positions
+
+    folder = Path(recipe.output_dir)
+    if folder.exists() and any(folder.iterdir()):
+        hint = f"`tunesmith resume {folder}` goes on with it; or set another output_dir"
+        raise RecipeError(f"output_dir {folder}: exists already and is not empty", hint=hint)
+    sources = plan_sources(recipe.data)
+    tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
+    notes = complete_tokenizer(tokenizer)
+    index = build_index(sources, recipe.data)
+    notes += index.notes
+    max_length = min(recipe.train.max_length, max_positions(recipe.model))
+    temporary = RunDir(folder.with_name(f".{folder.name}.preparing"))
+    shutil.rmtree(temporary.path, ignore_errors=True)
+    try:
+        ledger = Ledger(temporary.rejected)
+        with progress("preparing rows", sum(index.num_rows)) as advance:
+            write_splits(index, recipe.data, chat_format(tokenizer), max_length, temporary, ledger, advance)
+        facts = ledger.finish(recipe.data.max_rejected)
+        write_json(temporary.ledger, facts)
+        _check_splits(temporary)
+        template = sources[0].templates[0] if sources[0].templates else None
+        write_atomic(temporary.recipe, dump_recipe(recipe))
+        write_seal(temporary, _ids(temporary, "test"))
+        manifest = {
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "model_files": json.loads(fingerprint(recipe.model)),
+            "files": {
+                str(path.relative_to(temporary.path)): file_sha256(path)
+                for path in [temporary.recipe, *(temporary.examples(split) for split in SPLITS)]
+            },
+            "max_length": max_length,
+            "parser": template.parser if template else "text",
+            "metrics": list(recipe.evaluation.metrics or (template.metrics if template else FREE_TEXT_METRICS)),
+            "held_out_wordings": [t.name for t in sources[0].templates if t.held_out],
+            "prompt_layout": prompt_layout(sources[0]),
+            "notes": notes,
+        }
+        write_json(temporary.manifest, manifest)
+        if folder.exists():
+            folder.rmdir()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.path.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary.path, ignore_errors=True)
+        raise
+    for text in notes:
+        say(f"note: {text}")
+    return facts
+
+
+FREE_TEXT_METRICS = ("exact_match", "token_f1", "rougeL")
+
+
+def _ids(run_dir: RunDir, split: str) -> list[str]:
+    from tunesmith.data.examples import example_ids
+
+    return list(example_ids(run_dir.examples(split)))
+
+
+def _check_splits(run_dir: RunDir) -> None:
+    for split in SPLITS:
+        if not _ids(run_dir, split):
+            raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
+
+
+def prompt_writer(run_dir: RunDir) -> Callable[[str], str] | None:
+    """Puts one text into the run's prompt template; None where the template takes more than one text."""
+    from tunesmith.data.prepare import PLACEHOLDER
+
+    layout = read_json(run_dir.manifest)["prompt_layout"]
+    return None if layout is None else lambda text: layout.replace(PLACEHOLDER, text)
+
+
+# ---- train
+
+
+def train(run_dir: RunDir) -> None:
+    """Train on the prepared rows, from the last good checkpoint if there is one, and save model/."""
+    from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.metrics import score_predictions
+    from tunesmith.evaluate.systems import answer
+    from tunesmith.model import chat_format, complete_tokenizer, fit_embeddings, load_model, load_tokenizer, save_model
+    from tunesmith.train.loop import train as train_model
+
+    recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
+    tokenizer, model = load_tokenizer(recipe.model, recipe.trust_remote_code), load_model(recipe.model)
+    complete_tokenizer(tokenizer)
+    fit_embeddings(model, tokenizer)
+    chat, primary = chat_format(tokenizer), manifest["metrics"][0]
+    decoding = _decoding(run_dir, recipe, chat, model)
+    sample = _sample(read_examples(run_dir.examples("validation")), recipe.evaluation.num_validation_examples)
+
+    def validate(current: Any) -> dict[str, float]:
+        predictions = answer(current, chat, sample, decoding)
+        result = score_predictions(sample, predictions, manifest["metrics"], manifest["parser"])
+        return result.means()
+
+    result = train_model(
+        model,
+        _training_data(run_dir, "train"),
+        recipe.train,
+        run=run_dir,
+        validation=_training_data(run_dir, "validation"),
+        validate=validate,
+        select=primary,
+        resume=True,
+    )
+    write_json(run_dir.path / "training.json", result.facts())
+    save_model(model, tokenizer, run_dir.model, decoding.max_new_tokens)
+
+
+def _training_data(run_dir: RunDir, split: str) -> Any:
+    from tunesmith.data.examples import read_tokenized
+    from tunesmith.train.batches import TrainingData
+
+    return TrainingData.from_examples(list(read_tokenized(run_dir.examples(split))))
+
+
+def _decoding(run_dir: RunDir, recipe: Recipe, chat: Any, model: Any) -> Any:
+    from tunesmith.data.examples import read_examples, read_tokenized
+    from tunesmith.evaluate.systems import decoding_for
+
+    examples = read_examples(run_dir.examples("train"))
+    lengths = [len(t.input_ids) - t.num_prompt_tokens for t in read_tokenized(run_dir.examples("train"))]
+    settings = recipe.evaluation
+    return decoding_for(examples, lengths, chat, model, settings.batch_tokens, settings.max_new_tokens)
+
+
+def _sample(examples: Sequence[Example], n: int) -> list[Example]:
+    """At most n examples, spread evenly over the split."""
+    step = max(1.0, len(examples) / n)
+    return [examples[int(i * step)] for i in range(min(n, len(examples)))]
+
+
+# ---- evaluate
+
+
+def evaluate(run_dir: RunDir) -> None:
+    """Answers of base, few-shot base and tuned on the sealed test, same rows and decoding, and the baselines'."""
+    from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.compare import baseline_predictions
+    from tunesmith.evaluate.systems import answer, few_shot_exemplars, linear_predictions, with_exemplars
+    from tunesmith.model import chat_format, load_model, load_tokenizer
+
+    recipe = run_recipe(run_dir)
+    if not run_dir.model.is_dir():
+        raise DataError(f"{run_dir.path}: no tuned model yet", hint=f"`tunesmith train {run_dir.path}` first")
+    test, train_split = read_examples(run_dir.examples("test")), read_examples(run_dir.examples("train"))
+    uses = open_seal(run_dir, [example.id for example in test], "base, few-shot base and tuned")
+    if uses > 1:
+        say(f"note: the test split has now been used {uses} times; a choice made on it makes its result optimistic")
+    chat = chat_format(load_tokenizer(str(run_dir.model)))
+    tuned, base = load_model(str(run_dir.model)), load_model(recipe.model)
+    if len(chat.tokenizer) > base.get_input_embeddings().num_embeddings:
+        base.resize_token_embeddings(len(chat.tokenizer))
+    decoding = _decoding(run_dir, recipe, chat, tuned)
+    exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
+    shown, k = with_exemplars(test, exemplars, chat, base, decoding)
+    systems: dict[str, Callable[[Any], Sequence[Prediction]]] = {
+        "base": lambda advance: answer(base, chat, test, decoding, advance),
+        "base_few_shot": lambda advance: answer(base, chat, shown, decoding, advance),
+        TUNED: lambda advance: answer(tuned, chat, test, decoding, advance),
+    }
+    if k == 0:
+        del systems["base_few_shot"]
+    for name, predict in systems.items():
+        started = time.monotonic()
+        with progress(f"evaluating {name}", len(test)) as advance:
+            predictions = predict(advance)
+        _write_predictions(run_dir, name, test, predictions, time.monotonic() - started)
+    _write_predictions(run_dir, *baseline_predictions(train_split, test), 0.0)
+    if test[0].choices:
+        _write_predictions(run_dir, YARDSTICK, test, linear_predictions(train_split, test), 0.0)
+
+
+def _write_predictions(
+    run_dir: RunDir, system: str, examples: Sequence[Example], predictions: Sequence[Prediction], seconds: float
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    records = [
+        {
+            "example_id": example.id,
+            "prompt": example.prompt,
+            "reference": example.completion,
+            "text": prediction.text,
+            "stopped": prediction.stopped,
+            "num_tokens": prediction.num_tokens,
+            "choice_logprobs": list(prediction.choice_logprobs),
+            "seconds": seconds,
+        }
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+    path = run_dir.predictions(system, examples[0].split)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(pa.Table.from_pylist(records), temporary)
+    temporary.replace(path)
+
+
+def _read_predictions(run_dir: RunDir, system: str, split: str) -> tuple[list[Prediction], float]:
+    import pyarrow.parquet as pq
+
+    records = pq.read_table(run_dir.predictions(system, split)).to_pylist()
+    predictions = [
+        Prediction(r["example_id"], r["text"], r["stopped"], r["num_tokens"], tuple(r["choice_logprobs"] or ()))
+        for r in records
+    ]
+    return predictions, float(records[0]["seconds"])
+
+
+# ---- report
+
+
+def report(run_dir: RunDir) -> dict[str, Any]:
+    """Score the stored answers, compare, and write report.html, report.md, report.json and the model card."""
+    from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate import compare as comparing
+    from tunesmith.report import write_report
+    from tunesmith.report.content import Report, to_json
+
+    recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
+    test = read_examples(run_dir.examples("test"))
+    evaluations = _evaluations(run_dir, test, manifest)
+    by_name = {evaluation.system: evaluation for evaluation in evaluations}
+    primary, settings = manifest["metrics"][0], recipe.evaluation
+    baselines = [by_name[name] for name in BASELINES if name in by_name]
+    opponent = comparing.best_baseline(baselines, primary)
+    others = [e for e in evaluations if e.system not in (opponent.system, TUNED)]
+    comparisons = [
+        comparing.compare(
+            other,
+            by_name[TUNED],
+            primary,
+            resamples=settings.resamples,
+            confidence=settings.confidence,
+            seed=recipe.train.seed,
+        )
+        for other in (opponent, *others)
+    ]
+    verdict = comparing.verdict(comparisons[0])
+    training = read_json(run_dir.path / "training.json")
+    content = Report(
+        name=run_dir.path.name,
+        verdict_kind=verdict.kind,
+        verdict=verdict.sentence,
+        primary_metric=primary,
+        evaluations=evaluations,
+        comparisons=comparisons,
+        examples={example.id: example for example in test},
+        history=training["history"],
+        best_step=training["best_step"],
+        training=training,
+        data=read_json(run_dir.ledger),
+        recipe=recipe.model_dump(mode="json"),
+        versions=manifest["versions"],
+        notes=[*manifest["notes"], *training["notes"]],
+        test_uses=len(read_json(run_dir.seal)["uses"]),
+        command=f"tunesmith run {run_dir.recipe}",
+        prompt_layout=manifest["prompt_layout"] or "",
+        confidence=settings.confidence,
+    )
+    write_report(run_dir, content)
+    return to_json(content)
+
+
+def _evaluations(run_dir: RunDir, test: Sequence[Example], manifest: Mapping[str, Any]) -> list[Evaluation]:
+    from tunesmith.evaluate.compare import evaluate as score
+
+    found = []
+    for system in (*BASELINES, YARDSTICK, TUNED):
+        if run_dir.predictions(system, "test").exists():
+            predictions, seconds = _read_predictions(run_dir, system, "test")
+            found.append(
+                score(system, "test", test, predictions, manifest["metrics"], manifest["parser"], seconds=seconds)
+            )
+    return found
