@@ -10,6 +10,8 @@ procedure against them where both apply.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -108,20 +110,39 @@ def _place_large_units(
     Among the splits where it fits, the room left is the chance, so that large units are not always training data.
     """
     sizes = np.bincount(units)
-    rows_of = np.split(np.argsort(units, kind="stable"), np.cumsum(sizes)[:-1])
+    rows_by_unit, stops = np.argsort(units, kind="stable"), np.cumsum(sizes)
     large = np.flatnonzero(sizes > 1)
     large = large[np.lexsort([rng.random(len(large)), -sizes[large]])]
-    total_room = room.sum(axis=0)
-    for unit, chance in zip(large, rng.random(len(large)), strict=True):
-        rows = rows_of[unit]
-        members, counts = np.unique(strata[rows], return_counts=True)
-        over = np.maximum(counts[:, None] - room[members], 0).sum(axis=0) + np.maximum(len(rows) - total_room, 0)
-        over = np.where(fractions > 0, over, np.iinfo(np.int64).max)
-        weights = np.where(over == over.min(), np.maximum(room[members].sum(axis=0), 1e-9), 0).cumsum()
-        split = np.searchsorted(weights, chance * weights[-1], side="right")
+    left, total_left = room.tolist(), room.sum(axis=0).tolist()  # lists: a loop over few numbers at a time
+    wanted = np.flatnonzero(fractions).tolist()
+    for unit, chance in zip(large.tolist(), rng.random(len(large)).tolist(), strict=True):
+        rows = rows_by_unit[stops[unit] - sizes[unit] : stops[unit]]
+        members = Counter(strata[rows].tolist())
+        split = _choose(members, left, total_left, wanted, chance)
         splits[rows] = split
-        room[members, split] -= counts
-        total_room[split] -= len(rows)
+        total_left[split] -= len(rows)
+        for stratum, count in members.items():
+            left[stratum][split] -= count
+    room[:] = left
+
+
+def _choose(
+    members: Counter[int], left: list[list[int]], total_left: list[int], wanted: list[int], chance: float
+) -> int:
+    """The split for a unit with so many rows of each stratum: where least goes over, by chance among these."""
+    size = members.total()
+    over = {
+        s: max(0, size - total_left[s]) + sum(max(0, count - left[stratum][s]) for stratum, count in members.items())
+        for s in wanted
+    }
+    best = [s for s in wanted if over[s] == min(over.values())]
+    weights = [max(1e-9, sum(left[stratum][s] for stratum in members)) for s in best]
+    position = chance * sum(weights)
+    for split, weight in zip(best, weights, strict=True):
+        position -= weight
+        if position < 0:
+            return split
+    return best[-1]
 
 
 def _fill_single_rows(splits: Splits, units: Ints, strata: Ints, room: Ints, rng: np.random.Generator) -> None:
