@@ -239,9 +239,10 @@ def _check_columns(
                 f"{template.name}: the slot {slot!r} is mapped to {column!r}, which is no column of the table",
                 hint=did_you_mean(column, columns),
             )
+    free = set(columns) - set(mapped.values()) - set(dict(template.slots))
     for name, slot_type in template.slots:
         if slot_type.required and name not in mapped and name not in columns:
-            hint = did_you_mean(name, columns)
+            hint = did_you_mean(name, free)
             raise TemplateError(
                 f"{template.name}: no column for the slot {name!r}",
                 hint=hint if hint.startswith("did") else f"add `{name}: COLUMN` to data.columns; {hint}",
