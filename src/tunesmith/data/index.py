@@ -26,7 +26,6 @@ from tunesmith.recipe import DataConfig, SourceConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
 TARGET_TYPES = ("label", "target")
-NOT_INPUT_TYPES = (*TARGET_TYPES, "id", "group", "date")
 
 
 @dataclass(frozen=True)
@@ -132,18 +131,14 @@ def _format_columns(fmt: str, first: Row) -> tuple[tuple[str, ...], tuple[str, .
 def _template_columns(
     template: PromptTemplate, columns: dict[str, str], first: Row
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Columns of the slots, by type; an inline template's inputs are what stands before its separator."""
-    types = {columns.get(name, name): slot.type for name, slot in template.slots}
-    targets = [column for column, kind in types.items() if kind in TARGET_TYPES]
-    inputs = [column for column, kind in types.items() if kind not in NOT_INPUT_TYPES]
+    """Columns used before the separator and those used only after it, so that inverted wordings are right too."""
+    there = {columns.get(name, name): slot.type for name, slot in template.slots}
+    there = {column: kind for column, kind in there.items() if column in first.values}
     try:
         before = {columns.get(name, name) for name in used_columns(template.source.partition(SEPARATOR)[0])}
     except TemplateError:  # the separator stands inside an `if`: the prompt is not a template of its own
-        before = set(inputs)
-    prompt_only = [column for column in inputs if column in before] or inputs
-    answer_only = targets or [column for column in inputs if column not in before]
-    there = set(first.values)
-    return tuple(c for c in prompt_only if c in there), tuple(c for c in answer_only if c in there)
+        before = {column for column, kind in there.items() if kind not in TARGET_TYPES}
+    return tuple(c for c in there if c in before), tuple(c for c in there if c not in before)
 
 
 def build_index(sources: Sequence[Source], data: DataConfig) -> Index:

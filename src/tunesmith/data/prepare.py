@@ -15,13 +15,13 @@ from tunesmith.data.render import assign_wording, render_row
 from tunesmith.data.sandbox import fitted_columns
 from tunesmith.data.templates import Excluded, PromptTemplate
 from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
+from tunesmith.errors import TemplateError
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS, Example, Row, TokenizedExample
 from tunesmith.rundir import RunDir
 
 BATCH_ROWS = 1000
 PLACEHOLDER = "{text}"
-FIT_ROUNDS = 6
 T = TypeVar("T")
 
 
@@ -36,7 +36,13 @@ class Rendering:
 
 
 def write_splits(
-    index: Index, data: DataConfig, chat: Format, max_length: int, run: RunDir, ledger: Ledger, on_rows: Callable[[int], None]
+    index: Index,
+    data: DataConfig,
+    chat: Format,
+    max_length: int,
+    run: RunDir,
+    ledger: Ledger,
+    on_rows: Callable[[int], None],
 ) -> None:
     """Write data/{train,validation,test}.parquet; every row's fate goes into the ledger."""
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
@@ -86,7 +92,9 @@ def _row_renderings(
     if source.fmt is not None:
         outcomes = [(outcome, None) for outcome in format_examples(source.fmt, row)]
     else:
-        outcomes = [(_render(source, template, row, data), template) for template in _templates(source, row, split, data)]
+        outcomes = [
+            (_render(source, template, row, data), template) for template in _templates(source, row, split, data)
+        ]
     for outcome, template in outcomes:
         if isinstance(outcome, Excluded) or not isinstance(outcome, Example):
             ledger.exclude(row.id, row.source, outcome.template, outcome.reason, split)
@@ -119,27 +127,27 @@ def _render(
 def _shortened(
     item: Rendering, rejected: Rejected, data: DataConfig, chat: Format, max_length: int, ledger: Ledger
 ) -> tuple[Example, TokenizedExample | Rejected]:
-    """A too long row again with its `fit` field shortened until it fits; rejected where the template marks none."""
+    """A too long row with its `fit` field as long as it may be; rejected where the template marks none."""
     fields = fitted_columns(item.template.source) if item.template else frozenset()
     if not fields or item.template is None:
         return item.example, rejected
-    longest = max(len(str(item.row.values.get(item.source.columns.get(name, name), ""))) for name in fields)
-    fit_to, tokens = longest, rejected.tokens
-    for _ in range(FIT_ROUNDS):
-        per_character = tokens / max(1, len(item.example.prompt) + len(item.example.completion))
-        fit_to -= max(8, round((tokens - max_length) / max(per_character, 0.05) * 1.1))
-        if fit_to < 1:
-            break
+    whole = max(len(str(item.row.values.get(item.source.columns.get(name, name), ""))) for name in fields)
+    found, too_short, too_long = None, 0, whole
+    while too_long - too_short > 1:
+        fit_to = (too_short + too_long) // 2
         example = _render(item.source, item.template, item.row, data, fit_to)
         if not isinstance(example, Example):
             break
         example = replace(example, split=item.example.split, group=item.example.group)
         outcome = tokenize_examples([example], chat, max_length)[0]
         if isinstance(outcome, TokenizedExample):
-            ledger.shortened(example.row_id, ", ".join(sorted(fields)), longest - fit_to)
-            return example, outcome
-        tokens = outcome.tokens or tokens
-    return item.example, rejected
+            found, too_short = (example, outcome), fit_to
+        else:
+            too_long = fit_to
+    if found is None:
+        return item.example, rejected
+    ledger.shortened(item.example.row_id, ", ".join(sorted(fields)), whole - too_short)
+    return found
 
 
 def prompt_layout(source: Source) -> str | None:
@@ -149,10 +157,13 @@ def prompt_layout(source: Source) -> str | None:
     template = source.templates[0]
     marker = "\ufdd4"
     values: Mapping[str, str] = {source.inputs[0]: marker}
-    label = source.choices[0] if source.choices else "x"
+    label = source.choices[0] if source.choices else "1"  # a text, a number and JSON alike
     row = Row("layout", {**dict.fromkeys(source.targets, label), **values}, "layout")
     labels = None if source.choices else source.labels
-    example = render_row(template, row, columns=source.columns, label_names=labels, choices=source.choices)
+    try:
+        example = render_row(template, row, columns=source.columns, label_names=labels, choices=source.choices)
+    except TemplateError:  # a template that needs more than one text, or a date
+        return None
     if not isinstance(example, Example) or example.prompt.count(marker) != 1:
         return None
     return example.prompt.replace(marker, PLACEHOLDER)
