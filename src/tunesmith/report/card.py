@@ -13,7 +13,7 @@ from tunesmith.records import Estimate
 from tunesmith.report import tables
 from tunesmith.report.cases import prompt_of
 from tunesmith.report.content import TUNED, Report
-from tunesmith.report.format import estimate, metric_name, percent
+from tunesmith.report.format import metric_name, percent
 from tunesmith.report.markdown import line, markdown_table
 
 DATA_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
@@ -115,11 +115,7 @@ def _snippet(report: Report) -> str:
 def _sources(report: Report) -> str:
     names = ", ".join(Path(name).name if _is_local(name) else name for name in _source_names(report))
     intro = f"Rows from {line(names)}." if names else ""
-    facts = "\n".join(
-        f"{'  ' * row.depth}- {line(row.label)}" + (f": {line(row.cells[0])}" if row.cells[0] else "")
-        for row in tables.facts_table("Rows", report.data).rows
-    )
-    return "\n\n".join(filter(None, [intro, facts]))
+    return "\n\n".join(filter(None, [intro, markdown_table(tables.ledger_table(report.data))]))
 
 
 def _limits(report: Report) -> str:

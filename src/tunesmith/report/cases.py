@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os.path
 from dataclasses import dataclass
+from itertools import takewhile
 
 from tunesmith.records import Evaluation, Example
 from tunesmith.report.content import TUNED, Report
@@ -99,10 +99,12 @@ def prompt_of(example: Example) -> str:
 
 
 def common_start(prompts: list[str]) -> str:
-    """What all prompts begin with, up to a line end; shown once instead of with every row.
+    """The lines that all prompts begin with; shown once instead of with every row.
 
     >>> common_start(["Label it.\\nText: good", "Label it.\\nText: bad"])
     'Label it.\\n'
     """
-    start = os.path.commonprefix(prompts) if len(prompts) > 1 else ""
-    return start[: start.rfind("\n") + 1]
+    if len(prompts) < 2:
+        return ""
+    first, last = (text.splitlines(keepends=True)[:-1] for text in (min(prompts), max(prompts)))
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -38,7 +40,8 @@ def _rich_table(table: Table, title: str) -> RichTable:
         title_justify="left", caption_justify="left", pad_edge=False,
     )  # fmt: skip
     for i, column in enumerate(table.columns):
-        shown.add_column(Text(column), justify="left" if i == 0 else "right", header_style="dim")
+        justify: Literal["left", "right"] = "left" if i in (0, *table.text_columns) else "right"
+        shown.add_column(Text(column), justify=justify, header_style="dim")
     for row in table.rows:
         style = "bold" if row.marked else ""
         shown.add_row(Text(row.label), *map(Text, row.cells), style=style)

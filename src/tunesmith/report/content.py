@@ -1,4 +1,4 @@
-"""Everything a report shows, gathered once; the HTML page, report.md, report.json, the card and the terminal read it."""
+"""Everything a report shows, gathered once: what the page, report.md, report.json, the card and the terminal read."""
 
 from __future__ import annotations
 
@@ -44,10 +44,13 @@ class CurvePoint:
 class Report:
     """What a run found.
 
+    `verdict_kind` is "better", "not better" or "cannot tell"; `verdict` is the sentence with its numbers.
     `comparisons[0]` is the verdict's; `evaluations` are the systems on the test split, `wordings` the same cut by a
-    label such as "wordings seen in training". `history` holds one mapping per logged step (step, epoch, loss,
-    learning_rate) and per validation (step, validation_loss, metric values). `data` is the ledger. `prompt_layout`
-    is the prompt template as the card shows it; without one the card shows a test prompt.
+    label such as "Wordings seen in training". `history` holds one mapping per logged step (step, epoch, loss,
+    learning_rate) and per validation (step, validation_loss, metric values). In `training`, `seconds` and keys that
+    end in `_bytes` are shown with their units. `data` is ledger.json. `prompt_layout` is the prompt template as the
+    card shows it; without one the card shows a test prompt. An evaluation's `details` may hold per_class = {label:
+    {precision, recall, f1, support}} and confusion = {labels, matrix, and columns where they differ from labels}.
     """
 
     name: str

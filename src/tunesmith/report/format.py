@@ -16,7 +16,7 @@ SYSTEMS = {
     "base_zero_shot": "Base model",
     "majority": "Most frequent answer",
     "copy_input": "Copy of the input",
-    "tfidf_linear": "Linear classifier (TF-IDF)",
+    "tfidf_linear": "Linear model (TF-IDF)",
     "tuned": "Tuned model",
 }
 METRICS = {
@@ -58,6 +58,12 @@ def metric_name(metric: str) -> str:
     return METRICS.get(metric, plain[:1].upper() + plain[1:])
 
 
+def in_sentence(name: str) -> str:
+    """A system's or metric's name inside a sentence: `base model`, but `ROUGE-L`, `F1` and `Pearson r`."""
+    stays = not name[1:2].islower() or name.startswith(("Pearson", "Spearman", "Matthews"))
+    return name if stays else name[0].lower() + name[1:]
+
+
 def number(value: float | None, decimals: int = 3) -> str:
     """`0.812`; from 10 on one decimal, from 1,000 on none; a dash for what is missing or not finite."""
     if value is None or not math.isfinite(value):
@@ -78,7 +84,7 @@ def signed(value: float | None, decimals: int = 3) -> str:
 def interval(ci: tuple[float, float], plus: bool = False) -> str:
     """`[0.77, 0.85]`, with as many decimals as tell its two ends apart."""
     low, high = ci
-    decimals = 2 if high - low >= 0.03 else 3 if high - low >= 0.003 else 4
+    decimals = 2 if high - low >= 0.03 or low == high else 3 if high - low >= 0.003 else 4
     show = signed if plus else number
     return f"[{show(low, decimals)}, {show(high, decimals)}]"
 
@@ -112,8 +118,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def fact(key: str, value: Any) -> tuple[str, str]:
+    """A fact's name and value: `seconds` as a duration, `..._bytes` as MB or GB, everything else as it is."""
+    name = key.replace("_", " ")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if key == "seconds":
+            return "time", duration(value)
+        if key.endswith("_bytes"):
+            return name.removesuffix(" bytes"), size(value)
+    return name, plain_value(value)
+
+
+def size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+
+
 def plain_value(value: Any) -> str:
-    """One value of the ledger, the training facts or the versions."""
+    """One value of the training facts or the versions; lists on one line."""
     if value is None:
         return DASH
     if isinstance(value, bool):
@@ -122,4 +143,6 @@ def plain_value(value: Any) -> str:
         return f"{value:,}".replace("-", MINUS)
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(plain_value, value)) or "none"
     return str(value)

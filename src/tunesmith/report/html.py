@@ -28,6 +28,7 @@ def render_html(report: Report, plots: Sequence[Plot]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"inline_svg": inline_svg, "metric_name": fmt.metric_name, "system_name": fmt.system_name}
+    environment.filters["in_sentence"] = fmt.in_sentence
     template = environment.get_template("report.html.j2")
     return template.render(_context(report, plots))
 
@@ -52,11 +53,10 @@ def _context(report: Report, plots: Sequence[Plot]) -> dict[str, Any]:
         "confusions_table": tables.confusions_table(details),
         "cases": cases,
         "prompt_start": common_start([case.prompt for case in (*cases.fixed, *cases.broken)]) if cases else "",
-        "ledger_table": tables.facts_table("Rows", report.data),
+        "ledger_table": tables.ledger_table(report.data),
         "versions_table": tables.facts_table("Package", report.versions),
         "recipe_yaml": recipe_yaml(report.recipe),
         "number": fmt.number,
-        "signed": fmt.signed,
     }
 
 

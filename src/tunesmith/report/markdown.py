@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tunesmith.report import tables
 from tunesmith.report.cases import Case, Cases, choose_cases
 from tunesmith.report.content import TUNED, Report
-from tunesmith.report.format import metric_name, number, system_name
+from tunesmith.report.format import in_sentence, metric_name, number, system_name
 from tunesmith.report.html import recipe_yaml
 from tunesmith.report.plots import Plot
 from tunesmith.report.tables import Table
@@ -32,7 +32,7 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
         *_classes(report),
         *_cases(choose_cases(report)),
         "## Where every raw row went",
-        _facts(tables.facts_table("Rows", report.data)),
+        markdown_table(tables.ledger_table(report.data)),
         "## How to repeat it",
         fence(report.command, "sh") if report.command else "",
         fence(recipe_yaml(report.recipe), "yaml") if report.recipe else "",
@@ -45,7 +45,8 @@ def markdown_table(table: Table) -> str:
     """A table of GitHub's Markdown with its note below; empty where there are no rows."""
     if not table.rows:
         return ""
-    lines = [_row(table.columns), _row(["---", *["---:"] * (len(table.columns) - 1)])]
+    words = {0, *table.text_columns}
+    lines = [_row(table.columns), _row(["---" if i in words else "---:" for i in range(len(table.columns))])]
     for row in table.rows:
         cells = [line(text) for text in (row.label, *row.cells)]
         lines.append(_row([f"**{text}**" if row.marked and text else text for text in cells]))
@@ -86,7 +87,7 @@ def _cases(cases: Cases | None) -> list[str]:
     before = system_name(cases.before)
     parts = [
         "## Rows fixed and broken",
-        f"By {metric_name(cases.metric)}, {line(before.lower())} against tuned model: "
+        f"By {in_sentence(metric_name(cases.metric))}, {line(in_sentence(before))} against tuned model: "
         f"{cases.num_fixed} test rows fixed, {cases.num_broken} broken.",
     ]
     for title, chosen in (("Fixed", cases.fixed), ("Broken", cases.broken)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,15 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tunesmith.records import Estimate
 from tunesmith.report.content import TUNED, CurvePoint, ForgettingRow, Report
-from tunesmith.report.format import LOWER_IS_BETTER, metric_name, system_name
+from tunesmith.report.format import LOWER_IS_BETTER, in_sentence, metric_name, system_name
 
 PALETTE = {"ink": "#1b2128", "muted": "#5b6570", "line": "#d5dade", "paper": "#ffffff", "accent": "#0b6b62"}
 WIDTH = 5.0
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tunesmith",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -73,19 +75,21 @@ def plots_of(report: Report) -> list[Plot]:
         if (found := e.estimates.get(report.primary_metric)) and _drawable(found.mean, found.ci)
     ]
     differences = [
-        ForestRow(f"against {system_name(c.a)}", c.difference, c.ci, i == 0)
+        ForestRow(system_name(c.a), c.difference, c.ci, i == 0)
         for i, c in enumerate(report.comparisons)
         if c.metric == report.primary_metric and c.b == TUNED and _drawable(c.difference, c.ci)
     ]
-    found = [
-        forest_plot("systems", f"{metric} by system", systems, metric),
-        forest_plot("differences", f"Gain in {metric}", differences, f"difference in {metric}", zero=True),
+    plots = [
+        forest_plot("systems", f"{metric} by system", systems, ""),
+        forest_plot(
+            "differences", f"Gain in {in_sentence(metric)} over each system", differences, "difference", zero=True
+        ),
         _panel_plot(report.forgetting),
         loss_plot(report.history, report.best_step),
         metric_plot(report.history, report.primary_metric, report.best_step),
         learning_curve_plot(report.learning_curve, metric),
     ]
-    return [plot for plot in found if plot]
+    return [plot for plot in plots if plot]
 
 
 def forest_plot(name: str, title: str, rows: Sequence[ForestRow], axis: str, zero: bool = False) -> Plot | None:
@@ -101,7 +105,8 @@ def forest_plot(name: str, title: str, rows: Sequence[ForestRow], axis: str, zer
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0, labelcolor=PALETTE["ink"])
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(axis)
+        if axis:
+            axes.set_xlabel(axis)
         axes.grid(axis="x")
         if zero:
             axes.axvline(0, color=PALETTE["ink"], linewidth=1)
@@ -120,7 +125,7 @@ def _panel_plot(panel: Sequence[ForgettingRow]) -> Plot | None:
     rows = [ForestRow(r.name, r.difference, r.ci) for r in panel if _drawable(r.difference, r.ci)]
     side = "above zero is worse" if metric in LOWER_IS_BETTER else "below zero is worse"
     return forest_plot(
-        "forgetting", f"Change on the panel ({metric_name(metric).lower()})", rows, f"change, {side}", zero=True
+        "forgetting", f"Change on the panel ({in_sentence(metric_name(metric))})", rows, f"change, {side}", zero=True
     )
 
 
@@ -131,9 +136,10 @@ def loss_plot(history: Sequence[Mapping[str, Any]], best_step: int | None) -> Pl
         return None
     with _figure(2.7) as (figure, axes):
         window = len(train) // 30
-        _line(axes, train, "training", "muted", alpha=0.35 if window > 1 else 1.0)
-        if window > 1:
-            _line(axes, _smoothed(train, window), "training, smoothed", "muted")
+        smooth = window > 1
+        _line(axes, train, "" if smooth else "training", "muted", alpha=0.35 if smooth else 1.0)
+        if smooth:
+            _line(axes, _smoothed(train, window), "training (running mean)", "muted")
         _line(axes, validation, "validation", "accent", marker="o")
         _mark_best(axes, best_step)
         axes.set_ylabel("loss per trained token")
@@ -152,7 +158,6 @@ def metric_plot(history: Sequence[Mapping[str, Any]], metric: str, best_step: in
     with _figure(2.7) as (figure, axes):
         _line(axes, points, metric_name(metric), "accent", marker="o")
         _mark_best(axes, best_step)
-        axes.set_ylabel(metric_name(metric))
         _step_axis(axes, legend=False)
         alt = f"{title}: from {points[0][1]:.3f} to {points[-1][1]:.3f}; best step {best_step}"
         return _finish(figure, "metric", title, alt)
@@ -171,18 +176,18 @@ def learning_curve_plot(points: Sequence[CurvePoint], metric: str) -> Plot | Non
         axes.set_xticks(rows, [f"{n:,}" for n in rows])
         axes.minorticks_off()
         axes.set_xlabel("training rows")
-        axes.set_ylabel(metric)
         axes.grid(axis="y")
         alt = f"{metric} by training rows: " + "; ".join(
             f"{n:,} rows {e.mean:.3f}" for n, e in zip(rows, estimates, strict=True)
         )
-        return _finish(figure, "learning_curve", "Learning curve", alt)
+        return _finish(figure, "learning_curve", f"{metric} by training rows", alt)
 
 
 @contextmanager
 def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure of the page's width in our style; without pyplot, so no state is shared and no window is needed."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the page draws text in the reader's fonts
         matplotlib.rcdefaults()  # a user's matplotlibrc changes nothing
         matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
@@ -219,7 +224,14 @@ def _line(
     if points:
         steps, values = zip(*points, strict=True)
         axes.plot(
-            steps, values, marker=marker, markersize=5, linewidth=1.6, color=PALETTE[colour], label=label, alpha=alpha
+            steps,
+            values,
+            marker=marker,
+            markersize=5,
+            linewidth=1.6,
+            color=PALETTE[colour],
+            label=label or None,
+            alpha=alpha,
         )
 
 
@@ -230,10 +242,10 @@ def _mark_best(axes: Axes, best_step: int | None) -> None:
 
 def _step_axis(axes: Axes, legend: bool) -> None:
     axes.set_xlabel("step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.grid(axis="y")
     if legend:
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2)
 
 
 def _short(label: str, limit: int = 30) -> str:

@@ -12,12 +12,13 @@ from tunesmith.report.format import (
     AUXILIARY,
     LOWER_IS_BETTER,
     estimate,
+    fact,
+    in_sentence,
     interval,
     metric_name,
     number,
     p_value,
     percent,
-    plain_value,
     signed,
     system_name,
 )
@@ -38,11 +39,15 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`columns[0]` heads the labels. `note` says what holds for the whole table, such as its n."""
+    """`columns[0]` heads the labels; `text_columns` are the others that hold words.
+
+    `note` says what holds for the whole table, such as its n.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
     note: str = ""
+    text_columns: tuple[int, ...] = ()
 
 
 def comparison_table(report: Report) -> Table:
@@ -94,11 +99,14 @@ def _cell(evaluation: Evaluation, metric: str, show_n: bool) -> str:
 
 def difference_table(report: Report) -> Table:
     """Every paired comparison, the verdict's first."""
+    compared = report.comparisons
+    one_system, one_metric = len({c.b for c in compared}) == 1, len({c.metric for c in compared}) == 1
+    head = f"{system_name(compared[0].b)} against" if one_system else "Comparison"
     rows = tuple(
         TableRow(
-            f"{system_name(c.b)} against {system_name(c.a)}",
+            system_name(c.a) if one_system else f"{system_name(c.b)} against {in_sentence(system_name(c.a))}",
             (
-                metric_name(c.metric),
+                *(() if one_metric else (metric_name(c.metric),)),
                 f"{signed(c.difference)} {interval(c.ci, plus=True)}",
                 p_value(c.p),
                 f"{c.wins:,} / {c.ties:,} / {c.losses:,}",
@@ -106,12 +114,25 @@ def difference_table(report: Report) -> Table:
             ),
             marked=i == 0,
         )
-        for i, c in enumerate(report.comparisons)
+        for i, c in enumerate(compared)
     )
-    sizes = {(c.n, c.clusters) for c in report.comparisons}
-    tests = ", ".join(dict.fromkeys(c.test for c in report.comparisons if c.test))
-    columns = ("Comparison", "Metric", "Difference", "p", "Won / tied / lost", "Smallest detectable")
-    return Table(columns, rows, " ".join(filter(None, [_size_note(sizes), f"p: {tests}." if tests else ""])))
+    measured = ("Difference", "p", "Won / tied / lost", "Detectable")
+    columns = (head, *measured) if one_metric else (head, "Metric", *measured)
+    return Table(columns, rows, _difference_note(report), () if one_metric else (1,))
+
+
+def _difference_note(report: Report) -> str:
+    compared = report.comparisons
+    sizes = {(c.n, c.clusters) for c in compared}
+    metrics = {c.metric for c in compared}
+    tests = ", ".join(dict.fromkeys(c.test for c in compared if c.test))
+    sentences = [
+        f"{metric_name(next(iter(metrics)))}." if len(metrics) == 1 else "",
+        _size_note(sizes),
+        f"p: {tests}." if tests else "",
+        "Detectable: the smallest difference that this many rows show at 80 % power.",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _size_note(sizes: set[tuple[int, int]]) -> str:
@@ -138,8 +159,8 @@ def forgetting_table(report: Report) -> Table:
         )
         for row in report.forgetting
     )
-    columns = ("Held-out text or task", "Metric", "Before", "After", "Change", "Detectable", "")
-    return Table(columns, rows)
+    columns = ("Held-out text or task", "Metric", "Before", "After", "Change", "Detectable", "Finding")
+    return Table(columns, rows, text_columns=(1, 6))
 
 
 def panel_verdict(metric: str, ci: tuple[float, float]) -> str:
@@ -205,32 +226,57 @@ def confusions_table(details: Mapping[str, Any], limit: int = 15) -> Table | Non
     ]
     mistakes.sort(key=lambda mistake: (-mistake[0], mistake[1], mistake[2]))
     rows = tuple(TableRow(true, (answer, f"{count:,}")) for count, true, answer in mistakes[:limit])
-    return Table(("True class", "Answered", "Rows"), rows) if rows else None
+    return Table(("True class", "Answered", "Rows"), rows, text_columns=(1,)) if rows else None
+
+
+SPLIT_ROWS = (
+    ("rows", "Rows kept"),
+    ("examples", "Examples"),
+    ("tokens", "Tokens"),
+    ("trained_tokens", "Trained tokens"),
+)
+REMARKS = (
+    ("conflicting_rows", "Kept rows whose input has another target too"),
+    ("near_duplicate_clusters", "Near-duplicate clusters, each on one side of the split"),
+)
+
+
+def ledger_table(ledger: Mapping[str, Any]) -> Table:
+    """Where every raw row went, from ledger.json: fates first, then what the splits hold."""
+    if "rows" not in ledger:
+        return Table(("",), ())
+    splits: Mapping[str, Mapping[str, int]] = ledger.get("splits", {})
+
+    def total(label: str, count: int, depth: int = 0) -> TableRow:
+        return TableRow(label, (*[""] * len(splits), f"{count:,}"), depth=depth)
+
+    def each(key: str, label: str) -> TableRow:
+        counts = [split.get(key, 0) for split in splits.values()]
+        return TableRow(label, (*(f"{count:,}" for count in counts), f"{sum(counts):,}"))
+
+    fates = {key: count for key, count in ledger["rows"].items() if key not in ("raw", "kept") and count}
+    rows = [total("Raw rows", ledger["rows"]["raw"])]
+    for fate, count in fates.items():
+        rows.append(total(fate.replace("_", " "), count, depth=1))
+        if fate == "rejected":
+            rows += [total(reason.replace("_", " "), n, depth=2) for reason, n in ledger.get("rejected", {}).items()]
+    rows += [each(key, label) for key, label in SPLIT_ROWS]
+    rows += [total(label, ledger[key]) for key, label in REMARKS if ledger.get(key)]
+    for name, cut in ledger.get("shortened", {}).items():
+        rows.append(total(f"Examples with a shorter {name}", cut["examples"]))
+    none_lost = "" if fates else "No row was left out."
+    return Table(("", *map(str.capitalize, splits), "All"), tuple(rows), none_lost)
 
 
 def facts_table(heading: str, facts: Mapping[str, Any]) -> Table:
-    """Any nested mapping of plain values, such as the ledger, one value a row."""
-    return Table((heading, ""), tuple(_facts(facts, 0)))
+    """Plain values, one a row; a mapping in a mapping is indented below its name."""
+    return Table((heading, "Value"), tuple(_facts(facts, 0)))
 
 
 def _facts(facts: Mapping[str, Any], depth: int) -> list[TableRow]:
     rows: list[TableRow] = []
     for key, value in facts.items():
-        label = str(key).replace("_", " ")
-        label = label[:1].upper() + label[1:] if depth == 0 else label
-        if isinstance(value, Mapping):
-            inner = _facts(value, depth + 1)
-            rows += [TableRow(label, ("" if inner else "none",), depth=depth), *inner]
-        elif isinstance(value, (list, tuple)):
-            rows += _listed(label, value, depth)
-        else:
-            rows.append(TableRow(label, (plain_value(value),), depth=depth))
+        inner = _facts(value, depth + 1) if isinstance(value, Mapping) else None
+        label, text = (str(key).replace("_", " "), "" if inner else "none") if inner is not None else fact(key, value)
+        rows += [TableRow(label[:1].upper() + label[1:] if depth == 0 else label, (text,), depth=depth), *(inner or ())]
     return rows
-
-
-def _listed(label: str, values: Sequence[Any], depth: int) -> list[TableRow]:
-    """A list of plain values on one line, a list of mappings as numbered rows."""
-    if not any(isinstance(value, Mapping) for value in values):
-        return [TableRow(label, (", ".join(map(plain_value, values)) or "none",), depth=depth)]
-    numbered = {f"{i}": value for i, value in enumerate(values, 1)}
-    return [TableRow(label, ("",), depth=depth), *_facts(numbered, depth + 1)]
