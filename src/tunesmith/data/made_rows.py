@@ -37,6 +37,7 @@ class Use:
     item: Use | None = None
     length: int = LIST_LENGTH
     constants: list[Any] = field(default_factory=list)  # it is compared with these
+    offset: int = 0  # a number has this subtracted
     pieces: list[str] = field(default_factory=list)  # it is split at these
     same_as: Use | None = None
 
@@ -69,11 +70,11 @@ class Use:
             return {name: inner.value(turn) for name, inner in sorted(self.fields.items())}
         if self.item is not None and self.kind != "text":
             return [self.item.value(turn + position) for position in range(self.length)]
-        if self.constants:
-            other = turn % 2 if self.kind == "number" else self.text(turn)  # for the `else` of a comparison
-            options = [*self.constants, *([] if other in self.constants else [other])]
+        if self.constants:  # and one other value, for the `else` of a comparison
+            others = [0, 1] if self.kind == "number" else [self.text(turn)]
+            options = self.constants + [other for other in others if other not in self.constants][:1]
             return options[turn % len(options)]
-        return turn % 2 if self.kind == "number" else self.text(turn)
+        return self.offset + turn % 2 if self.kind == "number" else self.text(turn)
 
     def text(self, turn: int) -> str:
         words = f"{self.name.replace('_', ' ')}: {WORDS[turn % len(WORDS)]}"
@@ -126,6 +127,8 @@ class _Reader:
         if isinstance(node, ARITHMETIC) or (isinstance(node, nodes.Add) and _has_number(node)):
             for use in uses:
                 _mark(use, "number")
+        if isinstance(node, nodes.Sub) and uses[0] and isinstance(_constant(node.right), int):
+            uses[0].offset = _constant(node.right)
         return None
 
     def name(self, node: nodes.Name) -> Use | None:

@@ -90,6 +90,7 @@ def used_columns(source: str) -> frozenset[str]:
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"template, line {error.lineno}: {error.message}") from error
     names = meta.find_undeclared_variables(tree) - set(ENVIRONMENT.globals)
+    names -= {found.name for found in tree.find_all(nodes.NSRef)}  # `set ns.x` inside a loop counts as a read there
     for item in tree.find_all(nodes.Getitem):
         if isinstance(item.node, nodes.Name) and item.node.name == "row" and isinstance(item.arg, nodes.Const):
             names = (names - {"row"}) | {str(item.arg.value)}
