@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tunesmith.data.library import Family, Wording, family_names, load_family, read_family, reference
 from tunesmith.data.render import render_row
+from tunesmith.data.sandbox import MARK
 from tunesmith.data.templates import from_family
 from tunesmith.errors import TemplateError
+from tunesmith.recipe import build_recipe
 from tunesmith.records import Example, Row
 
 FAMILIES = {
@@ -115,6 +118,23 @@ def test_a_choice_is_always_among_its_choices() -> None:
             assert example.choices.index(example.completion) == 1
 
 
+def test_separators_and_jinja_in_values_survive_in_every_wording() -> None:
+    trap = "a ||| {{ b }} |||"
+    for name, wording in WORDINGS:
+        family = load_family(name)
+        row = made_row(family, optional=False)
+        values = {key: trap if isinstance(value, str) else value for key, value in row.values.items()}
+        values |= {"label": trap} if "label" in values else {}
+        values |= {"choices": ["z", trap]} if name == "multiple_choice" else {}
+        [template] = from_family(family, wording.name)
+        example = render_row(template, Row("1", values, "made.csv:2"), columns={}, choices=(trap, "z"))
+        assert isinstance(example, Example)
+        assert trap in example.prompt, f"{name}/{wording.name}"
+        assert MARK not in example.prompt + example.completion
+        if not wording.answer_choices and family.parser in ("choice", "text"):
+            assert example.completion == trap
+
+
 @pytest.mark.parametrize("name", sorted(FAMILIES - {"free"}))
 def test_the_default_puts_a_short_instruction_before_the_input_and_ends_with_a_cue(name: str) -> None:
     example = rendered(name, load_family(name).wordings[0], optional=False)
@@ -209,3 +229,14 @@ def test_the_docs_list_the_library_as_it_is() -> None:
         DOCS.write_text(head + mark + reference(), encoding="utf-8")
         listed = reference()
     assert listed == reference()
+
+
+def test_every_yaml_in_the_docs_is_a_recipe_or_a_family() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 7
+    for block in blocks:
+        values = yaml.safe_load(block)
+        if "family" in values:
+            assert len(from_family(Family.model_validate(values))) == 1
+        else:
+            build_recipe(values)
