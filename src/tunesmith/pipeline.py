@@ -12,13 +12,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import DataError, RecipeError
-from tunesmith.progress import progress, say
+from tunesmith.progress import progress, say, show
 from tunesmith.recipe import BUILT_IN_MODEL, Recipe, build_recipe, dump_recipe, load_recipe
 from tunesmith.records import SPLITS, Evaluation, Example, Prediction
 from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions, write_atomic, write_json, write_seal
+
+if TYPE_CHECKING:
+    from tunesmith.data.leaks import Overlap
 
 ASSETS = Path(__file__).parent / "assets"
 BASELINES = ("base", "base_few_shot", "majority", "copy")
@@ -107,8 +110,8 @@ def check_unchanged(run_dir: RunDir) -> None:
 
 def prepare(recipe: Recipe) -> dict[str, Any]:
     """Read, split, render, tokenise and prove the rows; the ledger. The run folder appears when all is well."""
-    from tunesmith.data.index import build_index, plan_sources
-    from tunesmith.data.ledger import Ledger
+    from tunesmith.data.index import build_index, find_overlap, plan_sources
+    from tunesmith.data.ledger import Ledger, ledger_table
     from tunesmith.data.prepare import prompt_layout, write_splits
     from tunesmith.model import chat_format, complete_tokenizer, fingerprint, load_tokenizer, max_positions
 
@@ -121,14 +124,16 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
     notes = complete_tokenizer(tokenizer)
     index = build_index(sources, recipe.data)
     notes += index.notes
+    if recipe.data.near_duplicates:
+        notes += _overlap_note(find_overlap(index, recipe.data))
     max_length = min(recipe.train.max_length, max_positions(recipe.model))
     temporary = RunDir(folder.with_name(f".{folder.name}.preparing"))
     shutil.rmtree(temporary.path, ignore_errors=True)
     try:
-        ledger = Ledger(temporary.rejected)
-        with progress("preparing rows", sum(index.num_rows)) as advance:
+        with Ledger(temporary.rejected) as ledger, progress("preparing rows", sum(index.num_rows)) as advance:
             write_splits(index, recipe.data, chat_format(tokenizer), max_length, temporary, ledger, advance)
-        facts = ledger.finish(recipe.data.max_rejected)
+        ledger.near_duplicate_clusters, ledger.notes = index.near_duplicate_clusters, notes
+        facts = ledger.finish(recipe.data.max_rejected, sum(index.num_rows))
         write_json(temporary.ledger, facts)
         _check_splits(temporary)
         template = sources[0].templates[0] if sources[0].templates else None
@@ -154,9 +159,15 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
             folder.rmdir()
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.path.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary.path, ignore_errors=True)
+    except DataError:  # the list of rejected rows is what the user needs next
+        if temporary.rejected.exists() and temporary.rejected.stat().st_size:
+            listed = folder.with_name(f"{folder.name}.rejected.jsonl")
+            shutil.move(temporary.rejected, listed)
+            say(f"note: the rejected rows are listed in {listed}")
         raise
+    finally:
+        shutil.rmtree(temporary.path, ignore_errors=True)
+    show(ledger_table(facts))
     for text in notes:
         say(f"note: {text}")
     return facts
@@ -169,6 +180,16 @@ def _ids(run_dir: RunDir, split: str) -> list[str]:
     from tunesmith.data.examples import example_ids
 
     return list(example_ids(run_dir.examples(split)))
+
+
+def _overlap_note(found: Overlap) -> list[str]:
+    if not found.pairs:
+        return []
+    (test_id, train_id), share = found.pairs[0], found.num_overlapping / found.num_test
+    return [
+        f"{found.num_overlapping:,} of {found.num_test:,} test inputs ({share:.1%}) share 13 words in a row with a "
+        f"training input, for example row {test_id} with row {train_id}"
+    ]
 
 
 def _check_splits(run_dir: RunDir) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -34,6 +35,11 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
 
 def say(text: str) -> None:
     """A line of what is going on, for a person."""
+    show(text)
+
+
+def show(item: Any) -> None:
+    """A line or a rich table on stderr."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(item, markup=False)

@@ -145,7 +145,7 @@ def test_too_many_rejected_rows_are_an_error_with_reasons_places_and_a_remedy(tm
     )
     assert error.value.hint == (
         "raise train.max_length, or mark a field that may be shortened: {{ article | fit }}; "
-        "data.max_rejected=0.03 goes on without them and lists them in rejected.jsonl"
+        "data.max_rejected=0.03 goes on without them"
     )
     assert len(lines(path)) == 5
 

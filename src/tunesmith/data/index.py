@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tunesmith.data.duplicates import find_duplicates, input_hash, near_duplicate_clusters, target_hash
 from tunesmith.data.formats import detect_format
+from tunesmith.data.leaks import Overlap, overlap
 from tunesmith.data.render import collect_choices
 from tunesmith.data.rows import read_rows
 from tunesmith.data.sandbox import SEPARATOR, used_columns
@@ -254,13 +255,24 @@ def _clusters(
     exact = first[inverse.reshape(-1)].astype(np.int64)
     if not data.near_duplicates:
         return exact, 0, []
-    texts = (
-        " ".join(str(row.values.get(column) or "") for column in source.inputs)
-        for source in sources
-        for row in source_rows(source, data)
-    )
-    found = near_duplicate_clusters(texts, len(inputs))
+    found = near_duplicate_clusters((text for _, text in _input_texts(sources, data)), len(inputs))
     return found.clusters[exact], found.num_clusters, [found.note] if found.note else []
+
+
+def _input_texts(sources: Sequence[Source], data: DataConfig) -> Iterator[tuple[str, str]]:
+    for source in sources:
+        for row in source_rows(source, data):
+            yield row.id, " ".join(str(row.values.get(column) or "") for column in source.inputs)
+
+
+def find_overlap(index: Index, data: DataConfig) -> Overlap:
+    """Test inputs of which 13 words in a row (a short one: all words) stand in a training input."""
+
+    def texts(split: str) -> Iterator[tuple[str, str]]:
+        wanted = (index.splits == SPLITS.index(split)) & ~index.dropped & ~index.leaked
+        return compress(_input_texts(index.sources, data), wanted)
+
+    return overlap(texts("train"), texts("test"))
 
 
 def _group_names(keys: Sequence[_Keys], clusters: NDArray[np.int64]) -> list[str]:

@@ -188,7 +188,7 @@ class Ledger:
         raise DataError(
             f"{num_rejected:,} of {num_raw:,} rows rejected ({share:.1%}), "
             f"data.max_rejected is {max_rejected:.1%}: {shown}",
-            hint=f"{remedy}; data.max_rejected={enough:g} goes on without them and lists them in {self.path.name}",
+            hint=f"{remedy}; data.max_rejected={enough:g} goes on without them",
         )
 
 

@@ -89,6 +89,7 @@ def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rend
 def _row_renderings(
     source: Source, row: Row, split: str, group: str, data: DataConfig, ledger: Ledger
 ) -> Iterator[Rendering]:
+    outcomes: list[tuple[Example | Excluded, PromptTemplate | None]]
     if source.fmt is not None:
         outcomes = [(outcome, None) for outcome in format_examples(source.fmt, row)]
     else:
@@ -96,7 +97,7 @@ def _row_renderings(
             (_render(source, template, row, data), template) for template in _templates(source, row, split, data)
         ]
     for outcome, template in outcomes:
-        if isinstance(outcome, Excluded) or not isinstance(outcome, Example):
+        if not isinstance(outcome, Example):
             ledger.exclude(row.id, row.source, outcome.template, outcome.reason, split)
         else:
             yield Rendering(replace(outcome, split=split, group=group), template, source, row)
