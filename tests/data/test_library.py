@@ -156,6 +156,14 @@ def test_the_default_leaves_out_more_than_twenty_options() -> None:
     assert with_many.prompt == "Label the text.\n\nText: A text.\nLabel:"
 
 
+def test_more_labels_than_letters_are_numbered() -> None:
+    [template] = from_family(load_family("classify"), "letters")
+    row = Row("1", {"text": "A text.", "label": "c26"}, "made.csv:2")
+    example = render_row(template, row, columns={}, choices=[f"c{i:02}" for i in range(27)])
+    assert isinstance(example, Example)
+    assert (example.completion, example.choices[0], len(example.choices)) == ("27", "1", 27)
+
+
 # ---- files
 
 

@@ -151,6 +151,8 @@ def _template(family: Family, wording: Wording) -> PromptTemplate:
     parser = wording.parser or ("text" if wording.inverted else family.parser)
     metrics = wording.metrics or (INVERTED_METRICS if wording.inverted else family.metrics)
     used = _used(wording.template, wording.answer_choices, name)
+    if wording.answer_choices:
+        used -= {"answer_choices"}
     if parser == "choice" and "choices" in family.slots:
         used |= {"choices"}
     for variable in sorted(used - family.slots.keys()):
