@@ -145,12 +145,18 @@ def _classified(system: str, share: float, examples: list[Example], rng: random.
         e.completion if ok else rng.choice([x for x in LABELS if x != e.completion])
         for e, ok in zip(examples, right, strict=True)
     ]
-    details = {"per_class": _per_class(examples, answers), "confusion": _confusion(examples, answers)}
+    details: dict[str, Any] = {"parser": "choice", "warnings": [], "rows": {"accuracy": object()}}
+    details["given_valid"] = {
+        "accuracy": Estimate(share / 0.9, 70, 0.05, (share / 0.9 - 0.1, min(1.0, share / 0.9 + 0.1)))
+    }
+    details |= {"per_class": _per_class(examples, answers), "confusion": _confusion(examples, answers)}
     scores = {"accuracy": [float(ok) for ok in right], "stopped": [float(system != "base")] * len(right)}
     estimates = {
         "accuracy": _estimate(scores["accuracy"]),
         "macro_f1": Estimate(share - 0.03, N, 0.05, (share - 0.13, share + 0.06)),
-        "stopped": _estimate(scores["stopped"]),
+        "valid": Estimate(0.81 if system == "base" else 1.0, N, 0.0, (0.71, 0.88) if system == "base" else (0.95, 1.0)),
+        "stopped": Estimate(scores["stopped"][0], N, 0.0, (0.0, 0.05) if system == "base" else (0.95, 1.0)),
+        "empty": Estimate(0.0, N, 0.0, (0.0, 0.05)),
     }
     return _evaluation(system, examples, answers, scores, estimates, details)
 
@@ -189,21 +195,20 @@ def _compared(a: Evaluation, b: Evaluation, metric: str = "accuracy") -> Compari
     )  # fmt: skip
 
 
-def _per_class(examples: list[Example], answers: list[str]) -> dict[str, dict[str, float]]:
-    return {
-        label: {
-            "precision": 0.8,
-            "recall": 0.75,
-            "f1": 0.774,
-            "support": sum(e.completion == label for e in examples),
-        }
-        for label in LABELS
-    }
+def _per_class(examples: list[Example], answers: list[str]) -> list[dict[str, Any]]:
+    pairs = [(e.completion, answer) for e, answer in zip(examples, answers, strict=True)]
+    found = []
+    for label in LABELS:
+        right = pairs.count((label, label))
+        answered, n = sum(got == label for _, got in pairs), sum(true == label for true, _ in pairs)
+        scores = {"precision": right / max(1, answered), "recall": right / n, "f1": 2 * right / (answered + n)}
+        found.append({"label": label, **scores, "n": n})
+    return found
 
 
 def _confusion(examples: list[Example], answers: list[str]) -> dict[str, Any]:
     pairs = [(e.completion, answer) for e, answer in zip(examples, answers, strict=True)]
-    return {"labels": list(LABELS), "matrix": [[pairs.count((true, got)) for got in LABELS] for true in LABELS]}
+    return {"labels": list(LABELS), "counts": [[pairs.count((true, got)) for got in (*LABELS, "")] for true in LABELS]}
 
 
 def _history(steps: int, every: int) -> list[dict[str, Any]]:

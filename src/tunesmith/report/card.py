@@ -104,7 +104,7 @@ def _snippet(report: Report) -> str:
             'generate = pipeline("text-generation", "path/to/this/model")',
             "prompt = (",
             *(literals or ['    ""']),
-            ")",
+            ').replace("{text}", "your text")' if report.prompt_layout else ")",
             'messages = [{"role": "user", "content": prompt}]',
             'print(generate(messages, do_sample=False, return_full_text=False)[0]["generated_text"])',
             "```",
@@ -130,5 +130,5 @@ def _limits(report: Report) -> str:
     else:
         lines.append("What it lost on other tasks was not measured.")
     lines.append("It knows the prompt layouts of its training rows; others were not tested.")
-    listed = "\n".join(f"- {text}" for text in (*lines, *map(line, report.notes)))
+    listed = "\n".join(f"- {text}" for text in (*lines, *map(line, report.remarks)))
     return "\n\n".join(filter(None, [listed, markdown_table(tables.forgetting_table(report))]))

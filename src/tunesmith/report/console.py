@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tunesmith.report.content import Report
 from tunesmith.report.html import verdict_class
-from tunesmith.report.tables import Table, auxiliary_table, comparison_table, difference_table, forgetting_table
+from tunesmith.report.tables import Table, comparison_table, difference_table, forgetting_table
 
 COLOURS = {"good": "green", "bad": "red", "open": "yellow"}
 
@@ -20,29 +20,28 @@ def show(report: Report, console: Console | None = None) -> None:
     console = console or Console(stderr=True)
     for title, table in (
         ("", comparison_table(report)),
-        ("", auxiliary_table(report)),
         ("", difference_table(report)),
         ("What was lost", forgetting_table(report)),
     ):
         if table.rows:
             console.print(_rich_table(table, title))
             console.print()
-    for text in report.notes:
+    for text in report.remarks:
         console.print(Text(f"note: {text}", style="yellow"))
     colour = COLOURS[verdict_class(report.verdict_kind)]
     console.print(Text(report.verdict, style=f"bold {colour}"))
 
 
 def _rich_table(table: Table, title: str) -> RichTable:
-    """Cells go in as Text, so that brackets in a label are never read as markup."""
+    """Cells go in as Text, so that brackets are never markup; an interval is not broken inside."""
     shown = RichTable(
         title=Text(title) if title else None, caption=Text(table.note) if table.note else None, box=None,
         title_justify="left", caption_justify="left", pad_edge=False,
     )  # fmt: skip
     for i, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "left" if i in (0, *table.text_columns) else "right"
-        shown.add_column(Text(column), justify=justify, header_style="dim")
+        shown.add_column(Text(column), justify=justify, header_style="dim", no_wrap=i == 0)
     for row in table.rows:
         style = "bold" if row.marked else ""
-        shown.add_row(Text(row.label), *map(Text, row.cells), style=style)
+        shown.add_row(Text(row.label), *(Text(text.replace(", ", ",\u00a0")) for text in row.cells), style=style)
     return shown

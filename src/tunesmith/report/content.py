@@ -49,8 +49,8 @@ class Report:
     label such as "Wordings seen in training". `history` holds one mapping per logged step (step, epoch, loss,
     learning_rate) and per validation (step, validation_loss, metric values). In `training`, `seconds` and keys that
     end in `_bytes` are shown with their units. `data` is ledger.json. `prompt_layout` is the prompt template as the
-    card shows it; without one the card shows a test prompt. An evaluation's `details` may hold per_class = {label:
-    {precision, recall, f1, support}} and confusion = {labels, matrix, and columns where they differ from labels}.
+    card shows it, its text slot as `{text}`; without one the card shows a test prompt. An evaluation's `details` are
+    those of tunesmith.evaluate.compare.evaluate.
     """
 
     name: str
@@ -86,6 +86,17 @@ class Report:
         return self.comparison.smallest_detectable if self.comparison else None
 
     @property
+    def remarks(self) -> list[str]:
+        """The notes, and what the metrics warned of; each once."""
+        warnings = [text for evaluation in self.evaluations for text in evaluation.details.get("warnings") or ()]
+        return list(dict.fromkeys([*self.notes, *warnings]))
+
+    @property
+    def training_facts(self) -> dict[str, Any]:
+        """`training` without what stands elsewhere in the report."""
+        return {key: value for key, value in self.training.items() if key not in ("history", "best_step", "notes")}
+
+    @property
     def base_model(self) -> str:
         return str(self.recipe.get("model", ""))
 
@@ -111,13 +122,16 @@ def to_json(report: Report) -> dict[str, Any]:
             "best_step": report.best_step,
             "test_uses": report.test_uses,
             "smallest_detectable": report.smallest_detectable,
-            "training": report.training,
+            "training": report.training_facts,
             "versions": report.versions,
-            "notes": report.notes,
+            "notes": report.remarks,
             "command": report.command,
         },
         "wordings": {name: _estimates(found) for name, found in report.wordings.items()},
-        "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
+        "details": {
+            evaluation.system: {key: value for key, value in evaluation.details.items() if key != "rows"}
+            for evaluation in report.evaluations
+        },
         "forgetting": report.forgetting,
         "learning_curve": report.learning_curve,
         "history": report.history,

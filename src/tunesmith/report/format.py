@@ -13,23 +13,25 @@ DASH = "\N{EN DASH}"
 SYSTEMS = {
     "base": "Base model",
     "base_few_shot": "Base model, few-shot",
-    "base_zero_shot": "Base model",
     "majority": "Most frequent answer",
-    "copy_input": "Copy of the input",
+    "copy": "Copy of the input",
     "tfidf_linear": "Linear model (TF-IDF)",
     "tuned": "Tuned model",
 }
 METRICS = {
     "accuracy": "Accuracy",
-    "acc": "Accuracy by likelihood",
-    "acc_norm": "Accuracy by likelihood per character",
-    "acc_norm_bytes": "Accuracy by likelihood per byte",
-    "f1": "F1",
+    "choice_acc": "Accuracy of the likeliest choice",
+    "choice_acc_norm": "Accuracy of the likeliest choice per character",
+    "choice_acc_bytes": "Accuracy of the likeliest choice per byte",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
     "token_f1": "Token F1",
     "mcc": "Matthews correlation",
+    "squad_em": "SQuAD exact match",
+    "number": "Final number right",
+    "valid_json": "Valid JSON",
+    "json_f1": "Field F1",
     "bleu": "BLEU",
     "chrf": "chrF",
     "ter": "TER",
@@ -41,12 +43,13 @@ METRICS = {
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "rougeLsum": "ROUGE-Lsum",
-    "bits_per_byte": "Bits per byte",
+    "valid": "Valid format",
+    "stopped": "Stopped by itself",
+    "text_after_answer": "Wrote on after it",
+    "length_ratio": "Length against reference",
 }
-AUXILIARY = frozenset(
-    {"stopped", "empty", "valid", "valid_format", "parsed", "extra", "extra_text", "text_after_answer", "length_ratio"}
-)
-LOWER_IS_BETTER = frozenset({"mae", "rmse", "ter", "perplexity", "bits_per_byte", "loss", "nll"})
+AUXILIARY = frozenset({"valid", "stopped", "empty", "text_after_answer", "length_ratio"})
+LOWER_IS_BETTER = frozenset({"mae", "rmse", "ter", "perplexity", "bits_per_byte", "empty", "text_after_answer"})
 
 
 def system_name(system: str) -> str:

@@ -37,6 +37,7 @@ def _context(report: Report, plots: Sequence[Plot]) -> dict[str, Any]:
     cases = choose_cases(report)
     tuned = report.system(TUNED)
     details = tuned.details if tuned else {}
+    matrix = tables.confusion_matrix(details)
     return {
         "report": report,
         "verdict_class": verdict_class(report.verdict_kind),
@@ -47,10 +48,10 @@ def _context(report: Report, plots: Sequence[Plot]) -> dict[str, Any]:
         "wording_tables": tables.wording_tables(report),
         "difference_table": tables.difference_table(report),
         "forgetting_table": tables.forgetting_table(report),
-        "training_table": tables.facts_table("Training", report.training),
+        "training_table": tables.facts_table("Training", report.training_facts),
         "class_table": tables.class_table(details),
-        "matrix": tables.confusion_matrix(details),
-        "confusions_table": tables.confusions_table(details),
+        "matrix": matrix if matrix and len(matrix.labels) <= tables.MAX_MATRIX else None,
+        "mistakes_table": tables.mistakes_table(matrix) if matrix and len(matrix.labels) > tables.MAX_MATRIX else None,
         "cases": cases,
         "prompt_start": common_start([case.prompt for case in (*cases.fixed, *cases.broken)]) if cases else "",
         "ledger_table": tables.ledger_table(report.data),

@@ -20,7 +20,7 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
         f"# {line(report.verdict)}",
         f"Run {line(report.name)}, tuned from {line(report.base_model)}. "
         f"Verdict: {line(report.verdict_kind.replace('_', ' '))}.",
-        "\n".join(f"- {line(text)}" for text in report.notes),
+        "\n".join(f"- {line(text)}" for text in report.remarks),
         "## How the systems compare",
         markdown_table(tables.comparison_table(report)),
         markdown_table(tables.auxiliary_table(report)),
@@ -48,14 +48,14 @@ def markdown_table(table: Table) -> str:
     words = {0, *table.text_columns}
     lines = [_row(table.columns), _row(["---" if i in words else "---:" for i in range(len(table.columns))])]
     for row in table.rows:
-        cells = [line(text) for text in (row.label, *row.cells)]
+        cells = [line("- " * row.depth + row.label), *map(line, row.cells)]
         lines.append(_row([f"**{text}**" if row.marked and text else text for text in cells]))
     return "\n".join(lines) + (f"\n\n{line(table.note)}" if table.note else "")
 
 
 def line(text: str) -> str:
     """Text on one line that Markdown shows as it is."""
-    return re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"[\\`*_|]|\](?=\()|<(?=[A-Za-z/!?])", r"\\\g<0>", " ".join(text.split()))
 
 
 def fence(text: str, language: str = "") -> str:
@@ -72,7 +72,7 @@ def _row(cells: Sequence[str]) -> str:
 def _training(report: Report, plots: Sequence[Plot]) -> list[str]:
     best = f"The checkpoint of step {report.best_step} was kept." if report.best_step is not None else ""
     images = [f"![{line(plot.alt)}](plots/{plot.name}.png)" for plot in plots]
-    return ["## Training", best, "\n\n".join(images), _facts(tables.facts_table("Training", report.training))]
+    return ["## Training", best, "\n\n".join(images), _facts(tables.facts_table("Training", report.training_facts))]
 
 
 def _classes(report: Report) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tunesmith.records import Evaluation
+from tunesmith.records import Estimate, Evaluation
 from tunesmith.report.content import TUNED, Report
 from tunesmith.report.format import (
     AUXILIARY,
@@ -25,6 +25,7 @@ from tunesmith.report.format import (
 
 MAX_CLASSES = 30
 MAX_MATRIX = 12
+NO_CLASS = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,19 @@ def comparison_table(report: Report) -> Table:
 
 
 def auxiliary_table(report: Report) -> Table:
-    """Systems by what stands beside the metrics: answers that stopped, were empty, could be read."""
-    return _systems_table(report, report.evaluations, auxiliary=True)
+    """Systems by what stands beside the metrics: answers that stopped, were empty, had the right format.
+
+    The last column is the primary metric over the answers in the right format: ability apart from format.
+    """
+    table = _systems_table(report, report.evaluations, auxiliary=True)
+    given = {
+        system_name(e.system): (e.details.get("given_valid") or {}).get(report.primary_metric)
+        for e in report.evaluations
+    }
+    if not table.rows or not any(given.values()):
+        return table
+    rows = tuple(replace(row, cells=(*row.cells, _with_n(given[row.label]))) for row in table.rows)
+    return replace(table, columns=(*table.columns, f"{metric_name(report.primary_metric)} of valid answers"), rows=rows)
 
 
 def wording_tables(report: Report) -> list[tuple[str, Table]]:
@@ -68,33 +80,36 @@ def wording_tables(report: Report) -> list[tuple[str, Table]]:
 def _systems_table(report: Report, evaluations: Sequence[Evaluation], auxiliary: bool) -> Table:
     metrics = [name for name in _metrics(evaluations, report.primary_metric) if (name in AUXILIARY) == auxiliary]
     sizes = {e.estimates[m].n for e in evaluations for m in metrics if m in e.estimates}
-    one_size = len(sizes) == 1
+    show = _with_n if len(sizes) != 1 else _without_n
     rows = tuple(
         TableRow(
             system_name(evaluation.system),
-            tuple(_cell(evaluation, metric, show_n=not one_size) for metric in metrics),
+            tuple(show(evaluation.estimates.get(metric)) for metric in metrics),
             marked=evaluation.system == TUNED,
         )
         for evaluation in evaluations
         if any(metric in evaluation.estimates for metric in metrics)
     )
-    size = f"n = {sizes.pop():,} test examples. " if one_size else ""
+    size = f"n = {sizes.pop():,} test examples. " if len(sizes) == 1 else ""
+    lower = [in_sentence(metric_name(metric)) for metric in metrics if metric in LOWER_IS_BETTER]
     note = f"{size}Mean with {percent(report.confidence)} interval."
-    lower = [metric_name(metric) for metric in metrics if metric in LOWER_IS_BETTER]
-    note += f" Lower is better for {', '.join(lower)}." if lower else ""
+    note += f" Lower is better: {', '.join(lower)}." if lower else ""
+    signatures = {k: v for e in evaluations for k, v in (e.details.get("signatures") or {}).items() if k in metrics}
+    note += "".join(f" {metric_name(name)}: {signature}." for name, signature in signatures.items())
     return Table(("System", *map(metric_name, metrics)), rows if metrics else (), note)
+
+
+def _without_n(found: Estimate | None) -> str:
+    return estimate(found) if found else ""
+
+
+def _with_n(found: Estimate | None) -> str:
+    return f"{estimate(found)} (n = {found.n:,})" if found else ""
 
 
 def _metrics(evaluations: Sequence[Evaluation], primary: str) -> list[str]:
     names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.estimates)
     return [primary] * (primary in names) + [name for name in names if name != primary]
-
-
-def _cell(evaluation: Evaluation, metric: str, show_n: bool) -> str:
-    found = evaluation.estimates.get(metric)
-    if found is None:
-        return ""
-    return f"{estimate(found)} (n = {found.n:,})" if show_n else estimate(found)
 
 
 def difference_table(report: Report) -> Table:
@@ -170,63 +185,54 @@ def panel_verdict(metric: str, ci: tuple[float, float]) -> str:
 
 
 def class_table(details: Mapping[str, Any]) -> Table | None:
-    """Precision, recall and F1 by class from `details["per_class"]`; the worst MAX_CLASSES where there are more."""
-    classes: Mapping[str, Mapping[str, float]] = details.get("per_class") or {}
-    if not classes:
-        return None
-    shown = list(classes.items())
+    """Precision, recall and F1 by class; the worst MAX_CLASSES where there are more. None without classes."""
+    classes: Sequence[Mapping[str, Any]] = details.get("per_class") or ()
     note = ""
-    if len(shown) > MAX_CLASSES:
-        shown = sorted(shown, key=lambda item: (item[1].get("f1", 0.0), item[0]))[:MAX_CLASSES]
+    if len(classes) > MAX_CLASSES:
         note = f"The {MAX_CLASSES} classes with the lowest F1 of {len(classes)}; all are in report.json."
+        classes = sorted(classes, key=lambda found: (found["f1"], found["label"]))[:MAX_CLASSES]
     rows = tuple(
-        TableRow(
-            label,
-            (*(number(scores.get(name)) for name in ("precision", "recall", "f1")), f"{int(scores['support']):,}"),
-        )
-        for label, scores in shown
+        TableRow(found["label"], (*(number(found[name]) for name in ("precision", "recall", "f1")), f"{found['n']:,}"))
+        for found in classes
     )
-    return Table(("Class", "Precision", "Recall", "F1", "Rows"), rows, note)
+    return Table(("Class", "Precision", "Recall", "F1", "Rows"), rows, note) if rows else None
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Counts with the true class in rows; `shares` are by row, for shading."""
+    """Counts with the true class in rows and the answer in columns; `shares` are by row, for shading."""
 
     labels: tuple[str, ...]
     columns: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
-    shares: tuple[tuple[float, ...], ...]
+
+    @property
+    def shares(self) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(count / max(1, sum(row)) for count in row) for row in self.counts)
 
 
 def confusion_matrix(details: Mapping[str, Any]) -> Matrix | None:
-    """From `details["confusion"]` = {labels, matrix, columns?}; None where it is absent or too wide to read."""
-    found = details.get("confusion") or {}
-    labels = tuple(map(str, found.get("labels", ())))
-    if not labels or len(labels) > MAX_MATRIX:
+    """The confusion matrix; its last column, answers that name no class, only where there are any."""
+    found = details.get("confusion")
+    if not found:
         return None
-    columns = tuple(map(str, found.get("columns") or labels))
-    counts = tuple(tuple(int(count) for count in row) for row in found["matrix"])
-    shares = tuple(tuple(count / max(1, sum(row)) for count in row) for row in counts)
-    return Matrix(labels, columns, counts, shares)
+    labels, counts = tuple(found["labels"]), tuple(map(tuple, found["counts"]))
+    unread = any(row[len(labels)] for row in counts)
+    columns = (*labels, NO_CLASS) if unread else labels
+    return Matrix(labels, columns, tuple(row[: len(columns)] for row in counts))
 
 
-def confusions_table(details: Mapping[str, Any], limit: int = 15) -> Table | None:
-    """The commonest mistakes, where the matrix is too wide to read."""
-    found = details.get("confusion") or {}
-    labels = list(map(str, found.get("labels", ())))
-    if len(labels) <= MAX_MATRIX:
-        return None
-    columns = list(map(str, found.get("columns") or labels))
+def mistakes_table(matrix: Matrix, limit: int = 15) -> Table:
+    """The commonest mistakes, for a matrix too wide to read."""
     mistakes = [
-        (int(count), true, answer)
-        for true, row in zip(labels, found["matrix"], strict=True)
-        for answer, count in zip(columns, row, strict=True)
+        (count, true, answer)
+        for true, row in zip(matrix.labels, matrix.counts, strict=True)
+        for answer, count in zip(matrix.columns, row, strict=True)
         if count and true != answer
     ]
     mistakes.sort(key=lambda mistake: (-mistake[0], mistake[1], mistake[2]))
     rows = tuple(TableRow(true, (answer, f"{count:,}")) for count, true, answer in mistakes[:limit])
-    return Table(("True class", "Answered", "Rows"), rows, text_columns=(1,)) if rows else None
+    return Table(("True class", "Answered", "Rows"), rows, text_columns=(1,))
 
 
 SPLIT_ROWS = (
