@@ -1,0 +1,178 @@
+"""From a model's text to an answer, one parser by family; None is an answer that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any
+
+PARSERS = ("choice", "text", "number", "json")
+
+# A minus counts only where no word or bracket stands before it ("10-5" ends in 5); commas only between threes.
+_NUMBER = re.compile(
+    r"(?P<minus>(?<![\w)\]])[-\u2212]\$?)?"
+    r"(?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\d.])\.\d+)"
+    r"(?P<exponent>[eE][-+]?\d+)?"
+)
+_FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
+_FINAL = "####"
+
+
+def parse(text: str, parser: str, choices: Sequence[str] = ()) -> Any | None:
+    """The answer in `text` as `parser` (one of PARSERS) reads it; None where it cannot."""
+    if parser == "choice":
+        return parse_choice(text, choices)
+    if parser == "number":
+        return parse_number(text)
+    return parse_json(text) if parser == "json" else parse_text(text)
+
+
+def parse_text(text: str) -> str:
+    return text.strip()
+
+
+def parse_choice(text: str, choices: Sequence[str]) -> str | None:
+    """The choice that the first non-empty line is, or begins with before a non-word character (the longest first).
+
+    Case and surrounding punctuation do not count. A line that names a choice elsewhere is no answer.
+    """
+    found = _find_choice(text, choices)
+    return found[0] if found else None
+
+
+def _find_choice(text: str, choices: Sequence[str]) -> tuple[str, str] | None:
+    """The choice and what follows it on its line."""
+    line = _first_line(text)
+    if line in choices:
+        return line, ""
+    for fold in (_fold, _bare):
+        folded = fold(line)
+        named: dict[str, str] = {}
+        for choice in sorted(choices, key=len):  # where two fold to the same, the shorter has less that was dropped
+            named.setdefault(fold(choice), choice)
+        for key in sorted(named, key=len, reverse=True):
+            if key and folded.startswith(key) and _ends_a_word(folded, len(key)):
+                return named[key], folded[len(key) :]
+    return None
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip().casefold())
+
+
+def _bare(text: str) -> str:
+    """Folded, without the punctuation around it; a minus before a digit stays, so that -1 is not 1."""
+    folded = _fold(text)
+    start, end = 0, len(folded)
+    while start < end and not _is_word(folded[start]) and not re.match(r"[-+]\d", folded[start:]):
+        start += 1
+    while end > start and not _is_word(folded[end - 1]):
+        end -= 1
+    return folded[start:end]
+
+
+def _is_word(character: str) -> bool:
+    # marks too: str.isalnum is False for the vowel signs of Devanagari, Thai and others
+    return character == "_" or unicodedata.category(character)[0] in "LMN"
+
+
+def _ends_a_word(text: str, end: int) -> bool:
+    if end == len(text):
+        return True
+    decimals = text[end - 1].isdigit() and re.match(r"[.,]\d", text[end:])  # 1.5 is not the choice 1
+    return not decimals and not _is_word(text[end])
+
+
+def parse_number(text: str) -> float | None:
+    """The first number after `####` where there is one, else the last number; commas between thousands and $ go.
+
+    Follows the answer format of GSM8K (Cobbe et al. 2021). Values are compared, so 5 and 5.0 are the same.
+    """
+    found = _find_number(text)
+    return found[0] if found else None
+
+
+def _find_number(text: str) -> tuple[float, str] | None:
+    """The number and the text after it."""
+    before, mark, after = text.partition(_FINAL)
+    matches = list(_NUMBER.finditer(after if mark else before))
+    if not matches:
+        return None
+    match = matches[0 if mark else -1]
+    value = float(match["digits"].replace(",", "") + (match["exponent"] or ""))
+    if math.isinf(value):
+        return None
+    return (-value if match["minus"] else value), match.string[match.end() :]
+
+
+def load_json(text: str) -> Any:
+    """The one JSON value that `text` is, a code fence around it allowed; ValueError for anything else."""
+    fenced = _FENCE.match(text.strip())
+    try:
+        return json.loads(fenced.group(1) if fenced else text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def parse_json(text: str) -> Any | None:
+    """The JSON value, or None where the text is not JSON (a bare null reads the same)."""
+    try:
+        return load_json(text)
+    except ValueError:
+        return None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def text_after_answer(text: str, parser: str, choices: Sequence[str] = (), one_line: bool = False) -> str:
+    """What the model went on to write after its answer, punctuation around it dropped; "" where it stopped in time.
+
+    `one_line`: every right answer is one line, so that a second line of a text is more than the answer.
+    Where no answer can be read there is nothing after it either.
+    """
+    rest: Callable[[str, Sequence[str]], str] = {
+        "choice": _after_choice,
+        "number": _after_number,
+        "json": _after_json,
+        "text": _after_first_line if one_line else _nothing,
+    }[parser]
+    return _bare(rest(text, choices))
+
+
+def _after_choice(text: str, choices: Sequence[str]) -> str:
+    found = _find_choice(text, choices)
+    return found[1] + " " + _after_first_line(text, choices) if found else ""
+
+
+def _after_number(text: str, _: Sequence[str]) -> str:
+    found = _find_number(text)
+    return found[1] if found else ""
+
+
+def _after_json(text: str, _: Sequence[str]) -> str:
+    if _FENCE.match(text.strip()):
+        return ""
+    start = next((match.start() for match in re.finditer(r"[\[{]", text)), None)
+    if start is None:
+        return ""
+    try:
+        return text[json.JSONDecoder().raw_decode(text, start)[1] :]
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _after_first_line(text: str, _: Sequence[str]) -> str:
+    return text.strip().partition("\n")[2]
+
+
+def _nothing(text: str, _: Sequence[str]) -> str:
+    return ""

@@ -1,0 +1,99 @@
+"""The sentence with numbers that a comparison comes down to: better, not better, or cannot tell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tunesmith.evaluate.metrics import find_metric
+from tunesmith.evaluate.statistics import sample_size
+from tunesmith.records import Comparison, Estimate
+
+VerdictKind = Literal["better", "not better", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    kind: VerdictKind
+    sentence: str
+
+
+def verdict(
+    comparison: Comparison,
+    *,
+    confidence: float = 0.95,
+    p: float | None = None,
+    estimates: tuple[Estimate, Estimate] | None = None,
+) -> Verdict:
+    """Whether b is better than a, in one sentence with its numbers.
+
+    better: the interval of the gain is above zero and p is below 1 - confidence (`p` replaces the comparison's own
+    where several metrics are judged, see statistics.holm). not better: the gain is zero or less, so that a gain of
+    the size that these rows can show is ruled out. cannot tell: everything else, and the rows that would tell.
+    `estimates` of a and b put their means into the sentence.
+    """
+    c = comparison
+    p = c.p if p is None else p
+    sign = find_metric(c.metric).sign
+    low, high = sorted(sign * end for end in c.ci)
+    gain = sign * c.difference
+    numbers = _numbers(c, p, confidence, estimates)
+    if math.isnan(c.se_clustered):
+        return Verdict("cannot tell", f"Cannot tell with {_rows_text(c)}: two at least are needed for an interval.")
+    if c.wins == c.losses == 0 and c.difference == 0:
+        return Verdict(
+            "cannot tell", f"Cannot tell: {c.b} and {c.a} have the same {c.metric} on each of {_rows_text(c)}."
+        )
+    if low > 0 and p < 1 - confidence:
+        return Verdict("better", f"{c.b} is better than {c.a}: {numbers}.")
+    if high < 0:
+        return Verdict("not better", f"{c.b} is not better than {c.a}, it is worse: {numbers}.")
+    if gain <= 0:
+        room = _amount(c.metric, high)
+        return Verdict("not better", f"{c.b} is not better than {c.a}: {numbers}; a gain above {room} is ruled out.")
+    needed = f"{rows_needed(c, confidence):,}"
+    return Verdict(
+        "cannot tell",
+        f"Cannot tell with {_rows_text(c)} whether {c.b} is better than {c.a}; about {needed} rows would: {numbers}.",
+    )
+
+
+def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float = 0.8) -> int:
+    """Rows at which a difference of the size seen is found with this power; two significant digits, rounded up.
+
+    At least twice the rows there are: a difference that is just significant is found half of the time.
+    """
+    c = comparison
+    needed = max(2 * c.n, sample_size(c.difference, c.se_clustered**2 * c.n, power, confidence))
+    step = 10 ** max(0, len(str(needed)) - 2)
+    return int(math.ceil(needed / step) * step)
+
+
+def _numbers(c: Comparison, p: float, confidence: float, estimates: tuple[Estimate, Estimate] | None) -> str:
+    means = ""
+    if estimates:
+        means = f"{_level(c.metric, estimates[1].mean)} against {_level(c.metric, estimates[0].mean)}, "
+    low, high = (_amount(c.metric, end).removesuffix(" points") for end in c.ci)
+    p_text = "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
+    return (
+        f"{c.metric} {means}{_amount(c.metric, c.difference)} ({100 * confidence:g} % interval [{low}, {high}], "
+        f"{p_text}; better on {c.wins}, equal on {c.ties}, worse on {c.losses} of {c.n} rows)"
+    )
+
+
+def _rows_text(c: Comparison) -> str:
+    groups = f" in {c.clusters:,} groups" if c.clusters != c.n else ""
+    return f"{c.n:,} row{'s' if c.n != 1 else ''}{groups}"
+
+
+def _level(metric: str, mean: float) -> str:
+    unit = find_metric(metric).unit
+    return f"{100 * mean:.1f} %" if unit == "fraction" else f"{mean:.1f}" if unit == "points" else f"{mean:.3f}"
+
+
+def _amount(metric: str, difference: float) -> str:
+    unit = find_metric(metric).unit
+    if unit == "plain":
+        return f"{difference:+.3f}"
+    return f"{difference * (100 if unit == 'fraction' else 1):+.1f} points"
