@@ -1,63 +1,14 @@
-"""Small things many tests share: a tiny tokenizer, tiny models, and where shared data may lie."""
+"""Fixtures that many tests share; plain helpers are in support.py."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support import byte_tokenizer, tiny_llama
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def shared(*parts: str) -> Path:
-    """A path in the shared folder beside the repository; the test is skipped where it is absent."""
-    root = Path(os.environ.get("TUNESMITH_SHARED", Path(__file__).parents[2] / "shared"))
-    path = root.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"no {'/'.join(parts)} beside this checkout")
-    return path
-
-
-def byte_tokenizer(bos: bool = True, pad: bool = True, chat_template: str | None = None) -> Any:
-    """A byte-level BPE tokenizer without merges: one token a byte, and <s>, </s>, <pad>."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    names = ["<s>", "</s>", "<pad>"]
-    inner = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(names + alphabet)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    if bos:
-        inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>" if pad else None
-    )
-    tokenizer.chat_template = chat_template
-    return tokenizer
-
-
-def tiny_llama(vocab_size: int = 259, positions: int = 512, seed: int = 0) -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=vocab_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=positions,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-    )
-    return LlamaForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="session")

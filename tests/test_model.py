@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import byte_tokenizer, shared, tiny_llama
+from support import byte_tokenizer, shared, tiny_llama
 
 from tunesmith.errors import ModelError
 from tunesmith.model import (
