@@ -11,12 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunesmith.data.templates import few_shot_prompt
+from tunesmith.data.prepare import PLACEHOLDER
+from tunesmith.data.render import few_shot_prompt
 from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.compare import copy_input_predictions, majority_predictions
 from tunesmith.evaluate.generate import generate
 from tunesmith.model import CHAT_TEMPLATE, ChatFormat, max_positions, stop_ids
 from tunesmith.records import Example, Prediction
+
+COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,13 @@ def answer(
 ) -> list[Prediction]:
     """Greedy answers and, for closed tasks, the log-likelihood of every choice; one prediction for each example."""
     prompts = tokenize_prompts(examples, chat)
+    room = max_positions(model.config)
     outputs = generate(
         model,
         prompts,
         stop_ids=decoding.stop_ids,
         newline_ids=decoding.newline_ids,
-        max_new_tokens=decoding.max_new_tokens,
+        max_new_tokens=[max(1, min(decoding.max_new_tokens, room - len(prompt))) for prompt in prompts],
         batch_tokens=decoding.batch_tokens,
         on_progress=on_progress,
     )
@@ -104,23 +109,39 @@ def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Exam
 
 def with_exemplars(
     examples: Sequence[Example], exemplars: Sequence[Example], chat: ChatFormat, model: Any, decoding: Decoding
-) -> tuple[list[Example], int]:
-    """The examples with as many exemplars before each prompt as fit the model for all of them, and that number.
-
-    A tokenizer with its own chat template gets them as earlier turns; the plain one as text.
-    """
-    plain = chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE)
+) -> tuple[list[Example], float]:
+    """The examples, each with as many exemplars before its prompt as the model has room for, and their mean number."""
     room = max_positions(model.config) - decoding.max_new_tokens
+    prompted, counts = list(examples), [0] * len(examples)
+    waiting = list(range(len(examples)))
     for k in range(len(exemplars), 0, -1):
-        shown = exemplars[:k]
-        if plain:
-            prompted = [replace(e, prompt=few_shot_prompt(shown, e.prompt)) for e in examples]
-        else:
-            turns = tuple(turn for x in shown for turn in (("user", x.prompt), ("assistant", x.completion)))
-            prompted = [replace(e, history=(*turns, *e.history)) for e in examples]
-        if max(len(ids) for ids in tokenize_prompts(prompted, chat)) <= room:
-            return prompted, k
-    return list(examples), 0
+        tried = [_with(examples[i], exemplars[:k], chat) for i in waiting]
+        fits = [len(ids) <= room for ids in tokenize_prompts(tried, chat)]
+        for i, example, fit in zip(waiting, tried, fits, strict=True):
+            if fit:
+                prompted[i], counts[i] = example, k
+        waiting = [i for i in waiting if counts[i] == 0]
+        if not waiting:
+            break
+    return prompted, sum(counts) / len(counts)
+
+
+def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> Example:
+    """Exemplars as text for our plain chat template, as earlier turns for a tokenizer's own."""
+    if chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE):
+        return replace(example, prompt=few_shot_prompt(exemplars, example.prompt))
+    turns = tuple(turn for e in exemplars for turn in (("user", e.prompt), ("assistant", e.completion)))
+    return replace(example, history=(*turns, *example.history))
+
+
+def baseline_predictions(
+    train: Sequence[Example], test: Sequence[Example], family: str, parser: str, layout: str | None
+) -> tuple[str, list[Prediction]]:
+    """The baseline without a model, and its name: the input itself where the task rewrites it, else the majority."""
+    if family not in COPY_FAMILIES:
+        return "majority", majority_predictions(train, test, parser)
+    before, _, after = (layout or PLACEHOLDER).partition(PLACEHOLDER)
+    return "copy", copy_input_predictions(test, [e.prompt.removeprefix(before).removesuffix(after) for e in test])
 
 
 def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> list[Prediction]:
