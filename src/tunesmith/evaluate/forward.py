@@ -1,0 +1,179 @@
+"""Forward passes that every evaluation shares: a cached prefix, batches by token budget, the head only where asked.
+
+Shape suffixes: B rows of a batch, T tokens of the longest row, N chosen positions, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tunesmith.errors import DataError, ModelError
+from tunesmith.model import max_positions
+
+MIN_SHARED_TOKENS = 16  # a prefix of fewer tokens, or for fewer rows, is not worth its own forward pass
+MIN_SHARING_ROWS = 8
+MAX_LOGITS = 1 << 26  # elements of one chunk of logits: 256 MiB in float32
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What decides how a model can be run.
+
+    `masked`: every layer is attention under the mask we pass, so that a tree of tokens can be one sequence.
+    `window`: how many tokens back its sliding layers see, None without such layers.
+    """
+
+    cache_name: str
+    takes_positions: bool
+    masked: bool
+    recurrent: bool
+    window: int | None
+    limit: int
+    device: torch.device
+    dtype: torch.dtype
+
+
+def traits(model: Any) -> Traits:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's wrapper hides the signature
+    names = inspect.signature(inner.forward).parameters
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    slides = "sliding_attention" in layers or getattr(config, "layer_types", None) is None
+    recurrent = bool(getattr(inner, "_is_stateful", False)) or "linear_attention" in layers
+    attention = getattr(config, "_attn_implementation", "eager") in ("sdpa", "eager")
+    plain = layers <= {"full_attention", "sliding_attention"} and not getattr(config, "alibi", False)
+    weights = model.get_input_embeddings().weight
+    return Traits(
+        cache_name=next(name for name in ("cache", "past_key_values", "cache_params") if name in names),
+        takes_positions="position_ids" in names,
+        masked=attention and plain and not recurrent and "position_ids" in names,
+        recurrent=recurrent,
+        window=getattr(config, "sliding_window", None) if slides else None,
+        limit=max_positions(model.config),
+        device=weights.device,
+        dtype=weights.dtype,
+    )
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[Traits]:
+    """Without dropout and gradients; the model is left in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield traits(model)
+    finally:
+        model.train(was_training)
+
+
+def check_lengths(prompts: Sequence[Sequence[int]], extra: Sequence[int], limit: int) -> None:
+    """DataError for an empty prompt, ModelError for the first row whose prompt and `extra` tokens exceed the limit."""
+    for row, (prompt, more) in enumerate(zip(prompts, extra, strict=True)):
+        if not prompt:
+            raise DataError(f"row {row}: a prompt of 0 tokens")
+        if len(prompt) + more > limit:
+            raise ModelError(
+                f"row {row}: {len(prompt)} prompt tokens + {more} answer tokens, the model reads {limit}",
+                hint="shorten the prompt, or lower evaluation.max_new_tokens",
+            )
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    """How many tokens all sequences begin with."""
+    first, last = min(sequences), max(sequences)  # in lexicographic order these two differ first
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def prefix_groups(prompts: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
+    """(tokens of the shared prefix, rows) that together hold every row once; a prefix leaves each prompt a token.
+
+    One group where all prompts begin alike; several wordings become a group each.
+    """
+    return _split_group(prompts, list(range(len(prompts)))) if prompts else []
+
+
+def _split_group(prompts: Sequence[Sequence[int]], rows: list[int]) -> list[tuple[int, list[int]]]:
+    shared = common_prefix([prompts[row] for row in rows])
+    shared = min(shared, min(len(prompts[row]) for row in rows) - 1)
+    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for row in rows:
+        alike[tuple(prompts[row][shared : shared + MIN_SHARED_TOKENS])].append(row)
+    groups, rest = [], []
+    for beginning, members in alike.items():
+        worth_it = len(beginning) == MIN_SHARED_TOKENS and MIN_SHARING_ROWS <= len(members) < len(rows)
+        if worth_it:
+            groups += _split_group(prompts, members)
+        else:
+            rest += members
+    return ([(shared, sorted(rest))] if rest else []) + groups
+
+
+def token_batches(rows: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Rows in batches, the longest first, padded size at most `batch_tokens` (a longer row is a batch of its own).
+
+    `lengths[i]` belongs to row i of the whole evaluation, not to `rows[i]`.
+    """
+    ordered = sorted(rows, key=lambda row: (-lengths[row], row))
+    start = 0
+    while start < len(ordered):
+        size = max(1, batch_tokens // max(1, lengths[ordered[start]]))
+        yield ordered[start : start + size]
+        start += size
+
+
+def cached_prefix(model: Any, kind: Traits, ids: Sequence[int]) -> Any | None:
+    """The cache after `ids` for a batch of one; None for no ids."""
+    if not ids:
+        return None
+    output = model(input_ids=torch.tensor([list(ids)], device=kind.device), use_cache=True, logits_to_keep=1)
+    return getattr(output, kind.cache_name)
+
+
+def repeated(cache: Any | None, rows: int) -> Any | None:
+    """A copy of a batch-of-one cache for `rows` rows."""
+    if cache is None:
+        return None
+    again = copy.deepcopy(cache)
+    again.batch_repeat_interleave(rows)
+    return again
+
+
+def chosen_logits(model: Any, where: tuple[Tensor, Tensor], **inputs: Any) -> Iterator[tuple[slice, Tensor]]:
+    """Logits in float32 of the chosen (row, position) pairs of one forward pass, in chunks: (slice of N, logits_NV).
+
+    The head is called by the model itself, with its input replaced, so that soft caps and scales stay exact. Later
+    chunks cost a forward pass of one token each.
+    """
+    head = model.get_output_embeddings()
+    size = max(1, MAX_LOGITS // head.weight.shape[0])
+    chosen_NH = torch.empty(0)
+
+    def choose(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        nonlocal chosen_NH
+        chosen_NH = args[0][where]
+        return (chosen_NH[None, :size],)
+
+    yield slice(0, size), _with_head_input(model, head, choose, inputs)
+    one_token = {"input_ids": inputs["input_ids"][:1, :1], "use_cache": False}
+    for start in range(size, len(chosen_NH), size):
+        chunk = slice(start, start + size)
+        yield chunk, _with_head_input(model, head, lambda *_, chunk=chunk: (chosen_NH[None, chunk],), one_token)
+
+
+def _with_head_input(model: Any, head: Any, hook: Any, inputs: dict[str, Any]) -> Tensor:
+    handle = head.register_forward_pre_hook(hook)
+    try:
+        logits: Tensor = model(**inputs).logits[0].float()
+        return logits
+    finally:
+        handle.remove()

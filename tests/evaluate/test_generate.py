@@ -1,0 +1,194 @@
+"""Greedy answers are those of transformers' own generate, row by row, whatever the batch."""
+
+from __future__ import annotations
+
+import random
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from support import tiny_llama
+
+from tunesmith.errors import DataError, InputError, ModelError
+from tunesmith.evaluate.forward import prefix_groups, token_batches
+from tunesmith.evaluate.generate import Generated, generate, generate_vllm
+
+VOCABULARY = 61
+STOP = 1
+
+
+def tiny(kind: str, window: int = 8) -> Any:
+    """A random model with weights large enough that its answers depend on the prompt."""
+    import transformers as hf
+
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    more: dict[str, Any] = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
+    common: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "tie_word_embeddings": False,
+        "eos_token_id": 1,
+        "bos_token_id": 0,
+    }
+    configs = {
+        "llama": lambda: hf.LlamaConfig(**sizes, **more, **common, max_position_embeddings=128),
+        "qwen3": lambda: hf.Qwen3Config(**sizes, **more, **common, max_position_embeddings=128),
+        "gemma3": lambda: hf.Gemma3TextConfig(
+            **sizes, **more, **common, sliding_window=window, layer_types=["sliding_attention", "full_attention"]
+        ),
+        "gpt2": lambda: hf.GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128, **common),
+        "bloom": lambda: hf.BloomConfig(hidden_size=32, n_layer=2, n_head=4, **common),
+        "mamba": lambda: hf.MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4, **common),
+    }
+    torch.manual_seed(3)
+    model = hf.AutoModelForCausalLM.from_config(configs[kind]()).eval()
+    for weight in model.parameters():
+        weight.data.mul_(3.0 if weight.ndim > 1 else 1.0)
+    return model
+
+
+def prompts_of(n: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
+    rng = random.Random(seed)
+    beginning = [rng.randrange(2, VOCABULARY) for _ in range(shared)]
+    return [beginning + [rng.randrange(2, VOCABULARY) for _ in range(rng.randint(1, 20))] for _ in range(n)]
+
+
+def row_by_row(model: Any, prompts: list[list[int]], stops: list[int], budget: int) -> list[Generated]:
+    answers = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=budget,
+            do_sample=False,
+            eos_token_id=stops,
+            pad_token_id=0,
+        )
+        answer = out[0, len(prompt) :].tolist()
+        stopped = answer[-1] in stops
+        answers.append(Generated(answer[:-1] if stopped else answer, stopped))
+    return answers
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "qwen3", "bloom", "mamba"])
+@pytest.mark.parametrize("shared", [0, 25])
+def test_answers_are_those_of_transformers_generate_row_by_row(kind: str, shared: int) -> None:
+    model, prompts = tiny(kind), prompts_of(10, shared)
+    free = row_by_row(model, prompts, [STOP], budget=12)
+    stops = [next(token for token in free[0].ids[2:] if any(token not in answer.ids for answer in free))]
+    expected = row_by_row(model, prompts, stops, budget=12)
+    assert {answer.stopped for answer in expected} == {True, False}, "both ways to end must be seen"
+    assert generate(model, prompts, stop_ids=stops, max_new_tokens=12) == expected
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3"])
+def test_answers_do_not_depend_on_batch_size_or_order(kind: str) -> None:
+    model, prompts = tiny(kind, window=12), prompts_of(14, shared=9)
+    ends = {"stop_ids": [5, 15, 19], "max_new_tokens": 10}
+    together = generate(model, prompts, batch_tokens=4096, **ends)
+    assert generate(model, prompts, batch_tokens=1, **ends) == together
+    assert generate(model, prompts, batch_tokens=150, **ends) == together
+    assert generate(model, prompts[::-1], **ends) == together[::-1]
+
+
+def test_wordings_with_their_own_beginnings_share_each_their_own() -> None:
+    a, b = prompts_of(9, shared=30, seed=1), prompts_of(9, shared=30, seed=2)
+    alone = prompts_of(2, seed=3)
+    mixed = [prompt for pair in zip(a, b, strict=True) for prompt in pair] + alone
+    assert prefix_groups(mixed) == [(0, [18, 19]), (30, list(range(0, 18, 2))), (30, list(range(1, 18, 2)))]
+    model = tiny("llama")
+    assert generate(model, mixed, stop_ids=[STOP], max_new_tokens=6) == [
+        generate(model, [prompt], stop_ids=[STOP], max_new_tokens=6)[0] for prompt in mixed
+    ]
+
+
+def test_a_shared_prefix_leaves_every_prompt_a_token() -> None:
+    assert prefix_groups([[4, 5, 6], [4, 5]]) == [(1, [0, 1])]
+    assert prefix_groups([[4, 5, 6], [4, 5, 6]]) == [(2, [0, 1])]
+    assert prefix_groups([[4], [5]]) == [(0, [0, 1])]
+    assert prefix_groups([]) == []
+
+
+def test_batches_are_padded_to_at_most_the_budget() -> None:
+    lengths = [3, 9, 4, 20, 3]
+    assert list(token_batches([0, 1, 2, 4], lengths, 18)) == [[1, 2], [0, 4]]
+    assert list(token_batches([3, 0], lengths, 18)) == [[3], [0]]
+
+
+def counting() -> Any:
+    """A model whose next token is the last one + 1 (below 32), so that answers can be written by hand."""
+    model = tiny_llama(vocab_size=32)
+    model.model.embed_tokens.weight.data = torch.eye(32)
+    model.lm_head = torch.nn.Linear(32, 32, bias=False)
+    model.lm_head.weight.data = torch.eye(32).roll(1, dims=0)
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.data.zero_()
+        layer.mlp.down_proj.weight.data.zero_()
+    return model
+
+
+def test_an_answer_ends_at_the_stop_token_which_it_does_not_hold() -> None:
+    answers = generate(counting(), [[3], [7, 5]], stop_ids=[8], max_new_tokens=9)
+    assert answers == [Generated([4, 5, 6, 7], True), Generated([6, 7], True)]
+
+
+def test_an_answer_that_the_budget_ends_has_not_stopped() -> None:
+    answers = generate(counting(), [[3], [5]], stop_ids=[8], max_new_tokens=[2, 3])
+    assert answers == [Generated([4, 5], False), Generated([6, 7], True)]
+
+
+def test_a_line_end_ends_an_answer_but_only_after_text_and_is_no_stop() -> None:
+    answers = generate(counting(), [[3], [7]], stop_ids=[20], newline_ids=[4, 6, 8], max_new_tokens=9)
+    assert answers == [Generated([4, 5, 6], False), Generated([8, 9, 10, 11, 12, 13, 14, 15, 16], False)]
+
+
+def test_progress_counts_every_row_once() -> None:
+    seen: list[int] = []
+    generate(counting(), [[3]] * 5, stop_ids=[5], max_new_tokens=4, batch_tokens=10, on_progress=seen.append)
+    assert seen == [2, 2, 1]
+
+
+def test_a_training_model_answers_without_dropout_and_stays_in_training() -> None:
+    model, prompts = tiny("gpt2").train(), prompts_of(4)
+    first = generate(model, prompts, stop_ids=[STOP], max_new_tokens=6)
+    assert generate(model, prompts, stop_ids=[STOP], max_new_tokens=6) == first
+    assert model.training
+
+
+def test_a_prompt_too_long_for_the_model_is_named_with_both_numbers() -> None:
+    with pytest.raises(ModelError, match=r"row 1: 120 prompt tokens \+ 9 answer tokens, the model reads 128"):
+        generate(tiny("llama"), [[3], [3] * 120], stop_ids=[STOP], max_new_tokens=9)
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    with pytest.raises(DataError, match="row 1: a prompt of 0 tokens"):
+        generate(tiny("llama"), [[3], []], stop_ids=[STOP], max_new_tokens=9)
+
+
+def test_no_prompts_give_no_answers() -> None:
+    assert generate(tiny("llama"), [], stop_ids=[STOP], max_new_tokens=9) == []
+
+
+def test_vllm_gives_the_same_kind_of_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LLM:
+        def __init__(self, **_: Any) -> None: ...
+
+        def generate(self, requests: list[Any], settings: list[Any]) -> list[Any]:
+            counted = [
+                range(request["prompt_token_ids"][-1] + 1, request["prompt_token_ids"][-1] + 1 + setting["max_tokens"])
+                for request, setting in zip(requests, settings, strict=True)
+            ]
+            return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=list(ids))]) for ids in counted]
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=dict))
+    ends: dict[str, Any] = {"stop_ids": [8], "newline_ids": [12], "max_new_tokens": 4}
+    prompts = [[3], [9], [20]]
+    assert generate_vllm("folder", prompts, **ends) == generate(counting(), prompts, **ends)
+
+
+def test_without_vllm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(InputError, match="vllm is not installed\nhint: pip install"):
+        generate_vllm("folder", [[3]], stop_ids=[1], max_new_tokens=1)
