@@ -1,0 +1,190 @@
+"""Checkpoints that survive a crash at any moment.
+
+    checkpoints/step-000120/
+        model.safetensors       the trainable weights
+        optimizer.safetensors   optimiser state and random-number state
+        state.json              what is not a tensor: schedules, place in the plan, history
+        manifest.json           sha256 of the three; a folder that does not match it is not a checkpoint
+
+A checkpoint is written to a temporary folder, synced to the disk and renamed, so it is there whole or not at all.
+A damaged one is found by its checksums and the one before is used. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tunesmith.errors import TrainingError
+from tunesmith.rundir import file_sha256
+
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+RNG = "rng."
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    model: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    state: dict[str, Any],
+) -> Path:
+    """Write checkpoint `step`; TrainingError where the disk is full, with earlier checkpoints untouched."""
+    target = folder / f"step-{step:06d}"
+    temporary = folder / f".{target.name}.tmp"
+    try:
+        _remove(temporary)
+        temporary.mkdir(parents=True)
+        tensors, scalars = _optimizer_state(optimizers)
+        save_file(weights(model), temporary / FILES[0])
+        save_file({**tensors, **_rng_state()}, temporary / FILES[1])
+        _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
+        _write(temporary / "manifest.json", json.dumps({name: file_sha256(temporary / name) for name in FILES}))
+        for file in (*temporary.iterdir(), temporary):
+            _sync(file)
+        _remove(target)
+        temporary.rename(target)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not _is_disk_full(error):
+            raise
+        last = latest_checkpoint(folder)
+        raise TrainingError(
+            f"{target}: the disk is full; " + (f"{last.path.name} is whole" if last else "there is no earlier checkpoint"),
+            hint="free some space, then `tunesmith resume RUN` goes on from the last whole checkpoint",
+        ) from error
+    return target
+
+
+def latest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose files match their checksums, or None."""
+    for path in sorted(folder.glob("step-*"), key=_step_of, reverse=True):
+        if is_whole(path):
+            return read_checkpoint(path)
+    return None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    return Checkpoint(path, _step_of(path), json.loads((path / FILES[2]).read_text(encoding="utf-8")))
+
+
+def is_whole(path: Path) -> bool:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        return all(file_sha256(path / name) == manifest[name] for name in FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Copy a checkpoint's weights into the model; TrainingError where names or shapes differ."""
+    saved = load_file(path / FILES[0])
+    current = weights(model)
+    wrong = [name for name in {*saved, *current} if name not in saved or name not in current]
+    wrong += [name for name in saved if name in current and saved[name].shape != current[name].shape]
+    if wrong:
+        raise TrainingError(f"{path}: made from another model: {min(wrong)} does not match", hint="use a new output_dir")
+    with torch.no_grad():
+        for name, tensor in saved.items():
+            current[name].copy_(tensor)
+
+
+def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Restore optimiser and random-number state."""
+    tensors = load_file(checkpoint.path / FILES[1])
+    for i, (optimizer, scalars) in enumerate(zip(optimizers, checkpoint.state["optimizers"], strict=True)):
+        state: dict[int, dict[str, Any]] = {int(k): dict(values) for k, values in scalars["state"].items()}
+        for name, tensor in tensors.items():
+            owner, _, rest = name.partition(".")
+            if owner == str(i):
+                parameter, _, key = rest.partition(".")
+                state.setdefault(int(parameter), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": scalars["param_groups"]})
+    torch.set_rng_state(tensors[f"{RNG}cpu"])
+    if f"{RNG}cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors[f"{RNG}cuda"])
+
+
+def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
+    """Remove all but the newest `keep` and the best."""
+    by_age = sorted(folder.glob("step-*"), key=_step_of)
+    for path in by_age[:-keep]:
+        if _step_of(path) != best_step:
+            _remove(path)
+
+
+def weights(model: torch.nn.Module) -> Tensors:
+    """The trainable parameters by name; a tied weight is there once."""
+    return {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _optimizer_state(optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Tensors, list[dict[str, Any]]]:
+    """Tensors under `optimizer.parameter.key`, and the rest as plain values."""
+    tensors: Tensors = {}
+    plain: list[dict[str, Any]] = []
+    for i, optimizer in enumerate(optimizers):
+        saved = optimizer.state_dict()
+        scalars: dict[str, dict[str, Any]] = {}
+        for parameter, values in saved["state"].items():
+            for key, value in values.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{i}.{parameter}.{key}"] = value.contiguous()
+                else:
+                    scalars.setdefault(str(parameter), {})[key] = value
+        plain.append({"state": scalars, "param_groups": saved["param_groups"]})
+    return tensors, plain
+
+
+def _rng_state() -> Tensors:
+    states = {f"{RNG}cpu": torch.get_rng_state()}
+    return {**states, f"{RNG}cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else states
+
+
+def _step_of(path: Path) -> int:
+    number = path.name.removeprefix("step-")
+    return int(number) if number.isdigit() else -1
+
+
+def _remove(path: Path) -> None:
+    """Rename, then delete: a folder under a checkpoint's name is never half deleted."""
+    if path.exists():
+        doomed = path.with_name(f".{path.name}.old")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_disk_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
