@@ -210,6 +210,41 @@ def report(run_folder: RunArgument, as_json: Json = False) -> None:
 
 
 @app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="A run folder.")],
+    run_b: Annotated[Path, typer.Argument(help="Another run on the same test rows.")],
+    metric: Annotated[str | None, typer.Option(help="Default: the first run's primary metric.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the tuned models of two runs, paired by test row: the second minus the first.
+
+    Example: tunesmith compare runs/small runs/large
+    """
+    from tunesmith import pipeline
+
+    result = pipeline.compare_runs(pipeline.open_run(run_a), pipeline.open_run(run_b), metric)
+    print_json(result) if as_json else print(result["verdict"]["sentence"])
+
+
+@app.command()
+def export(
+    run_folder: RunArgument,
+    folder: Annotated[Path, typer.Argument(help="The new model folder.")],
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
+) -> None:
+    """Write the tuned model to another folder, in another number format.
+
+    Example: tunesmith export runs/reviews ./reviews-model --dtype bfloat16
+    """
+    from tunesmith import pipeline
+
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise InputError(f"--dtype {dtype}: unknown", hint="float32, bfloat16 or float16")
+    pipeline.export(pipeline.open_run(run_folder), folder, dtype)
+    print(folder)
+
+
+@app.command()
 def chat(
     run_folder: RunArgument,
     once: Annotated[str | None, typer.Option(help="Answer this one text and exit.")] = None,

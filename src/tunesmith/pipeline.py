@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,7 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
                 for path in [temporary.recipe, *(temporary.examples(split) for split in SPLITS)]
             },
             "max_length": max_length,
+            "family": template.family if template else "free",
             "parser": template.parser if template else "text",
             "metrics": list(recipe.evaluation.metrics or (template.metrics if template else FREE_TEXT_METRICS)),
             "held_out_wordings": [t.name for t in sources[0].templates if t.held_out],
@@ -228,7 +230,7 @@ def train(run_dir: RunDir) -> None:
     def validate(current: Any) -> dict[str, float]:
         predictions = answer(current, chat, sample, decoding)
         result = score_predictions(sample, predictions, manifest["metrics"], manifest["parser"])
-        return result.means()
+        return result.corpus | {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
 
     result = train_model(
         model,
@@ -240,7 +242,8 @@ def train(run_dir: RunDir) -> None:
         select=primary,
         resume=True,
     )
-    write_json(run_dir.path / "training.json", result.facts())
+    facts = asdict(result) | {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+    write_json(run_dir.training, facts)
     save_model(model, tokenizer, run_dir.model, decoding.max_new_tokens)
 
 
@@ -273,8 +276,13 @@ def _sample(examples: Sequence[Example], n: int) -> list[Example]:
 def evaluate(run_dir: RunDir) -> None:
     """Answers of base, few-shot base and tuned on the sealed test, same rows and decoding, and the baselines'."""
     from tunesmith.data.examples import read_examples
-    from tunesmith.evaluate.compare import baseline_predictions
-    from tunesmith.evaluate.systems import answer, few_shot_exemplars, linear_predictions, with_exemplars
+    from tunesmith.evaluate.systems import (
+        answer,
+        baseline_predictions,
+        few_shot_exemplars,
+        linear_predictions,
+        with_exemplars,
+    )
     from tunesmith.model import chat_format, load_model, load_tokenizer
 
     recipe = run_recipe(run_dir)
@@ -303,7 +311,11 @@ def evaluate(run_dir: RunDir) -> None:
         with progress(f"evaluating {name}", len(test)) as advance:
             predictions = predict(advance)
         _write_predictions(run_dir, name, test, predictions, time.monotonic() - started)
-    _write_predictions(run_dir, *baseline_predictions(train_split, test), 0.0)
+    manifest = read_json(run_dir.manifest)
+    name, predictions = baseline_predictions(
+        train_split, test, manifest["family"], manifest["parser"], manifest["prompt_layout"]
+    )
+    _write_predictions(run_dir, name, test, predictions, 0.0)
     if test[0].choices:
         _write_predictions(run_dir, YARDSTICK, test, linear_predictions(train_split, test), 0.0)
 
@@ -351,9 +363,12 @@ def _read_predictions(run_dir: RunDir, system: str, split: str) -> tuple[list[Pr
 def report(run_dir: RunDir) -> dict[str, Any]:
     """Score the stored answers, compare, and write report.html, report.md, report.json and the model card."""
     from tunesmith.data.examples import read_examples
-    from tunesmith.evaluate import compare as comparing
-    from tunesmith.report import write_report
+    from tunesmith.evaluate.compare import best_baseline, compare
+    from tunesmith.evaluate.verdict import verdict
+    from tunesmith.report.console import show as show_report
     from tunesmith.report.content import Report, to_json
+    from tunesmith.report.write import write_report
+    from tunesmith.train.progress import read_metrics
 
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
     test = read_examples(run_dir.examples("test"))
@@ -361,10 +376,10 @@ def report(run_dir: RunDir) -> dict[str, Any]:
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
     primary, settings = manifest["metrics"][0], recipe.evaluation
     baselines = [by_name[name] for name in BASELINES if name in by_name]
-    opponent = comparing.best_baseline(baselines, primary)
+    opponent = best_baseline(baselines, primary)
     others = [e for e in evaluations if e.system not in (opponent.system, TUNED)]
     comparisons = [
-        comparing.compare(
+        compare(
             other,
             by_name[TUNED],
             primary,
@@ -374,19 +389,23 @@ def report(run_dir: RunDir) -> dict[str, Any]:
         )
         for other in (opponent, *others)
     ]
-    verdict = comparing.verdict(comparisons[0])
-    training = read_json(run_dir.path / "training.json")
+    judged = verdict(
+        comparisons[0],
+        confidence=settings.confidence,
+        estimates=(opponent.estimates[primary], by_name[TUNED].estimates[primary]),
+    )
+    training = read_json(run_dir.training)
     content = Report(
         name=run_dir.path.name,
-        verdict_kind=verdict.kind,
-        verdict=verdict.sentence,
+        verdict_kind=judged.kind,
+        verdict=judged.sentence,
         primary_metric=primary,
         evaluations=evaluations,
         comparisons=comparisons,
         examples={example.id: example for example in test},
-        history=training["history"],
+        history=read_metrics(run_dir.metrics),
         best_step=training["best_step"],
-        training=training,
+        training={name: value for name, value in training.items() if name not in ("history", "notes")},
         data=read_json(run_dir.ledger),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest["versions"],
@@ -397,6 +416,8 @@ def report(run_dir: RunDir) -> dict[str, Any]:
         confidence=settings.confidence,
     )
     write_report(run_dir, content)
+    show_report(content)
+    say(f"report: {run_dir.report_html}")
     return to_json(content)
 
 
@@ -411,3 +432,33 @@ def _evaluations(run_dir: RunDir, test: Sequence[Example], manifest: Mapping[str
                 score(system, "test", test, predictions, manifest["metrics"], manifest["parser"], seconds=seconds)
             )
     return found
+
+
+def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
+    """The tuned models of two runs on the same test rows: b minus a, and the verdict."""
+    from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.compare import compare, to_json
+    from tunesmith.evaluate.verdict import verdict
+
+    found = []
+    for run_dir in (a, b):
+        test, manifest = read_examples(run_dir.examples("test")), read_json(run_dir.manifest)
+        tuned = next((e for e in _evaluations(run_dir, test, manifest) if e.system == TUNED), None)
+        if tuned is None:
+            raise DataError(f"{run_dir.path}: not evaluated yet", hint=f"`tunesmith evaluate {run_dir.path}` first")
+        found.append(replace(tuned, system=str(run_dir.path)))
+    comparison = compare(found[0], found[1], metric or read_json(a.manifest)["metrics"][0])
+    judged = verdict(comparison)
+    return {"verdict": {"kind": judged.kind, "sentence": judged.sentence}, "comparison": to_json(comparison)}
+
+
+def export(run_dir: RunDir, folder: Path, dtype: str) -> None:
+    """The tuned model in another folder and number format, with its tokenizer and card."""
+    from tunesmith.model import load_model, load_tokenizer, save_model
+
+    if folder.exists():
+        raise RecipeError(f"{folder}: exists already", hint="name a folder that does not exist")
+    model, tokenizer = load_model(str(run_dir.model), dtype, device="cpu"), load_tokenizer(str(run_dir.model))
+    save_model(model, tokenizer, folder, model.generation_config.max_new_tokens)
+    if (run_dir.model / "README.md").exists():
+        shutil.copy(run_dir.model / "README.md", folder / "README.md")

@@ -30,6 +30,7 @@ class RunDir:
     rejected = property(lambda self: self.path / "data" / "rejected.jsonl")
     seal = property(lambda self: self.path / "data" / "test.seal.json")
     metrics = property(lambda self: self.path / "metrics.jsonl")
+    training = property(lambda self: self.path / "training.json")
     tensorboard = property(lambda self: self.path / "tensorboard")
     checkpoints = property(lambda self: self.path / "checkpoints")
     base = property(lambda self: self.path / "base")
