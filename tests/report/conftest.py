@@ -18,12 +18,12 @@ LABELS = ("negative", "positive")
 N = 78
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report() -> Report:
     return classify_report()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def graded_report() -> Report:
     return summarise_report()
 

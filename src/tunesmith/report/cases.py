@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from tunesmith.records import Evaluation, Example
 from tunesmith.report.content import TUNED, Report
-from tunesmith.report.format import AUXILIARY, LOWER_IS_BETTER
+from tunesmith.report.format import AUXILIARY, LOWER_IS_BETTER, in_sentence, metric_name, system_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,20 @@ class Cases:
     num_fixed: int
     num_broken: int
     graded: bool
+
+    @property
+    def headings(self) -> tuple[str, str, str]:
+        """Over all, over the fixed and over the broken rows; a graded answer improves rather than is fixed."""
+        if self.graded:
+            return "Rows that improved and got worse", "Most improved", "Most worsened"
+        return "Rows fixed and broken", "Fixed", "Broken"
+
+    @property
+    def summary(self) -> str:
+        fixed, broken = ("improved", "got worse") if self.graded else ("were fixed", "were broken")
+        systems = f"{in_sentence(system_name(self.before))} against {in_sentence(system_name(TUNED))}"
+        counts = f"{self.num_fixed:,} test rows {fixed}, {self.num_broken:,} {broken}"
+        return f"By {in_sentence(metric_name(self.metric))}, {systems}: {counts}."
 
 
 def choose_cases(report: Report, count: int = 10) -> Cases | None:

@@ -33,15 +33,15 @@ def show(report: Report, console: Console | None = None) -> None:
 
 
 def _rich_table(table: Table, title: str) -> RichTable:
-    """Cells go in as Text, so that brackets are never markup; an interval is not broken inside."""
+    """Cells go in as Text, so that brackets in a label are never read as markup."""
     shown = RichTable(
         title=Text(title) if title else None, caption=Text(table.note) if table.note else None, box=None,
         title_justify="left", caption_justify="left", pad_edge=False,
     )  # fmt: skip
     for i, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "left" if i in (0, *table.text_columns) else "right"
-        shown.add_column(Text(column), justify=justify, header_style="dim", no_wrap=i == 0)
+        shown.add_column(Text(column), justify=justify, header_style="dim")
     for row in table.rows:
         style = "bold" if row.marked else ""
-        shown.add_row(Text(row.label), *(Text(text.replace(", ", ",\u00a0")) for text in row.cells), style=style)
+        shown.add_row(Text(row.label), *map(Text, row.cells), style=style)
     return shown

@@ -28,7 +28,6 @@ def render_html(report: Report, plots: Sequence[Plot]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"inline_svg": inline_svg, "metric_name": fmt.metric_name, "system_name": fmt.system_name}
-    environment.filters["in_sentence"] = fmt.in_sentence
     template = environment.get_template("report.html.j2")
     return template.render(_context(report, plots))
 
@@ -96,7 +95,7 @@ def inline_svg(plot: Plot) -> Markup:
     """The plot's <svg> for an HTML page: page colours, ids of its own, no declaration, no namespace addresses."""
     svg = plot.svg[plot.svg.index("<svg") :]
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would hold for the page; ours says the same
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{plot.name}-", svg)
     svg = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg)
     for name, colour in PALETTE.items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tunesmith.report import tables
 from tunesmith.report.cases import Case, Cases, choose_cases
 from tunesmith.report.content import TUNED, Report
-from tunesmith.report.format import in_sentence, metric_name, number, system_name
+from tunesmith.report.format import number, system_name
 from tunesmith.report.html import recipe_yaml
 from tunesmith.report.plots import Plot
 from tunesmith.report.tables import Table
@@ -85,13 +85,12 @@ def _cases(cases: Cases | None) -> list[str]:
     if cases is None:
         return []
     before = system_name(cases.before)
-    parts = [
-        "## Rows fixed and broken",
-        f"By {in_sentence(metric_name(cases.metric))}, {line(in_sentence(before))} against tuned model: "
-        f"{cases.num_fixed} test rows fixed, {cases.num_broken} broken.",
-    ]
-    for title, chosen in (("Fixed", cases.fixed), ("Broken", cases.broken)):
-        parts.append(f"### {title} ({len(chosen)})")
+    parts = [f"## {cases.headings[0]}", line(cases.summary)]
+    for title, chosen, total in (
+        (cases.headings[1], cases.fixed, cases.num_fixed),
+        (cases.headings[2], cases.broken, cases.num_broken),
+    ):
+        parts.append(f"### {title} ({len(chosen)} of {total})")
         parts += [_case(case, before, cases.graded) for case in chosen] or ["None."]
     return parts
 

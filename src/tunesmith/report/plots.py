@@ -145,7 +145,7 @@ def loss_plot(history: Sequence[Mapping[str, Any]], best_step: int | None) -> Pl
         axes.set_ylabel("loss per trained token")
         _step_axis(axes, legend=True)
         last = f"; validation loss ends at {validation[-1][1]:.3f}" if validation else ""
-        alt = f"Loss over {(train or validation)[-1][0]} steps{last}; best step {best_step}"
+        alt = f"Loss over {(train or validation)[-1][0]:.0f} steps{last}; best step {best_step}"
         return _finish(figure, "loss", "Loss", alt)
 
 

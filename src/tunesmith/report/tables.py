@@ -131,7 +131,7 @@ def difference_table(report: Report) -> Table:
         )
         for i, c in enumerate(compared)
     )
-    measured = ("Difference", "p", "Won / tied / lost", "Detectable")
+    measured = ("Difference", "p", "Won/tied/lost", "Detectable")
     columns = (head, *measured) if one_metric else (head, "Metric", *measured)
     return Table(columns, rows, _difference_note(report), () if one_metric else (1,))
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+from tunesmith.report.content import ForgettingRow, Report
+from tunesmith.report.plots import PALETTE, ForestRow, forest_plot, loss_plot, metric_plot, plots_of
+
+HISTORY = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "validation_loss": 1.5, "accuracy": 0.5}]
+
+
+def test_the_same_report_gives_the_same_bytes(report: Report) -> None:
+    assert plots_of(report) == plots_of(report)
+
+
+def test_a_run_with_everything_has_every_plot(report: Report) -> None:
+    names = [plot.name for plot in plots_of(report)]
+    assert names == ["systems", "differences", "forgetting", "loss", "metric", "learning_curve"]
+
+
+def test_what_was_not_measured_has_no_plot(graded_report: Report) -> None:
+    bare = replace(graded_report, history=(), comparisons=())
+    assert [plot.name for plot in plots_of(bare)] == ["systems"]
+
+
+def test_every_plot_is_well_formed_and_undated(report: Report) -> None:
+    for plot in plots_of(report):
+        ET.fromstring(plot.svg)
+        assert "<metadata>" not in plot.svg
+        assert plot.png.startswith(b"\x89PNG")
+
+
+def test_every_colour_can_be_replaced_by_the_page(report: Report) -> None:
+    for plot in plots_of(report):
+        assert set(re.findall(r"#[0-9a-f]{6}\b", plot.svg)) <= set(PALETTE.values())
+
+
+def test_validation_points_and_the_best_step_are_in_the_loss_plot() -> None:
+    plot = loss_plot(HISTORY, best_step=2)
+    assert plot is not None
+    assert all(word in plot.svg for word in ("training", "validation", "best step", "loss per trained token"))
+    assert plot.alt == "Loss over 2 steps; validation loss ends at 1.500; best step 2"
+
+
+def test_a_loss_that_is_not_a_number_is_left_out() -> None:
+    assert loss_plot([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": None}], None) is None
+
+
+def test_the_metric_plot_reads_the_primary_metric() -> None:
+    plot = metric_plot(HISTORY, "accuracy", None)
+    assert plot is not None
+    assert plot.title == "Accuracy on validation"
+    assert metric_plot(HISTORY, "rougeL", None) is None
+
+
+def test_dollar_signs_in_a_name_are_no_formula() -> None:
+    plot = forest_plot("p", "t", [ForestRow("cost $x_1$ \\frac", 0.5, (0.4, 0.6))], "")
+    assert plot is not None
+    assert "cost $x_1$ \\frac" in plot.svg
+
+
+def test_the_first_system_is_on_top() -> None:
+    plot = forest_plot("p", "t", [ForestRow("upper", 0.1, (0.0, 0.2)), ForestRow("lower", 0.3, (0.2, 0.4))], "")
+    assert plot is not None
+    heights = [float(re.findall(rf'y="([\d.]+)"[^>]*>{label}<', plot.svg)[0]) for label in ("upper", "lower")]
+    assert heights[0] < heights[1]
+
+
+def test_changes_in_different_units_share_no_axis(report: Report) -> None:
+    other = ForgettingRow("trec", "accuracy", 0.5, 0.4, -0.1, (-0.2, 0.0), 0.1)
+    mixed = replace(report, forgetting=[*report.forgetting, other])
+    assert "forgetting" not in [plot.name for plot in plots_of(mixed)]
+
+
+def test_a_system_without_an_interval_is_not_drawn(report: Report) -> None:
+    tuned = report.evaluations[-1]
+    broken = replace(tuned, estimates={"accuracy": replace(tuned.estimates["accuracy"], mean=float("nan"))})
+    plot = plots_of(replace(report, evaluations=[report.evaluations[0], broken]))[0]
+    assert "Tuned model" not in plot.svg
