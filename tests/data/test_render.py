@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunesmith.data.promptsource import Template, TemplateCollection, dumps
 from tunesmith.data.render import assign_wording, collect_choices, few_shot_prompt, render_row
 from tunesmith.data.sandbox import MARK
 from tunesmith.data.templates import Excluded, PromptTemplate, load_templates
@@ -201,6 +203,44 @@ def test_random_draws_depend_on_row_template_and_seed() -> None:
     prompts = [example({"text": "x"}, data, seed=seed).prompt for seed in range(20)]
     assert prompts == [example({"text": "x"}, data, seed=seed).prompt for seed in range(20)]
     assert len(set(prompts)) == 4
+
+
+@pytest.fixture
+def lottery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Template:
+    """A PromptSource template whose text and whose choices are drawn, where recipes find it."""
+    template = Template(
+        id="0-lottery",
+        name="draw",
+        jinja="{{ ['Pick', 'Take'] | choice }} {{ range(1000) | choice }}: {{ text }} ||| {{ answer_choices[0] }}",
+        answer_choices="{{ range(1000) | choice }} ||| none",
+        source="lottery",
+    )
+    (tmp_path / "lottery").mkdir()
+    (tmp_path / "lottery" / "templates.yaml").write_text(dumps(TemplateCollection("lottery", (template,))))
+    monkeypatch.setenv("TUNESMITH_PROMPTSOURCE", str(tmp_path))
+    return template
+
+
+def test_a_promptsource_template_draws_in_a_run_as_it_draws_alone(lottery: Template) -> None:
+    ours = template_of({"text": ""}, template="promptsource:lottery/draw")
+    for row_id, seed in (("1", 0), ("2", 0), ("2", 7)):
+        found = render_row(ours, Row(row_id, {"text": "x"}, "a.csv:2"), columns={}, seed=seed)
+        alone = lottery.apply({"text": "x"}, seed=seed, row_id=row_id)
+        assert isinstance(found, Example)
+        assert alone is not None
+        assert (found.prompt, found.references, found.choices) == (alone.prompt, alone.targets, alone.choices)
+
+
+def test_a_templates_text_and_its_choices_draw_apart() -> None:
+    source = "{{ range(1000) | choice }} ||| {{ answer_choices[0] }}"
+    template = PromptTemplate("t", source, "free", "text", (), answer_choices="{{ range(1000) | choice }} ||| none")
+    drawn = [render_row(template, Row(str(i), {}, "a.csv:2"), columns={}) for i in range(5)]
+    assert all(isinstance(e, Example) and e.prompt != e.completion for e in drawn)
+
+
+def test_a_row_with_an_empty_answer_among_several_is_left_out() -> None:
+    found = render({"a": "x", "b": ""}, {"template": "{{ a }} ||| yes ||| {{ b }}"})
+    assert found == Excluded("r7", "inline", "the completion is empty", "a.csv:8")
 
 
 def test_few_shot_is_solved_examples_with_a_blank_line_between() -> None:

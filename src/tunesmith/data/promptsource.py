@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tunesmith.data.sandbox import render_parts
+from tunesmith.data.sandbox import draw_keys, render_parts
 from tunesmith.errors import TemplateError, did_you_mean
 
 PREFIX = "promptsource:"
@@ -54,19 +54,20 @@ class Template:
         """Prompt and targets of one row, or None where the template leaves the row out (it writes no separator).
 
         `choice` and `random` draw from (seed, template id, row id). Raises TemplateError naming template and row for a
-        missing column, a None, a label that is no position among the choices, and an empty target.
+        missing column, a None, a label that is no position among the choices, and an empty target (which a run, with
+        its ledger, leaves out and counts).
         """
         where = f"template {self.full_name!r}" + (f", row {row_id!r}" if row_id else "")
         if "answer_choices" in row:
             raise TemplateError(
                 f"{where}: a column is called 'answer_choices', a word of PromptSource", hint="rename it in `columns`"
             )
-        rng_key = "\x1f".join((str(seed), self.id, row_id))
+        keys = draw_keys(seed, self.id, row_id)
         choices = None
         if self.answer_choices is not None:
-            choices = render_parts(self.answer_choices, row, rng_key=f"{rng_key}\x1fchoices", where=where)
+            choices = render_parts(self.answer_choices, row, rng_key=keys.choices, where=where)
         values = {**row, "answer_choices": choices}
-        prompt, *targets = render_parts(self.jinja, values, rng_key=rng_key, where=where, fit_to=fit_to)
+        prompt, *targets = render_parts(self.jinja, values, rng_key=keys.body, where=where, fit_to=fit_to)
         if not targets:
             return None
         if not all(targets):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith.data import slots
 from tunesmith.data.library import Slot
-from tunesmith.data.sandbox import render_parts
+from tunesmith.data.sandbox import draw_keys, render_parts
 from tunesmith.data.slots import Cell, Labels
 from tunesmith.data.templates import Excluded, PromptTemplate
 from tunesmith.errors import TemplateError, did_you_mean
@@ -42,12 +42,14 @@ def render_row(
     targets = values["target"] if isinstance(values.get("target"), tuple) else ()
     if targets:
         values["target"] = targets[0]
-    where, rng_key = f"{row.source}: {template.name}", f"{row.id}/{template.name}/{seed}"
+    where, keys = f"{row.source}: {template.name}", draw_keys(seed, template.id or template.name, row.id)
     own = values.get("choices", ())
     if template.answer_choices:
-        own = values["answer_choices"] = render_parts(template.answer_choices, values, rng_key=rng_key, where=where)
-    prompt, *completions = render_parts(template.source, values, rng_key=rng_key, where=where, fit_to=fit_to)
-    if not completions or not completions[0]:
+        own = values["answer_choices"] = render_parts(
+            template.answer_choices, values, rng_key=keys.choices, where=where
+        )
+    prompt, *completions = render_parts(template.source, values, rng_key=keys.body, where=where, fit_to=fit_to)
+    if not completions or not all(completions):  # an empty one would make an empty answer right
         reason = "the completion is empty" if completions else "the template leaves the row out"
         return Excluded(row.id, template.name, reason, row.source)
     if template.parser == "choice":

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from statistics import multimode
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jinja2
 from jinja2 import StrictUndefined, Undefined, meta, nodes, pass_context, pass_environment
@@ -38,6 +38,18 @@ class Draws:
         digest = hashlib.sha256(f"{self.key}\0{self.count}".encode()).digest()
         self.count += 1
         return int.from_bytes(digest[:8], "big") % n
+
+
+class DrawKeys(NamedTuple):
+    """The keys of one row's draws: the template's text and its answer_choices draw apart."""
+
+    body: str
+    choices: str
+
+
+def draw_keys(seed: int, template_id: str, row_id: str) -> DrawKeys:
+    key = "\x1f".join((str(seed), template_id, row_id))
+    return DrawKeys(key, f"{key}\x1fchoices")
 
 
 def render(

@@ -30,7 +30,8 @@ class PromptTemplate:
     """A jinja template `prompt ||| completion` with the slots it uses, and how its answers are read and scored.
 
     `held_out` wordings are only evaluated (reported as unseen). `options`: the choices stand in the prompt.
-    `inverted`: it writes the input from the label. `answer_choices`, itself jinja, replaces the row's choices.
+    `inverted`: it writes the input from the label. `answer_choices`, itself jinja, replaces the row's choices. `id` is
+    a PromptSource template's own, which its random draws depend on.
     """
 
     name: str
@@ -43,6 +44,7 @@ class PromptTemplate:
     inverted: bool = False
     answer_choices: str = ""
     slots: tuple[tuple[str, Slot], ...] = ()
+    id: str = ""
 
     def describe(self) -> str:
         """Name, kind, slots and text, for the screen and the docs; `?` marks an optional slot."""
@@ -220,6 +222,7 @@ def _from_promptsource(reference: str, config: DataConfig) -> PromptTemplate:
         options=bool(found.metadata.get("choices_in_prompt")),
         answer_choices=choices,
         slots=tuple(types.items()),
+        id=found.id,
     )
 
 
