@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import statistics as plain_statistics
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.errors import DataError, did_you_mean
-from tunesmith.evaluate.metrics import GENERAL, MetricResult, find_metric, find_metrics, score_predictions
+from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics, score_predictions
 from tunesmith.evaluate.metrics.base import Metric
 from tunesmith.evaluate.parse import parse_number
 from tunesmith.evaluate.statistics import (
@@ -68,8 +69,15 @@ def evaluate(
     """
     result = score_predictions(examples, predictions, metrics, parser)
     clusters = [example.group or example.row_id or example.id for example in examples]
-    every = {**find_metrics(metrics), **GENERAL}
     options = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    chosen = find_metrics(metrics)
+    estimates = _estimates({**chosen, **GENERAL}, result.rows, clusters, options)
+    keep = np.array(result.scores["valid"]) == 1
+    if not keep.all():
+        rows = {name: result.rows[name][keep] for name in chosen}
+        given_valid = _estimates(chosen, rows, list(itertools.compress(clusters, keep)), options)
+    else:
+        given_valid = {name: estimates[name] for name in chosen}
     return Evaluation(
         system=system,
         split=split,
@@ -77,31 +85,23 @@ def evaluate(
         clusters=clusters,
         predictions=predictions,
         scores=result.scores,
-        estimates={name: _estimate(metric, result.rows[name], clusters, **options) for name, metric in every.items()},
-        details={
-            **result.details,
-            "given_valid": _given_valid(find_metrics(metrics), result, clusters, options),
-            "rows": result.rows,
-        },
+        estimates=estimates,
+        details={**result.details, "given_valid": given_valid, "rows": result.rows},
         seconds=seconds,
     )
 
 
-def _estimate(metric: Metric, rows_ND: Floats, clusters: Sequence[str], **options: Any) -> Estimate:
-    if metric.per_example:
-        return estimate_mean(rows_ND[:, 0], clusters, options["confidence"], metric.binary)
-    return estimate_value(metric.value, rows_ND, clusters, **options)
-
-
-def _given_valid(
-    metrics: dict[str, Metric], result: MetricResult, clusters: Sequence[str], options: dict[str, Any]
+def _estimates(
+    metrics: dict[str, Metric], rows: dict[str, Floats], clusters: Sequence[str], options: dict[str, Any]
 ) -> dict[str, Estimate]:
-    """The metrics over the answers in the right format alone: ability apart from format."""
-    keep = np.array(result.scores["valid"]) == 1
-    if not keep.any():
-        return {}
-    kept = [cluster for cluster, is_kept in zip(clusters, keep, strict=True) if is_kept]
-    return {name: _estimate(metric, result.rows[name][keep], kept, **options) for name, metric in metrics.items()}
+    """The estimates by metric; none where there are no rows."""
+    found = {}
+    for name, metric in metrics.items() if clusters else ():
+        if metric.per_example:
+            found[name] = estimate_mean(rows[name][:, 0], clusters, options["confidence"], metric.binary)
+        else:
+            found[name] = estimate_value(metric.value, rows[name], clusters, **options)
+    return found
 
 
 def best_baseline(evaluations: Sequence[Evaluation], metric: str) -> Evaluation:

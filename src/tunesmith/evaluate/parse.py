@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 PARSERS = ("choice", "text", "number", "json")
@@ -50,13 +51,19 @@ def _find_choice(text: str, choices: Sequence[str]) -> tuple[str, str] | None:
         return line, ""
     for fold in (_fold, _bare):
         folded = fold(line)
-        named: dict[str, str] = {}
-        for choice in sorted(choices, key=len):  # where two fold to the same, the shorter has less that was dropped
-            named.setdefault(fold(choice), choice)
-        for key in sorted(named, key=len, reverse=True):
-            if key and folded.startswith(key) and _ends_a_word(folded, len(key)):
-                return named[key], folded[len(key) :]
+        for key, choice in _folded_choices(tuple(choices), fold):
+            if folded.startswith(key) and _ends_a_word(folded, len(key)):
+                return choice, folded[len(key) :]
     return None
+
+
+@lru_cache(maxsize=256)
+def _folded_choices(choices: tuple[str, ...], fold: Callable[[str], str]) -> list[tuple[str, str]]:
+    """(folded, choice), the longest first; where two fold to the same, the shorter has less that was dropped."""
+    named: dict[str, str] = {}
+    for choice in sorted(choices, key=len):
+        named.setdefault(fold(choice), choice)
+    return sorted(((key, choice) for key, choice in named.items() if key), key=lambda pair: -len(pair[0]))
 
 
 def _first_line(text: str) -> str:

@@ -40,7 +40,10 @@ def verdict(
     gain = sign * c.difference
     numbers = _numbers(c, p, confidence, estimates)
     if math.isnan(c.se_clustered):
-        return Verdict("cannot tell", f"Cannot tell with {_rows_text(c)}: two at least are needed for an interval.")
+        what = "rows" if c.clusters == c.n else "groups"
+        return Verdict(
+            "cannot tell", f"Cannot tell with {_rows_text(c)}: two {what} at least are needed for an interval."
+        )
     if c.wins == c.losses == 0 and c.difference == 0:
         return Verdict(
             "cannot tell", f"Cannot tell: {c.b} and {c.a} have the same {c.metric} on each of {_rows_text(c)}."
@@ -83,8 +86,11 @@ def _numbers(c: Comparison, p: float, confidence: float, estimates: tuple[Estima
 
 
 def _rows_text(c: Comparison) -> str:
-    groups = f" in {c.clusters:,} groups" if c.clusters != c.n else ""
-    return f"{c.n:,} row{'s' if c.n != 1 else ''}{groups}"
+    return _count(c.n, "row") + (f" in {_count(c.clusters, 'group')}" if c.clusters != c.n else "")
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _level(metric: str, mean: float) -> str:

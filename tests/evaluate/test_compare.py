@@ -1,0 +1,389 @@
+"""Evaluations, paired comparisons joined by example id, and verdicts word for word."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tunesmith.errors import DataError
+from tunesmith.evaluate.compare import (
+    best_baseline,
+    compare,
+    copy_input_predictions,
+    evaluate,
+    majority_predictions,
+    to_json,
+    verdict,
+)
+from tunesmith.evaluate.metrics.classification import METRICS as BY_CLASS
+from tunesmith.evaluate.statistics import (
+    estimate_mean,
+    mcnemar,
+    paired_bootstrap,
+    percentile_interval,
+    standard_error,
+    wilson_interval,
+)
+from tunesmith.evaluate.verdict import rows_needed
+from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
+
+LABELS = ("bad", "fair", "good")
+
+
+def evaluation(
+    system: str,
+    answers: Sequence[str],
+    references: Sequence[str],
+    metrics: Sequence[str] = ("accuracy",),
+    parser: str = "choice",
+    groups: Sequence[str] | None = None,
+) -> Evaluation:
+    choices = LABELS if parser == "choice" else ()
+    groups = groups or [str(i) for i in range(len(answers))]
+    examples = [
+        Example(f"e{i}", f"r{i}", "", "", reference, (reference,), choices, group=group)
+        for i, (reference, group) in enumerate(zip(references, groups, strict=True))
+    ]
+    predictions = [Prediction(f"e{i}", text, True, 1) for i, text in enumerate(answers)]
+    return evaluate(system, "test", examples, predictions, metrics, parser, resamples=500)
+
+
+def right_and_wrong(system: str, right: str, groups: Sequence[str] | None = None) -> Evaluation:
+    """One row a character, 1 right and 0 wrong."""
+    return evaluation(system, ["good" if r == "1" else "bad" for r in right], ["good"] * len(right), groups=groups)
+
+
+# ---- one system
+
+
+def test_a_proportion_has_wilsons_interval_and_its_n() -> None:
+    estimate = right_and_wrong("base", "1111111100").estimates["accuracy"]
+    assert (estimate.mean, estimate.n) == (0.8, 10)
+    assert estimate.ci == wilson_interval(8, 10)
+
+
+def test_rows_of_one_group_are_one_cluster() -> None:
+    values = [1.0, 1, 0, 0, 1, 1, 0, 0]
+    found = right_and_wrong("base", "11001100", groups=list("aabbccdd")).estimates["accuracy"]
+    assert found == estimate_mean(values, list("aabbccdd"), proportion=True)
+    assert found.se > right_and_wrong("base", "11001100").estimates["accuracy"].se
+
+
+def test_wordings_of_one_data_row_are_one_cluster() -> None:
+    examples = [Example(f"{row}/{w}", row, w, "", "x") for row in ("1", "2") for w in ("plain", "polite")]
+    predictions = [Prediction(example.id, "x", True, 1) for example in examples]
+    assert evaluate("base", "test", examples, predictions, ["exact_match"], "text").clusters == ["1", "1", "2", "2"]
+
+
+def test_ability_stands_apart_from_format() -> None:
+    found = evaluation("base", ["good", "bad", "no idea", ""], ["good"] * 4, ["accuracy", "macro_f1"])
+    assert found.estimates["accuracy"].mean == 0.25
+    assert found.estimates["valid"].mean == 0.5
+    assert found.details["given_valid"]["accuracy"].mean == 0.5
+    assert found.details["given_valid"]["accuracy"].n == 2
+
+
+def test_without_a_valid_answer_there_is_no_ability_to_state() -> None:
+    found = evaluation("base", ["?", "??"], ["good", "bad"])
+    assert found.details["given_valid"] == {}
+
+
+def test_a_corpus_metric_has_an_interval_around_its_value() -> None:
+    rng = random.Random(0)
+    true = [rng.choice(LABELS) for _ in range(100)]
+    found = evaluation("base", [t if rng.random() < 0.7 else "bad" for t in true], true, ["macro_f1"])
+    estimate = found.estimates["macro_f1"]
+    assert estimate.ci[0] < estimate.mean < estimate.ci[1]
+    assert estimate.n == 100
+    assert "macro_f1" not in found.scores
+
+
+def test_an_evaluation_is_json_without_arrays_or_nan() -> None:
+    found = to_json(evaluation("base", ["good"], ["good"], ["accuracy", "macro_f1"]))
+    text = json.dumps(found, allow_nan=False)
+    assert json.loads(text)["estimates"]["macro_f1"] == {"mean": 1 / 3, "n": 1, "se": None, "ci": [None, None]}
+    assert "rows" not in found["details"]
+
+
+# ---- baselines
+
+
+def test_the_best_baseline_is_the_highest_or_for_errors_the_lowest() -> None:
+    low, high = (evaluation(name, [name] * 2, ["1", "3"], ["mae", "spearman"], "number") for name in ("2", "9"))
+    assert best_baseline([high, low], "mae").system == "2"
+    right, wrong = right_and_wrong("right", "11"), right_and_wrong("wrong", "01")
+    assert best_baseline([wrong, right], "accuracy").system == "right"
+    with pytest.raises(DataError, match="no baseline"):
+        best_baseline([], "accuracy")
+
+
+def test_the_majority_is_the_commonest_training_answer_among_the_choices_there_are() -> None:
+    train = [
+        Example(str(i), "", "", "", label) for i, label in enumerate(["good", "bad", "good", "fair", "fair", "good"])
+    ]
+    examples = [
+        Example("a", "", "", "", "bad", choices=LABELS),
+        Example("b", "", "", "", "bad", choices=("bad", "fair")),
+    ]
+    assert [p.text for p in majority_predictions(train, examples)] == ["good", "fair"]
+    free = [Example("c", "", "", "", "x")]
+    assert [p.text for p in majority_predictions(train, free, "text")] == ["good"]
+
+
+def test_the_constant_for_numbers_is_the_median() -> None:
+    train = [Example(str(i), "", "", "", text) for i, text in enumerate(["1", "1", "5", "4", "3.5"])]
+    assert majority_predictions(train, [Example("a", "", "", "", "2")], "number")[0].text == "3.5"
+
+
+def test_copying_the_input_is_the_prompt_or_the_input_given() -> None:
+    examples = [Example("a", "", "", "Rewrite: x", "y")]
+    assert copy_input_predictions(examples) == [Prediction("a", "Rewrite: x", True, 0)]
+    assert copy_input_predictions(examples, ["x"])[0].text == "x"
+
+
+# ---- two systems
+
+
+def test_a_comparison_of_right_and_wrong_by_hand() -> None:
+    # only a right: 3, only b right: 15, as in the known answer of McNemar's test
+    a, b = right_and_wrong("a", "1" * 3 + "0" * 15 + "1" * 22), right_and_wrong("b", "0" * 3 + "1" * 15 + "1" * 22)
+    found = compare(a, b, "accuracy")
+    assert found.difference == pytest.approx(12 / 40)
+    assert (found.wins, found.ties, found.losses) == (15, 22, 3)
+    assert found.p == mcnemar(3, 15) == pytest.approx(0.00754, abs=5e-6)
+    assert found.test == "exact McNemar"
+    assert found.se == found.se_clustered == pytest.approx(standard_error([-1.0] * 3 + [1.0] * 15 + [0.0] * 22))
+    assert found.smallest_detectable == pytest.approx((1.959964 + 0.841621) * found.se_clustered, rel=1e-6)
+    assert found.ci[0] < 0.3 < found.ci[1]
+    assert found.ci[0] > 0
+    assert (found.n, found.clusters) == (40, 40)
+
+
+def test_the_interval_is_the_percentile_interval_of_the_paired_bootstrap() -> None:
+    a, b = right_and_wrong("a", "01" * 10), right_and_wrong("b", "0111" * 5)
+    rows_a, rows_b = (np.array(e.scores["accuracy"]).reshape(-1, 1) for e in (a, b))
+    draws = paired_bootstrap(lambda w, r: w @ r[:, 0] / w.sum(1), rows_a, rows_b, a.clusters, 2000, 7)
+    assert compare(a, b, "accuracy", resamples=2000, seed=7).ci == pytest.approx(percentile_interval(draws, 20))
+
+
+def test_examples_are_joined_by_id_whatever_their_order() -> None:
+    a, b = right_and_wrong("a", "0011"), right_and_wrong("b", "0111")
+    turned = Evaluation(
+        "b",
+        "test",
+        list(reversed(b.example_ids)),
+        list(reversed(b.clusters)),
+        list(reversed(b.predictions)),
+        {name: list(reversed(scores)) for name, scores in b.scores.items()},
+        b.estimates,
+    )
+    assert compare(a, turned, "accuracy") == compare(a, b, "accuracy")
+
+
+def test_other_examples_are_refused() -> None:
+    a, b = right_and_wrong("a", "0011"), right_and_wrong("b", "001")
+    with pytest.raises(DataError) as caught:
+        compare(a, b, "accuracy")
+    assert str(caught.value) == (
+        "a and b are not on the same examples: 1 are not in b, first 'e3'\nhint: evaluate both on the same split"
+    )
+    with pytest.raises(DataError, match="b and a are not on the same examples: 1 are not in b"):
+        compare(b, a, "accuracy")
+
+
+def test_an_example_that_stands_twice_is_refused() -> None:
+    a = right_and_wrong("a", "0011")
+    twice = replace(a, example_ids=["e0", "e1", "e2", "e2"])
+    with pytest.raises(DataError, match="has an example twice"):
+        compare(twice, twice, "accuracy")
+
+
+def test_a_metric_that_was_not_evaluated_is_refused_with_the_nearest() -> None:
+    a = right_and_wrong("a", "0011")
+    with pytest.raises(DataError, match="a was not evaluated on 'choice_acc'"):
+        compare(a, a, "choice_acc")
+
+
+def test_clustered_rows_are_tested_by_cluster_and_not_by_mcnemar() -> None:
+    groups = [str(i // 4) for i in range(24)]
+    a, b = right_and_wrong("a", "0" * 24, groups), right_and_wrong("b", "1111" * 3 + "0000" * 3, groups)
+    found = compare(a, b, "accuracy")
+    assert found.test == "approximate randomisation, 10,000 swaps"
+    assert found.clusters == 6
+    assert found.se_clustered > 1.5 * found.se
+    assert mcnemar(0, 12) < 0.001 < 0.2 < found.p  # 3 clusters of 3 in one direction: 2/8
+
+
+def test_errors_are_better_when_lower_and_the_difference_keeps_its_sign() -> None:
+    references = [str(i % 5 + 1) for i in range(40)]
+    far, near = [str(int(r) + 3) for r in references], [str(int(r) + i % 2) for i, r in enumerate(references)]
+    for metric in ("mae", "rmse"):
+        a = evaluation("far", far, references, [metric], "number")
+        b = evaluation("near", near, references, [metric], "number")
+        found = compare(a, b, metric)
+        assert found.difference < -2
+        assert (found.wins, found.losses) == (40, 0)
+        assert verdict(found).kind == "better"
+        assert verdict(compare(b, a, metric)).kind == "not better"
+
+
+def test_ter_counts_a_win_where_it_is_lower() -> None:
+    a = evaluation("a", ["x y z", "a b c"], ["a b c", "a b c"], ["ter"], "text")
+    b = evaluation("b", ["a b c", "a b x"], ["a b c", "a b c"], ["ter"], "text")
+    found = compare(a, b, "ter")
+    assert found.difference == pytest.approx(100 * (1 / 6 - 3 / 6))
+    assert (found.wins, found.ties, found.losses) == (1, 0, 1)
+
+
+def test_stored_scores_are_enough_for_a_per_example_metric() -> None:
+    a, b = right_and_wrong("a", "0011"), right_and_wrong("b", "0111")
+    stored = replace(b, details={})
+    assert compare(a, stored, "accuracy") == compare(a, b, "accuracy")
+
+
+def test_a_corpus_metric_is_compared_by_resampling_its_rows() -> None:
+    rng = random.Random(0)
+    true = [rng.choice(LABELS) for _ in range(150)]
+    weak, strong = ([t if rng.random() < share else "bad" for t in true] for share in (0.3, 0.8))
+    a, b = evaluation("weak", weak, true, ["macro_f1"]), evaluation("strong", strong, true, ["macro_f1"])
+    found = compare(a, b, "macro_f1", resamples=2000)
+    assert found.difference == pytest.approx(b.estimates["macro_f1"].mean - a.estimates["macro_f1"].mean)
+    assert found.p == pytest.approx(1 / 2001)
+    assert 0 < found.ci[0] < found.difference < found.ci[1]
+    assert found.wins + found.ties + found.losses == 150
+
+
+def test_identical_systems_give_p_1_and_no_verdict() -> None:
+    for metric in ("accuracy", "macro_f1"):
+        a = evaluation("a", ["good", "bad", "fair"], ["good", "good", "fair"], [metric])
+        found = compare(a, replace(a, system="b"), metric, resamples=500)
+        assert (found.p, found.difference, found.ci, found.wins, found.losses) == (1.0, 0.0, (0.0, 0.0), 0, 0)
+        said = verdict(found)
+        assert said.kind == "cannot tell"
+        assert said.sentence == f"Cannot tell: b and a have the same {metric} on each of 3 rows."
+
+
+def test_intervals_of_a_difference_in_macro_f1_cover_the_truth_in_93_to_97_percent() -> None:
+    rng = np.random.default_rng(0)
+    kind = BY_CLASS["macro_f1"]
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        true = rng.choice(3, size=n, p=[0.5, 0.3, 0.2])
+        systems = [np.where(rng.random(n) < share, true, rng.integers(0, 3, n)) for share in (0.4, 0.5)]
+        one_hot = np.eye(3)
+        counts = [np.hstack([one_hot[true] * one_hot[s], one_hot[s], one_hot[true]]) for s in systems]
+        return counts[0], counts[1]
+
+    a, b = draw(1_000_000)
+    ones = np.ones((1, len(a)))
+    truth = float((kind.value(ones, b) - kind.value(ones, a))[0])
+    covered = 0
+    for seed in range(1000):
+        a, b = draw(150)
+        low, high = percentile_interval(paired_bootstrap(kind.value, a, b, None, 400, seed), 150)
+        covered += low <= truth <= high
+    assert 930 <= covered <= 970
+
+
+# ---- verdicts
+
+
+def comparison(difference: float, half: float, **changes: object) -> Comparison:
+    values = {
+        "a": "base",
+        "b": "tuned",
+        "metric": "accuracy",
+        "difference": difference,
+        "se": half / 2,
+        "se_clustered": half / 2,
+        "ci": (difference - half, difference + half),
+        "p": 0.001 if abs(difference) > half else 0.3,
+        "wins": 30,
+        "ties": 150,
+        "losses": 20,
+        "n": 200,
+        "clusters": 200,
+        "smallest_detectable": 1.4 * half,
+    }
+    return Comparison(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_better_is_said_with_its_numbers() -> None:
+    said = verdict(
+        comparison(0.072, 0.041), estimates=(Estimate(0.64, 200, 0, (0, 0)), Estimate(0.712, 200, 0, (0, 0)))
+    )
+    assert said.kind == "better"
+    assert said.sentence == (
+        "tuned is better than base: accuracy 71.2 % against 64.0 %, +7.2 points (95 % interval [+3.1, +11.3], "
+        "p = 0.0010; better on 30, equal on 150, worse on 20 of 200 rows)."
+    )
+
+
+def test_worse_is_not_better() -> None:
+    said = verdict(comparison(-0.072, 0.041, p=0.00001))
+    assert said.kind == "not better"
+    assert said.sentence == (
+        "tuned is not better than base, it is worse: accuracy -7.2 points (95 % interval [-11.3, -3.1], p < 0.0001; "
+        "better on 30, equal on 150, worse on 20 of 200 rows)."
+    )
+
+
+def test_no_gain_is_not_better_and_says_which_gain_is_ruled_out() -> None:
+    said = verdict(comparison(-0.01, 0.041))
+    assert said.kind == "not better"
+    assert said.sentence.endswith("; a gain above +3.1 points is ruled out.")
+
+
+def test_a_gain_within_the_noise_cannot_be_told_and_says_how_many_rows_would_do() -> None:
+    said = verdict(comparison(0.02, 0.05))
+    # (1.96 + 0.84)^2 * 0.025^2 * 200 / 0.02^2 = 2453
+    assert said.kind == "cannot tell"
+    assert said.sentence.startswith(
+        "Cannot tell with 200 rows whether tuned is better than base; about 2,500 rows would: accuracy +2.0 points"
+    )
+
+
+def test_interval_and_test_must_both_say_better() -> None:
+    assert verdict(comparison(0.072, 0.041, p=0.0625)).kind == "cannot tell"
+    assert verdict(comparison(0.072, 0.041), p=0.06).kind == "cannot tell"  # adjusted for several metrics
+    assert verdict(comparison(0.072, 0.041, p=0.02), confidence=0.99).kind == "cannot tell"
+
+
+def test_what_is_barely_uncertain_asks_for_twice_the_rows() -> None:
+    assert rows_needed(comparison(0.072, 0.041, p=0.0625)) == 400
+
+
+def test_one_cluster_cannot_tell() -> None:
+    said = verdict(comparison(0.1, 0.05, clusters=1, se_clustered=math.nan, ci=(math.nan, math.nan)))
+    assert said.kind == "cannot tell"
+    assert said.sentence == "Cannot tell with 200 rows in 1 group: two groups at least are needed for an interval."
+
+
+def test_numbers_that_are_no_percentages_are_shown_as_they_are() -> None:
+    said = verdict(
+        comparison(-0.5, 0.2, metric="mae"), estimates=(Estimate(1.5, 9, 0, (0, 0)), Estimate(1, 9, 0, (0, 0)))
+    )
+    assert said.sentence.startswith(
+        "tuned is better than base: mae 1.000 against 1.500, -0.500 (95 % interval [-0.700, -0.300]"
+    )
+    said = verdict(
+        comparison(5.0, 2.0, metric="bleu"), estimates=(Estimate(20, 9, 0, (0, 0)), Estimate(25, 9, 0, (0, 0)))
+    )
+    assert said.sentence.startswith(
+        "tuned is better than base: bleu 25.0 against 20.0, +5.0 points (95 % interval [+3.0, +7.0]"
+    )
+
+
+def test_a_comparison_is_json_without_nan() -> None:
+    found = compare(right_and_wrong("a", "0"), right_and_wrong("b", "1"), "accuracy")
+    values = json.loads(json.dumps(to_json(found), allow_nan=False))
+    assert values["difference"] == 1.0
+    assert values["se"] is None
+    assert values["ci"] == [None, None]
+    assert verdict(found).kind == "cannot tell"
