@@ -9,6 +9,7 @@ Legend: see tensors.py; H hidden units.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -27,12 +28,16 @@ def hidden_states(decoder: Any, batch: Batch) -> torch.Tensor:
         return states_BTH
     # Built without the config: every layer then keeps all keys, and a sliding window is left to the attention mask.
     cache = DynamicCache()
-    decoder(input_ids=batch.prefix_P[None], past_key_values=cache, use_cache=True)
+    arguments = {_cache_argument(decoder): cache, "use_cache": True}
+    decoder(input_ids=batch.prefix_P[None], **arguments)
     cache.batch_repeat_interleave(len(batch.input_ids_BT))
-    shared_BTH: torch.Tensor = decoder(
-        input_ids=batch.input_ids_BT, past_key_values=cache, use_cache=True
-    ).last_hidden_state
+    shared_BTH: torch.Tensor = decoder(input_ids=batch.input_ids_BT, **arguments).last_hidden_state
     return shared_BTH
+
+
+def _cache_argument(decoder: Any) -> str:
+    """transformers calls it `cache` since 5.24, and `past_key_values` before."""
+    return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
 
 
 def why_not_shared(model: Any, decoder: Any) -> str:
@@ -40,7 +45,7 @@ def why_not_shared(model: Any, decoder: Any) -> str:
     config = model.config.get_text_config()
     if has_dropout(model):
         return "the model has dropout, which differs from row to row"
-    if getattr(model, "is_gradient_checkpointing", False):
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         return "gradient checkpointing drops the cache"
     other = set(getattr(config, "layer_types", None) or ATTENTION_LAYERS) - ATTENTION_LAYERS
     if other or getattr(model, "_is_stateful", False):

@@ -1,0 +1,297 @@
+"""The training loop: steps, validation, checkpoints, and the same run after a crash."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.integrations.neftune import neftune_post_forward_hook
+
+from tunesmith.errors import InterruptedRun, TrainingError
+from tunesmith.recipe import TrainConfig
+from tunesmith.rundir import RunDir
+from tunesmith.train.adapters import merge_with_base
+from tunesmith.train.ahead import ahead
+from tunesmith.train.batches import Step, TrainingData, cut, padded_tokens, plan_epoch
+from tunesmith.train.checkpoint import load_weights, weights
+from tunesmith.train.loss import Parts, nll_sum
+from tunesmith.train.progress import Bar, MetricsLog, Record
+from tunesmith.train.settings import Settings
+from tunesmith.train.state import Progress, Training, checkpoint_to_resume, restore, save, set_up
+from tunesmith.train.tensors import Batch, to_batch
+
+Validate = Callable[[Any], dict[str, float]]
+
+PLANNED_AHEAD = 4
+MEMORY_OF_LOSS = 20  # steps
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """`history` has one entry per epoch: its step, epoch and validation numbers. Of all steps taken,
+    `trained_tokens` had a label, `raw_tokens` are prompts and completions, and `forward_tokens` went through the
+    model (padding included, shared prefixes once). `seconds` is time in steps, without validation and checkpoints."""
+
+    best_step: int
+    steps: int
+    history: list[dict[str, float]]
+    notes: list[str]
+    seconds: float
+    trained_tokens: int
+    raw_tokens: int
+    forward_tokens: int
+
+
+def train(
+    model: Any,
+    data: TrainingData,
+    config: TrainConfig,
+    *,
+    run: RunDir,
+    validation: TrainingData | None = None,
+    validate: Validate | None = None,
+    select: str = "loss",
+    resume: bool = False,
+    on_progress: Callable[[Record], None] | None = None,
+) -> TrainResult:
+    """Train `model` in place and leave the best checkpoint's weights in it, in eval mode.
+
+    After each epoch the validation loss (nats per trained token) and `validate(model)` are taken; the best epoch is
+    the one with the highest `select`, or the lowest loss where `select` is "loss" or the metric ties. Without
+    validation the last step is the best. `on_progress` is given each line of metrics.jsonl.
+
+    Raises InputError where a run cannot be started or resumed, TrainingError for a loss that is not finite or
+    explodes and for a full disk, InterruptedRun after Ctrl-C (the last step is saved).
+    """
+    torch.manual_seed(config.seed)
+    saved = checkpoint_to_resume(run, resume)
+    training = set_up(model, data, config, run, validation, saved)
+    trained = training.parts.model
+    base = {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
+    progress = restore(training, saved) if saved is not None else Progress()
+    judge = _Judge(training, validation, validate, select)
+    _run_steps(training, progress, judge, on_progress)
+    if progress.best_step != progress.step:
+        load_weights(run.checkpoints / f"step-{progress.best_step:06d}", trained)
+    if config.merge_with_base:
+        merge_with_base(trained, base, config.merge_with_base)
+    model.eval()
+    return TrainResult(
+        best_step=progress.best_step,
+        steps=progress.step,
+        history=progress.history,
+        notes=training.notes,
+        seconds=progress.seconds,
+        trained_tokens=progress.trained_tokens,
+        raw_tokens=progress.raw_tokens,
+        forward_tokens=progress.forward_tokens,
+    )
+
+
+def validation_loss(parts: Parts, data: TrainingData, settings: Settings, batch_size: int = 256) -> float:
+    """Mean -log p over all trained tokens, in nats; the model is in eval mode."""
+    device = next(parts.model.parameters()).device
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(data), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(data)))
+            for micro in cut(data, rows, settings.max_batch_tokens, settings.share_prefixes, settings.pass_tokens):
+                with settings.precision(device):
+                    total += nll_sum(parts, to_batch(data, micro, device)).item()
+    return total / int(data.num_trained.sum())
+
+
+def _run_steps(
+    training: Training, progress: Progress, judge: _Judge, on_progress: Callable[[Record], None] | None
+) -> None:
+    with ExitStack() as stack:
+        log = MetricsLog(training.run, training.config.report_to, progress.step)
+        stack.callback(log.close)
+        bar = Bar(training.num_steps, progress.step)
+        stack.callback(bar.close)
+        stack.enter_context(_neftune(training))
+        interrupted = stack.enter_context(_ctrl_c())
+        for step, batches in _planned_steps(training, progress.step):
+            record = _take_step(training, progress, step, batches)
+            ends_epoch = progress.step % training.epoch_steps == 0
+            if ends_epoch:
+                record |= judge.look(progress)
+            for tell in (log.write, bar.update, on_progress):
+                if tell is not None:
+                    tell(record)
+            asked = training.config.save_steps and progress.step % training.config.save_steps == 0
+            if ends_epoch or asked or interrupted.is_set():
+                log.sync()
+                save(training, progress)
+            if interrupted.is_set() and progress.step < training.num_steps:
+                raise InterruptedRun(
+                    f"interrupted after step {progress.step} of {training.num_steps}, which is saved",
+                    hint=f"tunesmith resume {training.run.path}",
+                )
+
+
+def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[Batch]]]:
+    """The steps after the first `done`, with their batches, prepared in the background."""
+    config, settings = training.config, training.settings
+    first_epoch, first_step = divmod(done, training.epoch_steps)
+
+    def steps() -> Iterator[tuple[Step, list[Batch]]]:
+        for epoch in range(first_epoch, config.num_train_epochs):
+            for step in plan_epoch(
+                training.data,
+                seed=config.seed,
+                epoch=epoch,
+                batch_size=config.train_batch_size,
+                max_batch_tokens=settings.max_batch_tokens,
+                share_prefixes=settings.share_prefixes,
+                first_step=first_step if epoch == first_epoch else 0,
+                pass_tokens=settings.pass_tokens,
+            ):
+                yield step, [to_batch(training.data, micro, training.device) for micro in step.micro_batches]
+
+    return ahead(steps(), PLANNED_AHEAD)
+
+
+def _take_step(training: Training, progress: Progress, step: Step, batches: list[Batch]) -> Record:
+    """One optimiser step. The loss is the sum over the step's trained tokens divided by their number, however the
+    step is cut; its gradient is added up over the micro-batches."""
+    started = time.perf_counter()
+    training.parts.model.train()
+    losses = []
+    for batch in batches:
+        with training.settings.precision(training.device):
+            loss = nll_sum(training.parts, batch, training.config.label_smoothing_factor)
+        (loss / step.num_trained).backward()
+        losses.append(loss.detach())
+    limit = training.config.max_grad_norm or math.inf
+    grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
+    loss_per_token = torch.stack(losses).sum().item() / step.num_trained
+    _refuse_bad_loss(training, progress, step, [loss.item() for loss in losses], loss_per_token, grad_norm)
+    learning_rate = training.schedules[0].get_last_lr()[0]
+    for optimizer, schedule in zip(training.optimizers, training.schedules, strict=True):
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+    seconds = time.perf_counter() - started
+    data = training.data
+    record: Record = {
+        "step": progress.step + 1,
+        "epoch": (progress.step + 1) / training.epoch_steps,
+        "loss": loss_per_token,
+        "grad_norm": grad_norm,
+        "learning_rate": learning_rate,
+        "trained_tokens": step.num_trained,
+        "raw_tokens": int(data.lengths[step.rows].sum()),
+        "forward_tokens": sum(padded_tokens(data, micro) for micro in step.micro_batches),
+        "seconds": seconds,
+    }
+    _count(progress, record)
+    return record
+
+
+def _count(progress: Progress, record: Record) -> None:
+    progress.step = record["step"]
+    for name in ("seconds", "trained_tokens", "raw_tokens", "forward_tokens"):
+        setattr(progress, name, getattr(progress, name) + record[name])
+    if progress.step == 1:
+        progress.first_loss = progress.recent_loss = record["loss"]
+    progress.recent_loss += (record["loss"] - progress.recent_loss) / MEMORY_OF_LOSS
+
+
+def _refuse_bad_loss(
+    training: Training, progress: Progress, step: Step, losses: list[float], loss: float, grad_norm: float
+) -> None:
+    """Stop before the weights are spoilt. Exploding: over the last steps worse than at the start and than twice a
+    uniform guess."""
+    bad = [row for micro, nll in zip(step.micro_batches, losses, strict=True) if not math.isfinite(nll) for row in micro.rows]
+    uniform = math.log(training.parts.model.config.get_text_config().vocab_size)
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        what = f"the loss is {loss} and the gradient norm {grad_norm}"
+    elif progress.recent_loss > max(2 * uniform, 2 * progress.first_loss):
+        what = f"the loss has grown from {progress.first_loss:.3g} to {progress.recent_loss:.3g}"
+    else:
+        return
+    ids = [training.data.ids[row] for row in (bad or step.rows)]
+    shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+    rate = training.schedules[0].get_last_lr()[0]
+    raise TrainingError(
+        f"step {progress.step + 1}: {what} (rows {shown}; learning rate {rate:.2g})",
+        hint=f"try train.learning_rate={rate / 5:.1g} or a longer train.warmup_ratio, and look at these rows",
+    )
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Validation after an epoch, and which epoch is the best so far."""
+
+    training: Training
+    validation: TrainingData | None
+    validate: Validate | None
+    select: str
+
+    def look(self, progress: Progress) -> dict[str, float]:
+        numbers = self._numbers()
+        progress.history.append({"step": progress.step, "epoch": len(progress.history) + 1, **numbers})
+        progress.best_step = int(max(progress.history, key=self._merit)["step"]) if numbers else progress.step
+        return {f"validation_{name}": value for name, value in numbers.items()}
+
+    def _numbers(self) -> dict[str, float]:
+        model, numbers = self.training.parts.model, {}
+        model.eval()
+        # Validation may draw random numbers; training must not notice.
+        with torch.random.fork_rng():
+            if self.validation is not None:
+                numbers["loss"] = validation_loss(self.training.parts, self.validation, self.training.settings)
+            if self.validate is not None:
+                numbers |= {name: value for name, value in self.validate(model).items() if name != "loss"}
+        if numbers and self.select not in numbers:
+            raise TrainingError(f"no validation metric is called {self.select!r}: there are {', '.join(numbers)}")
+        return numbers
+
+    def _merit(self, entry: dict[str, float]) -> tuple[float, float]:
+        """Greater is better; the first of equal epochs wins."""
+        by_loss = -entry.get("loss", 0.0)
+        return (by_loss, 0.0) if self.select == "loss" else (entry[self.select], by_loss)
+
+
+@contextmanager
+def _neftune(training: Training) -> Iterator[None]:
+    """NEFTune (Jain et al. 2023), as transformers has it: uniform noise on the input embeddings while training."""
+    if not training.config.neftune_noise_alpha:
+        yield
+        return
+    embeddings = training.parts.model.get_input_embeddings()
+    embeddings.neftune_noise_alpha = training.config.neftune_noise_alpha
+    handle = embeddings.register_forward_hook(neftune_post_forward_hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Set the event at the first SIGINT; the second one acts as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
