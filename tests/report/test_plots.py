@@ -69,8 +69,12 @@ def test_the_first_system_is_on_top() -> None:
 
 def test_changes_in_different_units_share_no_axis(report: Report) -> None:
     other = ForgettingRow("trec", "accuracy", 0.5, 0.4, -0.1, (-0.2, 0.0), 0.1)
-    mixed = replace(report, forgetting=[*report.forgetting, other])
-    assert "forgetting" not in [plot.name for plot in plots_of(mixed)]
+    mixed = plots_of(replace(report, forgetting=[*report.forgetting, other]))
+    plots = {plot.name: plot.svg for plot in mixed if plot.name.startswith("forgetting")}
+    assert set(plots) == {"forgetting", "forgetting1"}
+    assert "General text" in plots["forgetting"]
+    assert "trec" not in plots["forgetting"]
+    assert "trec" in plots["forgetting1"]
 
 
 def test_a_system_without_an_interval_is_not_drawn(report: Report) -> None:

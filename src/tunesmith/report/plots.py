@@ -84,7 +84,7 @@ def plots_of(report: Report) -> list[Plot]:
         forest_plot(
             "differences", f"Gain in {in_sentence(metric)} over each system", differences, "difference", zero=True
         ),
-        _panel_plot(report.forgetting),
+        *_panel_plots(report.forgetting),
         loss_plot(report.history, report.best_step),
         metric_plot(report.history, report.primary_metric, report.best_step),
         learning_curve_plot(report.learning_curve, metric),
@@ -116,17 +116,16 @@ def forest_plot(name: str, title: str, rows: Sequence[ForestRow], axis: str, zer
         return _finish(figure, name, title, alt)
 
 
-def _panel_plot(panel: Sequence[ForgettingRow]) -> Plot | None:
-    """Changes on the panel; only where one axis can hold them all."""
-    metrics = {row.metric for row in panel}
-    if len(metrics) != 1:
-        return None
-    metric = metrics.pop()
-    rows = [ForestRow(r.name, r.difference, r.ci) for r in panel if _drawable(r.difference, r.ci)]
-    side = "above zero is worse" if metric in LOWER_IS_BETTER else "below zero is worse"
-    return forest_plot(
-        "forgetting", f"Change on the panel ({in_sentence(metric_name(metric))})", rows, f"change, {side}", zero=True
-    )
+def _panel_plots(panel: Sequence[ForgettingRow]) -> list[Plot | None]:
+    """Changes on the panel, one plot a metric, for an axis has one unit."""
+    plots = []
+    for i, metric in enumerate(dict.fromkeys(row.metric for row in panel)):
+        shown = [r for r in panel if r.metric == metric and _drawable(r.difference, r.ci)]
+        rows = [ForestRow(r.name, r.difference, r.ci) for r in shown]
+        title = f"Change in {in_sentence(metric_name(metric))} on the panel"
+        side = "above zero is worse" if metric in LOWER_IS_BETTER else "below zero is worse"
+        plots.append(forest_plot(f"forgetting{i or ''}", title, rows, f"change, {side}", zero=True))
+    return plots
 
 
 def loss_plot(history: Sequence[Mapping[str, Any]], best_step: int | None) -> Plot | None:
