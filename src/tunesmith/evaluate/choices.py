@@ -1,0 +1,263 @@
+"""How likely a model finds each choice after its prompt, computed over one tree of prefixes.
+
+The common beginning of all prompts is computed once for the evaluation, each prompt once, and choices that begin with
+the same tokens share them: a row's choices are one sequence whose attention mask is a tree. Nothing is approximated.
+
+Shape suffixes: B sequences of a batch, S positions of one, P positions of the cached prefix, N positions whose next
+token is asked for, E edges (a token after a position), T tokens of a tree, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tunesmith.errors import DataError
+from tunesmith.evaluate.forward import (
+    Traits,
+    cached_prefix,
+    check_lengths,
+    chosen_logits,
+    evaluating,
+    prefix_groups,
+    repeated,
+    token_batches,
+)
+
+MAX_TREE_TOKENS = 1024  # larger trees are cut into several: their mask grows with the square
+SEQUENCE_TOKENS = 256  # short rows stand side by side in sequences of this length, so that few copies of the prefix do
+
+Ints = npt.NDArray[np.int64]
+Choices = Sequence[Sequence[int]]
+Normaliser = Literal["none", "characters", "bytes"]
+
+
+@dataclass(frozen=True)
+class ChoiceTree:
+    """The tokens of several choices, those of a common beginning once.
+
+    Node 0 is the prompt's last token; node i is `tokens[i - 1]`, at `depths[i - 1]` tokens after the prompt, and sees
+    the nodes `visible[i - 1]`. Choice number `owners[j]` takes edge `steps[j]`; edge e is the token `targets[e]` after
+    node `parents[e]`. A choice's last token is a target only: nothing is asked after it.
+    """
+
+    tokens: list[int]
+    depths: list[int]
+    visible_TT: npt.NDArray[np.bool_]
+    parents: Ints
+    targets: Ints
+    owners: Ints
+    steps: Ints
+    num_choices: int
+
+
+@dataclass(frozen=True)
+class _Item:
+    """Some choices (`numbers`) of a row, to be scored in one piece; `rest` is its prompt after the shared prefix."""
+
+    row: int
+    numbers: list[int]
+    rest: Sequence[int]
+    tree: ChoiceTree
+
+    def __len__(self) -> int:
+        return len(self.rest) + len(self.tree.tokens)
+
+
+def choice_logprobs(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Choices],
+    *,
+    batch_tokens: int = 8192,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[list[float]]:
+    """log p(choice | prompt) in nats, summed over the choice's tokens; `result[row][i]` belongs to `choices[row][i]`.
+
+    The ids of a choice hold its stop token where that is to be counted. `batch_tokens` bounds the tokens of a forward
+    pass. `on_progress` is called with the number of rows just begun.
+    Raises ModelError naming the row where prompt and choice are longer than the model reads, DataError for a choice
+    without tokens.
+    """
+    _check_choices(choices)
+    result = [[0.0] * len(options) for options in choices]
+    extra = [max((len(option) for option in options), default=0) for options in choices]
+    with evaluating(model) as kind:
+        check_lengths(prompts, extra, kind.limit)
+        longest = max((len(prompt) + more for prompt, more in zip(prompts, extra, strict=True)), default=0)
+        as_trees = kind.masked and (kind.window is None or longest <= kind.window)
+        groups = prefix_groups(prompts) if as_trees else [(0, list(range(len(prompts))))]
+        for shared, rows in groups:
+            prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
+            items = _items(prompts, choices, rows, shared, as_trees)
+            for batch in token_batches(range(len(items)), [len(item) for item in items], batch_tokens):
+                _score(model, kind, [items[i] for i in batch], shared, prefix, as_trees, result)
+                if on_progress:
+                    on_progress(sum(items[i].numbers[:1] == [0] for i in batch))
+    return result
+
+
+def _check_choices(choices: Sequence[Choices]) -> None:
+    for row, options in enumerate(choices):
+        for number, option in enumerate(options):
+            if not option:
+                raise DataError(f"row {row}: choice {number} has 0 tokens")
+
+
+def build_tree(choices: Choices) -> ChoiceTree:
+    """The tree of `choices`; parents come before their children."""
+    children: dict[tuple[int, int], int] = {}
+    edges: dict[tuple[int, int], int] = {}
+    tokens: list[int] = []
+    depths: list[int] = []
+    node_parents: list[int] = []
+    owners: list[int] = []
+    steps: list[int] = []
+    for number, choice in enumerate(choices):
+        node = 0
+        for depth, token in enumerate(choice, start=1):
+            owners.append(number)
+            steps.append(edges.setdefault((node, token), len(edges)))
+            if depth == len(choice):
+                break
+            if (node, token) not in children:
+                children[node, token] = len(tokens) + 1
+                tokens.append(token)
+                depths.append(depth)
+                node_parents.append(node)
+            node = children[node, token]
+    visible_TT = np.eye(len(tokens), dtype=bool)
+    for node, parent in enumerate(node_parents):
+        if parent:
+            visible_TT[node] |= visible_TT[parent - 1]
+    parents, targets = np.array(list(edges), dtype=np.int64).reshape(-1, 2).T
+    return ChoiceTree(tokens, depths, visible_TT, parents, targets, np.array(owners), np.array(steps), len(choices))
+
+
+def _items(
+    prompts: Sequence[Sequence[int]], choices: Sequence[Choices], rows: Sequence[int], shared: int, as_trees: bool
+) -> list[_Item]:
+    known: dict[tuple[tuple[int, ...], ...], list[tuple[list[int], ChoiceTree]]] = {}
+    items = []
+    for row in rows:
+        key = tuple(tuple(option) for option in choices[row])
+        if key not in known:
+            known[key] = _trees(key, as_trees)
+        items += [_Item(row, numbers, prompts[row][shared:], tree) for numbers, tree in known[key]]
+    return items
+
+
+def _trees(choices: Choices, as_trees: bool) -> list[tuple[list[int], ChoiceTree]]:
+    """The choices' numbers and tree; several of them where one would be too large; one a choice without trees."""
+    if not as_trees:
+        return [([number], build_tree([choice])) for number, choice in enumerate(choices)]
+    pending, trees = [sorted(range(len(choices)), key=lambda number: tuple(choices[number]))], []
+    while pending:
+        numbers = pending.pop()
+        tree = build_tree([choices[number] for number in numbers])
+        if len(tree.tokens) > MAX_TREE_TOKENS and len(numbers) > 1:
+            pending += [numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]]
+        elif numbers:
+            trees.append((numbers, tree))
+    return trees
+
+
+def _score(
+    model: Any, kind: Traits, items: list[_Item], shared: int, prefix: Any, as_trees: bool, result: list[list[float]]
+) -> None:
+    """Fill in the results of one batch of items."""
+    side_by_side = max(1, SEQUENCE_TOKENS // len(items[0])) if as_trees else 1
+    starts = [(i // side_by_side, i % side_by_side * len(items[0])) for i in range(len(items))]
+    inputs = _inputs(items, starts, side_by_side * len(items[0]), shared, as_trees, kind)
+    if as_trees:
+        inputs[kind.cache_name] = repeated(prefix, len(inputs["input_ids"]))
+    logprobs_E = _edge_logprobs(model, inputs, items, starts, kind)
+    begin = 0
+    for item in items:
+        tree = item.tree
+        edges = logprobs_E[begin : begin + len(tree.targets)]
+        begin += len(edges)
+        sums = np.bincount(tree.owners, weights=edges[tree.steps], minlength=tree.num_choices)
+        for number, value in zip(item.numbers, sums.tolist(), strict=True):
+            result[item.row][number] = value
+
+
+def _inputs(
+    items: list[_Item], starts: list[tuple[int, int]], length: int, shared: int, as_trees: bool, kind: Traits
+) -> dict[str, Any]:
+    """Token ids, positions and the mask; padding comes last and sees only itself."""
+    shape = (starts[-1][0] + 1, length)
+    ids_BS, positions_BS = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for item, (sequence, start) in zip(items, starts, strict=True):
+        n, end = len(item.rest), start + len(item)
+        ids_BS[sequence, start:end] = [*item.rest, *item.tree.tokens]
+        positions_BS[sequence, start : start + n] = np.arange(shared, shared + n)
+        positions_BS[sequence, start + n : end] = np.array(item.tree.depths, dtype=np.int64) + (shared + n - 1)
+    inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids_BS).to(kind.device), "use_cache": False}
+    if as_trees:
+        inputs["position_ids"] = torch.from_numpy(positions_BS).to(kind.device)
+        inputs["attention_mask"] = _tree_mask(items, starts, shape, shared, kind)
+        inputs["use_cache"] = shared > 0
+    else:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # later tokens are not seen: padding is last
+    return inputs
+
+
+def _tree_mask(
+    items: list[_Item], starts: list[tuple[int, int]], shape: tuple[int, int], shared: int, kind: Traits
+) -> Tensor:
+    """0 where a position is seen, else the dtype's lowest number; (B, 1, S, P + S)."""
+    batch, length = shape
+    seen_BSS = np.broadcast_to(np.eye(length, dtype=bool), (batch, length, length)).copy()
+    for item, (sequence, start) in zip(items, starts, strict=True):
+        n, end = start + len(item.rest), start + len(item)
+        seen_BSS[sequence, start:n, start:n] = np.tri(n - start, dtype=bool)
+        seen_BSS[sequence, n:end, start:n] = True
+        seen_BSS[sequence, n:end, n:end] = item.tree.visible_TT
+    seen_BSS_device = torch.from_numpy(seen_BSS).to(kind.device)
+    lowest = torch.finfo(kind.dtype).min
+    mask = torch.zeros(batch, 1, length, shared + length, dtype=kind.dtype, device=kind.device)
+    mask[:, 0, :, shared:].masked_fill_(~seen_BSS_device, lowest)
+    return mask
+
+
+def _edge_logprobs(
+    model: Any, inputs: dict[str, Any], items: list[_Item], starts: list[tuple[int, int]], kind: Traits
+) -> npt.NDArray[np.float64]:
+    """log p of every edge of every item, one after the other, from the positions that edges leave."""
+    begins = np.cumsum([0, *(1 + len(item.tree.tokens) for item in items)])
+    asked = [
+        np.arange(start + len(item.rest) - 1, start + len(item)) for item, (_, start) in zip(items, starts, strict=True)
+    ]
+    sequences = np.repeat([sequence for sequence, _ in starts], np.diff(begins))
+    where = tuple(torch.from_numpy(part).to(kind.device) for part in (sequences, np.concatenate(asked)))
+    parents = [item.tree.parents + begin for item, begin in zip(items, begins, strict=False)]
+    parents_E = torch.from_numpy(np.concatenate(parents)).to(kind.device)
+    targets_E = torch.from_numpy(np.concatenate([item.tree.targets for item in items])).to(kind.device)
+    result_E = torch.zeros(len(parents_E), dtype=torch.float64, device=kind.device)
+    for chunk, logits_NV in chosen_logits(model, (where[0], where[1]), **inputs):
+        here = ((parents_E >= chunk.start) & (parents_E < chunk.stop)).nonzero()[:, 0]
+        nodes = parents_E[here] - chunk.start
+        result_E[here] = (logits_NV[nodes, targets_E[here]] - logits_NV.logsumexp(-1)[nodes]).double()
+    values: npt.NDArray[np.float64] = result_E.cpu().numpy()
+    return values
+
+
+def pick(logprobs: Sequence[float], choices: Sequence[str], normaliser: Normaliser = "none") -> int:
+    """The number of the likeliest choice, the first among equals; for acc, acc_norm by character or by UTF-8 byte.
+
+    As in lm-evaluation-harness: the log-likelihood is divided by the length of the choice's text alone.
+    """
+    sizes = {
+        "none": [1] * len(choices),
+        "characters": [len(choice) for choice in choices],
+        "bytes": [len(choice.encode()) for choice in choices],
+    }[normaliser]
+    scores = [logprob / max(1, size) for logprob, size in zip(logprobs, sizes, strict=True)]
+    return scores.index(max(scores))
