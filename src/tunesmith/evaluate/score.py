@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from tunesmith.data.rows import read_rows
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.evaluate.compare import compare, evaluate, to_json, verdict
-from tunesmith.evaluate.metrics import METRICS, find_metrics
+from tunesmith.evaluate.metrics import GENERAL, find_metrics
 from tunesmith.evaluate.metrics.base import is_json
 from tunesmith.evaluate.parse import load_json, parse_number
 from tunesmith.evaluate.statistics import holm
@@ -46,13 +47,15 @@ def score_file(
     """Metrics of each system with intervals, and all pairs compared.
 
     `reference` and the values of `predictions` (system name -> column) are columns of the file. A list, or JSON text
-    of a list of texts, is several references. Returns {file, n, metrics, comparisons, rule, warnings}:
-    `metrics[system][metric]` is {mean, n, se, ci}; each comparison adds p_holm, adjusted over all of them, and a
-    verdict. Raises DataError naming column or row for what is missing, RecipeError for an unknown metric.
+    of a list of texts, is several references. Returns {file, n, clusters, metrics, comparisons, details, rule,
+    warnings}: `metrics[system][metric]` is {mean, n, se, ci}; each comparison adds p_holm, adjusted over all of them,
+    and a verdict; `details` are classes, signatures and the metrics over valid answers alone.
+
+    Raises DataError naming column or row for what is missing, RecipeError for an unknown metric.
     """
     rows = list(read_rows(path, encoding))
     _check_columns(rows, path, [reference, *predictions.values(), *([cluster_by] if cluster_by else [])])
-    references = [_references(row, reference) for row in rows]
+    references = _references(rows, reference, as_json=bool(set(JSON_METRICS) & set(metrics or ())))
     chosen, rule = _choose_metrics(references, metrics)
     clusters = [_cluster(row, cluster_by) for row in rows]
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
@@ -66,8 +69,9 @@ def score_file(
         "file": str(path),
         "n": len(rows),
         "clusters": len(set(clusters)),
-        "metrics": {name: _estimates(evaluations) for name, evaluations in parts.items()},
+        "metrics": {name: _estimates(evaluations, chosen) for name, evaluations in parts.items()},
         "comparisons": _compare_all(parts, chosen, options),
+        "details": {name: _details(evaluations) for name, evaluations in parts.items()},
         "rule": rule,
         "warnings": _warnings(rows, references, reference, predictions, cluster_by, parts),
     }
@@ -85,30 +89,47 @@ def _check_columns(rows: Sequence[Row], path: str | Path, columns: Sequence[str]
 
 
 def _text(value: Any) -> str:
+    if _is_missing(value):
+        return ""
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with gaps is read as 3.0, and the label is 3
+    return str(value)
 
 
-def _references(row: Row, column: str) -> tuple[str, ...]:
-    """All right answers: the items of a list or of JSON text of a list of texts, else the value itself."""
-    value = row.values.get(column)
-    if isinstance(value, str) and value.lstrip().startswith("[") and is_json(value):
-        read = load_json(value)
-        value = read if read and all(isinstance(item, str) for item in read) else value
-    texts = tuple(_text(item) for item in value) if isinstance(value, list) else (_text(value),)
-    if value is None or not texts or not any(text.strip() for text in texts):
-        raise DataError(f"{row.source}: no reference in {column!r}", hint="every row needs its right answer")
-    return texts
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _references(rows: Sequence[Row], column: str, as_json: bool) -> list[tuple[str, ...]]:
+    """All right answers of each row. Lists, or JSON texts of lists of texts, in every row are several references,
+    unless `as_json`: then they are the JSON that is asked for."""
+    for row in rows:
+        if not _text(row.values.get(column)).strip() or row.values[column] == []:
+            raise DataError(f"{row.source}: no reference in {column!r}", hint="every row needs its right answer")
+    values = [row.values[column] for row in rows]
+    lists = [_as_list(value) for value in values]
+    if as_json or not all(lists):
+        return [(_text(value),) for value in values]
+    return [tuple(_text(item) for item in items) for items in lists]
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The items of a list, or of JSON text of a list of texts; empty for anything else."""
+    if isinstance(value, list):
+        return value
+    read = load_json(value) if isinstance(value, str) and value.lstrip().startswith("[") and is_json(value) else []
+    return read if isinstance(read, list) and all(isinstance(item, str) for item in read) else []
 
 
 def _cluster(row: Row, column: str | None) -> str:
     if column is None:
         return row.id
-    value = row.values.get(column)
-    if value is None or value == "":
+    cluster = _text(row.values.get(column))
+    if not cluster:
         raise DataError(f"{row.source}: no value in the cluster column {column!r}")
-    return _text(value)
+    return cluster
 
 
 def _examples(
@@ -180,15 +201,22 @@ def _by_parser(metrics: Sequence[str], references: Sequence[tuple[str, ...]]) ->
 # ---- results
 
 
-def _estimates(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Metrics first; the general ones (valid, empty ...) by the parser of the first metrics. No `stopped`: a file
-    does not say it."""
+def _estimates(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> dict[str, Any]:
+    """The metrics, then what stands beside (valid, empty ...) by the parser of the first; no `stopped`, which a file
+    does not say."""
     merged: dict[str, Any] = {}
+    for evaluation in reversed(evaluations):
+        merged |= {name: to_json(estimate) for name, estimate in evaluation.estimates.items()}
+    return {name: merged[name] for name in [*metrics, *GENERAL] if name != "stopped"}
+
+
+def _details(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """The evaluations' details together; warnings stand apart."""
+    merged: dict[str, Any] = {"given_valid": {}}
     for evaluation in evaluations:
-        for name, estimate in evaluation.estimates.items():
-            if name not in merged and name != "stopped":
-                merged[name] = to_json(estimate)
-    return dict(sorted(merged.items(), key=lambda item: item[0] not in METRICS))
+        details = to_json(evaluation)["details"]
+        merged = {**details, **merged, "given_valid": {**details["given_valid"], **merged["given_valid"]}}
+    return {name: value for name, value in merged.items() if name not in ("warnings", "parser")}
 
 
 def _compare_all(
@@ -222,30 +250,25 @@ def _warnings(
 ) -> list[str]:
     found = []
     for name, column in predictions.items():
-        missing = sum(row.values.get(column) is None for row in rows)
+        missing = sum(_is_missing(row.values.get(column)) for row in rows)
         if missing:
             found.append(
                 f"{name}: {missing} of {len(rows)} rows have no value in {column!r}; they count as empty answers"
             )
     if cluster_by is None:
-        skip = {reference, *predictions.values()}
-        columns = [column for column in rows[0].values if column not in skip]
-        values = {column: [_text(row.values.get(column)) for row in rows] for column in columns}
-        values[reference] = [_text(list(texts)) for texts in references]
-        found += [text for column, texts in values.items() if (text := _repeat_warning(column, texts, reference))]
+        columns = [column for column in rows[0].values if column not in predictions.values()]
+        found += [text for column in columns if (text := _repeat_warning(rows, column, column == reference))]
     every = [warning for evaluations in parts.values() for e in evaluations for warning in e.details["warnings"]]
     return [*found, *dict.fromkeys(every)]
 
 
-def _repeat_warning(column: str, texts: Sequence[str], reference: str) -> str | None:
-    """Rows that share an input, or a long reference, are not independent: their interval is too narrow."""
+def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str | None:
+    """Rows that share an input or a long reference are not independent: without clusters intervals are too narrow."""
+    texts = [_text(row.values.get(column)) for row in rows]
     distinct = len(set(texts))
-    is_input = column.lower() in INPUT_COLUMNS or sum(map(len, texts)) >= LONG_TEXT * len(texts)
-    if (
-        distinct == len(texts)
-        or (column == reference and sum(map(len, texts)) < LONG_TEXT * len(texts))
-        or not is_input
-    ):
+    are_long = sum(map(len, texts)) >= LONG_TEXT * len(texts)
+    is_input = column.lower() in INPUT_COLUMNS and not is_reference
+    if distinct == len(texts) or not (are_long or is_input):
         return None
     return (
         f"{column!r} repeats: {distinct} different values in {len(texts)} rows, which are then not independent and the "
