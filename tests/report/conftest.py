@@ -220,6 +220,6 @@ def _history(steps: int, every: int) -> list[dict[str, Any]]:
         if step % every == 0:
             turn = step // every
             history.append(
-                {"step": step, "validation_loss": (0.61, 0.52, 0.55)[turn - 1], "accuracy": 0.6 + 0.1 * turn}
+                {"step": step, "validation_loss": (0.61, 0.52, 0.55)[turn - 1], "validation_accuracy": 0.6 + 0.1 * turn}
             )
     return history

@@ -7,7 +7,11 @@ from dataclasses import replace
 from tunesmith.report.content import ForgettingRow, Report
 from tunesmith.report.plots import PALETTE, ForestRow, forest_plot, loss_plot, metric_plot, plots_of
 
-HISTORY = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "validation_loss": 1.5, "accuracy": 0.5}]
+HISTORY = [
+    {"step": 1, "loss": 2.0},
+    {"step": 2, "loss": 1.0},
+    {"step": 2, "validation_loss": 1.5, "validation_accuracy": 0.5},
+]
 
 
 def test_the_same_report_gives_the_same_bytes(report: Report) -> None:

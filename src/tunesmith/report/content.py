@@ -45,12 +45,11 @@ class Report:
     """What a run found.
 
     `verdict_kind` is "better", "not better" or "cannot tell"; `verdict` is the sentence with its numbers.
-    `comparisons[0]` is the verdict's; `evaluations` are the systems on the test split, `wordings` the same cut by a
-    label such as "Wordings seen in training". `history` holds one mapping per logged step (step, epoch, loss,
-    learning_rate) and per validation (step, validation_loss, metric values). In `training`, `seconds` and keys that
-    end in `_bytes` are shown with their units. `data` is ledger.json. `prompt_layout` is the prompt template as the
-    card shows it, its text slot as `{text}`; without one the card shows a test prompt. An evaluation's `details` are
-    those of tunesmith.evaluate.compare.evaluate.
+    `comparisons[0]` is the verdict's; `evaluations` are the systems on the test split as evaluate.compare gives them,
+    `wordings` the same cut by a label such as "Wordings seen in training". `history` is metrics.jsonl: step, loss and,
+    where the model was validated, validation_loss and validation_METRIC. In `training`, `seconds` and keys that end in
+    `_bytes` are shown with their units. `data` is ledger.json. `prompt_layout` is the prompt template for the card, its
+    text slot as `{text}`; without one the card shows a test prompt.
     """
 
     name: str

@@ -150,7 +150,7 @@ def loss_plot(history: Sequence[Mapping[str, Any]], best_step: int | None) -> Pl
 
 def metric_plot(history: Sequence[Mapping[str, Any]], metric: str, best_step: int | None) -> Plot | None:
     """The primary metric on validation by step."""
-    points = _series(history, metric) or _series(history, f"validation_{metric}")
+    points = _series(history, f"validation_{metric}")
     if not points:
         return None
     title = f"{metric_name(metric)} on validation"
