@@ -13,7 +13,7 @@ from random_models import VOCABULARY, counting, prompts_of, tiny
 from tunesmith.errors import DataError, ModelError
 from tunesmith.evaluate import choices as module
 from tunesmith.evaluate import forward
-from tunesmith.evaluate.choices import build_tree, choice_logprobs, pick
+from tunesmith.evaluate.choices import build_tree, choice_logprobs
 
 
 def one_forward_per_choice(model: Any, prompts: list[list[int]], choices: list[list[list[int]]]) -> list[list[float]]:
@@ -122,15 +122,3 @@ def test_a_choice_without_tokens_is_refused() -> None:
 def test_a_choice_that_does_not_fit_the_model_is_named_with_both_numbers() -> None:
     with pytest.raises(ModelError, match=r"row 0: 126 prompt tokens \+ 3 answer tokens, the model reads 128"):
         choice_logprobs(tiny("llama"), [[3] * 126], [[[4], [4, 5, 6]]])
-
-
-def test_the_normaliser_divides_by_characters_or_bytes() -> None:
-    # -6 / 2 = -3, -8 / 4 = -2, -9 / 3 characters = -3 but 9 bytes = -1
-    logprobs, choices = [-6.0, -8.0, -9.0], ["no", "yeah", "はい。"]
-    assert pick(logprobs, choices) == 0
-    assert pick(logprobs, choices, "characters") == 1
-    assert pick(logprobs, choices, "bytes") == 2
-
-
-def test_the_first_of_equally_likely_choices_is_picked() -> None:
-    assert pick([-2.0, -1.0, -1.0], ["a", "b", "c"]) == 1

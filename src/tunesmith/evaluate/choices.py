@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,10 @@ from tunesmith.evaluate.forward import (
     Traits,
     cached_prefix,
     check_lengths,
-    chosen_logits,
     evaluating,
     prefix_groups,
     repeated,
+    target_logprobs,
     token_batches,
 )
 
@@ -35,7 +35,6 @@ SEQUENCE_TOKENS = 256  # short rows stand side by side in sequences of this leng
 
 Ints = npt.NDArray[np.int64]
 Choices = Sequence[Sequence[int]]
-Normaliser = Literal["none", "characters", "bytes"]
 
 
 @dataclass(frozen=True)
@@ -240,24 +239,4 @@ def _edge_logprobs(
     parents = [item.tree.parents + begin for item, begin in zip(items, begins, strict=False)]
     parents_E = torch.from_numpy(np.concatenate(parents)).to(kind.device)
     targets_E = torch.from_numpy(np.concatenate([item.tree.targets for item in items])).to(kind.device)
-    result_E = torch.zeros(len(parents_E), dtype=torch.float64, device=kind.device)
-    for chunk, logits_NV in chosen_logits(model, (where[0], where[1]), **inputs):
-        here = ((parents_E >= chunk.start) & (parents_E < chunk.stop)).nonzero()[:, 0]
-        nodes = parents_E[here] - chunk.start
-        result_E[here] = (logits_NV[nodes, targets_E[here]] - logits_NV.logsumexp(-1)[nodes]).double()
-    values: npt.NDArray[np.float64] = result_E.cpu().numpy()
-    return values
-
-
-def pick(logprobs: Sequence[float], choices: Sequence[str], normaliser: Normaliser = "none") -> int:
-    """The number of the likeliest choice, the first among equals; for acc, acc_norm by character or by UTF-8 byte.
-
-    As in lm-evaluation-harness: the log-likelihood is divided by the length of the choice's text alone.
-    """
-    sizes = {
-        "none": [1] * len(choices),
-        "characters": [len(choice) for choice in choices],
-        "bytes": [len(choice.encode()) for choice in choices],
-    }[normaliser]
-    scores = [logprob / max(1, size) for logprob, size in zip(logprobs, sizes, strict=True)]
-    return scores.index(max(scores))
+    return target_logprobs(model, (where[0], where[1]), parents_E, targets_E, inputs)

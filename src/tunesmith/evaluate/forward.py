@@ -1,6 +1,7 @@
 """Forward passes that every evaluation shares: a cached prefix, batches by token budget, the head only where asked.
 
-Shape suffixes: B rows of a batch, T tokens of the longest row, N chosen positions, H hidden size, V vocabulary.
+Shape suffixes: B rows of a batch, T tokens of the longest row, N chosen positions, E tokens asked for after one of
+them, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -148,7 +151,20 @@ def repeated(cache: Any | None, rows: int) -> Any | None:
     return again
 
 
-def chosen_logits(model: Any, where: tuple[Tensor, Tensor], **inputs: Any) -> Iterator[tuple[slice, Tensor]]:
+def target_logprobs(
+    model: Any, where: tuple[Tensor, Tensor], places_E: Tensor, targets_E: Tensor, inputs: dict[str, Any]
+) -> npt.NDArray[np.float64]:
+    """log p of token `targets_E[e]` after position number `places_E[e]` of the N chosen (rows, positions), in nats."""
+    result_E = torch.zeros(len(places_E), dtype=torch.float64, device=places_E.device)
+    for chunk, logits_NV in _chosen_logits(model, where, inputs):
+        here = ((places_E >= chunk.start) & (places_E < chunk.stop)).nonzero()[:, 0]
+        places = places_E[here] - chunk.start
+        result_E[here] = (logits_NV[places, targets_E[here]] - logits_NV.logsumexp(-1)[places]).double()
+    values: npt.NDArray[np.float64] = result_E.cpu().numpy()
+    return values
+
+
+def _chosen_logits(model: Any, where: tuple[Tensor, Tensor], inputs: dict[str, Any]) -> Iterator[tuple[slice, Tensor]]:
     """Logits in float32 of the chosen (row, position) pairs of one forward pass, in chunks: (slice of N, logits_NV).
 
     The head is called by the model itself, with its input replaced, so that soft caps and scales stay exact. Later
