@@ -334,6 +334,13 @@ def test_worse_is_not_better() -> None:
     )
 
 
+def test_an_interval_below_zero_alone_is_not_worse() -> None:
+    said = verdict(comparison(-0.072, 0.041, p=0.0625))
+    assert said.kind == "not better"
+    assert "it is worse" not in said.sentence
+    assert said.sentence.endswith("; a gain above +0.0 points is ruled out.")
+
+
 def test_no_gain_is_not_better_and_says_which_gain_is_ruled_out() -> None:
     said = verdict(comparison(-0.01, 0.041))
     assert said.kind == "not better"
@@ -351,7 +358,9 @@ def test_a_gain_within_the_noise_cannot_be_told_and_says_how_many_rows_would_do(
 
 def test_interval_and_test_must_both_say_better() -> None:
     assert verdict(comparison(0.072, 0.041, p=0.0625)).kind == "cannot tell"
-    assert verdict(comparison(0.072, 0.041), p=0.06).kind == "cannot tell"  # adjusted for several metrics
+    adjusted = verdict(comparison(0.072, 0.041), p=0.06)
+    assert adjusted.kind == "cannot tell"
+    assert "p = 0.0600 after Holm" in adjusted.sentence
     assert verdict(comparison(0.072, 0.041, p=0.02), confidence=0.99).kind == "cannot tell"
 
 

@@ -124,8 +124,8 @@ def test_wins_ties_and_losses_are_counted_for_b() -> None:
     assert wins_ties_losses([0, 1, 0.5, 0.5], [1, 2, 0.4, 0.5], higher_is_better=False) == (1, 1, 2)
 
 
-def test_cluster_numbers_depend_on_equality_alone() -> None:
-    assert cluster_numbers(["b", "a", "b"], 3).tolist() == [1, 0, 1]
+def test_cluster_numbers_depend_on_equality_and_order_alone() -> None:
+    assert cluster_numbers(["b", "a", "b"], 3).tolist() == [0, 1, 0]
     assert cluster_numbers(None, 3).tolist() == [0, 1, 2]
 
 

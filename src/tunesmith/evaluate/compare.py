@@ -162,7 +162,7 @@ def compare(
     se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, draws_R)
     wins, ties, losses = wins_ties_losses(kind.row_quality(rows_a), kind.row_quality(rows_b))
     if kind.binary and count == n:
-        p, test = mcnemar(*((losses, wins) if kind.higher_is_better else (wins, losses))), "exact McNemar"
+        p, test = mcnemar(losses, wins), "exact McNemar"
     else:
         p = approximate_randomisation(kind.value, rows_a, rows_b, clusters, resamples, seed)
         test = f"approximate randomisation, {resamples:,} swaps"

@@ -234,7 +234,10 @@ def _compare_all(
     results = []
     for (a, b, name), comparison, p in zip(pairs, found, adjusted, strict=True):
         said = verdict(
-            comparison, confidence=options["confidence"], p=p, estimates=(a.estimates[name], b.estimates[name])
+            comparison,
+            confidence=options["confidence"],
+            p=p if len(found) > 1 else None,
+            estimates=(a.estimates[name], b.estimates[name]),
         )
         results.append({**to_json(comparison), "p_holm": p, "verdict": dataclasses.asdict(said)})
     return results

@@ -48,11 +48,11 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tup
 
 
 def cluster_numbers(clusters: Sequence[str] | None, n: int) -> Ints:
-    """0, 1, 2 ... for the cluster of each row; without clusters each row is its own."""
-    if clusters is None:
-        return np.arange(n)
-    numbers: Ints = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1].reshape(-1)
-    return numbers
+    """0, 1, 2 ... for the cluster of each row in the order they appear; without clusters each row is its own."""
+    numbers: dict[str, int] = {}
+    return np.array(
+        [numbers.setdefault(cluster, len(numbers)) for cluster in clusters or map(str, range(n))], dtype=int
+    )
 
 
 def standard_error(values: Sequence[float] | Floats, clusters: Sequence[str] | None = None) -> float:
@@ -113,7 +113,7 @@ def resample_weights(number_N: Ints, resamples: int, seed: int) -> Iterator[Floa
     for size in _chunks(resamples, len(number_N)):
         draws_RC = rng.integers(0, count, size=(size, count)) + count * np.arange(size)[:, None]
         weights_RC = np.bincount(draws_RC.ravel(), minlength=size * count).reshape(size, count).astype(float)
-        yield weights_RC[:, number_N]
+        yield weights_RC if count == len(number_N) else weights_RC[:, number_N]
 
 
 def _chunks(total: int, width: int) -> Iterator[int]:

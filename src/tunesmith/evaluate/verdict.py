@@ -34,11 +34,12 @@ def verdict(
     `estimates` of a and b put their means into the sentence.
     """
     c = comparison
+    p_text = _p_text(c.p) if p is None else f"{_p_text(p)} after Holm"
     p = c.p if p is None else p
     sign = find_metric(c.metric).sign
     low, high = sorted(sign * end for end in c.ci)
     gain = sign * c.difference
-    numbers = _numbers(c, p, confidence, estimates)
+    numbers = _numbers(c, p_text, confidence, estimates)
     if math.isnan(c.se_clustered):
         what = "rows" if c.clusters == c.n else "groups"
         return Verdict(
@@ -50,10 +51,10 @@ def verdict(
         )
     if low > 0 and p < 1 - confidence:
         return Verdict("better", f"{c.b} is better than {c.a}: {numbers}.")
-    if high < 0:
+    if high < 0 and p < 1 - confidence:
         return Verdict("not better", f"{c.b} is not better than {c.a}, it is worse: {numbers}.")
     if gain <= 0:
-        room = _amount(c.metric, high)
+        room = _amount(c.metric, max(0.0, high))
         return Verdict("not better", f"{c.b} is not better than {c.a}: {numbers}; a gain above {room} is ruled out.")
     needed = f"{rows_needed(c, confidence):,}"
     return Verdict(
@@ -73,16 +74,19 @@ def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float =
     return int(math.ceil(needed / step) * step)
 
 
-def _numbers(c: Comparison, p: float, confidence: float, estimates: tuple[Estimate, Estimate] | None) -> str:
+def _numbers(c: Comparison, p_text: str, confidence: float, estimates: tuple[Estimate, Estimate] | None) -> str:
     means = ""
     if estimates:
         means = f"{_level(c.metric, estimates[1].mean)} against {_level(c.metric, estimates[0].mean)}, "
     low, high = (_amount(c.metric, end).removesuffix(" points") for end in c.ci)
-    p_text = "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
     return (
         f"{c.metric} {means}{_amount(c.metric, c.difference)} ({100 * confidence:g} % interval [{low}, {high}], "
         f"{p_text}; better on {c.wins}, equal on {c.ties}, worse on {c.losses} of {c.n} rows)"
     )
+
+
+def _p_text(p: float) -> str:
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
 
 
 def _rows_text(c: Comparison) -> str:

@@ -26,13 +26,16 @@ def rouge(name: str, answers: Answers) -> list[float]:
 
 
 def latin_warning(references: Sequence[str]) -> str | None:
-    """rouge-score drops every letter but a to z and every digit but 0 to 9: say so where that is most of the text."""
-    letters = [character for text in references for character in text if character.isalpha()]
-    outside = sum(not character.isascii() for character in letters)
-    if not letters or 2 * outside < len(letters):
+    """rouge-score drops every letter but a to z: say so where that is most of a reference."""
+    lost = sum(_mostly_other_letters(reference) for reference in references)
+    if not lost:
         return None
-    share = outside / len(letters)
-    return f"ROUGE reads only the letters a to z: {share:.0%} of the references' letters are others; use chrf"
+    return f"ROUGE reads only the letters a to z: {lost} of {len(references)} references are in others; use chrf"
+
+
+def _mostly_other_letters(text: str) -> bool:
+    letters = [character.isascii() for character in text if character.isalpha()]
+    return sum(letters) < len(letters) / 2
 
 
 METRICS: dict[str, Metric] = {name: per_example(partial(rouge, name)) for name in NAMES}
