@@ -30,7 +30,9 @@ def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingDa
     trained = random.integers(1, 4, num_rows)
     lengths = np.array([len(row) for row in rows])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return TrainingData.from_arrays(np.concatenate(rows), offsets, lengths - trained, [f"r{i}" for i in range(num_rows)])
+    return TrainingData.from_arrays(
+        np.concatenate(rows), offsets, lengths - trained, [f"r{i}" for i in range(num_rows)]
+    )
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -52,11 +54,13 @@ def same(a: Any, b: Any) -> bool:
 def plain_loop(data: TrainingData, settings: TrainConfig) -> tuple[Any, list[float]]:
     """What our loop must equal: one padded batch a step through `model(input_ids, labels)` of transformers."""
     model = tiny_llama().train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate or 0.0, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.0, eps=settings.adam_epsilon)
     steps = -(-len(data) // settings.train_batch_size) * settings.num_train_epochs
     warmup = int(np.ceil(steps * settings.warmup_ratio))
     losses = []
-    for epoch, first in itertools.product(range(settings.num_train_epochs), range(0, len(data), settings.train_batch_size)):
+    for epoch, first in itertools.product(
+        range(settings.num_train_epochs), range(0, len(data), settings.train_batch_size)
+    ):
         order = np.random.default_rng([settings.seed, epoch]).permutation(len(data))
         rows = order[first : first + settings.train_batch_size]
         width = data.lengths[rows].max()
@@ -81,24 +85,190 @@ def plain_loop(data: TrainingData, settings: TrainConfig) -> tuple[Any, list[flo
 
 
 @pytest.mark.parametrize("share", [False, True])
-@pytest.mark.parametrize("budget", [30, 4096])
+@pytest.mark.parametrize("budget", [200, 4096])
 def test_every_update_is_the_plain_loops_however_the_step_is_cut(tmp_path: Path, share: bool, budget: int) -> None:
+    # A large epsilon keeps Adam from turning rounding in tiny gradients into whole steps.
     settings = config(share_prefixes=share, max_batch_tokens=budget, lr_scheduler_type="linear", adam_epsilon=1e-3)
     data = made_data(shared=80)
-    expected, losses = plain_loop_with_epsilon(data, settings)
+    expected, losses = plain_loop(data, settings)
     found, result = run_once(tmp_path, data=data, config=settings)
     records = read_metrics(tmp_path / "metrics.jsonl")
     assert [record["loss"] for record in records] == pytest.approx(losses, rel=1e-6)
     for a, b in zip(weights(found).values(), weights(expected).values(), strict=True):
         assert float((a - b).abs().max()) < 1e-6
-    assert (result.forward_tokens < result.raw_tokens) == share
+    assert (result.forward_tokens < 0.8 * result.raw_tokens) == share
 
 
-def plain_loop_with_epsilon(data: TrainingData, settings: TrainConfig) -> tuple[Any, list[float]]:
-    """A large epsilon keeps Adam from turning rounding in tiny gradients into whole steps."""
-    original = torch.optim.AdamW
-    torch.optim.AdamW = lambda p, lr, weight_decay: original(p, lr=lr, weight_decay=0.0, eps=settings.adam_epsilon)  # type: ignore[misc, assignment]
-    try:
-        return plain_loop(data, settings)
-    finally:
-        torch.optim.AdamW = original  # type: ignore[misc]
+def test_the_same_seed_twice_gives_bit_identical_weights_and_another_seed_does_not(tmp_path: Path) -> None:
+    first, _ = run_once(tmp_path / "a")
+    second, _ = run_once(tmp_path / "b")
+    other, _ = run_once(tmp_path / "c", config=config(seed=1))
+    assert same(first, second)
+    assert not same(first, other)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 5])
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_a_resumed_run_is_bit_identical_to_the_undisturbed_one(tmp_path: Path, stop_at: int, optim: str) -> None:
+    settings = config(save_steps=1 if stop_at != 4 else 2, optim=optim, neftune_noise_alpha=5.0)
+    whole, _ = run_once(tmp_path / "whole", config=settings, validation=made_data(4, seed=5))
+
+    def crash(record: dict[str, Any]) -> None:
+        if record["step"] == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run_once(tmp_path / "cut", config=settings, validation=made_data(4, seed=5), on_progress=crash)
+    torch.manual_seed(1234)
+    resumed, result = run_once(tmp_path / "cut", config=settings, validation=made_data(4, seed=5), resume=True)
+    assert same(whole, resumed)
+    steps = [record["step"] for record in read_metrics(tmp_path / "cut" / "metrics.jsonl")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert result.steps == 6
+    assert [entry["step"] for entry in result.history] == [3, 6]
+
+
+def test_a_damaged_last_checkpoint_does_not_change_the_final_weights(tmp_path: Path) -> None:
+    whole, _ = run_once(tmp_path / "whole", config=config(save_steps=2))
+    with pytest.raises(Stop):
+        run_once(tmp_path / "cut", config=config(save_steps=2), on_progress=stop_at_step(5))
+    (tmp_path / "cut" / "checkpoints" / "step-000004" / "model.safetensors").write_bytes(b"torn")
+    resumed, _ = run_once(tmp_path / "cut", config=config(save_steps=2), resume=True)
+    assert same(whole, resumed)
+
+
+def stop_at_step(step: int) -> Any:
+    def stop(record: dict[str, Any]) -> None:
+        if record["step"] == step:
+            raise Stop
+
+    return stop
+
+
+def test_a_finished_run_resumed_takes_no_step(tmp_path: Path) -> None:
+    first, _ = run_once(tmp_path)
+    again, result = run_once(tmp_path, resume=True)
+    assert same(first, again)
+    assert result.steps == 6
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 6
+
+
+def test_resuming_with_other_data_or_settings_is_refused_by_name(tmp_path: Path) -> None:
+    run_once(tmp_path)
+    with pytest.raises(InputError, match="cannot be resumed, training data has changed"):
+        run_once(tmp_path, data=made_data(seed=9), resume=True)
+    with pytest.raises(InputError, match=r"cannot be resumed, train\.learning_rate has changed: was 0\.003, is 0\.1"):
+        run_once(tmp_path, config=config(learning_rate=0.1), resume=True)
+
+
+def test_a_used_folder_is_not_trained_into_again(tmp_path: Path) -> None:
+    run_once(tmp_path)
+    with pytest.raises(InputError, match="there are checkpoints of an earlier run"):
+        run_once(tmp_path)
+
+
+def test_ctrl_c_saves_the_step_and_says_how_to_go_on(tmp_path: Path) -> None:
+    def press(record: dict[str, Any]) -> None:
+        if record["step"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(InterruptedRun, match=rf"interrupted after step 2 of 6.*\nhint: tunesmith resume {tmp_path}"):
+        run_once(tmp_path, on_progress=press)
+    assert (tmp_path / "checkpoints" / "step-000002").is_dir()
+    whole, _ = run_once(tmp_path / "whole")
+    resumed, _ = run_once(tmp_path, resume=True)
+    assert same(whole, resumed)
+
+
+def test_the_best_epoch_by_metric_is_loaded_at_the_end(tmp_path: Path) -> None:
+    scores = iter([0.2, 0.9, 0.9, 0.1])
+    seen = []
+
+    def validate(model: Any) -> dict[str, float]:
+        seen.append({name: p.clone() for name, p in weights(model).items()})
+        return {"accuracy": next(scores)}
+
+    model, result = run_once(
+        tmp_path, config=config(num_train_epochs=4, save_total_limit=1), validate=validate, select="accuracy"
+    )
+    assert result.best_step == 6
+    assert all(torch.equal(a, b) for a, b in zip(weights(model).values(), seen[1].values(), strict=True))
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert [r["validation_accuracy"] for r in records if "validation_accuracy" in r] == [0.2, 0.9, 0.9, 0.1]
+
+
+def test_equal_metrics_are_decided_by_the_validation_loss(tmp_path: Path) -> None:
+    _, result = run_once(tmp_path, validation=made_data(), validate=lambda model: {"accuracy": 0.5}, select="accuracy")
+    losses = [entry["loss"] for entry in result.history]
+    assert losses[1] < losses[0]
+    assert result.best_step == 6
+
+
+def test_validation_loss_is_the_mean_over_trained_tokens(tmp_path: Path) -> None:
+    data = made_data(3)
+    model, result = run_once(tmp_path, data=data, validation=data, config=config(num_train_epochs=1))
+    total, count = 0.0, 0
+    for row in range(3):
+        ids_BT = torch.from_numpy(data.row(row).astype(np.int64))[None]
+        labels_BT = ids_BT.clone()
+        labels_BT[0, : data.num_prompt_tokens[row]] = -100
+        n = int(data.num_trained[row])
+        total, count = total + model(input_ids=ids_BT, labels=labels_BT).loss.item() * n, count + n
+    assert result.history[0]["loss"] == pytest.approx(total / count, rel=1e-6)
+
+
+def test_validation_does_not_disturb_training(tmp_path: Path) -> None:
+    quiet, _ = run_once(tmp_path / "a", config=config(neftune_noise_alpha=5.0))
+
+    def draws(model: Any) -> dict[str, float]:
+        torch.rand(7)
+        return {"accuracy": 0.0}
+
+    drawn, result = run_once(tmp_path / "b", config=config(neftune_noise_alpha=5.0), validate=draws, select="accuracy")
+    assert result.best_step == 3
+    quiet_records, drawn_records = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
+    assert [r["loss"] for r in quiet_records] == [r["loss"] for r in drawn_records]
+    assert not same(quiet, drawn)
+
+
+def test_a_loss_that_is_not_a_number_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    with pytest.raises(TrainingError, match=r"step 1: the loss is nan .*rows r\d.*\nhint: try train\.learning_rate="):
+        run_once(tmp_path, model=model)
+    assert bool(torch.isfinite(model.model.embed_tokens.weight).all())
+
+
+def test_an_exploding_loss_stops_the_run(tmp_path: Path) -> None:
+    settings = config(learning_rate=3.0, num_train_epochs=40, warmup_ratio=0.0, lr_scheduler_type="constant")
+    with pytest.raises(TrainingError, match=r"the loss has grown from 5\.\d+ to"):
+        run_once(tmp_path, config=settings)
+
+
+def test_merging_with_the_base_takes_the_weighted_mean_of_both(tmp_path: Path) -> None:
+    tuned, _ = run_once(tmp_path / "a")
+    merged, _ = run_once(tmp_path / "b", config=config(merge_with_base=0.25))
+    base = weights(tiny_llama())
+    for name, weight in weights(merged).items():
+        assert torch.allclose(weight, 0.75 * weights(tuned)[name] + 0.25 * base[name], atol=1e-7)
+
+
+def test_label_smoothing_and_whole_runs_with_every_optimiser_lower_the_loss(tmp_path: Path) -> None:
+    for optim in ("adamw", "adafactor", "muon"):
+        settings = config(optim=optim, label_smoothing_factor=0.1, num_train_epochs=6, lr_scheduler_type="wsd")
+        run_once(tmp_path / optim, config=settings)
+        records = read_metrics(tmp_path / optim / "metrics.jsonl")
+        assert records[-1]["loss"] < records[0]["loss"], optim
+
+
+def test_gradient_checkpointing_gives_the_same_losses(tmp_path: Path) -> None:
+    run_once(tmp_path / "a", config=config(share_prefixes=False, gradient_checkpointing=False))
+    _, result = run_once(tmp_path / "b", config=config(gradient_checkpointing=True))
+    a, b = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
+    assert [r["loss"] for r in a] == pytest.approx([r["loss"] for r in b], rel=1e-5)
+    assert result.notes == ["shared prefixes are computed for each row: gradient checkpointing drops the cache"]

@@ -10,8 +10,7 @@ import torch
 import transformers
 
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
-from tunesmith.train import loss as loss_module
-from tunesmith.train.batches import MicroBatch, TrainingData, cut
+from tunesmith.train.batches import MicroBatch, TrainingData
 from tunesmith.train.loss import nll_sum, split_model
 from tunesmith.train.prefix import why_not_shared
 from tunesmith.train.tensors import to_batch

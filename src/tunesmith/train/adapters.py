@@ -15,7 +15,9 @@ def wrap_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
     try:
         import peft
     except ImportError as error:
-        raise InputError("train.lora needs peft, which is not installed", hint="pip install 'tunesmith[lora]'") from error
+        raise InputError(
+            "train.lora needs peft, which is not installed", hint="pip install 'tunesmith[lora]'"
+        ) from error
     torch.manual_seed(seed)
     settings = peft.LoraConfig(
         r=config.r,

@@ -28,9 +28,10 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
     def put(entry: tuple[bool, Any]) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(entry, timeout=0.1)
+                ready.put(entry, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     threading.Thread(target=work, daemon=True).start()
     try:

@@ -12,6 +12,7 @@ Pure numpy, and a pure function of (token ids, seed, epoch, sizes): resuming at 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +47,7 @@ class TrainingData:
         for example in examples:
             n = example.num_prompt_tokens
             if list(example.labels) != [IGNORE_INDEX] * n + list(example.input_ids[n:]):
-                raise DataError(f"row {example.id}: the labels are not the {len(example.input_ids) - n} tokens after the prompt")
+                raise DataError(f"row {example.id}: the labels are not the tokens after its {n} prompt tokens")
         lengths = [len(example.input_ids) for example in examples]
         flat = np.fromiter((token for e in examples for token in e.input_ids), dtype=np.int32, count=sum(lengths))
         prompts = np.array([example.num_prompt_tokens for example in examples], dtype=np.int32)
@@ -66,9 +67,8 @@ class TrainingData:
         empty = np.flatnonzero(data.num_trained <= 0)
         if len(empty):
             row = int(empty[0])
-            raise DataError(
-                f"row {ids[row]}: nothing to train: {data.lengths[row]} tokens, {data.num_prompt_tokens[row]} of the prompt"
-            )
+            found, prompt = data.lengths[row], data.num_prompt_tokens[row]
+            raise DataError(f"row {ids[row]}: nothing to train: {found} tokens, {prompt} of the prompt")
         return data
 
     def __len__(self) -> int:
@@ -143,14 +143,22 @@ def plan_epoch(
 def cut(
     data: TrainingData, rows: Ints, max_batch_tokens: int, share_prefixes: bool, pass_tokens: int = PASS_TOKENS
 ) -> tuple[MicroBatch, ...]:
-    """Cut rows into micro-batches: shared prefixes first, then by length under the token budget."""
-    groups = _prefix_groups(data, rows, pass_tokens) if share_prefixes and len(rows) > 1 else [(rows, 0)]
-    return tuple(micro for members, prefix in groups for micro in _bins(data, members, prefix, max_batch_tokens, pass_tokens))
+    """Cut rows into micro-batches under the token budget, with shared prefixes where that plan is the cheaper one."""
+    apart = _bins(data, rows, 0, max_batch_tokens, pass_tokens)
+    if not share_prefixes or len(rows) < 2:
+        return tuple(apart)
+    groups = _prefix_groups(data, rows, pass_tokens)
+    shared = [m for members, prefix in groups for m in _bins(data, members, prefix, max_batch_tokens, pass_tokens)]
+    return tuple(min(apart, shared, key=lambda plan: sum(_cost(data, micro, pass_tokens) for micro in plan)))
 
 
 def padded_tokens(data: TrainingData, micro: MicroBatch) -> int:
     """Tokens the model runs over for one micro-batch: the prefix once, and the longest rest for every row."""
     return micro.prefix + len(micro.rows) * int(data.lengths[micro.rows].max() - 1 - micro.prefix)
+
+
+def _cost(data: TrainingData, micro: MicroBatch, pass_tokens: int) -> int:
+    return padded_tokens(data, micro) + pass_tokens * (2 if micro.prefix else 1)
 
 
 def _share_of_rank(data: TrainingData, rows: Ints, rank: int, world_size: int) -> Ints:
@@ -212,9 +220,7 @@ def _best_groups(
     if not can_save_more or depth == MAX_DEPTH:
         return best
     cuts = [lo, *(np.flatnonzero(here == prefix) + lo + 1).tolist(), hi]
-    parts = [
-        _best_groups(common, inputs, a, b, pass_tokens, depth + 1) for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    parts = [_best_groups(common, inputs, a, b, pass_tokens, depth + 1) for a, b in itertools.pairwise(cuts)]
     split = sum(cost for cost, _ in parts)
     return (split, [span for _, spans in parts for span in spans]) if split < best[0] else best
 

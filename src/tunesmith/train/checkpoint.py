@@ -69,8 +69,9 @@ def save_checkpoint(
         if not _is_disk_full(error):
             raise
         last = latest_checkpoint(folder)
+        what_is_left = f"{last.path.name} is whole" if last else "there is no earlier checkpoint"
         raise TrainingError(
-            f"{target}: the disk is full; " + (f"{last.path.name} is whole" if last else "there is no earlier checkpoint"),
+            f"{target}: the disk is full; {what_is_left}",
             hint="free some space, then `tunesmith resume RUN` goes on from the last whole checkpoint",
         ) from error
     return target
@@ -103,7 +104,7 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
     wrong = [name for name in {*saved, *current} if name not in saved or name not in current]
     wrong += [name for name in saved if name in current and saved[name].shape != current[name].shape]
     if wrong:
-        raise TrainingError(f"{path}: made from another model: {min(wrong)} does not match", hint="use a new output_dir")
+        raise TrainingError(f"{path}: made from another model: {min(wrong)} does not match", hint="use a new folder")
     with torch.no_grad():
         for name, tensor in saved.items():
             current[name].copy_(tensor)

@@ -211,7 +211,8 @@ def _refuse_bad_loss(
 ) -> None:
     """Stop before the weights are spoilt. Exploding: over the last steps worse than at the start and than twice a
     uniform guess."""
-    bad = [row for micro, nll in zip(step.micro_batches, losses, strict=True) if not math.isfinite(nll) for row in micro.rows]
+    parts = zip(step.micro_batches, losses, strict=True)
+    bad = [row for micro, nll in parts if not math.isfinite(nll) for row in micro.rows]
     uniform = math.log(training.parts.model.config.get_text_config().vocab_size)
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         what = f"the loss is {loss} and the gradient norm {grad_norm}"

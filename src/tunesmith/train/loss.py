@@ -122,11 +122,11 @@ def _scalings(config: Any) -> list[tuple[Scale, bool]]:
     cap = getattr(config, "final_logit_softcapping", None)
     if cap:
         return [(lambda logits_NV: torch.tanh(logits_NV / cap) * cap, False)]
-    for name in ("logits_scaling", "logit_scale", "lm_head_multiplier"):
-        by = getattr(config, name, None)
-        if by is not None and by != 1:
-            return [(lambda logits_NV: logits_NV / by, False), (lambda logits_NV: logits_NV * by, False)]
-    return [(_unscaled, True)]
+    names = ("logits_scaling", "logit_scale", "lm_head_multiplier")
+    by = next((getattr(config, name) for name in names if getattr(config, name, None) not in (None, 1)), None)
+    if by is None:
+        return [(_unscaled, True)]
+    return [(lambda logits_NV: logits_NV / by, False), (lambda logits_NV: logits_NV * by, False)]
 
 
 @torch.no_grad()

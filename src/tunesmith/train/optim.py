@@ -38,9 +38,7 @@ def build_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.
     if config.optim == "muon":
         matrices, others = _matrices_and_others(model)
         # "match_rms_adamw" scales the update so that AdamW's learning rates suit it too.
-        muon = torch.optim.Muon(
-            matrices, lr=rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        muon = torch.optim.Muon(matrices, lr=rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
         return [muon, _adamw([{"params": others, "weight_decay": 0.0}], rate, config)] if others else [muon]
     groups = parameter_groups(model, config.weight_decay)
     if config.optim == "adafactor":

@@ -121,7 +121,8 @@ class Bar:
             TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} trained tokens/s"),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+        console = Console(file=sys.stderr)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=total, completed=done, loss=float("nan"), rate=0.0)
         self._progress.start()
 

@@ -49,5 +49,5 @@ def to_batch(data: TrainingData, micro: MicroBatch, device: torch.device | str =
     )
 
 
-def _tensor(values: np.ndarray, device: torch.device | str) -> torch.Tensor:  # type: ignore[type-arg]
+def _tensor(values: np.ndarray, device: torch.device | str) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.int64)).to(device, non_blocking=True)
