@@ -121,6 +121,13 @@ def test_accuracy_reads_answers_as_the_parser_does() -> None:
     assert score([("Good!", ["good"])], "accuracy", "text").scores["accuracy"] == [0.0]
 
 
+def test_where_several_labels_are_right_the_one_given_is_the_class() -> None:
+    pairs = [("good", ["fair", "good"]), ("bad", ["fair", "good"])]
+    result = score(pairs, "micro_f1", "choice", LABELS)
+    assert result.corpus["micro_f1"] == 0.5
+    assert result.details["confusion"]["counts"] == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
+
+
 def test_classes_of_numbers_are_their_values() -> None:
     result = score([("4 stars", ["4.0"]), ("5", ["4"])], "macro_f1", "number")
     assert result.details["confusion"] == {"labels": ["4"], "counts": [[1, 1]]}

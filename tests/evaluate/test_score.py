@@ -230,6 +230,13 @@ def test_the_screen_shows_every_metric_with_interval_and_n_and_the_verdict(tmp_p
         f"accuracy           {base['mean']:.3f} [{base['ci'][0]:.3f}, {base['ci'][1]:.3f}] n=200"
     )
     assert lines[-1].startswith("tuned is better than base: accuracy ")
+    assert "Holm" not in lines[-1]
+
+
+def test_several_metrics_are_judged_by_the_adjusted_p_and_the_sentence_says_so(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "out.csv", labelled_rows(200))
+    comparisons = score_file(path, "gold", SYSTEMS, ["accuracy", "macro_f1"], resamples=500)["comparisons"]
+    assert all(" after Holm; " in comparison["verdict"]["sentence"] for comparison in comparisons)
 
 
 def test_one_system_alone_has_no_comparison(tmp_path: Path) -> None:
