@@ -174,29 +174,36 @@ def _share_of_rank(data: TrainingData, rows: Ints, rank: int, world_size: int) -
     return np.array(mine, dtype=np.int64)
 
 
+def sorted_by_tokens(data: TrainingData, rows: Ints) -> tuple[Ints, Ints]:
+    """The rows in the order of their token ids, and how many first tokens each shares with the next one."""
+    keyed = sorted((data.row(r).astype(">i4").tobytes(), r) for r in rows.tolist())
+    common = [_common_tokens(a, b) for (a, _), (b, _) in itertools.pairwise(keyed)]
+    return np.array([r for _, r in keyed], dtype=np.int64), np.array(common, dtype=np.int64)
+
+
+def _common_tokens(a: bytes, b: bytes) -> int:
+    """Tokens of four bytes that two byte strings have in common at their start."""
+    size = min(len(a), len(b))
+    if a[:size] == b[:size]:
+        return size // 4
+    different = np.frombuffer(a, dtype=np.int32, count=size // 4) != np.frombuffer(b, dtype=np.int32, count=size // 4)
+    return int(different.argmax())
+
+
 def _prefix_groups(data: TrainingData, rows: Ints, pass_tokens: int) -> list[tuple[Ints, int]]:
     """Groups of rows with the length of the prefix each shares; the last group holds the rows that share nothing."""
-    keyed = sorted((data.row(r).astype(">i4").tobytes(), r) for r in rows.tolist())
-    in_order = np.array([r for _, r in keyed], dtype=np.int64)
-    common = _common_prefixes(data, in_order)
+    in_order, common = sorted_by_tokens(data, rows)
+    # The position before a row's first trained token stays in the row: it needs its own label.
+    limits = np.maximum(data.num_prompt_tokens[in_order], 1) - 1
+    common = np.minimum(common, np.minimum(limits[:-1], limits[1:]))
     inputs = data.lengths[in_order] - 1
     _, spans = _best_groups(common, inputs, 0, len(in_order), pass_tokens, 0)
     groups = [(in_order[lo:hi], prefix) for lo, hi, prefix in spans]
-    shared = np.concatenate([members for members, _ in groups]) if groups else in_order[:0]
-    alone = in_order[~np.isin(in_order, shared)]
+    is_alone = np.ones(len(in_order), dtype=bool)
+    for lo, hi, _ in spans:
+        is_alone[lo:hi] = False
+    alone = in_order[is_alone]
     return [*groups, (alone, 0)] if len(alone) else groups
-
-
-def _common_prefixes(data: TrainingData, rows: Ints) -> Ints:
-    """How many first tokens each row shares with the next one in `rows`. The position before a row's first trained
-    token stays in the row: it needs its own label."""
-    limits = np.maximum(data.num_prompt_tokens[rows], 1) - 1
-    limits = np.minimum(limits[:-1], limits[1:])
-    common = np.zeros(len(rows) - 1, dtype=np.int64)
-    for i, limit in enumerate(limits.tolist()):
-        different = data.row(rows[i])[:limit] != data.row(rows[i + 1])[:limit]
-        common[i] = different.argmax() if different.any() else limit
-    return common
 
 
 def _best_groups(
@@ -235,15 +242,15 @@ def _bins(data: TrainingData, rows: Ints, prefix: int, budget: int, pass_tokens:
     fixed = pass_tokens + ((prefix + pass_tokens) if prefix else 0)
     best, start = [0], [0]
     for end in range(1, len(sizes) + 1):
-        costs = []
-        for first in range(end - 1, -1, -1):
+        lowest, chosen = best[end - 1] + sizes[end - 1], end - 1
+        for first in range(end - 2, -1, -1):
             tokens = (end - first) * sizes[first]
-            if first < end - 1 and prefix + tokens > budget:
+            if prefix + tokens > budget:
                 break
-            costs.append((best[first] + fixed + tokens, first))
-        cost, first = min(costs)
-        best.append(cost)
-        start.append(first)
+            if best[first] + tokens < lowest:
+                lowest, chosen = best[first] + tokens, first
+        best.append(lowest + fixed)
+        start.append(chosen)
     bins, end = [], len(sizes)
     while end:
         bins.append(MicroBatch(rows[start[end] : end], prefix))

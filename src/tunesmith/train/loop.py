@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.integrations.neftune import neftune_post_forward_hook
 
 from tunesmith.errors import InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
@@ -269,6 +268,8 @@ def _neftune(training: Training) -> Iterator[None]:
     if not training.config.neftune_noise_alpha:
         yield
         return
+    from transformers.integrations.neftune import neftune_post_forward_hook  # slow: it imports all of peft
+
     embeddings = training.parts.model.get_input_embeddings()
     embeddings.neftune_noise_alpha = training.config.neftune_noise_alpha
     handle = embeddings.register_forward_hook(neftune_post_forward_hook)
