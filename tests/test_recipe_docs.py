@@ -1,0 +1,104 @@
+"""docs/recipe.md: what the tool generates from the code, with recipes that are valid."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+from pydantic import Field
+
+from tunesmith.data.library import find_wording, load_family
+from tunesmith.recipe import ALIASES, Recipe, SourceConfig, build_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
+RECIPES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recipe_reference", ROOT / "tools" / "recipe_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["recipe_reference"] = module  # dataclasses looks its module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_tool_generates(tool: ModuleType) -> None:
+    assert tool.reference() == PAGE, "python tools/recipe_reference.py > docs/recipe.md"
+
+
+def test_every_key_has_a_meaning_and_every_meaning_a_key(tool: ModuleType) -> None:
+    assert {key.dotted for key in tool.recipe_keys()} == set(tool.MEANINGS)
+
+
+def test_every_leaf_of_a_dumped_recipe_is_on_the_page(tool: ModuleType) -> None:
+    recipe = Recipe.model_validate({"train": {"lora": {}}, "data": {"source": [{"source": "a.csv"}]}})
+    known = {key.dotted for key in tool.recipe_keys()}
+    assert leaves(recipe.model_dump()) <= known
+
+
+def leaves(values: dict[str, object], before: str = "") -> set[str]:
+    found = set()
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            found |= leaves(value, f"{before}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            found |= leaves(value[0], f"{before}{name}[].")
+        else:
+            found.add(before + name)
+    return found
+
+
+def test_every_alias_is_in_its_key_s_row() -> None:
+    for dotted, others in ALIASES.items():
+        row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{dotted.rpartition('.')[2]}` |"))
+        assert row.split("|")[-2].strip() == ", ".join(f"`{name}`" for name in sorted(others))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (Annotated[int, Field(ge=1)] | None, "whole number, at least 1"),
+        (Annotated[float, Field(ge=0.0, le=1.0)], "number, 0 to 1"),
+        (Annotated[float, Field(gt=0.5, lt=1.0)], "number, above 0.5, below 1"),
+        (Literal["auto"] | bool, "`auto`, or true or false"),
+        (str | list[str | SourceConfig] | None, "text, or list of text or mapping"),
+        (dict[str, str], "mapping of text to text"),
+    ],
+)
+def test_types_are_told_in_words(tool: ModuleType, annotation: object, words: str) -> None:
+    assert tool.describe(annotation) == words
+
+
+def test_there_are_three_worked_recipes() -> None:
+    assert len(RECIPES) == 3
+
+
+@pytest.mark.parametrize("text", RECIPES, ids=["first", "second", "third"])
+def test_a_worked_recipe_is_valid_without_a_note(text: str) -> None:
+    recipe, notes = build_recipe(yaml.safe_load(text))
+    assert notes == []
+    split = recipe.data.split
+    assert split.train + split.validation + split.test == pytest.approx(1)
+
+
+def test_worked_recipes_name_families_and_slots_that_exist() -> None:
+    members = []
+    for text in RECIPES:
+        data = yaml.safe_load(text)["data"]
+        members += data["source"] if isinstance(data["source"], list) else [data]
+    named = [member for member in members if "task" in member]
+    assert [member["task"] for member in named] == ["classify", "summarise", "classify"]
+    for member in named:
+        family = load_family(member["task"])
+        assert set(member["columns"]) <= set(family.slots)
+        assert find_wording(family, "default", family.family)
