@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=24_000_000)
+    parser.add_argument("--tokens", type=int, default=18_500_000)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--decay", type=float, default=0.3)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)

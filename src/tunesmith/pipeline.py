@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.progress import progress, say, show
 from tunesmith.recipe import BUILT_IN_MODEL, Recipe, build_recipe, dump_recipe, load_recipe
-from tunesmith.records import SPLITS, Evaluation, Example, Prediction
+from tunesmith.records import SPLITS, Example
 from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions, write_atomic, write_json, write_seal
 
 if TYPE_CHECKING:
     from tunesmith.data.leaks import Overlap
 
 ASSETS = Path(__file__).parent / "assets"
-BASELINES = ("base", "base_few_shot", "majority", "copy")
-YARDSTICK = "tfidf_linear"
 TUNED = "tuned"
+SELECTED = "selected_by"  # the primary metric with the sign that makes more better
 
 
 def demo_recipe(folder: Path) -> Recipe:
@@ -120,6 +119,7 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
     if folder.exists() and any(folder.iterdir()):
         hint = f"`tunesmith resume {folder}` goes on with it; or set another output_dir"
         raise RecipeError(f"output_dir {folder}: exists already and is not empty", hint=hint)
+    _check_evaluation(recipe)
     sources = plan_sources(recipe.data)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     notes = complete_tokenizer(tokenizer)
@@ -178,6 +178,16 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
 FREE_TEXT_METRICS = ("exact_match", "token_f1", "rougeL")
 
 
+def _check_evaluation(recipe: Recipe) -> None:
+    """What would only be found after hours of training: unknown metrics, a panel file that is not there."""
+    from tunesmith.evaluate.forgetting import read_texts
+    from tunesmith.evaluate.metrics import find_metrics
+
+    find_metrics(recipe.evaluation.metrics or ())
+    for name in recipe.evaluation.panel:
+        read_texts(Path(name))
+
+
 def _ids(run_dir: RunDir, split: str) -> list[str]:
     from tunesmith.data.examples import example_ids
 
@@ -214,15 +224,18 @@ def prompt_writer(run_dir: RunDir) -> Callable[[str], str] | None:
 def train(run_dir: RunDir) -> None:
     """Train on the prepared rows, from the last good checkpoint if there is one, and save model/."""
     from tunesmith.data.examples import read_examples
-    from tunesmith.evaluate.metrics import score_predictions
+    from tunesmith.evaluate.metrics import find_metric, score_predictions
     from tunesmith.evaluate.systems import answer
-    from tunesmith.model import chat_format, complete_tokenizer, fit_embeddings, load_model, load_tokenizer, save_model
+    from tunesmith.model import chat_format, complete_tokenizer, fit_embeddings, load_tokenizer, save_model
+    from tunesmith.train.adapters import merge_lora, wrap_lora
     from tunesmith.train.loop import train as train_model
 
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
-    tokenizer, model = load_tokenizer(recipe.model, recipe.trust_remote_code), load_model(recipe.model)
+    tokenizer, model = load_tokenizer(recipe.model, recipe.trust_remote_code), _load_base(recipe)
     complete_tokenizer(tokenizer)
     fit_embeddings(model, tokenizer)
+    if recipe.train.lora is not None:
+        model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
     chat, primary = chat_format(tokenizer), manifest["metrics"][0]
     decoding = _decoding(run_dir, recipe, chat, model)
     sample = _sample(read_examples(run_dir.examples("validation")), recipe.evaluation.num_validation_examples)
@@ -230,7 +243,8 @@ def train(run_dir: RunDir) -> None:
     def validate(current: Any) -> dict[str, float]:
         predictions = answer(current, chat, sample, decoding)
         result = score_predictions(sample, predictions, manifest["metrics"], manifest["parser"])
-        return result.corpus | {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
+        means = result.corpus | {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
+        return means | {SELECTED: find_metric(primary).sign * means[primary]}
 
     result = train_model(
         model,
@@ -239,9 +253,10 @@ def train(run_dir: RunDir) -> None:
         run=run_dir,
         validation=_training_data(run_dir, "validation"),
         validate=validate,
-        select=primary,
+        select=SELECTED,
         resume=True,
     )
+    model = merge_lora(model)
     facts = asdict(result) | {"parameters": sum(parameter.numel() for parameter in model.parameters())}
     write_json(run_dir.training, facts)
     save_model(model, tokenizer, run_dir.model, decoding.max_new_tokens)
@@ -276,6 +291,7 @@ def _sample(examples: Sequence[Example], n: int) -> list[Example]:
 def evaluate(run_dir: RunDir) -> None:
     """Answers of base, few-shot base and tuned on the sealed test, same rows and decoding, and the baselines'."""
     from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.store import write_predictions
     from tunesmith.evaluate.systems import (
         answer,
         baseline_predictions,
@@ -283,9 +299,9 @@ def evaluate(run_dir: RunDir) -> None:
         linear_predictions,
         with_exemplars,
     )
-    from tunesmith.model import chat_format, load_model, load_tokenizer
+    from tunesmith.model import chat_format, fit_embeddings, load_model, load_tokenizer
 
-    recipe = run_recipe(run_dir)
+    recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
     if not run_dir.model.is_dir():
         raise DataError(f"{run_dir.path}: no tuned model yet", hint=f"`tunesmith train {run_dir.path}` first")
     test, train_split = read_examples(run_dir.examples("test")), read_examples(run_dir.examples("train"))
@@ -293,68 +309,50 @@ def evaluate(run_dir: RunDir) -> None:
     if uses > 1:
         say(f"note: the test split has now been used {uses} times; a choice made on it makes its result optimistic")
     chat = chat_format(load_tokenizer(str(run_dir.model)))
-    tuned, base = load_model(str(run_dir.model)), load_model(recipe.model)
-    if len(chat.tokenizer) > base.get_input_embeddings().num_embeddings:
-        base.resize_token_embeddings(len(chat.tokenizer))
+    tuned, base = load_model(str(run_dir.model)), _load_base(recipe)
+    fit_embeddings(base, chat.tokenizer)
     decoding = _decoding(run_dir, recipe, chat, tuned)
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
-    shown, k = with_exemplars(test, exemplars, chat, base, decoding)
-    systems: dict[str, Callable[[Any], Sequence[Prediction]]] = {
-        "base": lambda advance: answer(base, chat, test, decoding, advance),
-        "base_few_shot": lambda advance: answer(base, chat, shown, decoding, advance),
-        TUNED: lambda advance: answer(tuned, chat, test, decoding, advance),
-    }
-    if k == 0:
-        del systems["base_few_shot"]
-    for name, predict in systems.items():
+    prompted, mean_shown = with_exemplars(test, exemplars, chat, base, decoding)
+    for system, model, examples in (("base", base, test), ("base_few_shot", base, prompted), (TUNED, tuned, test)):
+        if system == "base_few_shot" and not mean_shown:
+            continue
         started = time.monotonic()
-        with progress(f"evaluating {name}", len(test)) as advance:
-            predictions = predict(advance)
-        _write_predictions(run_dir, name, test, predictions, time.monotonic() - started)
-    manifest = read_json(run_dir.manifest)
+        with progress(f"evaluating {system}", len(test)) as advance:
+            predictions = answer(model, chat, examples, decoding, advance)
+        write_predictions(run_dir, system, examples, predictions, time.monotonic() - started)
     name, predictions = baseline_predictions(
         train_split, test, manifest["family"], manifest["parser"], manifest["prompt_layout"]
     )
-    _write_predictions(run_dir, name, test, predictions, 0.0)
+    write_predictions(run_dir, name, test, predictions)
     if test[0].choices:
-        _write_predictions(run_dir, YARDSTICK, test, linear_predictions(train_split, test), 0.0)
+        write_predictions(run_dir, "tfidf_linear", test, linear_predictions(train_split, test))
+    write_json(run_dir.panel, _panel(recipe, base, tuned, chat.tokenizer))
 
 
-def _write_predictions(
-    run_dir: RunDir, system: str, examples: Sequence[Example], predictions: Sequence[Prediction], seconds: float
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _load_base(recipe: Recipe) -> Any:
+    from tunesmith.model import load_model
 
-    records = [
-        {
-            "example_id": example.id,
-            "prompt": example.prompt,
-            "reference": example.completion,
-            "text": prediction.text,
-            "stopped": prediction.stopped,
-            "num_tokens": prediction.num_tokens,
-            "choice_logprobs": list(prediction.choice_logprobs),
-            "seconds": seconds,
-        }
-        for example, prediction in zip(examples, predictions, strict=True)
-    ]
-    path = run_dir.predictions(system, examples[0].split)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(records), temporary)
-    temporary.replace(path)
+    return load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
 
 
-def _read_predictions(run_dir: RunDir, system: str, split: str) -> tuple[list[Prediction], float]:
-    import pyarrow.parquet as pq
+def _panel(recipe: Recipe, base: Any, tuned: Any, tokenizer: Any) -> list[dict[str, Any]]:
+    """Bits per byte of each text file of `evaluation.panel`, before and after; a rise is what was lost."""
+    from tunesmith.evaluate.forgetting import bits_per_byte, compare_panel, read_texts
 
-    records = pq.read_table(run_dir.predictions(system, split)).to_pylist()
-    predictions = [
-        Prediction(r["example_id"], r["text"], r["stopped"], r["num_tokens"], tuple(r["choice_logprobs"] or ()))
-        for r in records
-    ]
-    return predictions, float(records[0]["seconds"])
+    settings, rows = recipe.evaluation, []
+    for name in settings.panel:
+        texts = read_texts(Path(name))
+        with progress(f"reading {Path(name).name}", 2 * len(texts)) as advance:
+            before, after = (
+                bits_per_byte(model, tokenizer, texts, batch_tokens=settings.batch_tokens, on_progress=advance)
+                for model in (base, tuned)
+            )
+        change = compare_panel(
+            before, after, resamples=settings.resamples, confidence=settings.confidence, seed=recipe.train.seed
+        )
+        rows.append({"name": Path(name).name, "metric": "bits_per_byte", **asdict(change)})
+    return rows
 
 
 # ---- report
@@ -362,94 +360,26 @@ def _read_predictions(run_dir: RunDir, system: str, split: str) -> tuple[list[Pr
 
 def report(run_dir: RunDir) -> dict[str, Any]:
     """Score the stored answers, compare, and write report.html, report.md, report.json and the model card."""
-    from tunesmith.data.examples import read_examples
-    from tunesmith.evaluate.compare import best_baseline, compare
-    from tunesmith.evaluate.verdict import verdict
+    from tunesmith.judge import build_report
     from tunesmith.report.console import show as show_report
-    from tunesmith.report.content import Report, to_json
+    from tunesmith.report.content import to_json
     from tunesmith.report.write import write_report
     from tunesmith.train.progress import read_metrics
 
-    recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
-    test = read_examples(run_dir.examples("test"))
-    evaluations = _evaluations(run_dir, test, manifest)
-    by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    primary, settings = manifest["metrics"][0], recipe.evaluation
-    baselines = [by_name[name] for name in BASELINES if name in by_name]
-    opponent = best_baseline(baselines, primary)
-    others = [e for e in evaluations if e.system not in (opponent.system, TUNED)]
-    comparisons = [
-        compare(
-            other,
-            by_name[TUNED],
-            primary,
-            resamples=settings.resamples,
-            confidence=settings.confidence,
-            seed=recipe.train.seed,
-        )
-        for other in (opponent, *others)
-    ]
-    judged = verdict(
-        comparisons[0],
-        confidence=settings.confidence,
-        estimates=(opponent.estimates[primary], by_name[TUNED].estimates[primary]),
-    )
-    training = read_json(run_dir.training)
-    content = Report(
-        name=run_dir.path.name,
-        verdict_kind=judged.kind,
-        verdict=judged.sentence,
-        primary_metric=primary,
-        evaluations=evaluations,
-        comparisons=comparisons,
-        examples={example.id: example for example in test},
-        history=read_metrics(run_dir.metrics),
-        best_step=training["best_step"],
-        training={name: value for name, value in training.items() if name not in ("history", "notes")},
-        data=read_json(run_dir.ledger),
-        recipe=recipe.model_dump(mode="json"),
-        versions=manifest["versions"],
-        notes=[*manifest["notes"], *training["notes"]],
-        test_uses=len(read_json(run_dir.seal)["uses"]),
-        command=f"tunesmith run {run_dir.recipe}",
-        prompt_layout=manifest["prompt_layout"] or "",
-        confidence=settings.confidence,
-    )
+    if not run_dir.predictions(TUNED, "test").exists():
+        raise DataError(f"{run_dir.path}: not evaluated yet", hint=f"`tunesmith resume {run_dir.path}` goes on")
+    content = build_report(run_dir, run_recipe(run_dir), read_metrics(run_dir.metrics))
     write_report(run_dir, content)
     show_report(content)
     say(f"report: {run_dir.report_html}")
     return to_json(content)
 
 
-def _evaluations(run_dir: RunDir, test: Sequence[Example], manifest: Mapping[str, Any]) -> list[Evaluation]:
-    from tunesmith.evaluate.compare import evaluate as score
-
-    found = []
-    for system in (*BASELINES, YARDSTICK, TUNED):
-        if run_dir.predictions(system, "test").exists():
-            predictions, seconds = _read_predictions(run_dir, system, "test")
-            found.append(
-                score(system, "test", test, predictions, manifest["metrics"], manifest["parser"], seconds=seconds)
-            )
-    return found
-
-
 def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
     """The tuned models of two runs on the same test rows: b minus a, and the verdict."""
-    from tunesmith.data.examples import read_examples
-    from tunesmith.evaluate.compare import compare, to_json
-    from tunesmith.evaluate.verdict import verdict
+    from tunesmith import judge
 
-    found = []
-    for run_dir in (a, b):
-        test, manifest = read_examples(run_dir.examples("test")), read_json(run_dir.manifest)
-        tuned = next((e for e in _evaluations(run_dir, test, manifest) if e.system == TUNED), None)
-        if tuned is None:
-            raise DataError(f"{run_dir.path}: not evaluated yet", hint=f"`tunesmith evaluate {run_dir.path}` first")
-        found.append(replace(tuned, system=str(run_dir.path)))
-    comparison = compare(found[0], found[1], metric or read_json(a.manifest)["metrics"][0])
-    judged = verdict(comparison)
-    return {"verdict": {"kind": judged.kind, "sentence": judged.sentence}, "comparison": to_json(comparison)}
+    return judge.compare_runs(a, b, (run_recipe(a), run_recipe(b)), metric)
 
 
 def export(run_dir: RunDir, folder: Path, dtype: str) -> None:

@@ -178,7 +178,10 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _parse_scalar(text: str) -> Any:
-    value = yaml.safe_load(text) if text.strip() else ""
+    try:
+        value = yaml.safe_load(text) if text.strip() else ""
+    except yaml.YAMLError:  # a template such as {{text}} ||| {{label}} is text, not YAML
+        return text
     if isinstance(value, str):  # YAML 1.1 reads 1e-5 as a string; a user of the command line means the number
         try:
             return float(value)
@@ -202,6 +205,7 @@ def _canonical(dotted: str, notes: list[str]) -> str:
 def _translate(values: dict[str, Any], section: str, notes: list[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in values.items():
+        value = dict(value) if isinstance(value, dict) else value  # overrides must not change the caller's
         dotted = _canonical(f"{section}.{key}" if section else str(key), notes)
         name = dotted.rpartition(".")[2]
         if name in out:

@@ -36,6 +36,7 @@ class RunDir:
     base = property(lambda self: self.path / "base")
     model = property(lambda self: self.path / "model")
     evaluation = property(lambda self: self.path / "evaluation")
+    panel = property(lambda self: self.path / "evaluation" / "panel.json")
     plots = property(lambda self: self.path / "plots")
     report_html = property(lambda self: self.path / "report.html")
     report_md = property(lambda self: self.path / "report.md")

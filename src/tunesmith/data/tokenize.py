@@ -16,14 +16,16 @@ from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
 class Format(Protocol):
     """What tokenising needs of tunesmith.model.ChatFormat."""
 
-    tokenizer: Any
-    lead: str
-    stop_token: str
-    stop_id: int
-
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def stop_token(self) -> str: ...
+    @property
+    def stop_id(self) -> int: ...
     def prompt_text(self, prompt: str, history: tuple[tuple[str, str], ...] = ()) -> str: ...
     def completion_text(self, completion: str) -> str: ...
     def encode(self, texts: list[str]) -> list[list[int]]: ...
+    def decode(self, ids: list[list[int]]) -> list[str]: ...
     @property
     def special_tokens(self) -> tuple[str, ...]: ...
 
@@ -47,7 +49,7 @@ def tokenize_examples(examples: Sequence[Example], chat: Format, max_length: int
     completions = [chat.completion_text(e.completion) for e in examples]
     prompt_ids = chat.encode(prompts)
     whole_ids = chat.encode([p + c for p, c in zip(prompts, completions, strict=True)])
-    answers = chat.tokenizer.batch_decode([ids[len(p) :] for ids, p in zip(whole_ids, prompt_ids, strict=True)])
+    answers = chat.decode([ids[len(p) :] for ids, p in zip(whole_ids, prompt_ids, strict=True)])
     rows = zip(examples, prompt_ids, whole_ids, answers, strict=True)
     return [_label(example, prompt, whole, answer, chat, max_length) for example, prompt, whole, answer in rows]
 

@@ -1,0 +1,179 @@
+"""Whole runs on a tiny random model: every file is there, the answers are the saved model's, and bits repeat."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith import pipeline
+from tunesmith.data.examples import read_examples
+from tunesmith.errors import DataError, RecipeError
+from tunesmith.evaluate.store import read_predictions
+from tunesmith.recipe import Recipe, build_recipe
+from tunesmith.rundir import RunDir, file_sha256, read_json
+
+
+def write_rows(path: Path) -> Path:
+    """Forty rows whose label is their first word; a model of two layers learns that in a few steps."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [(f"{'good' if i % 2 else 'bad'} thing number {i}", "yes" if i % 2 else "no") for i in range(60)]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[str, Any]) -> Recipe:
+    values = {
+        "model": str(model),
+        "data": {
+            "source": str(write_rows(folder / "rows.csv")),
+            "task": "classify/terse",
+            "split": {"train": 0.5, "validation": 0.2, "test": 0.3},
+        },
+        "train": {"num_train_epochs": 2, "learning_rate": 5e-3, "train_batch_size": 8} | sections.get("train", {}),
+        "evaluation": {"few_shot": 2, "resamples": 200} | sections.get("evaluation", {}),
+        "output_dir": str(folder / output),
+    }
+    return build_recipe(values)[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "panel.txt").write_text("\n\n".join(f"{i} " + "some general words " * 30 for i in range(4)))
+    recipe = recipe_for(folder, tiny_model_dir, evaluation={"panel": [str(folder / "panel.txt")]})
+    return folder, pipeline.run(recipe)
+
+
+def test_a_run_folder_holds_everything_that_was_promised(finished: tuple[Path, dict[str, Any]]) -> None:
+    run = finished[0] / "run"
+    names = """recipe.yaml manifest.json ledger.json data/train.parquet data/validation.parquet data/test.parquet
+        data/test.seal.json metrics.jsonl model/config.json model/model.safetensors model/README.md report.html
+        report.md report.json evaluation/base/test.parquet evaluation/base_few_shot/test.parquet
+        evaluation/tuned/test.parquet evaluation/majority/test.parquet evaluation/tfidf_linear/test.parquet"""
+    missing = [name for name in names.split() if not (run / name).exists()]
+    assert missing == []
+    assert list((run / "tensorboard").iterdir())
+    assert not list(run.rglob("*.bin")) + list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
+
+
+def test_the_report_compares_tuned_with_the_best_baseline(finished: tuple[Path, dict[str, Any]]) -> None:
+    report = finished[1]
+    comparison = report["comparison"]
+    baselines = {
+        name: report["evaluations"][name]["accuracy"]["mean"] for name in ("base", "base_few_shot", "majority")
+    }
+    assert comparison["a"] == max(baselines, key=lambda name: baselines[name])
+    assert (comparison["b"], comparison["n"]) == ("tuned", 18)
+    tuned = report["evaluations"]["tuned"]["accuracy"]["mean"]
+    assert comparison["difference"] == pytest.approx(tuned - baselines[comparison["a"]])
+    assert comparison["wins"] + comparison["ties"] + comparison["losses"] == 18
+    assert "choice_acc" in report["evaluations"]["tuned"]
+    assert report["forgetting"][0]["metric"] == "bits_per_byte"
+    assert json.loads((finished[0] / "run" / "report.json").read_text()) == report
+
+
+def test_the_test_split_was_opened_once(finished: tuple[Path, dict[str, Any]]) -> None:
+    assert len(read_json(RunDir(finished[0] / "run").seal)["uses"]) == 1
+
+
+def test_pipeline_and_from_pretrained_answer_as_the_report_does(finished: tuple[Path, dict[str, Any]]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import pipeline as hf_pipeline
+
+    run = RunDir(finished[0] / "run")
+    example = read_examples(run.examples("test"))[0]
+    predictions, _ = read_predictions(run, "tuned", "test")
+    tokenizer, model = AutoTokenizer.from_pretrained(run.model), AutoModelForCausalLM.from_pretrained(run.model)
+    ids = tokenizer(example.prompt, return_tensors="pt").input_ids
+    answer = model.generate(ids)[0, ids.shape[1] :]
+    assert tokenizer.decode(answer, skip_special_tokens=True).strip() == predictions[0].text
+    generate = hf_pipeline("text-generation", model=str(run.model), device="cpu")
+    assert generate(example.prompt, return_full_text=False)[0]["generated_text"].strip() == predictions[0].text
+    chat = generate([{"role": "user", "content": example.prompt}])[0]["generated_text"]
+    assert chat[-1]["content"].strip() == predictions[0].text
+
+
+def test_the_same_recipe_gives_the_same_weights_bit_for_bit(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    again = RunDir(tmp_path / "run")
+    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir))
+    pipeline.train(again)
+    weights = file_sha256(finished[0] / "run" / "model" / "model.safetensors")
+    assert file_sha256(again.model / "model.safetensors") == weights
+
+
+def test_resume_does_only_what_is_missing(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "copy")
+    shutil.copytree(finished[0] / "run", run.path)
+    weights = (run.model / "model.safetensors").stat().st_mtime_ns
+    run.report_html.unlink()
+    report = pipeline.resume(run.path)
+    assert run.report_html.exists()
+    assert (run.model / "model.safetensors").stat().st_mtime_ns == weights
+    assert report["run"]["test_uses"] == 1
+
+
+def test_a_second_evaluation_is_counted_and_shown(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "copy")
+    shutil.copytree(finished[0] / "run", run.path)
+    pipeline.evaluate(run)
+    assert pipeline.report(run)["run"]["test_uses"] == 2
+
+
+def test_stages_say_which_one_comes_first(tmp_path: Path, tiny_model_dir: Path) -> None:
+    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir))
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(DataError, match=r"no tuned model yet\nhint: `tunesmith train"):
+        pipeline.evaluate(run)
+    with pytest.raises(DataError, match="not evaluated yet"):
+        pipeline.report(run)
+    with pytest.raises(DataError, match="not a run folder"):
+        pipeline.open_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "evaluation, message",
+    [({"metrics": ["acuracy"]}, "unknown metric 'acuracy'"), ({"panel": ["nowhere.txt"]}, "nowhere.txt")],
+)
+def test_what_training_does_not_need_is_checked_before_it_too(
+    tmp_path: Path, tiny_model_dir: Path, evaluation: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((RecipeError, DataError), match=message):
+        pipeline.prepare(recipe_for(tmp_path, tiny_model_dir, evaluation=evaluation))
+    assert not (tmp_path / "run").exists()
+
+
+def test_lora_is_trained_by_the_same_loop_and_merged(tmp_path: Path, tiny_model_dir: Path) -> None:
+    pytest.importorskip("peft")
+    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir, train={"lora": {"r": 4}, "num_train_epochs": 1}))
+    run = RunDir(tmp_path / "run")
+    pipeline.train(run)
+    from tunesmith.model import load_model
+
+    tuned, base = load_model(str(run.model)), load_model(str(tiny_model_dir))
+    assert {n for n, _ in tuned.named_parameters()} == {n for n, _ in base.named_parameters()}
+    changed = [n for n, p in tuned.named_parameters() if not p.equal(base.get_parameter(n))]
+    assert changed
+    assert all("proj" in name for name in changed)
+
+
+def test_export_writes_the_model_in_another_format(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    from tunesmith.model import load_model
+
+    pipeline.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
+    assert str(load_model(str(tmp_path / "small"), "bfloat16").dtype) == "torch.bfloat16"
+    with pytest.raises(RecipeError, match="exists already"):
+        pipeline.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
+
+
+def test_two_runs_on_the_same_rows_can_be_compared(finished: tuple[Path, dict[str, Any]]) -> None:
+    run = RunDir(finished[0] / "run")
+    result = pipeline.compare_runs(run, run)
+    assert result["comparison"]["difference"] == 0
+    assert result["verdict"]["kind"] == "cannot tell"
