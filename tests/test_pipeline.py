@@ -177,3 +177,23 @@ def test_two_runs_on_the_same_rows_can_be_compared(finished: tuple[Path, dict[st
     result = pipeline.compare_runs(run, run)
     assert result["comparison"]["difference"] == 0
     assert result["verdict"]["kind"] == "cannot tell"
+
+
+def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_dir: Path) -> None:
+    from tunesmith import rehearse
+
+    recipe = recipe_for(tmp_path, tiny_model_dir)
+    found = rehearse.plan(recipe)
+    assert (found["rows"], found["steps"]) == ({"train": 30, "validation": 12, "test": 18}, 8)
+    # sqrt(0.3 / 18) * (1.95996 + 0.84162)
+    assert found["smallest_detectable"] == pytest.approx(0.36168, abs=1e-4)
+    assert rehearse.limit(recipe)["raw_tokens"] == found["tokens"]
+    assert {result.name: result.ok for result in rehearse.check(recipe)}["gradients reach every weight"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]
+
+
+def test_a_run_reports_its_speed_memory_and_distance_to_the_limit(finished: tuple[Path, dict[str, Any]]) -> None:
+    training = finished[1]["run"]["training"]
+    assert 0 < training["fraction_of_limit"] < 1.5
+    assert training["rows_per_second"] > 0
+    assert training["peak_memory_bytes"] > 1e6

@@ -177,6 +177,61 @@ def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) ->
 
 
 @app.command()
+def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+    """What a recipe would do: rows, steps, tokens, and the smallest gain its test rows can show.
+
+    Example: tunesmith plan recipe.yaml
+    """
+    from tunesmith import rehearse
+
+    found = rehearse.plan(read_recipe(recipe, overrides))
+    print_json(found) if as_json else print(
+        f"{found['steps']:,} steps over {found['rows']['train']:,} training rows, {found['trained_tokens']:,} trained "
+        f"tokens of {found['tokens']:,}\nlearning rate {found['learning_rate']:.2g} for {found['parameters']:,} "
+        f"parameters; at least {found['least_seconds']:.0f} s of training on this machine\n"
+        f"{found['rows']['test']:,} test rows can show a gain of {100 * found['smallest_detectable']:.1f} points "
+        f"(80 % power, if the two models differ on {100 * found['assumed_discordant']:.0f} % of the rows)"
+    )
+
+
+@app.command()
+def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Small trainings on the recipe's own rows that show whether the real one can work; under a minute.
+
+    Example: tunesmith check recipe.yaml
+    """
+    from dataclasses import asdict
+
+    from tunesmith import rehearse
+
+    results = rehearse.check(read_recipe(recipe, overrides))
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        for result in results:
+            print(f"{'ok  ' if result.ok else 'FAIL'} {result.name}: {result.detail}")
+    if not all(result.ok for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+    """The least work and time that training on these rows can take on this machine.
+
+    Example: tunesmith limit recipe.yaml
+    """
+    from tunesmith import rehearse
+
+    found = rehearse.limit(read_recipe(recipe, overrides))
+    print_json(found) if as_json else print(
+        f"at least {found['seconds']:.1f} s: {found['flops'] / 1e12:.3g} TFLOP at a measured "
+        f"{found['flops_per_second'] / 1e9:.3g} GFLOP/s, {found['bytes'] / 1e9:.3g} GB at "
+        f"{found['bytes_per_second'] / 1e9:.3g} GB/s; {found['unique_tokens']:,.0f} unique of "
+        f"{found['raw_tokens']:,} tokens"
+    )
+
+
+@app.command()
 def train(run_folder: RunArgument) -> None:
     """Train on a prepared run folder.
 

@@ -246,23 +246,43 @@ def train(run_dir: RunDir) -> None:
         means = result.corpus | {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
         return means | {SELECTED: find_metric(primary).sign * means[primary]}
 
+    data = training_data(run_dir, "train")
     result = train_model(
         model,
-        _training_data(run_dir, "train"),
+        data,
         recipe.train,
         run=run_dir,
-        validation=_training_data(run_dir, "validation"),
+        validation=training_data(run_dir, "validation"),
         validate=validate,
         select=SELECTED,
         resume=True,
     )
     model = merge_lora(model)
-    facts = asdict(result) | {"parameters": sum(parameter.numel() for parameter in model.parameters())}
-    write_json(run_dir.training, facts)
+    write_json(run_dir.training, _training_facts(model, data, recipe, asdict(result)))
     save_model(model, tokenizer, run_dir.model, decoding.max_new_tokens)
 
 
-def _training_data(run_dir: RunDir, split: str) -> Any:
+def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
+    """The result with speed, memory, and how near it came to the least time this machine allows."""
+    import resource
+
+    from tunesmith.train.limit import lower_bound, model_size, probe_machine
+
+    epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
+    least = lower_bound(
+        data, model_size(model.config), probe_machine(model.device), batch_size=batch_size, epochs=epochs
+    )
+    seconds = max(result["seconds"], 1e-9)
+    return result | {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "rows_per_second": round(epochs * len(data) / seconds, 2),
+        "least_seconds": round(least.seconds, 2),
+        "fraction_of_limit": round(least.seconds / seconds, 3),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def training_data(run_dir: RunDir, split: str) -> Any:
     from tunesmith.data.examples import read_tokenized
     from tunesmith.train.batches import TrainingData
 

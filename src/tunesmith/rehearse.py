@@ -1,0 +1,86 @@
+"""Before the money is spent: what a recipe would do (`plan`), whether it can work (`check`), and the least time it
+can take on this machine (`limit`). Each prepares the rows in a temporary folder and leaves nothing behind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from tunesmith import pipeline
+from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_effect
+from tunesmith.model import complete_tokenizer, fit_embeddings, load_model, load_tokenizer, resolve_model
+from tunesmith.recipe import Recipe
+from tunesmith.rundir import RunDir, read_json
+from tunesmith.train.batches import steps_per_epoch
+from tunesmith.train.check import CheckResult
+from tunesmith.train.check import check as run_checks
+from tunesmith.train.limit import lower_bound, model_size, probe_machine
+from tunesmith.train.optim import default_learning_rate
+
+DISCORDANT = 0.3
+"""Share of test rows on which two models are assumed to differ, for the smallest effect that can be detected."""
+
+
+@contextmanager
+def prepared(recipe: Recipe) -> Iterator[RunDir]:
+    """The recipe's rows, prepared in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
+        pipeline.prepare(recipe.model_copy(update={"output_dir": str(Path(folder) / "run")}))
+        yield RunDir(Path(folder) / "run")
+
+
+def plan(recipe: Recipe) -> dict[str, Any]:
+    """Rows, steps, tokens, learning rate, the least time here, and the smallest gain the test rows can show."""
+    with prepared(recipe) as run:
+        ledger, train = read_json(run.ledger), recipe.train
+        size = model_size(AutoConfig.from_pretrained(resolve_model(recipe.model)))
+        least = _limit(run, recipe)
+    rows, test_rows = ledger["splits"]["train"]["examples"], ledger["splits"]["test"]["rows"]
+    steps = steps_per_epoch(rows, train.train_batch_size) * train.num_train_epochs
+    return {
+        "rows": {split: counts["rows"] for split, counts in ledger["splits"].items()},
+        "steps": steps,
+        "trained_tokens": least["trained_tokens"],
+        "tokens": least["raw_tokens"],
+        "parameters": size.parameters,
+        "learning_rate": train.learning_rate or default_learning_rate(size.parameters),
+        "least_seconds": least["seconds"],
+        "smallest_detectable": smallest_detectable_effect(test_rows, discordant_sd(DISCORDANT)),
+        "assumed_discordant": DISCORDANT,
+    }
+
+
+def check(recipe: Recipe) -> list[CheckResult]:
+    """The sanity checks of train.check on the recipe's own rows and model."""
+    with prepared(recipe) as run:
+        tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
+        model = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
+        complete_tokenizer(tokenizer)
+        fit_embeddings(model, tokenizer)
+        return run_checks(model, pipeline.training_data(run, "train"), recipe.train)
+
+
+def limit(recipe: Recipe) -> dict[str, Any]:
+    """The lower bound on FLOPs, bytes and seconds of the recipe's training on this machine."""
+    with prepared(recipe) as run:
+        return _limit(run, recipe)
+
+
+def _limit(run: RunDir, recipe: Recipe) -> dict[str, Any]:
+    size = model_size(AutoConfig.from_pretrained(resolve_model(recipe.model)))
+    machine = probe_machine()
+    found = lower_bound(
+        pipeline.training_data(run, "train"),
+        size,
+        machine,
+        batch_size=recipe.train.train_batch_size,
+        epochs=recipe.train.num_train_epochs,
+        seed=recipe.train.seed,
+    )
+    return asdict(found) | asdict(machine)
