@@ -265,6 +265,28 @@ def report(run_folder: RunArgument, as_json: Json = False) -> None:
 
 
 @app.command()
+def curve(
+    recipe: Path,
+    overrides: Overrides = None,
+    fractions: Annotated[str, typer.Option(help="Parts of the training rows, comma-separated.")] = "0.25,0.5,1",
+    as_json: Json = False,
+) -> None:
+    """Train on growing parts of the rows, and say what twice the labels would likely bring.
+
+    Example: tunesmith curve recipe.yaml --fractions 0.25,0.5,1
+    """
+    from tunesmith import curve as curve_module
+
+    try:
+        parts = [float(text) for text in fractions.split(",")]
+    except ValueError as error:
+        raise InputError(f"--fractions {fractions}: not numbers", hint="for example 0.25,0.5,1") from error
+    wanted = read_recipe(recipe, overrides)
+    result = curve_module.curve(wanted, parts)
+    print_json(result) if as_json else print(result["forecast"]["sentence"])
+
+
+@app.command()
 def compare(
     run_a: Annotated[Path, typer.Argument(help="A run folder.")],
     run_b: Annotated[Path, typer.Argument(help="Another run on the same test rows.")],

@@ -350,6 +350,20 @@ def evaluate(run_dir: RunDir) -> None:
     write_json(run_dir.panel, _panel(recipe, base, tuned, chat.tokenizer))
 
 
+def answer_tuned(run_dir: RunDir) -> None:
+    """The tuned model's answers to the test split alone; the caller records the use."""
+    from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.store import write_predictions
+    from tunesmith.evaluate.systems import answer
+    from tunesmith.model import chat_format, load_model, load_tokenizer
+
+    chat, tuned = chat_format(load_tokenizer(str(run_dir.model))), load_model(str(run_dir.model))
+    test = read_examples(run_dir.examples("test"))
+    decoding = _decoding(run_dir, run_recipe(run_dir), chat, tuned)
+    with progress("evaluating tuned", len(test)) as advance:
+        write_predictions(run_dir, TUNED, test, answer(tuned, chat, test, decoding, advance))
+
+
 def _load_base(recipe: Recipe) -> Any:
     from tunesmith.model import load_model
 
