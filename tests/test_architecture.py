@@ -1,0 +1,56 @@
+"""Imports point one way, and the command line starts without the heavy libraries."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import tunesmith
+
+ROOT = Path(tunesmith.__file__).parent
+# a module may import from its own layer and the layers after it
+LAYERS = [
+    {"cli", "cli_templates"},
+    {"rehearse", "curve", "chat"},
+    {"pipeline"},
+    {"judge"},
+    {"train", "evaluate", "report"},
+    {"data", "model"},
+    {"recipe", "records", "errors", "rundir", "progress"},
+]
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+
+def imports() -> list[tuple[str, str]]:
+    """(importing, imported) top-level parts of the package, imports inside functions included."""
+    found = []
+    for path in ROOT.rglob("*.py"):
+        part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tunesmith"):
+                parts = (node.module or "").split(".")
+                names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+                found += [(part, name) for name in names]
+    return [(a, b) for a, b in found if a in LAYER and b in LAYER]
+
+
+def test_imports_point_one_way() -> None:
+    assert len(imports()) > 100
+    wrong = sorted({(a, b) for a, b in imports() if LAYER[a] > LAYER[b]})
+    assert wrong == []
+
+
+def test_train_evaluate_and_report_do_not_import_each_other() -> None:
+    apart = {"train", "evaluate"}
+    assert not {(a, b) for a, b in imports() if a in apart and b in apart and a != b}
+
+
+def test_the_command_line_loads_no_torch() -> None:
+    code = (
+        "import sys, tunesmith.cli; "
+        "print([name for name in ('torch', 'transformers', 'datasets', 'sklearn', 'pandas') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
