@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from typing import Any
@@ -62,12 +63,13 @@ def test_likelihoods_do_not_depend_on_batch_size_or_order(kind: str) -> None:
     assert close(choice_logprobs(model, prompts[::-1], choices[::-1]), together[::-1])
 
 
-def test_logits_in_chunks_and_trees_cut_in_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_in_chunks_trees_in_parts_and_long_rows_alone_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts, choices = tiny("gemma3", window=64), prompts_of(6, shared=5), [choices_of(9)] * 6
     model.config.final_logit_softcapping = 3.0
     expected = one_forward_per_choice(model, prompts, choices)
     monkeypatch.setattr(forward, "MAX_LOGITS", 7 * VOCABULARY)
     monkeypatch.setattr(module, "MAX_TREE_TOKENS", 8)
+    monkeypatch.setattr(module, "MAX_REST_TOKENS", 12)
     assert close(choice_logprobs(model, prompts, choices), expected)
 
 
@@ -76,6 +78,7 @@ def test_seventy_seven_labels_cost_a_fraction_of_their_tokens(monkeypatch: pytes
     labels = [[5, rng.randrange(4), rng.randrange(8), rng.randrange(40), 1] for _ in range(77)]
     prompts = prompts_of(8, shared=60)
     model, seen = tiny("llama"), []
+    monkeypatch.setattr(module, "_trees_are_exact", lambda *_: True)
     model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True)
     choice_logprobs(model, prompts, [labels] * 8)
     one_by_one = sum(77 * (len(prompt) + 5) for prompt in prompts)
@@ -110,7 +113,13 @@ def test_rows_without_choices_are_empty_and_no_rows_give_nothing() -> None:
 def test_progress_counts_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TREE_TOKENS", 4)
     seen: list[int] = []
-    choice_logprobs(tiny("llama"), prompts_of(7), [choices_of(5)] * 7, batch_tokens=40, on_progress=seen.append)
+    choice_logprobs(
+        tiny("llama"),
+        prompts_of(7),
+        [sorted(choices_of(5), reverse=True)] * 7,
+        batch_tokens=40,
+        on_progress=seen.append,
+    )
     assert sum(seen) == 7
 
 
@@ -122,3 +131,30 @@ def test_a_choice_without_tokens_is_refused() -> None:
 def test_a_choice_that_does_not_fit_the_model_is_named_with_both_numbers() -> None:
     with pytest.raises(ModelError, match=r"row 0: 126 prompt tokens \+ 3 answer tokens, the model reads 128"):
         choice_logprobs(tiny("llama"), [[3] * 126], [[[4], [4, 5, 6]]])
+
+
+def test_a_model_that_ignores_the_tree_is_found_out_and_read_choice_by_choice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, prompts, choices = tiny("llama"), prompts_of(4, shared=5), [choices_of(4)] * 4
+    expected = one_forward_per_choice(model, prompts, choices)
+    plain = type(model).forward
+
+    def without_mask(self: Any, *args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+        return plain(self, *args, **kwargs)
+
+    without_mask.__signature__ = inspect.signature(plain)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(model), "forward", without_mask)
+    assert close(choice_logprobs(model, prompts, choices), expected)
+    assert "LlamaForCausalLM cannot read choices as a tree" in caplog.text
+
+
+def test_an_adapter_counts() -> None:
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    model = peft.get_peft_model(tiny("llama"), peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    model.eval()
+    prompts, choices = prompts_of(4, shared=5), [choices_of(4)] * 4
+    found = choice_logprobs(model, prompts, choices)
+    assert close(found, one_forward_per_choice(model, prompts, choices))
+    assert not close(found, one_forward_per_choice(tiny("llama"), prompts, choices))

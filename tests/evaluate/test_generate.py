@@ -108,6 +108,14 @@ def test_a_training_model_answers_without_dropout_and_stays_in_training() -> Non
     assert model.training
 
 
+def test_an_adapters_answers_are_those_of_transformers_generate() -> None:
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(tiny("llama"), peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    prompts = prompts_of(5, shared=4)
+    expected = row_by_row(model.eval(), prompts, [STOP], budget=8)
+    assert generate(model, prompts, stop_ids=[STOP], max_new_tokens=8) == expected
+
+
 def test_a_prompt_too_long_for_the_model_is_named_with_both_numbers() -> None:
     with pytest.raises(ModelError, match=r"row 1: 120 prompt tokens \+ 9 answer tokens, the model reads 128"):
         generate(tiny("llama"), [[3], [3] * 120], stop_ids=[STOP], max_new_tokens=9)

@@ -9,7 +9,8 @@ token is asked for, E edges (a token after a position), T tokens of a tree, V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,18 @@ from tunesmith.evaluate.forward import (
     cached_prefix,
     check_lengths,
     evaluating,
+    pass_tokens,
     prefix_groups,
     repeated,
     target_logprobs,
     token_batches,
 )
 
-MAX_TREE_TOKENS = 1024  # larger trees are cut into several: their mask grows with the square
+MAX_TREE_TOKENS = 512  # larger trees are cut into several: the mask grows with the square of their tokens
+MAX_REST_TOKENS = 1024  # of a prompt after the shared prefix, for the same reason
 SEQUENCE_TOKENS = 256  # short rows stand side by side in sequences of this length, so that few copies of the prefix do
+
+_log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
 Choices = Sequence[Sequence[int]]
@@ -84,22 +89,67 @@ def choice_logprobs(
     Raises ModelError naming the row where prompt and choice are longer than the model reads, DataError for a choice
     without tokens.
     """
+    if not prompts:
+        return []
     _check_choices(choices)
-    result = [[0.0] * len(options) for options in choices]
     extra = [max((len(option) for option in options), default=0) for options in choices]
     with evaluating(model) as kind:
         check_lengths(prompts, extra, kind.limit)
-        longest = max((len(prompt) + more for prompt, more in zip(prompts, extra, strict=True)), default=0)
-        as_trees = kind.masked and (kind.window is None or longest <= kind.window)
-        groups = prefix_groups(prompts) if as_trees else [(0, list(range(len(prompts))))]
-        for shared, rows in groups:
-            prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
-            items = _items(prompts, choices, rows, shared, as_trees)
-            for batch in token_batches(range(len(items)), [len(item) for item in items], batch_tokens):
-                _score(model, kind, [items[i] for i in batch], shared, prefix, as_trees, result)
-                if on_progress:
-                    on_progress(sum(items[i].numbers[:1] == [0] for i in batch))
+        longest = max(len(prompt) + more for prompt, more in zip(prompts, extra, strict=True))
+        fits = kind.masked and (kind.window is None or longest <= kind.window)
+        as_trees = fits and _trees_are_exact(model, kind, prompts, choices)
+        return _choice_logprobs(model, kind, prompts, choices, as_trees, batch_tokens, on_progress)
+
+
+def _trees_are_exact(model: Any, kind: Traits, prompts: Sequence[Sequence[int]], choices: Sequence[Choices]) -> bool:
+    """Whether two choices of the first two rows come out the same without a tree.
+
+    Most models take the tree's mask and positions; one that ignores them (remote code may do anything) is found out
+    here and read one choice at a time.
+    """
+    few = [sorted(options, key=len)[-2:] for options in choices[:2]]
+    both = [_choice_logprobs(model, kind, prompts[:2], few, as_trees, 1024) for as_trees in (True, False)]
+    tolerance = 1e-3 if kind.dtype == torch.float32 else 0.05
+    pairs = [(a, b) for rows in zip(*both, strict=True) for a, b in zip(*rows, strict=True)]
+    exact = all(abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in pairs)
+    if not exact:
+        _log.warning("%s cannot read choices as a tree: one forward pass for each choice", type(model).__name__)
+    return exact
+
+
+def _choice_logprobs(
+    model: Any,
+    kind: Traits,
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Choices],
+    as_trees: bool,
+    batch_tokens: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[list[float]]:
+    result = [[0.0] * len(options) for options in choices]
+    groups = _groups(prompts) if as_trees else [(0, list(range(len(prompts))))]
+    for shared, rows in groups:
+        prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
+        items = _items(prompts, choices, rows, shared, as_trees)
+        for batch in token_batches(range(len(items)), [len(item) for item in items], pass_tokens(kind, batch_tokens)):
+            chosen = [items[i] for i in batch]
+            for item, logprobs in zip(chosen, _score(model, kind, chosen, shared, prefix, as_trees), strict=True):
+                for number, logprob in zip(item.numbers, logprobs, strict=True):
+                    result[item.row][number] = logprob
+            if on_progress:
+                on_progress(sum(0 in item.numbers for item in chosen))
     return result
+
+
+def _groups(prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, list[int]]]:
+    """Shared prefixes and their rows. A row with a long rest is alone, all but its last token a prefix: read without
+    an explicit mask, which grows with the square of its tokens."""
+    for shared, rows in prefix_groups(prompts):
+        short = [row for row in rows if len(prompts[row]) - shared <= MAX_REST_TOKENS]
+        if short:
+            yield shared, short
+        for row in sorted(set(rows) - set(short)):
+            yield len(prompts[row]) - 1, [row]
 
 
 def _check_choices(choices: Sequence[Choices]) -> None:
@@ -168,9 +218,9 @@ def _trees(choices: Choices, as_trees: bool) -> list[tuple[list[int], ChoiceTree
 
 
 def _score(
-    model: Any, kind: Traits, items: list[_Item], shared: int, prefix: Any, as_trees: bool, result: list[list[float]]
-) -> None:
-    """Fill in the results of one batch of items."""
+    model: Any, kind: Traits, items: list[_Item], shared: int, prefix: Any, as_trees: bool
+) -> Iterator[list[float]]:
+    """The log-likelihoods of each item's choices, from one forward pass. The first item is the longest."""
     side_by_side = max(1, SEQUENCE_TOKENS // len(items[0])) if as_trees else 1
     starts = [(i // side_by_side, i % side_by_side * len(items[0])) for i in range(len(items))]
     inputs = _inputs(items, starts, side_by_side * len(items[0]), shared, as_trees, kind)
@@ -178,13 +228,10 @@ def _score(
         inputs[kind.cache_name] = repeated(prefix, len(inputs["input_ids"]))
     logprobs_E = _edge_logprobs(model, inputs, items, starts, kind)
     begin = 0
-    for item in items:
-        tree = item.tree
-        edges = logprobs_E[begin : begin + len(tree.targets)]
-        begin += len(edges)
-        sums = np.bincount(tree.owners, weights=edges[tree.steps], minlength=tree.num_choices)
-        for number, value in zip(item.numbers, sums.tolist(), strict=True):
-            result[item.row][number] = value
+    for tree in (item.tree for item in items):
+        steps = logprobs_E[tree.steps + begin]
+        begin += len(tree.targets)
+        yield np.bincount(tree.owners, weights=steps, minlength=tree.num_choices).tolist()
 
 
 def _inputs(
@@ -219,10 +266,9 @@ def _tree_mask(
         seen_BSS[sequence, start:n, start:n] = np.tri(n - start, dtype=bool)
         seen_BSS[sequence, n:end, start:n] = True
         seen_BSS[sequence, n:end, n:end] = item.tree.visible_TT
-    seen_BSS_device = torch.from_numpy(seen_BSS).to(kind.device)
-    lowest = torch.finfo(kind.dtype).min
     mask = torch.zeros(batch, 1, length, shared + length, dtype=kind.dtype, device=kind.device)
-    mask[:, 0, :, shared:].masked_fill_(~seen_BSS_device, lowest)
+    unseen_BSS = torch.from_numpy(~seen_BSS).to(kind.device)
+    mask[:, 0, :, shared:].masked_fill_(unseen_BSS, torch.finfo(kind.dtype).min)
     return mask
 
 

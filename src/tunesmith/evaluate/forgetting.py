@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tunesmith.errors import DataError
-from tunesmith.evaluate.forward import Traits, evaluating, target_logprobs, token_batches
+from tunesmith.evaluate.forward import Traits, evaluating, pass_tokens, target_logprobs, token_batches
 from tunesmith.evaluate.statistics import (
     Floats,
     paired_bootstrap,
@@ -116,7 +116,7 @@ def bits_per_byte(
         size = min(window, kind.limit)
         tokens = tokenizer(list(texts), add_special_tokens=False).input_ids
         windows = [w for text, ids in enumerate(tokens) for w in _windows(text, [begin, *ids], size)]
-        for batch in token_batches(range(len(windows)), [len(w.ids) for w in windows], batch_tokens):
+        for batch in token_batches(range(len(windows)), [len(w.ids) for w in windows], pass_tokens(kind, batch_tokens)):
             chosen = [windows[i] for i in batch]
             owners = np.repeat([w.text for w in chosen], [len(w.ids) - w.first for w in chosen])
             np.subtract.at(nll, owners, _score(model, kind, chosen))

@@ -24,6 +24,7 @@ from tunesmith.model import max_positions
 
 MIN_SHARED_TOKENS = 16  # a prefix of fewer tokens, or for fewer rows, is not worth its own forward pass
 MIN_SHARING_ROWS = 8
+CPU_PASS_TOKENS = 2048  # larger passes are slower on a CPU: their activations leave its caches
 MAX_LOGITS = 1 << 26  # elements of one chunk of logits: 256 MiB in float32
 
 
@@ -132,6 +133,11 @@ def token_batches(rows: Sequence[int], lengths: Sequence[int], batch_tokens: int
         size = max(1, batch_tokens // max(1, lengths[ordered[start]]))
         yield ordered[start : start + size]
         start += size
+
+
+def pass_tokens(kind: Traits, batch_tokens: int) -> int:
+    """The tokens of one forward pass that keeps no cache."""
+    return min(batch_tokens, CPU_PASS_TOKENS) if kind.device.type == "cpu" else batch_tokens
 
 
 def cached_prefix(model: Any, kind: Traits, ids: Sequence[int]) -> Any | None:
