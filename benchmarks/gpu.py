@@ -1,0 +1,173 @@
+"""TRL and tunesmith on one NVIDIA GPU, in one call of under ten minutes.
+
+    pip install 'tunesmith[gpu]' trl==1.16.0
+    python benchmarks/gpu.py > gpu.md
+
+Random models of Qwen3-0.6B's and Llama-3.2-1B's shape; rows of random token ids, the same for every system, the same
+rows in every optimiser step, float32 weights and AdamW state with bfloat16 compute (16 bytes a parameter) throughout.
+`trl default` is what SFTConfig() gives, but that rows are not cut; `trl tuned` is padding-free with Liger's kernels and fused head, and no
+gradient checkpointing. The first rows are long and unique, as chat is: there a tuned peer is about as fast as
+tunesmith can be. `of peak` is the lower bound on FLOPs (tunesmith.train.limit) over the time taken and the measured
+rate of a bfloat16 matrix product: work that a system does twice or on padding does not count.
+
+Each run is a process of its own. What does not fit into the time or the memory says so in its row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models
+from train import WARM_UP, run_trl, run_tunesmith
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
+
+from tunesmith.train.batches import TrainingData
+from tunesmith.train.limit import Machine, lower_bound, model_size, probe_machine
+
+BATCH_SIZE = 32
+SECONDS = 570
+TUNED = {
+    "padding_free": True,
+    "attn_implementation": "flash_attention_2",
+    "use_liger_kernel": True,
+    "gradient_checkpointing": False,
+    "max_length": None,
+}
+WHOLE = {"max_length": None}  # rows longer than TRL's default of 1024 tokens are not cut
+SYSTEMS = ("trl default", "trl tuned", "tunesmith, nothing shared", "tunesmith")
+SHAPES: dict[str, Any] = {
+    "Qwen3-0.6B": Qwen3Config(
+        vocab_size=151_936, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16,
+        num_key_value_heads=8, head_dim=128, tie_word_embeddings=True,
+    ),
+    "Llama-3.2-1B": LlamaConfig(
+        vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
+        num_key_value_heads=8, head_dim=64, tie_word_embeddings=True,
+    ),
+}  # fmt: skip
+# name: tokens shared by all rows, then ranges of own prompt tokens and of trained tokens
+ROWS = {
+    "long unique chat": (0, (100, 800), (200, 1200)),
+    "instruction of 50 tokens": (50, (100, 400), (20, 80)),
+    "five fixed exemplars": (740, (40, 100), (60, 200)),
+}
+
+
+def made_rows(name: str, steps: int) -> TrainingData:
+    """Random ids of the lengths that `ROWS` gives."""
+    shared, own, trained = ROWS[name]
+    random, n = np.random.default_rng(0), steps * BATCH_SIZE
+    prompts = shared + random.integers(*own, n)
+    lengths = prompts + random.integers(*trained, n)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = random.integers(10, 120_000, offsets[-1]).astype(np.int32)
+    prefix = random.integers(10, 120_000, shared).astype(np.int32)
+    for start in offsets[:-1]:
+        ids[start : start + shared] = prefix
+    return TrainingData.from_arrays(ids, offsets, prompts, [f"row {i}" for i in range(n)])
+
+
+def child(system: str, shape: str, rows: str, steps: int, work: Path) -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(SHAPES[shape]).to("cuda")
+    data = made_rows(rows, steps)
+    if system.startswith("trl"):
+        if system == "trl tuned":
+            model.set_attn_implementation(TUNED["attn_implementation"])
+        settings = {k: v for k, v in TUNED.items() if k != "attn_implementation"} if system == "trl tuned" else WHOLE
+        taken = run_trl(model, data, BATCH_SIZE, work, **_micro_batches(settings))
+    else:
+        taken = run_tunesmith(model, data, BATCH_SIZE, work, share=system == "tunesmith")
+    timed = taken[WARM_UP:]
+    return {
+        "seconds_per_step": sum(step["seconds"] for step in timed) / len(timed),
+        "first_step_seconds": taken[0]["seconds"],
+        "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
+        "loss": taken[-1]["loss"],
+    }
+
+
+def _micro_batches(settings: dict[str, Any]) -> dict[str, Any]:
+    """TRL takes rows, not tokens, at a time: 8 rows and 4 accumulations make the same step of 32."""
+    return {**settings, "per_device_train_batch_size": 8, "gradient_accumulation_steps": BATCH_SIZE // 8}
+
+
+def measure(system: str, shape: str, rows: str, steps: int, deadline: float) -> dict[str, Any]:
+    left = deadline - time.monotonic()
+    if left < 20:
+        return {"error": "out of time"}
+    command = [sys.executable, __file__, "--child", system, shape, rows, "--steps", str(steps)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=left, env=os.environ)
+    except subprocess.TimeoutExpired:
+        return {"error": "out of time"}
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["killed"])[-1][:100]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def table_row(shape: str, rows: str, system: str, found: dict[str, Any], steps: int, machine: Machine) -> str:
+    head = f"| {shape} | {rows} | {system} |"
+    if "error" in found:
+        return f"{head} not measured: {found['error']} | | | | |"
+    data = made_rows(rows, steps)
+    limit = lower_bound(data, model_size(SHAPES[shape]), machine, batch_size=BATCH_SIZE, epochs=1)
+    share = limit.flops / steps / found["seconds_per_step"] / machine.flops_per_second
+    per_second = BATCH_SIZE / found["seconds_per_step"]
+    tokens = data.lengths.mean() * per_second
+    return f"{head} {per_second:.1f} | {tokens:.0f} | {found['peak_gb']:.1f} | {found['loss']:.4f} | {share:.0%} |"
+
+
+def save_tokenizer(folder: Path) -> None:
+    """TRL asks for one, though the rows are token ids."""
+    inner = Tokenizer(models.WordLevel({"<eos>": 0, "<pad>": 1, "<unk>": 2}, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>").save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("no NVIDIA GPU here: not measured")
+    with tempfile.TemporaryDirectory() as work:
+        if args.child:
+            print(json.dumps(child(*args.child, args.steps, Path(work))))
+            return
+        save_tokenizer(Path(work))
+        os.environ["BENCHMARK_TOKENIZER"] = work
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    deadline = time.monotonic() + SECONDS
+    machine = probe_machine("cuda", torch.bfloat16)
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {torch.cuda.get_device_name()}, torch {torch.__version__}, `{' '.join(sys.argv)}`;"
+    )
+    print(f"a bfloat16 matrix product runs at {machine.flops_per_second / 1e12:.0f} TFLOPS.\n")
+    print("| model | rows | system | rows/s | raw tokens/s | peak GB | last loss | of peak |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for rows in args.rows:
+        for shape in args.shapes:
+            for system in SYSTEMS:
+                found = measure(system, shape, rows, args.steps, deadline)
+                print(table_row(shape, rows, system, found, args.steps, machine), flush=True)
+
+
+if __name__ == "__main__":
+    main()
