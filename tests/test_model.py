@@ -86,6 +86,16 @@ def test_a_chat_template_that_does_not_continue_its_prompt_is_refused() -> None:
         chat_format(tokenizer)
 
 
+def test_encode_gives_the_tokenizers_own_ids_even_after_it_has_cut_and_padded() -> None:
+    tokenizer = byte_tokenizer()
+    complete_tokenizer(tokenizer)
+    chat, texts = chat_format(tokenizer), ["<s>a long text</s>", "b", ""]
+    wanted = tokenizer(texts, add_special_tokens=False).input_ids
+    tokenizer(texts, padding=True, truncation=True, max_length=4)
+    assert chat.encode(texts) == wanted
+    assert chat.decode(wanted) == texts
+
+
 def test_a_saved_model_loads_again_with_its_stop_and_pad_tokens(tmp_path: Path) -> None:
     tokenizer, model = byte_tokenizer(pad=False), tiny_llama()
     complete_tokenizer(tokenizer)

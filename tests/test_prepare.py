@@ -97,6 +97,23 @@ def test_duplicates_are_dropped_and_conflicts_stay_on_one_side(tmp_path: Path, t
     assert len(sides) == 1
 
 
+def test_rows_that_say_the_same_have_the_first_ones_id_as_group_and_others_their_own(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    rows = [*ROWS, ("the same words", "yes"), ("something else", "no"), ("The same words!", "no")]
+    run = prepare(tmp_path, tiny_model_dir, rows=rows)
+    groups = {e.row_id: e.group for split in SPLITS for e in read_examples(run.examples(split))}
+    assert (groups.pop("41"), groups.pop("43")) == ("41", "41")
+    assert all(row_id == group for row_id, group in groups.items())
+
+
+def test_a_named_group_column_gives_the_groups(tmp_path: Path, tiny_model_dir: Path) -> None:
+    files = [write_csv(tmp_path / f"{name}.csv", [(f"a new {name}", "yes")]) for name in ("validation", "test")]
+    given = {"validation_source": str(files[0]), "test_source": str(files[1])}
+    run = prepare(tmp_path, tiny_model_dir, split={"group": "label"}, **given)
+    assert {e.group for e in read_examples(run.examples("train"))} == {"yes", "no"}
+
+
 def test_a_bad_row_is_named_and_nothing_is_left_behind(tmp_path: Path, tiny_model_dir: Path) -> None:
     with pytest.raises(TunesmithError, match=r"rows.csv:42"):
         prepare(tmp_path, tiny_model_dir, rows=[*ROWS, ("x", "-1")])

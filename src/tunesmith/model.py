@@ -61,8 +61,17 @@ class ChatFormat:
         return f"{self.lead}{completion}{self.stop_token}"
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False).input_ids
-        return ids
+        """What `tokenizer(texts, add_special_tokens=False)` gives, on all cores and without offsets and masks."""
+        backend = self.tokenizer.backend_tokenizer
+        if backend.truncation or backend.padding:  # a tokenizer.json may bring them along
+            backend.no_truncation()
+            backend.no_padding()
+        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, ids: list[list[int]]) -> list[str]:
+        """The text of each, special tokens included, as it is: transformers may take out spaces before a full stop."""
+        texts: list[str] = self.tokenizer.backend_tokenizer.decode_batch(ids, skip_special_tokens=False)
+        return texts
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunesmith.data import leaks
 from tunesmith.data.duplicates import normalise
 from tunesmith.data.leaks import MAX_TEXTS_OF_GRAM, Overlap, overlap
 
@@ -44,6 +45,16 @@ def test_the_first_training_text_is_named_and_each_test_text_counts_once() -> No
     train = numbered(["other", words(0, 20), words(0, 30), words(0, 30)], "train")
     found = overlap(train, numbered([words(0, 30)], "test"))
     assert found == Overlap(num_test=1, num_equal=1, pairs=[("test0", "train1")])
+
+
+def test_batches_of_training_texts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a b", words(0, 30), "equal", words(10, 40), "", words(0, 13), words(12, 25)]
+    train, test = numbered(texts, "train"), numbered([words(5, 25), "equal", words(12, 25)], "test")
+    whole = overlap(train, test)
+    assert whole.pairs == [("test0", "train1"), ("test1", "train2"), ("test2", "train1")]
+    for size in (1, 2, 3):
+        monkeypatch.setattr(leaks, "BATCH_TEXTS", size)
+        assert overlap(train, test) == whole
 
 
 def test_a_run_that_many_test_texts_share_is_boilerplate() -> None:

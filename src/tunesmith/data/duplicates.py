@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -90,12 +90,28 @@ _word_hash = lru_cache(maxsize=1 << 17)(hash64)
 
 def gram_hashes(words: Sequence[str], n: int) -> NDArray[np.uint64]:
     """Sorted distinct 64-bit hashes of the runs of n words; fewer words than n are one run, none have none."""
-    hashes = np.fromiter(map(_word_hash, words), dtype=np.uint64, count=len(words))
-    n = min(n, len(words))
-    grams = np.zeros(len(words) - n + 1 if words else 0, dtype=np.uint64)
+    return np.unique(_rolled(_word_hashes(words, len(words)), min(n, len(words))))
+
+
+def gram_hashes_of_texts(texts: Sequence[Sequence[str]], n: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The hashes of all runs of exactly n words inside a text, and the number of the text of each."""
+    lengths = [len(words) for words in texts]
+    grams = _rolled(_word_hashes(chain.from_iterable(texts), sum(lengths)), n)
+    text_of_word = np.repeat(np.arange(len(texts)), lengths)
+    first, last = text_of_word[: len(grams)], text_of_word[n - 1 : n - 1 + len(grams)]
+    return grams[first == last], first[first == last]
+
+
+def _word_hashes(words: Iterable[str], count: int) -> NDArray[np.uint64]:
+    return np.fromiter(map(_word_hash, words), dtype=np.uint64, count=count)
+
+
+def _rolled(hashes: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+    """One hash for each n in a row."""
+    grams = np.zeros(max(0, len(hashes) - n + 1) if len(hashes) else 0, dtype=np.uint64)
     for start in range(n):
         grams = grams * _WORD_HASH_MULTIPLIER + hashes[start : start + len(grams)]
-    return np.unique(grams)
+    return grams
 
 
 @dataclass(frozen=True)

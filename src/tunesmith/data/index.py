@@ -1,16 +1,20 @@
 """The first pass over the rows: which sources there are, and in which split each row stands.
 
-Only keys are kept in memory (hashes, labels, groups), a few dozen bytes a row; the rows are read again to be rendered.
+Only keys are kept in memory, a few dozen bytes a row: hashes, the id in Arrow, a label that many rows share. The rows
+are read again to be rendered.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, islice
-from typing import Any
+from functools import cached_property
+from itertools import chain, compress, islice
+from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tunesmith.data.duplicates import find_duplicates, input_hash, near_duplicate_clusters, target_hash
@@ -27,6 +31,7 @@ from tunesmith.recipe import DataConfig, SourceConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
 TARGET_TYPES = ("label", "target")
+BATCH_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Index:
-    """Per row, in reading order: its split, its group, and whether it is left out as a duplicate."""
+    """Per row, in reading order: its split, whether it is left out as a duplicate, and what it belongs to.
+
+    `clusters` are the numbers of the first row with the same or nearly the same input; `groups` are the user's own.
+    """
 
     sources: tuple[Source, ...]
     num_rows: tuple[int, ...]
@@ -60,9 +68,18 @@ class Index:
     dropped: NDArray[np.bool_]
     leaked: NDArray[np.bool_]
     conflicting: NDArray[np.bool_]
-    groups: Sequence[str]
+    clusters: NDArray[np.int64]
+    groups: Sequence[str | None] | None
     near_duplicate_clusters: int
     notes: tuple[str, ...]
+
+    @cached_property
+    def is_shared(self) -> NDArray[np.bool_]:
+        """Rows that are the first of a cluster with more rows."""
+        numbers = np.arange(len(self.clusters))
+        shared = np.zeros(len(numbers), dtype=np.bool_)
+        shared[self.clusters[self.clusters != numbers]] = True
+        return shared
 
 
 def plan_sources(data: DataConfig) -> list[Source]:
@@ -145,7 +162,7 @@ def _template_columns(
 def build_index(sources: Sequence[Source], data: DataConfig) -> Index:
     """Read every source once (twice with near-duplicates) and give each row its split."""
     keys = [_keys(source, data) for source in sources]
-    num_rows = tuple(len(key.ids) for key in keys)
+    num_rows = tuple(len(key.inputs) for key in keys)
     inputs = np.concatenate([key.inputs for key in keys])
     targets = np.concatenate([key.targets for key in keys])
     duplicates = find_duplicates(inputs, targets)
@@ -157,22 +174,43 @@ def build_index(sources: Sequence[Source], data: DataConfig) -> Index:
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
     splits = fixed.astype(np.int16)
     config, more = _split_config(data.split, sources)
-    assigned, split_notes = assign_splits(_split_keys(keys, free, inputs, data, sources), config, clusters[free])
+    assigned, split_notes = assign_splits(_split_keys(keys, free, inputs), config, clusters[free])
     splits[free] = assigned
     splits[splits < 0] = SPLITS.index("train")
-    groups = _group_names(keys, clusters)
     notes = [*notes, *more, *split_notes]
     if leaked.any():
         notes.append(f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training")
     return Index(
         tuple(sources), num_rows, splits.astype(np.uint8), dropped, leaked,
-        duplicates.conflicting, groups, num_clusters, tuple(notes),
+        duplicates.conflicting, clusters, _joined(keys, "groups"), num_clusters, tuple(notes),
     )  # fmt: skip
+
+
+class RowIds(Sequence[str]):
+    """Ids in Arrow: about 12 bytes each, where a list of str takes 64."""
+
+    def __init__(self, ids: pa.ChunkedArray) -> None:
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[str]: ...
+    def __getitem__(self, i: int | slice) -> str | Sequence[str]:
+        return RowIds(self.ids[i]) if isinstance(i, slice) else str(self.ids[i].as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(chunk.to_pylist() for chunk in self.ids.iterchunks())
 
 
 @dataclass(frozen=True)
 class _Keys:
-    ids: list[str]
+    """Of one source; `ids` are chunks of Arrow."""
+
+    ids: list[pa.Array]
     inputs: NDArray[np.uint64]
     targets: NDArray[np.uint64]
     strata: list[str] | None
@@ -186,51 +224,66 @@ def _keys(source: Source, data: DataConfig) -> _Keys:
     free = source.split is None
     label = source.columns.get("label", "label")
     stratify = split.stratify or (label if label in source.targets and split.group is None else None)
-    wanted = {"stratify": stratify, "group": split.group, "time": split.time, "column": split.column}
-    lists: dict[str, list[Any]] = {name: [] for name, column in wanted.items() if column is not None and free}
-    ids, inputs, targets = [], [], []
-    for row in source_rows(source, data):
-        ids.append(row.id)
-        inputs.append(input_hash({column: row.values.get(column) for column in source.inputs}))
-        targets.append(target_hash([row.values.get(column) for column in source.targets]))
-        for name, values in lists.items():
-            values.append(_cell(row, str(wanted[name]), name))
+    wanted = {"strata": stratify, "groups": split.group, "times": split.time, "column": split.column}
+    columns = [(name, column) for name, column in wanted.items() if column is not None and free]
+    lists: dict[str, list[Any]] = {name: [] for name, _ in columns}
+    shared: dict[Any, Any] = {}  # so that equal labels are one object
+    ids: list[pa.Array] = []
+    inputs, targets = array("Q"), array("Q")
+    rows = source_rows(source, data)
+    while batch := list(islice(rows, BATCH_ROWS)):
+        ids.append(pa.array([row.id for row in batch], pa.large_string()))
+        inputs.extend(input_hash({c: row.values.get(c) for c in source.inputs}) for row in batch)
+        targets.extend(target_hash(_target(source, row)) for row in batch)
+        for name, column in columns:
+            cells = [_cell(row, column, name) for row in batch]
+            lists[name] += cells if name == "times" else [shared.setdefault(cell, cell) for cell in cells]
     return _Keys(
-        ids, np.array(inputs, dtype=np.uint64), np.array(targets, dtype=np.uint64),
-        [str(value) for value in lists["stratify"]] if "stratify" in lists else None,
-        lists.get("group"), lists.get("time"), lists.get("column"),
+        ids, np.frombuffer(inputs, dtype=np.uint64), np.frombuffer(targets, dtype=np.uint64),
+        lists.get("strata"), lists.get("groups"), lists.get("times"), lists.get("column"),
     )  # fmt: skip
 
 
-def _cell(row: Row, column: str, key: str) -> Any:
+def _target(source: Source, row: Row) -> Any:
+    if len(source.targets) == 1:
+        return row.values.get(source.targets[0])
+    return [row.values.get(column) for column in source.targets]
+
+
+KEY_OF_LIST = {"strata": "stratify", "groups": "group", "times": "time", "column": "column"}
+
+
+def _cell(row: Row, column: str, name: str) -> Any:
     if column not in row.values:
         raise DataError(
-            f"{row.source}: data.split.{key} = {column!r}, no such column", hint=did_you_mean(column, row.values)
+            f"{row.source}: data.split.{KEY_OF_LIST[name]} = {column!r}, no such column",
+            hint=did_you_mean(column, row.values),
         )
     value = row.values[column]
-    return value if value is None or key == "time" else str(value)
+    if name == "times" or (value is None and name != "strata"):
+        return value
+    return str(value)
 
 
-def _split_keys(
-    keys: Sequence[_Keys],
-    free: NDArray[np.int64],
-    inputs: NDArray[np.uint64],
-    data: DataConfig,
-    sources: Sequence[Source],
-) -> SplitKeys:
+def _joined(keys: Sequence[_Keys], name: str) -> list[Any] | None:
+    """One list over all sources, None in those that have no such key; None where no source has."""
+    parts = [getattr(key, name) for key in keys]
+    if all(part is None for part in parts):
+        return None
+    return [value for part, key in zip(parts, keys, strict=True) for value in part or [None] * len(key.inputs)]
+
+
+def _split_keys(keys: Sequence[_Keys], free: NDArray[np.int64], inputs: NDArray[np.uint64]) -> SplitKeys:
     def column(name: str) -> list[Any] | None:
-        parts = [getattr(key, name) for key in keys]
-        if all(part is None for part, source in zip(parts, sources, strict=True) if source.split is None):
-            return None
-        flat = [v for part, key in zip(parts, keys, strict=True) for v in (part or [None] * len(key.ids))]
-        return [flat[i] for i in free]
+        values = _joined(keys, name)
+        return None if values is None else [values[i] for i in free]
 
-    ids = [i for key in keys for i in key.ids]
+    ids = pa.chunked_array([chunk for key in keys for chunk in key.ids], pa.large_string())
     strata = column("strata")
     return SplitKeys(
-        [ids[i] for i in free],
+        RowIds(ids.take(pa.array(free))),
         inputs[free],
-        [str(value) for value in strata] if strata is not None else None,
+        None if strata is None else [str(value) for value in strata],
         column("groups"),
         column("times"),
         column("column"),
@@ -273,12 +326,3 @@ def find_overlap(index: Index, data: DataConfig) -> Overlap:
         return compress(_input_texts(index.sources, data), wanted)
 
     return overlap(texts("train"), texts("test"))
-
-
-def _group_names(keys: Sequence[_Keys], clusters: NDArray[np.int64]) -> list[str]:
-    """What statistics cluster by: the user's group where one is named, else the near-duplicate cluster."""
-    ids = [i for key in keys for i in key.ids]
-    named = [group for key in keys for group in (key.groups or [None] * len(key.ids))]
-    return [
-        str(group) if group not in (None, "") else ids[cluster] for group, cluster in zip(named, clusters, strict=True)
-    ]

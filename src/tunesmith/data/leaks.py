@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.data.duplicates import gram_hashes, hash64, normalise
+from tunesmith.data.duplicates import gram_hashes, gram_hashes_of_texts, hash64, normalise
 
 GRAM_WORDS = 13
+BATCH_TEXTS = 1000
 MAX_TEXTS_OF_GRAM = 10  # a run of words in more test texts than this is boilerplate and no leak
 
 
@@ -55,12 +57,13 @@ def overlap(train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]], n
     grams, owners = _index(grams_of_test)
     train_id_of: dict[int, str] = {}
     equal: set[int] = set()
-    for train_id, text in train:
-        whole = normalise(text)
-        same = rows_of_text.get(hash64(whole), [])
-        equal.update(same)
-        for row in (*same, *_owners_of(gram_hashes(whole.split(), n), grams, owners)):
-            train_id_of.setdefault(row, train_id)
+    texts = iter(train)
+    while batch := list(islice(texts, BATCH_TEXTS)):
+        wholes = [normalise(text) for _, text in batch]
+        same = [(number, row) for number, whole in enumerate(wholes) for row in rows_of_text.get(hash64(whole), ())]
+        equal.update(row for _, row in same)
+        for number, row in sorted(same + _shared_runs(wholes, n, grams, owners)):
+            train_id_of.setdefault(row, batch[number][0])
     pairs = [(test_ids[row], train_id_of[row]) for row in sorted(train_id_of)]
     return Overlap(len(test_ids), len(equal), pairs)
 
@@ -75,11 +78,18 @@ def _index(grams_of_rows: Sequence[NDArray[np.uint64]]) -> tuple[NDArray[np.uint
     return grams[kept], owners[kept]
 
 
-def _owners_of(text: NDArray[np.uint64], grams: NDArray[np.uint64], owners: NDArray[np.int64]) -> list[int]:
-    """The rows that hold one of the grams of a text."""
-    first = np.searchsorted(grams, text, side="left")
+def _shared_runs(
+    texts: Sequence[str], n: int, grams: NDArray[np.uint64], owners: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """(number of the text, row of the test) for each run of n words of a text that is among the grams.
+
+    All texts at once: a text has few runs, and numpy's calls would cost more than its work.
+    """
+    runs, numbers = gram_hashes_of_texts([text.split() for text in texts], n)
+    first = np.searchsorted(grams, runs, side="left")
+    found = np.zeros(len(runs), dtype=np.bool_)
     inside = first < len(grams)
-    found = inside.copy()
-    found[inside] = grams[first[inside]] == text[inside]
-    stops = np.searchsorted(grams, text[found], side="right")
-    return [int(row) for start, stop in zip(first[found], stops, strict=True) for row in owners[start:stop]]
+    found[inside] = grams[first[inside]] == runs[inside]
+    stops = np.searchsorted(grams, runs[found], side="right")
+    hits = zip(numbers[found].tolist(), first[found].tolist(), stops.tolist(), strict=True)
+    return [(number, row) for number, start, stop in hits for row in owners[start:stop].tolist()]

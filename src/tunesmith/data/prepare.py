@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
 
 from tunesmith.data.examples import ExampleWriter
 from tunesmith.data.formats import format_examples
@@ -22,7 +22,6 @@ from tunesmith.rundir import RunDir
 
 BATCH_ROWS = 1000
 PLACEHOLDER = "{text}"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,7 @@ def write_splits(
 ) -> None:
     """Write data/{train,validation,test}.parquet; every row's fate goes into the ledger."""
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
-    renderings = _renderings(index, data, ledger)
-    for batch in _batches(renderings, BATCH_ROWS):
-        tokens = tokenize_examples([item.example for item in batch], chat, max_length)
+    for batch, tokens in _tokenized(_renderings(index, data, ledger), chat, max_length):
         kept: dict[str, list[tuple[Example, TokenizedExample]]] = {split: [] for split in SPLITS}
         for item, row_tokens in zip(batch, tokens, strict=True):
             example = item.example
@@ -66,22 +63,36 @@ def write_splits(
         writer.close()
 
 
-def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(items, size)):
-        yield batch
+def _tokenized(
+    renderings: Iterator[Rendering], chat: Format, max_length: int
+) -> Iterator[tuple[list[Rendering], list[TokenizedExample | Rejected]]]:
+    """In batches; while one is tokenised, in rust on all cores, the next one is rendered."""
+    waiting: tuple[list[Rendering], Future[list[TokenizedExample | Rejected]]] | None = None
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        while batch := list(islice(renderings, BATCH_ROWS)):
+            job = worker.submit(tokenize_examples, [item.example for item in batch], chat, max_length)
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = batch, job
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
 
 
 def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rendering]:
     number = 0
+    first_ids: dict[int, str] = {}  # of the clusters of several rows: the first comes before the others
     for source in index.sources:
         for row in source_rows(source, data):
-            split, group = SPLITS[index.splits[number]], index.groups[number]
+            split, cluster = SPLITS[index.splits[number]], int(index.clusters[number])
+            if index.is_shared[number]:
+                first_ids[number] = row.id
             if index.dropped[number]:
                 ledger.duplicate(row.id, row.source, split)
             elif index.leaked[number]:
                 ledger.reject_leak(row.id, row.source)
             else:
                 ledger.row(row.id, split, conflicting=bool(index.conflicting[number]))
+                group = (index.groups[number] if index.groups else None) or first_ids.get(cluster, row.id)
                 yield from _row_renderings(source, row, split, group, data, ledger)
             number += 1
 

@@ -113,7 +113,7 @@ def _mode(keys: SplitKeys, config: SplitConfig) -> tuple[str, list[str]]:
 def _check_ids(ids: Sequence[str]) -> None:
     if not len(ids):
         raise DataError("there are no rows to split", hint="is the source empty, or was every row rejected?")
-    if len(set(ids)) == len(ids):
+    if len(np.unique(np.fromiter(map(hash, ids), np.int64, len(ids)))) == len(ids):
         return
     first: dict[str, int] = {}
     for number, row_id in enumerate(ids, start=1):
