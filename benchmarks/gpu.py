@@ -5,10 +5,10 @@
 
 Random models of Qwen3-0.6B's and Llama-3.2-1B's shape; rows of random token ids, the same for every system, the same
 rows in every optimiser step, float32 weights and AdamW state with bfloat16 compute (16 bytes a parameter) throughout.
-`trl default` is what SFTConfig() gives, but that rows are not cut; `trl tuned` is padding-free with Liger's kernels and fused head, and no
-gradient checkpointing. The first rows are long and unique, as chat is: there a tuned peer is about as fast as
-tunesmith can be. `of peak` is the lower bound on FLOPs (tunesmith.train.limit) over the time taken and the measured
-rate of a bfloat16 matrix product: work that a system does twice or on padding does not count.
+`trl default` is what SFTConfig() gives, but that rows are not cut; `trl tuned` is padding-free with Liger's kernels
+and fused head, and no gradient checkpointing. The first rows are long and unique, as chat is: there a tuned peer is
+about as fast as tunesmith can be. `of peak` is the lower bound on FLOPs (tunesmith.train.limit) over the time taken
+and the measured rate of a bfloat16 matrix product: work that a system does twice or on padding does not count.
 
 Each run is a process of its own. What does not fit into the time or the memory says so in its row.
 """
@@ -156,9 +156,8 @@ def main() -> None:
 def compare(args: argparse.Namespace) -> None:
     deadline = time.monotonic() + SECONDS
     machine = probe_machine("cuda", torch.bfloat16)
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {torch.cuda.get_device_name()}, torch {torch.__version__}, `{' '.join(sys.argv)}`;"
-    )
+    card = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    print(f"{time.strftime('%Y-%m-%d')}, {card}, `{' '.join(sys.argv)}`;")
     print(f"a bfloat16 matrix product runs at {machine.flops_per_second / 1e12:.0f} TFLOPS.\n")
     print("| model | rows | system | rows/s | raw tokens/s | peak GB | last loss | of peak |")
     print("|---|---|---|---|---|---|---|---|", flush=True)

@@ -6,8 +6,8 @@
 Every measurement is a process of its own (peak memory is the process's). All systems get the same rows in the same
 order, the same number of rows per optimiser step, AdamW with the same constant learning rate, clipping at 1.0, and
 random weights from the same seed. `trl default` is what SFTConfig() gives on this machine (bf16 autocast where it
-chooses so, gradient checkpointing), but that rows are not cut at 1024 tokens; `trl` is float32 without checkpointing, which is its fastest exact setting on a
-CPU; `trl packed` merges rows into packs and so takes other optimiser steps.
+chooses so, gradient checkpointing), but that rows are not cut at 1024 tokens; `trl` is float32 without checkpointing,
+which is its fastest exact setting on a CPU; `trl packed` merges rows into packs and so takes other optimiser steps.
 
 First a parity gate: 20 float32 steps in which the loss of each system must agree with the plain loop's within 1e-5.
 A system that does not pass gets no speed. Then the systems run in turn, `--repeats` times, and the median counts;
