@@ -3,7 +3,8 @@
     pip install lm-eval
     python benchmarks/evaluate.py --model HuggingFaceTB/SmolLM2-135M --rows 100
 
-The task is banking77 as a local multiple-choice task of the harness; both get the same loaded model in float32. A
+The task is banking77 as a local multiple-choice task of the harness; both get the same loaded model in float32. The
+prompt lists the labels as a classification prompt does (`--plain`: it does not, for models with a short context). A
 measurement is the time from texts to log-likelihoods: of the harness its `loglikelihood` (tokenising included, reading
 the task and bootstrapping not), with each of `--peer-batch-size`, of which the fastest is kept; of tunesmith tokenising
 and `choice_logprobs`. Both are measured in turn `--repeats` times and the fastest kept. The result says whether every
@@ -29,7 +30,8 @@ import torch
 from tunesmith.evaluate.choices import choice_logprobs
 from tunesmith.model import load_model, load_tokenizer
 
-PROMPT = "A customer writes to a bank. Name the topic of the message.\nMessage: {text}\nTopic:"
+PLAIN = "A customer writes to a bank. Name the topic of the message.\nMessage: {text}\nTopic:"
+LISTED = "A customer writes to a bank. Name the topic of the message, one of: {labels}.\nMessage: {text}\nTopic:"
 Likelihoods = list[list[float]]
 
 
@@ -40,22 +42,25 @@ def main() -> None:
         "--data", default="../shared/data/banking77/test.csv", help="csv with the columns text,category"
     )
     parser.add_argument("--rows", type=int, default=100, help="this many rows, spread over the file")
+    parser.add_argument("--plain", action="store_true", help="a prompt without the list of labels")
     parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--peer-batch-size", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     docs, choices = read_task(Path(args.data), args.rows)
+    template = (PLAIN if args.plain else LISTED).replace("{labels}", ", ".join(choices))
     tokenizer, model = load_tokenizer(args.model), load_model(args.model)
     ours, peers, seconds, peer_seconds = [], [], [], {}
     for _ in range(args.repeats):
-        ours, elapsed = tunesmith(model, tokenizer, docs, choices, args.batch_tokens)
+        ours, elapsed = tunesmith(model, tokenizer, template, docs, choices, args.batch_tokens)
         seconds.append(elapsed)
         for size in args.peer_batch_size:
-            peers, elapsed = harness(model, tokenizer, docs, choices, size)
+            peers, elapsed = harness(model, tokenizer, template, docs, choices, size)
             peer_seconds[size] = min(elapsed, peer_seconds.get(size, elapsed))
     result = {
         "model": args.model,
+        "prompt": "plain" if args.plain else "labels listed",
         "choices": len(choices),
         **agreement(ours, peers),
         "tunesmith_rows_per_second": len(docs) / min(seconds),
@@ -82,20 +87,19 @@ def read_task(path: Path, n: int) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def tunesmith(
-    model: Any, tokenizer: Any, docs: list[dict[str, Any]], choices: list[str], batch_tokens: int
+    model: Any, tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str], batch_tokens: int
 ) -> tuple[Likelihoods, float]:
     started = time.perf_counter()
-    texts = [PROMPT.format(text=doc["text"]) for doc in docs]
+    texts = [template.replace("{text}", doc["text"]) for doc in docs]
     prompts = tokenizer(texts).input_ids
-    wholes = tokenizer([f"{text} {choice}" for text in texts for choice in choices]).input_ids
-    rows = [wholes[i : i + len(choices)] for i in range(0, len(wholes), len(choices))]
-    wanted = [[ids[len(prompt) :] for ids in row] for prompt, row in zip(prompts, rows, strict=True)]
+    first = tokenizer([f"{texts[0]} {choice}" for choice in choices]).input_ids
+    wanted = [[ids[len(prompts[0]) :] for ids in first]] * len(docs)  # as `tunesmith evaluate`: each choice once
     likelihoods = choice_logprobs(model, prompts, wanted, batch_tokens=batch_tokens)
     return likelihoods, time.perf_counter() - started
 
 
 def harness(
-    model: Any, tokenizer: Any, docs: list[dict[str, Any]], choices: list[str], batch_size: int
+    model: Any, tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str], batch_size: int
 ) -> tuple[Likelihoods, float]:
     """The log-likelihoods of lm-evaluation-harness, by row, and the seconds spent in its `loglikelihood`."""
     from lm_eval import simple_evaluate
@@ -121,7 +125,7 @@ def harness(
             "dataset_kwargs": {"data_files": {"test": str(file)}, "cache_dir": folder},
             "test_split": "test",
             "output_type": "multiple_choice",
-            "doc_to_text": PROMPT.replace("{text}", "{{text}}"),
+            "doc_to_text": template.replace("{text}", "{{text}}"),
             "doc_to_choice": choices,
             "doc_to_target": "label",
             "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],

@@ -111,7 +111,7 @@ def test_rows_without_choices_are_empty_and_no_rows_give_nothing() -> None:
 
 
 def test_progress_counts_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_TREE_TOKENS", 4)
+    monkeypatch.setattr(module, "MAX_TREE_TOKENS", 8)
     seen: list[int] = []
     choice_logprobs(
         tiny("llama"),

@@ -102,16 +102,15 @@ def choice_logprobs(
 
 
 def _trees_are_exact(model: Any, kind: Traits, prompts: Sequence[Sequence[int]], choices: Sequence[Choices]) -> bool:
-    """Whether two choices of the first two rows come out the same without a tree.
+    """Whether two choices of the first row come out the same without a tree.
 
     Most models take the tree's mask and positions; one that ignores them (remote code may do anything) is found out
     here and read one choice at a time.
     """
-    few = [sorted(options, key=len)[-2:] for options in choices[:2]]
-    both = [_choice_logprobs(model, kind, prompts[:2], few, as_trees, 1024) for as_trees in (True, False)]
+    longest = [sorted(choices[0], key=len)[-2:]]
+    both = [_choice_logprobs(model, kind, prompts[:1], longest, as_trees, 1024) for as_trees in (True, False)]
     tolerance = 1e-3 if kind.dtype == torch.float32 else 0.05
-    pairs = [(a, b) for rows in zip(*both, strict=True) for a, b in zip(*rows, strict=True)]
-    exact = all(abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in pairs)
+    exact = all(abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in zip(both[0][0], both[1][0], strict=True))
     if not exact:
         _log.warning("%s cannot read choices as a tree: one forward pass for each choice", type(model).__name__)
     return exact
