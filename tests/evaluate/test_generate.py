@@ -139,7 +139,8 @@ def test_vllm_gives_the_same_kind_of_answer(monkeypatch: pytest.MonkeyPatch) -> 
                 range(request["prompt_token_ids"][-1] + 1, request["prompt_token_ids"][-1] + 1 + setting["max_tokens"])
                 for request, setting in zip(requests, settings, strict=True)
             ]
-            return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=list(ids))]) for ids in counted]
+            written = [SimpleNamespace(token_ids=list(ids), finish_reason="length") for ids in counted]
+            return [SimpleNamespace(outputs=[answer]) for answer in written]
 
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=dict))
     ends: dict[str, Any] = {"stop_ids": [8], "newline_ids": [12], "max_new_tokens": 4}

@@ -88,7 +88,7 @@ def check_lengths(prompts: Sequence[Sequence[int]], extra: Sequence[int], limit:
         if len(prompt) + more > limit:
             raise ModelError(
                 f"row {row}: {len(prompt)} prompt tokens + {more} answer tokens, the model reads {limit}",
-                hint="shorten the prompt, or lower evaluation.max_new_tokens",
+                hint="shorten the prompt or the answer (evaluation.max_new_tokens)",
             )
 
 

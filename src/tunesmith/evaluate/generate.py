@@ -160,7 +160,7 @@ def generate_vllm(
     outputs = LLM(model=model_dir, enable_prefix_caching=True).generate(requests, settings)
     answers = [_Answer(frozenset(stop_ids), frozenset(newline_ids), budget) for budget in budgets]
     for answer, output in zip(answers, outputs, strict=True):
-        tokens = iter(output.outputs[0].token_ids)
-        while (token := next(tokens, None)) is not None and answer.add(token):
-            pass
+        written = output.outputs[0]
+        goes_on = all(answer.add(token) for token in written.token_ids)  # up to a line end, which vLLM is not told of
+        answer.stopped = answer.stopped or (goes_on and written.finish_reason == "stop")
     return [Generated(answer.ids, answer.stopped) for answer in answers]
