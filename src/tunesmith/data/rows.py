@@ -54,8 +54,9 @@ def _records(source: str, encoding: str) -> Iterator[tuple[str, dict[str, Any], 
         for values, where in _read_file(path, encoding):
             yield "", values, where
     elif path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")):
-        near = [str(file.name) for file in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise DataError(f"{source}: no such file", hint=did_you_mean(path.name, near))
+        there = path.parent.iterdir() if path.parent.is_dir() else []
+        data_files = [file.name for file in there if file.suffix.lower() in SUFFIXES]
+        raise DataError(f"{source}: no such file", hint=did_you_mean(path.name, data_files))
     else:
         yield from _from_datasets(source, on_disk=False)
 
