@@ -50,7 +50,10 @@ def write_splits(
         for item, row_tokens in zip(batch, tokens, strict=True):
             example = item.example
             if isinstance(row_tokens, Rejected) and row_tokens.reason == "too_long":
-                example, row_tokens = _shortened(item, row_tokens, data, chat, max_length, ledger)
+                shorter = shorten(item, data, chat, max_length)
+                if shorter is not None:
+                    ledger.shortened(example.row_id, shorter.fields, shorter.characters)
+                    example, row_tokens = shorter.example, shorter.tokens
             if isinstance(row_tokens, Rejected):
                 ledger.reject(example.row_id, example.source, row_tokens.reason, row_tokens.detail, example.split)
             else:
@@ -100,6 +103,15 @@ def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rend
 def _row_renderings(
     source: Source, row: Row, split: str, group: str, data: DataConfig, ledger: Ledger
 ) -> Iterator[Rendering]:
+    for outcome in render_source_row(source, row, split, data):
+        if isinstance(outcome, Excluded):
+            ledger.exclude(row.id, row.source, outcome.template, outcome.reason, split)
+        else:
+            yield replace(outcome, example=replace(outcome.example, split=split, group=group))
+
+
+def render_source_row(source: Source, row: Row, split: str, data: DataConfig) -> list[Rendering | Excluded]:
+    """All examples of a row: one for each answer of a conversation, or for each wording that the split asks for."""
     outcomes: list[tuple[Example | Excluded, PromptTemplate | None]]
     if source.fmt is not None:
         outcomes = [(outcome, None) for outcome in format_examples(source.fmt, row)]
@@ -107,11 +119,10 @@ def _row_renderings(
         outcomes = [
             (_render(source, template, row, data), template) for template in _templates(source, row, split, data)
         ]
-    for outcome, template in outcomes:
-        if not isinstance(outcome, Example):
-            ledger.exclude(row.id, row.source, outcome.template, outcome.reason, split)
-        else:
-            yield Rendering(replace(outcome, split=split, group=group), template, source, row)
+    return [
+        Rendering(outcome, template, source, row) if isinstance(outcome, Example) else outcome
+        for outcome, template in outcomes
+    ]
 
 
 def _templates(source: Source, row: Row, split: str, data: DataConfig) -> list[PromptTemplate]:
@@ -136,13 +147,21 @@ def _render(
     )
 
 
-def _shortened(
-    item: Rendering, rejected: Rejected, data: DataConfig, chat: Format, max_length: int, ledger: Ledger
-) -> tuple[Example, TokenizedExample | Rejected]:
-    """A too long row with its `fit` field as long as it may be; rejected where the template marks none."""
+@dataclass(frozen=True)
+class Shortened:
+    """An example whose `fields` were cut, so that its prompt is so many `characters` shorter and it fits."""
+
+    example: Example
+    tokens: TokenizedExample
+    fields: str
+    characters: int
+
+
+def shorten(item: Rendering, data: DataConfig, chat: Format, max_length: int) -> Shortened | None:
+    """A too long row with its `fit` field as long as it may be; None where the template marks none, or too little."""
     fields = fitted_columns(item.template.source) if item.template else frozenset()
     if not fields or item.template is None:
-        return item.example, rejected
+        return None
     whole = max(len(str(item.row.values.get(item.source.columns.get(name, name), ""))) for name in fields)
     found, too_short, too_long = None, 0, whole
     while too_long - too_short > 1:
@@ -151,14 +170,12 @@ def _shortened(
         if not isinstance(example, Example):
             break
         example = replace(example, split=item.example.split, group=item.example.group)
-        outcome = tokenize_examples([example], chat, max_length)[0]
-        if isinstance(outcome, TokenizedExample):
-            found, too_short = (example, outcome), fit_to
+        tokens = tokenize_examples([example], chat, max_length)[0]
+        if isinstance(tokens, TokenizedExample):
+            cut = len(item.example.prompt) - len(example.prompt)
+            found, too_short = Shortened(example, tokens, ", ".join(sorted(fields)), cut), fit_to
         else:
             too_long = fit_to
-    if found is None:
-        return item.example, rejected
-    ledger.shortened(item.example.row_id, ", ".join(sorted(fields)), whole - too_short)
     return found
 
 

@@ -84,6 +84,19 @@ def load_templates(config: DataConfig, columns: Sequence[str]) -> list[PromptTem
     return templates
 
 
+def find_templates(name: str) -> list[PromptTemplate]:
+    """All wordings of a family (`classify`, `mine.yaml`), one of them (`classify/terse`), or `promptsource:...`."""
+    if name.startswith(PREFIX):
+        return [_from_promptsource(name, DataConfig())]
+    if _is_file(name):
+        family, wording = _family_file(name, None)
+    else:
+        family_name, _, wording = name.partition("/")
+        family = load_family(family_name)
+    wordings = [find_wording(family, wording, family.family)] if wording else family.wordings
+    return [_template(family, one) for one in wordings]
+
+
 def _resolve(config: DataConfig) -> tuple[list[PromptTemplate], set[str]]:
     """The templates, and every slot that `columns` may map (a family's other wordings may use more slots)."""
     template, task = config.template, config.task

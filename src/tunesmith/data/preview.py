@@ -1,0 +1,171 @@
+"""Rows as they will be trained: every token, which of them are trained, and what would be too long.
+
+Nothing is written and no model is loaded. Rows are spread over the whole table; a row that preparation would refuse is
+shown with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, TypeVar
+
+from tunesmith.data.index import Source, plan_sources, source_rows
+from tunesmith.data.prepare import Rendering, render_source_row, shorten
+from tunesmith.data.templates import Excluded
+from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
+from tunesmith.errors import DataError, TemplateError
+from tunesmith.recipe import DataConfig
+from tunesmith.records import Example, Row
+
+NUM_MEASURED = 1000  # rows whose lengths are counted, so that a few long ones are noticed
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`text` is the part of the row's text that the token covers; "" for a further byte of a character."""
+
+    id: int
+    text: str
+    trained: bool
+    special: bool
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """One example, or why there is none.
+
+    `problem` is why the row would be refused, else "". `too_long_by` counts the tokens above `max_length` before a
+    field was shortened; `note` says what was shortened.
+    """
+
+    id: str
+    source: str
+    template: str
+    tokens: tuple[Token, ...] = ()
+    num_tokens: int = 0
+    num_trained: int = 0
+    max_length: int = 0
+    too_long_by: int = 0
+    problem: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The rows to show, and what was counted over `num_examples` examples of rows from all over the table."""
+
+    rows: tuple[ShownRow, ...]
+    max_length: int
+    num_examples: int
+    median_tokens: int
+    most_tokens: int
+    num_too_long: int
+    num_without: int
+
+    def summary(self) -> str:
+        if not self.num_examples:
+            return f"none of {self.num_without:,} rows gives an example"
+        counts = f"{self.num_examples:,} examples from all over the table: median {self.median_tokens:,} tokens"
+        longest = f"longest {self.most_tokens:,}, max_length is {self.max_length:,}"
+        by = f", by up to {self.most_tokens - self.max_length:,} tokens" if self.num_too_long else ""
+        without = f"; {self.num_without:,} rows give no example" if self.num_without else ""
+        return f"{counts}, {longest}; {self.num_too_long:,} too long{by}{without}"
+
+
+def spread(items: Iterable[T], k: int) -> list[T]:
+    """At most k items, evenly from all over a stream, in one pass that keeps at most 2 * max(k, 100) of them."""
+    most = max(k, 100)
+    kept: list[T] = []
+    stride = 1
+    for number, item in enumerate(items):
+        if number % stride == 0:
+            kept.append(item)
+            if len(kept) == 2 * most:
+                kept, stride = kept[::2], stride * 2
+    n = min(k, len(kept))
+    return [kept[(2 * i + 1) * len(kept) // (2 * n)] for i in range(n)]
+
+
+def preview(data: DataConfig, chat: Format, max_length: int, num_rows: int = 3) -> Preview:
+    """`num_rows` examples from all over the table, and the lengths of up to NUM_MEASURED rows.
+
+    Raises what `prepare` raises for a table or template that cannot be used at all; one bad row is shown as such.
+    """
+    sources = plan_sources(data)
+    rows = spread(((source, row) for source in sources for row in source_rows(source, data)), NUM_MEASURED)
+    outcomes = [outcome for source, row in rows for outcome in _outcomes(source, row, data)]
+    lengths = _lengths([item.example for item in outcomes if isinstance(item, Rendering)], chat)
+    return Preview(
+        rows=tuple(_show(outcome, data, chat, max_length) for outcome in spread(outcomes, num_rows)),
+        max_length=max_length,
+        num_examples=len(lengths),
+        median_tokens=round(median(lengths or [0])),
+        most_tokens=max(lengths, default=0),
+        num_too_long=sum(length > max_length for length in lengths),
+        num_without=len(outcomes) - len(lengths),
+    )
+
+
+def _outcomes(source: Source, row: Row, data: DataConfig) -> Sequence[Rendering | Excluded]:
+    try:
+        return render_source_row(source, row, source.split or "train", data)
+    except (TemplateError, DataError) as error:
+        name = source.templates[0].name if source.templates else str(source.fmt)
+        return [Excluded(row.id, name, error.message, row.source)]
+
+
+def _lengths(examples: Sequence[Example], chat: Format) -> list[int]:
+    texts = [chat.prompt_text(e.prompt, e.history) + chat.completion_text(e.completion) for e in examples]
+    return [len(ids) for ids in chat.encode(texts)]
+
+
+def _show(outcome: Rendering | Excluded, data: DataConfig, chat: Format, max_length: int) -> ShownRow:
+    if isinstance(outcome, Excluded):
+        return ShownRow(outcome.row_id, outcome.source, outcome.template, max_length=max_length, problem=outcome.reason)
+    example, problem, note, too_long_by = outcome.example, "", "", 0
+    try:
+        result = tokenize_examples([example], chat, max_length)[0]
+    except DataError as error:
+        result = Rejected(example.id, "prompt", error.message)
+    if isinstance(result, Rejected) and result.reason == "too_long":
+        too_long_by = result.tokens - max_length
+        shorter = shorten(outcome, data, chat, max_length)
+        if shorter is not None:
+            example, result = shorter.example, shorter.tokens
+            note = f"{shorter.fields} shortened by {shorter.characters:,} characters"
+    if isinstance(result, Rejected):
+        problem = f"{result.reason.replace('_', ' ')}: {result.detail}"
+    tokens = tuple(_tokens(example, chat))
+    return ShownRow(
+        example.id,
+        example.source,
+        example.template,
+        tokens,
+        len(tokens),
+        sum(token.trained for token in tokens),
+        max_length,
+        too_long_by,
+        problem,
+        note,
+    )
+
+
+def _tokens(example: Example, chat: Format) -> Iterator[Token]:
+    prompt = chat.prompt_text(example.prompt, example.history)
+    text = prompt + chat.completion_text(example.completion)
+    num_prompt_tokens = len(chat.encode([prompt])[0])
+    found = chat.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    special = {chat.tokenizer.convert_tokens_to_ids(token) for token in chat.special_tokens}
+    end = 0
+    for position, (token_id, (start, stop)) in enumerate(zip(found.ids, found.offsets, strict=True)):
+        start = min(start, end) if not text[end:start].strip() else start  # a space that a tokenizer counts to no token
+        yield Token(token_id, text[max(start, end) : stop], position >= num_prompt_tokens, token_id in special)
+        end = max(end, stop)
+
+
+def as_json(found: Preview) -> list[dict[str, Any]]:
+    """The shown rows as plain values."""
+    return [asdict(row) for row in found.rows]
