@@ -295,8 +295,7 @@ def _decoding(run_dir: RunDir, recipe: Recipe, chat: Any, model: Any) -> Any:
 
     examples = read_examples(run_dir.examples("train"))
     lengths = [len(t.input_ids) - t.num_prompt_tokens for t in read_tokenized(run_dir.examples("train"))]
-    settings = recipe.evaluation
-    return decoding_for(examples, lengths, chat, model, settings.batch_tokens, settings.max_new_tokens)
+    return decoding_for(examples, lengths, chat, model, recipe.evaluation)
 
 
 def _sample(examples: Sequence[Example], n: int) -> list[Example]:

@@ -123,6 +123,7 @@ class EvaluationConfig(Section):
     metrics: list[str] | None = None  # None: the task family's
     few_shot: Annotated[int, Field(ge=0)] = 4
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None  # None: from the training completions
+    rank_choices: bool = True  # closed tasks: the likelihood of every choice beside the generated answer
     num_validation_examples: Annotated[int, Field(ge=1)] = 200  # generated each epoch
     resamples: Annotated[int, Field(ge=100)] = 10_000
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

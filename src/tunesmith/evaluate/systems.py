@@ -18,6 +18,7 @@ from tunesmith.evaluate.choices import choice_logprobs
 from tunesmith.evaluate.compare import copy_input_predictions, majority_predictions
 from tunesmith.evaluate.generate import generate
 from tunesmith.model import CHAT_TEMPLATE, ChatFormat, max_positions, stop_ids
+from tunesmith.recipe import EvaluationConfig
 from tunesmith.records import Example, Prediction
 
 COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
@@ -35,7 +36,7 @@ class Decoding:
 
 
 def decoding_for(
-    train: Sequence[Example], lengths: Sequence[int], chat: ChatFormat, model: Any, batch_tokens: int, limit: int | None
+    train: Sequence[Example], lengths: Sequence[int], chat: ChatFormat, model: Any, settings: EvaluationConfig
 ) -> Decoding:
     """From the training completions: the longest one in tokens (and a quarter more) is the budget; where none has a
     second line, a line end ends the answer. `lengths` are the completions' tokens, the stop token included."""
@@ -43,11 +44,11 @@ def decoding_for(
     one_line = all("\n" not in example.completion for example in train)
     choices = {example.choices for example in train}
     return Decoding(
-        max_new_tokens=limit or longest + max(2, longest // 4),
+        max_new_tokens=settings.max_new_tokens or longest + max(2, longest // 4),
         stop_ids=stop_ids(chat.tokenizer, model),
         newline_ids=chat.newline_ids if one_line else frozenset(),
-        batch_tokens=batch_tokens,
-        rank_choices=bool(train) and () not in choices,
+        batch_tokens=settings.batch_tokens,
+        rank_choices=settings.rank_choices and bool(train) and () not in choices,
     )
 
 
