@@ -160,7 +160,7 @@ MEANINGS = {
     "evaluation.metrics": "The first one chooses the checkpoint and gives the verdict. `null`: the task family's.",
     "evaluation.few_shot": "Training rows shown to the base model in the few-shot baseline, as many as fit; 0: none.",
     "evaluation.max_new_tokens": "Longest answer in tokens. `null`: a quarter more than the longest training answer.",
-    "evaluation.rank_choices": "Closed tasks: also rank every choice by its likelihood, which costs a pass over all choices.",
+    "evaluation.rank_choices": "Closed tasks: rank every choice by its likelihood too, a pass over all choices.",
     "evaluation.num_validation_examples": "Validation rows answered after each epoch. Their loss is taken of all rows.",
     "evaluation.resamples": "Of the bootstrap behind intervals.",
     "evaluation.confidence": "Of the intervals.",
