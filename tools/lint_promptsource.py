@@ -12,22 +12,13 @@ from pathlib import Path
 
 from tunesmith.data.lint import Finding, from_promptsource, lint
 from tunesmith.data.lint_rules import RULES
+from tunesmith.data.lint_run import NEED_REAL_ROWS
 from tunesmith.data.made_rows import made_rows
 from tunesmith.data.promptsource import FILE_NAME, Template, loads
 from tunesmith.records import Row
 
 START, END = "<!-- table: tools/lint_promptsource.py -->", "<!-- end of table -->"
 NUM_EXAMPLES = 3
-NEED_REAL_ROWS = {
-    "missing_column",
-    "unused_column",
-    "unrenderable_row",
-    "excluded_rows",
-    "constant_target",
-    "conflicting_targets",
-    "target_not_in_choices",
-    "long_target",
-}
 
 
 def templates_of(folder: Path) -> Iterator[Template]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,36 +18,10 @@ from tunesmith.errors import InputError
 
 if TYPE_CHECKING:
     from tunesmith.data.lint import Finding
-    from tunesmith.data.lint_rules import LintTemplate
     from tunesmith.data.preview import Preview
     from tunesmith.data.templates import PromptTemplate
-    from tunesmith.recipe import DataConfig, Recipe
-    from tunesmith.records import Row
+    from tunesmith.recipe import Recipe
 
-ERRORS = frozenset(
-    {
-        "missing_column",
-        "single_braces",
-        "unrenderable_row",
-        "constant_target",
-        "prompt_without_column",
-        "random_target",
-        "target_in_prompt",
-        "target_not_in_choices",
-    }
-)
-NEED_REAL_ROWS = frozenset(
-    {
-        "missing_column",
-        "unused_column",
-        "unrenderable_row",
-        "excluded_rows",
-        "constant_target",
-        "conflicting_targets",
-        "target_not_in_choices",
-        "long_target",
-    }
-)
 FLAGS = ("options", "held_out", "inverted")
 
 templates_app = typer.Typer(help="The prompt template library.", no_args_is_help=True)
@@ -163,7 +137,13 @@ def lint(
     """
     if (recipe is None) == (promptsource is None):
         raise InputError("give a recipe or --promptsource", hint="for example tunesmith templates lint recipe.yaml")
-    findings = _lint_recipe(recipe, rows) if recipe else list(_lint_folder(Path(str(promptsource)), file, rows))
+    from tunesmith.data.lint_run import ERRORS, lint_folder, lint_recipe
+    from tunesmith.recipe import load_recipe
+
+    if recipe is not None:
+        findings = lint_recipe(load_recipe(recipe)[0].data, rows)
+    else:
+        findings = lint_folder(Path(str(promptsource)), file, rows)
     num_errors = sum(finding.rule in ERRORS for finding in findings)
     if as_json:
         plain = [{"severity": _severity(f), **vars(f)} for f in findings]
@@ -177,66 +157,9 @@ def lint(
 
 
 def _severity(finding: Finding) -> str:
+    from tunesmith.data.lint_run import ERRORS
+
     return "error" if finding.rule in ERRORS else "warning"
-
-
-def _lint_recipe(path: Path, num_rows: int) -> list[Finding]:
-    from tunesmith.data import lint as linting
-    from tunesmith.data.index import plan_sources, source_rows
-    from tunesmith.data.preview import spread
-    from tunesmith.recipe import load_recipe
-
-    data = load_recipe(path)[0].data
-    findings = []
-    for source in plan_sources(data):
-        templates = [
-            linting.from_library(one, columns=source.columns, label_names=source.labels, choices=source.choices)
-            for one in source.templates
-        ]
-        rows = spread(source_rows(source, data), num_rows)
-        findings += linting.lint(_without_other_columns(templates, data), rows)
-    return findings
-
-
-def _without_other_columns(templates: Sequence[LintTemplate], data: DataConfig) -> list[LintTemplate]:
-    """Columns the recipe uses for the id, groups and splits are not unused."""
-    from dataclasses import replace
-
-    split = data.split
-    others = {data.id, split.stratify, split.group, split.time, split.column, data.columns.get("group")}
-    return [replace(one, given=one.given | {name for name in others if name is not None}) for one in templates]
-
-
-def _lint_folder(folder: Path, file: Path | None, num_rows: int) -> Iterator[Finding]:
-    """PromptSource templates; on made-up rows only by the rules that these can tell."""
-    from tunesmith.data import lint as linting
-    from tunesmith.data.promptsource import FILE_NAME, loads
-
-    files = sorted(folder.rglob(FILE_NAME))
-    if not files:
-        raise InputError(f"{folder}: no {FILE_NAME} in this folder", hint="point to a folder of PromptSource files")
-    given = None if file is None else _rows_of(file, num_rows)
-    for path in files:
-        for template in loads(path.read_text(encoding="utf-8"), str(path)).templates:
-            rows = _made_rows(template) if given is None else given
-            for finding in linting.lint([linting.from_promptsource(template)], rows):
-                if given is not None or finding.rule not in NEED_REAL_ROWS:
-                    yield finding
-
-
-def _rows_of(file: Path, num_rows: int) -> list[Row]:
-    from tunesmith.data.preview import spread
-    from tunesmith.data.rows import read_rows
-
-    return spread(read_rows(file), num_rows)
-
-
-def _made_rows(template: Any) -> list[Row]:
-    from tunesmith.data.made_rows import made_rows
-    from tunesmith.records import Row
-
-    made = made_rows(template.jinja, template.answer_choices or "")
-    return [Row(str(number), values, f"made:{number}") for number, values in enumerate(made, start=1)]
 
 
 def _findings_table(findings: Sequence[Finding]) -> Any:
