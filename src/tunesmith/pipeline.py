@@ -40,7 +40,7 @@ def demo_recipe(folder: Path) -> Recipe:
             "columns": {"text": "review", "label": "sentiment"},
             "split": {"train": 0.6, "validation": 0.1, "test": 0.3},
         },
-        "train": {"num_train_epochs": 6, "learning_rate": 2e-3, "train_batch_size": 16},
+        "train": {"num_train_epochs": 6, "learning_rate": 1e-3, "train_batch_size": 16},
         "evaluation": {"panel": [str(ASSETS / "held_out.txt")]},
         "output_dir": str(folder),
     }
