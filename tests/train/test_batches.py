@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tunesmith.errors import DataError
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
+from tunesmith.train import batches
 from tunesmith.train.ahead import ahead
-from tunesmith.train.batches import MicroBatch, Step, TrainingData, cut, padded_tokens, plan_epoch
-from tunesmith.train.tensors import to_batch
+from tunesmith.train.batches import MicroBatch, Step, TrainingData, cut, cut_padded, forward_tokens, plan_epoch
+from tunesmith.train.tensors import to_packed, to_padded
 
 
 def made(rows: list[tuple[list[int], int]]) -> TrainingData:
@@ -48,6 +49,7 @@ plans = st.fixed_dictionaries(
         "batch_size": st.integers(1, 12),
         "max_batch_tokens": st.integers(16, 1500),
         "share_prefixes": st.booleans(),
+        "padded": st.booleans(),
     }
 )
 
@@ -58,7 +60,7 @@ def same(a: list[Step], b: list[Step]) -> bool:
             step.index,
             step.num_trained,
             step.rows.tolist(),
-            [(m.rows.tolist(), m.prefix) for m in step.micro_batches],
+            [(m.rows.tolist(), m.shared.tolist()) for m in step.micro_batches],
         )
 
     return [plain(step) for step in a] == [plain(step) for step in b]
@@ -80,17 +82,19 @@ def test_every_example_is_in_one_micro_batch_of_one_step(data: TrainingData, pla
 def test_the_budget_is_held_but_for_a_single_row(data: TrainingData, plan: dict[str, int]) -> None:
     for step in plan_epoch(data, **plan):
         for micro in step.micro_batches:
-            assert padded_tokens(data, micro) <= plan["max_batch_tokens"] or len(micro.rows) == 1
+            tokens = forward_tokens(data, micro, bool(plan["padded"]))
+            assert tokens <= plan["max_batch_tokens"] or len(micro.rows) == 1
 
 
 @settings(deadline=None, max_examples=60)
 @given(datasets(), plans)
-def test_a_shared_prefix_is_the_same_tokens_none_of_them_trained(data: TrainingData, plan: dict[str, int]) -> None:
-    for step in plan_epoch(data, **{**plan, "share_prefixes": True}):
+def test_tokens_taken_over_are_those_of_the_row_before(data: TrainingData, plan: dict[str, int]) -> None:
+    for step in plan_epoch(data, **{**plan, "share_prefixes": True, "padded": False}):
         for micro in step.micro_batches:
-            prefixes = {data.row(row)[: micro.prefix].tobytes() for row in micro.rows}
-            assert len(prefixes) == 1
-            assert micro.prefix < min(max(1, data.num_prompt_tokens[row]) for row in micro.rows)
+            assert micro.shared[0] == 0
+            for before, row, n in zip(micro.rows, micro.rows[1:], micro.shared[1:], strict=False):
+                assert data.row(row)[:-1][:n].tolist() == data.row(before)[:-1][:n].tolist()
+                assert n == 0 or (n >= 16 and n <= min(data.lengths[row], data.lengths[before]) - 1)
 
 
 @settings(deadline=None, max_examples=40)
@@ -116,18 +120,20 @@ def test_ranks_share_every_step_with_loads_at_most_one_row_apart(
 
 
 @settings(deadline=None, max_examples=60)
-@given(datasets(), plans)
-def test_sharing_prefixes_never_costs_more_than_not_sharing(data: TrainingData, plan: dict[str, int]) -> None:
-    def cost(micro_batches: tuple[MicroBatch, ...]) -> int:
-        return sum(padded_tokens(data, m) + 64 * (2 if m.prefix else 1) for m in micro_batches)
-
+@given(datasets())
+def test_sharing_computes_each_distinct_beginning_once(data: TrainingData) -> None:
+    """With nothing too short to be shared, the tokens of one micro-batch are the nodes of the trie of its rows."""
     rows = np.arange(len(data))
-    assert cost(cut(data, rows, 10**6, True, 64)) <= cost(cut(data, rows, 10**6, False, 64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "MIN_SHARED", 1)
+        found = cut(data, rows, 10**9, share_prefixes=True)
+    prefixes = {tuple(data.row(row)[:n].tolist()) for row in rows for n in range(1, data.lengths[row])}
+    assert sum(forward_tokens(data, micro, padded=False) for micro in found) == len(prefixes)
 
 
 @settings(deadline=None, max_examples=60)
 @given(datasets(), plans)
-def test_batches_hold_each_trained_token_once_after_the_token_before_it(
+def test_batches_hold_each_trained_token_once_after_the_tokens_before_it(
     data: TrainingData, plan: dict[str, int]
 ) -> None:
     expected, found = [], []
@@ -136,49 +142,84 @@ def test_batches_hold_each_trained_token_once_after_the_token_before_it(
         expected += [(ids[at - 1], ids[at]) for at in range(max(1, data.num_prompt_tokens[row]), len(ids))]
     for step in plan_epoch(data, **plan):
         for micro in step.micro_batches:
-            batch = to_batch(data, micro)
-            inputs_N = batch.input_ids_BT.flatten()[batch.positions_N]
-            found += list(zip(inputs_N.tolist(), batch.labels_N.tolist(), strict=True))
+            if plan["padded"]:
+                padded = to_padded(data, micro)
+                inputs_N, labels_N = padded.input_ids_BT.flatten()[padded.positions_N], padded.labels_N
+            else:
+                packed = to_packed(data, micro)
+                inputs_N, labels_N = packed.input_ids_U[packed.positions_N], packed.labels_N
+            found += list(zip(inputs_N.tolist(), labels_N.tolist(), strict=True))
     assert sorted(found) == sorted(expected)
 
 
-def test_a_batch_worked_out_by_hand() -> None:
-    data = made([([7, 7, 7, 10, 11, 12], 4), ([7, 7, 7, 20, 21], 4)])
-    batch = to_batch(data, MicroBatch(np.array([0, 1]), prefix=3))
-    assert batch.prefix_P is not None
-    assert batch.prefix_P.tolist() == [7, 7, 7]
-    assert batch.input_ids_BT.tolist() == [[10, 11], [20, 0]]  # 12 and 21 are only labels, 0 is padding
-    assert batch.positions_N.tolist() == [0, 1, 2]
+@settings(deadline=None, max_examples=60)
+@given(datasets(), plans)
+def test_a_packed_rows_path_spells_its_input_and_every_computed_token_is_asked_about_once(
+    data: TrainingData, plan: dict[str, int]
+) -> None:
+    for step in plan_epoch(data, **{**plan, "padded": False}):
+        for micro in step.micro_batches:
+            batch = to_packed(data, micro)
+            spelled, asked = [], []
+            for bucket in batch.buckets:
+                own = np.zeros(bucket.own_bQ.numel(), dtype=bool)
+                own[bucket.own_O] = True
+                asked += bucket.own_bQ.flatten()[own].tolist()
+                for queries, path, depths in zip(bucket.own_bQ, bucket.path_bK, bucket.depth_bQ, strict=True):
+                    assert path[depths].tolist() == queries.tolist()  # a query stands at its depth of its own path
+                    spelled.append(batch.input_ids_U[path[: depths[-1] + 1]].tolist())
+                    assert batch.depth_U[path[: depths[-1] + 1]].tolist() == list(range(int(depths[-1]) + 1))
+            assert sorted(asked) == list(range(len(batch.input_ids_U)))
+            rows = [data.row(row)[:-1].tolist() for row, n in zip(micro.rows, micro.shared, strict=True)]
+            whole = [row for row, n in zip(rows, micro.shared, strict=True) if len(row) > n]
+            assert sorted(spelled) == sorted(whole)
+
+
+def test_a_packed_batch_worked_out_by_hand() -> None:
+    data = made([([7, 8, 9, 10, 11, 12], 4), ([7, 8, 9, 20, 21], 4)])
+    batch = to_packed(data, MicroBatch(np.array([0, 1]), np.array([0, 3])))
+    assert batch.input_ids_U.tolist() == [7, 8, 9, 10, 11, 20]  # 12 and 21 are only labels
+    assert batch.depth_U.tolist() == [0, 1, 2, 3, 4, 3]
+    assert batch.positions_N.tolist() == [3, 4, 5]
+    assert batch.labels_N.tolist() == [11, 12, 21]
+    short, long = batch.buckets
+    assert (short.own_bQ.tolist(), short.path_bK.tolist(), short.depth_bQ.tolist()) == ([[5]], [[0, 1, 2, 5]], [[3]])
+    assert (long.own_bQ.tolist(), long.path_bK.tolist(), long.shares) == ([[0, 1, 2, 3, 4]], [[0, 1, 2, 3, 4]], False)
+    assert batch.order_U.tolist() == [1, 2, 3, 4, 5, 0]
+
+
+def test_a_padded_batch_worked_out_by_hand() -> None:
+    data = made([([7, 10, 11, 12], 2), ([7, 20, 21], 2)])
+    batch = to_padded(data, MicroBatch(np.array([0, 1]), np.array([0, 0])))
+    assert batch.input_ids_BT.tolist() == [[7, 10, 11], [7, 20, 0]]
+    assert batch.positions_N.tolist() == [1, 2, 4]
     assert batch.labels_N.tolist() == [11, 12, 21]
 
 
-def test_the_position_before_the_first_label_stays_out_of_the_prefix() -> None:
-    data = made([([1] * 100 + [5], 100), ([1] * 100 + [6], 100)])
+def test_two_answers_to_one_prompt_are_read_from_the_same_position() -> None:
+    data = made([([5] * 20 + [6], 20), ([5] * 20 + [7], 20)])
     (micro,) = cut(data, np.arange(2), 4096, share_prefixes=True)
-    assert micro.prefix == 99
+    batch = to_packed(data, micro)
+    assert len(batch.input_ids_U) == 20
+    assert (batch.positions_N.tolist(), batch.labels_N.tolist()) == ([19, 19], [6, 7])
 
 
-def test_a_prefix_is_shared_only_where_it_saves_more_than_a_pass() -> None:
-    # Two rows of 60 common tokens save 60 by sharing, and the extra pass costs 64; with 70 common tokens it pays.
-    short, long = (made([([1] * n + [5, 5], n + 1), ([1] * n + [6, 6], n + 1)]) for n in (60, 70))
-    assert [micro.prefix for micro in cut(short, np.arange(2), 4096, True, pass_tokens=64)] == [0]
-    assert [micro.prefix for micro in cut(long, np.arange(2), 4096, True, pass_tokens=64)] == [70]
+def test_fifteen_common_tokens_are_computed_for_each_row_and_sixteen_are_not() -> None:
+    for n, expected in ((15, [0, 0]), (16, [0, 16])):
+        data = made([([1] * n + [5, 5], n + 1), ([1] * n + [6, 6], n + 1)])
+        (micro,) = cut(data, np.arange(2), 4096, share_prefixes=True)
+        assert micro.shared.tolist() == expected
 
 
-def test_rows_of_two_instructions_are_grouped_by_instruction() -> None:
-    rows = [([1] * 10 + [kind] * 200 + [9, number], 211) for number in range(4) for kind in (2, 3)]
-    micro_batches = cut(made(rows), np.arange(8), 4096, share_prefixes=True)
-    assert [(sorted(micro.rows.tolist()), micro.prefix) for micro in micro_batches] == [
-        ([0, 2, 4, 6], 210),
-        ([1, 3, 5, 7], 210),
-    ]
+def test_a_step_over_the_budget_is_cut_into_parts_of_about_equal_size() -> None:
+    data = made([([5, row] * 50 + [9], 3) for row in range(10)])  # 10 rows of 100 input tokens, budget for 9
+    micro_batches = cut(data, np.arange(10), 900, share_prefixes=False)
+    assert [len(micro.rows) for micro in micro_batches] == [5, 5]
 
 
-def test_long_and_short_rows_are_cut_apart_where_padding_costs_more_than_a_pass() -> None:
-    # Together: 64 + 4 * 400 = 1664. Apart: (64 + 2 * 400) + (64 + 2 * 10) = 948.
-    data = made([([5] * 401, 3), ([6] * 11, 3), ([5] * 401, 3), ([6] * 11, 3)])
-    micro_batches = cut(data, np.arange(4), 4096, share_prefixes=False, pass_tokens=64)
-    assert [micro.rows.tolist() for micro in micro_batches] == [[0, 2], [1, 3]]
+def test_padded_rows_less_than_half_as_long_as_the_longest_go_apart() -> None:
+    data = made([([5] * 41, 3), ([6] * 11, 3), ([5] * 21, 3), ([6] * 11, 3)])
+    assert [micro.rows.tolist() for micro in cut_padded(data, np.arange(4), 4096)] == [[0, 2], [1, 3]]
 
 
 def test_a_row_without_a_trained_token_is_refused_by_name() -> None:

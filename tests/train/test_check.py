@@ -14,7 +14,8 @@ from tunesmith.train import check as module
 from tunesmith.train.batches import TrainingData
 from tunesmith.train.check import CheckResult, check
 from tunesmith.train.checkpoint import weights
-from tunesmith.train.tensors import Batch
+from tunesmith.train.settings import Settings
+from tunesmith.train.tensors import Padded
 
 STOP = 1
 
@@ -62,14 +63,15 @@ def test_a_model_that_cannot_learn_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_position_that_sees_its_own_label_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = module.to_batch
+    right = module.to_padded
 
-    def not_shifted(*arguments: Any) -> Batch:
+    def not_shifted(*arguments: Any) -> Padded:
         batch = right(*arguments)
         batch.input_ids_BT.view(-1)[batch.positions_N] = batch.labels_N
         return batch
 
-    monkeypatch.setattr(module, "to_batch", not_shifted)
+    monkeypatch.setattr(module, "to_padded", not_shifted)
+    monkeypatch.setattr(Settings, "batch", lambda settings, *arguments: not_shifted(*arguments))
     result = by_name(check(tiny_llama(), reviews(100), TrainConfig()))["shuffled answers teach nothing"]
     assert not result.ok
 

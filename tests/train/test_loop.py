@@ -267,8 +267,22 @@ def test_label_smoothing_and_whole_runs_with_every_optimiser_lower_the_loss(tmp_
 
 
 def test_gradient_checkpointing_gives_the_same_losses(tmp_path: Path) -> None:
-    run_once(tmp_path / "a", config=config(share_prefixes=False, gradient_checkpointing=False))
-    _, result = run_once(tmp_path / "b", config=config(gradient_checkpointing=True))
+    run_once(tmp_path / "a", config=config(gradient_checkpointing=False), data=made_data(shared=40))
+    _, result = run_once(tmp_path / "b", config=config(gradient_checkpointing=True), data=made_data(shared=40))
     a, b = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
     assert [r["loss"] for r in a] == pytest.approx([r["loss"] for r in b], rel=1e-5)
-    assert result.notes == ["shared prefixes are computed for each row: gradient checkpointing drops the cache"]
+    assert result.forward_tokens < 0.8 * result.raw_tokens
+    assert result.notes == []
+
+
+def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so(tmp_path: Path) -> None:
+    _, noisy = run_once(tmp_path / "a", config=config(neftune_noise_alpha=5.0))
+    assert noisy.notes == ["rows are padded and share nothing: NEFTune's noise depends on the length of a row"]
+    model = tiny_llama()
+    model.config.attention_dropout = 0.1
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.1
+    _, dropped = run_once(tmp_path / "b", model=model)
+    assert dropped.notes == [
+        "shared prefixes are computed for each row: the model has dropout, which differs from row to row"
+    ]

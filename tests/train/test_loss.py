@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from transformers.trainer_pt_utils import LabelSmoother
 
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
-from tunesmith.train.batches import MicroBatch, TrainingData
+from tunesmith.train import batches, loss
+from tunesmith.train.batches import MicroBatch, TrainingData, cut
 from tunesmith.train.loss import nll_sum, split_model
-from tunesmith.train.prefix import why_not_shared
-from tunesmith.train.tensors import to_batch
+from tunesmith.train.packed import packing, why_not_packed
+from tunesmith.train.tensors import Batch, to_packed, to_padded
 
 VOCABULARY = 61
 SHAPE = {
@@ -82,20 +84,21 @@ def reference(model: Any, rows: list[TokenizedExample]) -> tuple[float, dict[str
     total = 0.0
     for row in rows:
         ids_BT, labels_BT = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-        loss = model(input_ids=ids_BT, labels=labels_BT).loss * (labels_BT[:, 1:] != IGNORE_INDEX).sum()
-        loss.backward()
-        total += loss.item()
+        nll = model(input_ids=ids_BT, labels=labels_BT).loss * (labels_BT[:, 1:] != IGNORE_INDEX).sum()
+        nll.backward()
+        total += nll.item()
     return total, gradients(model)
 
 
-def ours(model: Any, data: TrainingData, micro_batches: Any) -> tuple[float, dict[str, torch.Tensor]]:
+def ours(model: Any, parts_of_step: list[Batch]) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
     parts = split_model(model)
+    assert parts.head is not None
     total = 0.0
-    for micro in micro_batches:
-        loss = nll_sum(parts, to_batch(data, micro))
-        loss.backward()
-        total += loss.item()
+    for batch in parts_of_step:
+        nll = nll_sum(parts, batch)
+        nll.backward()
+        total += nll.item()
     return total, gradients(model)
 
 
@@ -110,16 +113,104 @@ def assert_same(found: tuple[float, dict[str, torch.Tensor]], expected: tuple[fl
         assert float((found[1][name] - gradient).abs().max()) <= 1e-5 * float(gradient.abs().max()), name
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_padded_micro_batch_gives_the_loss_and_gradients_of_transformers(name: str) -> None:
-    model, rows = build(name), examples()
-    whole = MicroBatch(np.arange(len(rows)), prefix=0)
-    assert_same(ours(model, TrainingData.from_examples(rows), [whole]), reference(model, rows))
+def alone(num_rows: int) -> MicroBatch:
+    return MicroBatch(np.arange(num_rows), np.zeros(num_rows, dtype=np.int64))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_shared_prefix_gives_the_loss_and_gradients_of_transformers(name: str) -> None:
+def test_padded_rows_give_the_loss_and_gradients_of_transformers(name: str) -> None:
     model, rows = build(name), examples()
-    assert why_not_shared(model, split_model(model).decoder) == ""
-    shared = MicroBatch(np.arange(len(rows)), prefix=9)
-    assert_same(ours(model, TrainingData.from_examples(rows), [shared]), reference(model, rows))
+    batch = to_padded(TrainingData.from_examples(rows), alone(len(rows)))
+    assert_same(ours(model, [batch]), reference(model, rows))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_packed_rows_give_the_loss_and_gradients_of_transformers(name: str) -> None:
+    model, rows = build(name), examples()
+    assert why_not_packed(model, split_model(model).decoder) == ""
+    batch = to_packed(TrainingData.from_examples(rows), alone(len(rows)))
+    assert_same(ours(model, [batch]), reference(model, rows))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_shared_tokens_give_the_loss_and_gradients_of_transformers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows begin alike, two have the same prompt and other answers, and one is the beginning of another."""
+    monkeypatch.setattr(batches, "MIN_SHARED", 4)
+    model, rows = build(name), examples()
+    rows.append(example("same prompt", [*rows[1].input_ids[:15], 7, 2], 15))
+    rows.append(example("beginning", rows[3].input_ids[:19], 17))
+    data = TrainingData.from_examples(rows)
+    (micro,) = cut(data, np.arange(len(rows)), 4096, share_prefixes=True)
+    assert sorted(micro.shared.tolist()) == [0, 9, 9, 9, 9, 15, 18]
+    assert_same(ours(model, [to_packed(data, micro)]), reference(model, rows))
+
+
+@pytest.mark.parametrize("name", ["gemma3", "mistral", "phi3"])
+def test_the_sliding_window_of_five_tokens_matters_in_these_tests(name: str) -> None:
+    model, rows = build(name), examples()
+    narrow, _ = reference(model, rows)
+    ARCHITECTURES[name][1]["sliding_window"] = 50
+    try:
+        wide, _ = reference(build(name), rows)
+    finally:
+        ARCHITECTURES[name][1]["sliding_window"] = 5
+    assert abs(narrow - wide) > 1e-3
+
+
+def test_logits_in_slices_give_the_same_loss_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gemma 2 has soft-capped logits and goes through our slices, Llama through torch's fused loss."""
+    for name in ("gemma2", "llama", "llama_tied"):
+        model, rows = build(name), examples()
+        batch = to_packed(TrainingData.from_examples(rows), alone(len(rows)))
+        monkeypatch.setattr(loss, "SLICE_LOGITS", 3 * VOCABULARY)
+        assert_same(ours(model, [batch]), reference(model, rows))
+        monkeypatch.undo()
+
+
+def test_label_smoothing_is_transformers() -> None:
+    model, rows = build("llama"), examples()[:1]
+    data = TrainingData.from_examples(rows)
+    smoother = LabelSmoother(epsilon=0.1)
+    ids_BT, labels_BT = torch.tensor([rows[0].input_ids]), torch.tensor([rows[0].labels])
+    expected = smoother(model(input_ids=ids_BT), labels_BT, shift_labels=True) * int(data.num_trained[0])
+    found = nll_sum(split_model(model), to_packed(data, alone(1)), label_smoothing=0.1)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_gradient_checkpointing_on_packed_rows_gives_the_same_gradients() -> None:
+    model, rows = build("qwen3"), examples()
+    expected = reference(model, rows)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.zero_grad()
+    parts, data = split_model(model), TrainingData.from_examples(rows)
+    found = nll_sum(parts, to_packed(data, alone(len(rows))))
+    with packing(parts.decoder):
+        found.backward()
+    assert_same((found.item(), gradients(model)), expected)
+
+
+def test_the_model_attends_as_usual_after_packing() -> None:
+    model, rows = build("llama"), examples()
+    before = reference(model, rows)
+    ours(model, [to_packed(TrainingData.from_examples(rows), alone(len(rows)))])
+    assert_same(reference(model, rows), before)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_state_space_model_is_trained_padded_and_says_why() -> None:
+    config = transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, state_size=4)
+    torch.manual_seed(0)
+    model, rows = transformers.MambaForCausalLM(config).train(), examples()
+    parts = split_model(model)
+    assert why_not_packed(model, parts.decoder) == "the model has layers other than attention (linear_attention)"
+    batch = to_padded(TrainingData.from_examples(rows), alone(len(rows)))
+    assert_same(ours(model, [batch]), reference(model, rows))
+
+
+def test_a_head_that_does_more_than_its_config_says_is_not_taken_apart() -> None:
+    model, rows = build("llama"), examples()
+    model.config.logits_scaling = 2.0  # Llama pays no attention to it
+    parts = split_model(model)
+    assert parts.head is None
+    batch = to_padded(TrainingData.from_examples(rows), alone(len(rows)))
+    assert nll_sum(parts, batch).item() == pytest.approx(reference(model, rows)[0], rel=1e-6)

@@ -2,10 +2,12 @@
 
 A step is exactly the examples of its turn in the seeded shuffle. Inside a step nothing changes the update beyond
 rounding: the last input token of each row is dropped (it predicts nothing), rows that begin with the same token ids
-share one forward pass over them, and rows of similar length are cut into micro-batches under a token budget.
+go through the model once for these, and the rows are cut into micro-batches under a token budget.
 
-The cost model, in tokens: a pass of the model over n tokens costs `pass_tokens` + n, padding included. A group of
-rows that share a prefix needs one more pass (the prefix), and saves the prefix for all rows but one.
+Rows are put in the order of their token ids, so each row shares the most with the one before it, and its first
+`shared` tokens are taken over from there. The cost model: a token that goes through the model costs 1, one that is
+taken over costs 1/8 (its keys and values are copied for the row's attention), and fewer than 16 common tokens are not
+worth taking over.
 
 Pure numpy, and a pure function of (token ids, seed, epoch, sizes): resuming at step k means asking for step k.
 """
@@ -27,8 +29,8 @@ from tunesmith.records import IGNORE_INDEX, TokenizedExample
 Ints = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.int32]
 
-PASS_TOKENS = 64
-MAX_DEPTH = 64
+MIN_SHARED = 16
+TAKEN_OVER_COST = 8  # so many tokens taken over cost as much as one that is computed
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,10 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows of one forward and backward pass, longest first; their first `prefix` tokens are the same and are
-    computed once (0: nothing shared)."""
+    """Rows of one forward and backward pass; the first `shared[i]` tokens of row i are those of row i - 1."""
 
     rows: Ints
-    prefix: int
+    shared: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,36 +130,68 @@ def plan_epoch(
     rank: int = 0,
     world_size: int = 1,
     first_step: int = 0,
-    pass_tokens: int = PASS_TOKENS,
+    padded: bool = False,
 ) -> Iterator[Step]:
-    """The steps of one epoch from `first_step` on, lazily; every row is in exactly one step."""
+    """The steps of one epoch from `first_step` on, lazily; every row is in exactly one step.
+
+    `padded` plans for a model that needs each row on a line of its own: rows of similar length go together, padding
+    counts, and nothing is shared.
+    """
     order = np.random.default_rng([seed, epoch]).permutation(len(data))
     for index in range(first_step, steps_per_epoch(len(data), batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
         mine = _share_of_rank(data, rows, rank, world_size)
-        micro_batches = cut(data, mine, max_batch_tokens, share_prefixes, pass_tokens)
+        if padded:
+            micro_batches = cut_padded(data, mine, max_batch_tokens)
+        else:
+            micro_batches = cut(data, mine, max_batch_tokens, share_prefixes)
         yield Step(index, rows, int(data.num_trained[rows].sum()), micro_batches)
 
 
-def cut(
-    data: TrainingData, rows: Ints, max_batch_tokens: int, share_prefixes: bool, pass_tokens: int = PASS_TOKENS
-) -> tuple[MicroBatch, ...]:
-    """Cut rows into micro-batches under the token budget, with shared prefixes where that plan is the cheaper one."""
-    apart = _bins(data, rows, 0, max_batch_tokens, pass_tokens)
-    if not share_prefixes or len(rows) < 2:
-        return tuple(apart)
-    groups = _prefix_groups(data, rows, pass_tokens)
-    shared = [m for members, prefix in groups for m in _bins(data, members, prefix, max_batch_tokens, pass_tokens)]
-    return tuple(min(apart, shared, key=lambda plan: sum(_cost(data, micro, pass_tokens) for micro in plan)))
+def cut(data: TrainingData, rows: Ints, max_batch_tokens: int, share_prefixes: bool) -> tuple[MicroBatch, ...]:
+    """Cut rows into as few micro-batches as the budget allows, of about equal cost; a row alone may be over it."""
+    if share_prefixes:
+        rows, shared = sorted_by_tokens(data, rows)
+        shared[shared < MIN_SHARED] = 0
+    else:
+        rows, shared = rows[np.argsort(-data.lengths[rows], kind="stable")], np.zeros(len(rows), dtype=np.int64)
+    inputs = data.lengths[rows] - 1
+    alone, together = inputs.tolist(), (inputs - shared + shared // TAKEN_OVER_COST).tolist()
+    least = -(-sum(together) // max_batch_tokens)
+    target = -(-sum(together) // least) if least else 0
+    starts: list[int] = []
+    cost = 0
+    for i in range(len(rows)):
+        if not starts or cost >= target or cost + together[i] > max_batch_tokens:
+            starts.append(i)
+            cost = alone[i]
+        else:
+            cost += together[i]
+    shared[starts] = 0
+    return _split(rows, shared, starts)
 
 
-def padded_tokens(data: TrainingData, micro: MicroBatch) -> int:
-    """Tokens the model runs over for one micro-batch: the prefix once, and the longest rest for every row."""
-    return micro.prefix + len(micro.rows) * int(data.lengths[micro.rows].max() - 1 - micro.prefix)
+def cut_padded(data: TrainingData, rows: Ints, max_batch_tokens: int) -> tuple[MicroBatch, ...]:
+    """Cut rows, longest first, where the budget ends or rows get less than half as long as the longest."""
+    rows = rows[np.argsort(-data.lengths[rows], kind="stable")]
+    widths = (data.lengths[rows] - 1).tolist()
+    starts: list[int] = []
+    for i, width in enumerate(widths):
+        longest = widths[starts[-1]] if starts else 0
+        if not starts or 2 * width < longest or (i + 1 - starts[-1]) * longest > max_batch_tokens:
+            starts.append(i)
+    return _split(rows, np.zeros(len(rows), dtype=np.int64), starts)
 
 
-def _cost(data: TrainingData, micro: MicroBatch, pass_tokens: int) -> int:
-    return padded_tokens(data, micro) + pass_tokens * (2 if micro.prefix else 1)
+def _split(rows: Ints, shared: Ints, starts: list[int]) -> tuple[MicroBatch, ...]:
+    ends = [*starts[1:], len(rows)]
+    return tuple(MicroBatch(rows[a:b], shared[a:b]) for a, b in zip(starts, ends[: len(starts)], strict=True))
+
+
+def forward_tokens(data: TrainingData, micro: MicroBatch, padded: bool) -> int:
+    """Tokens that go through the model for one micro-batch."""
+    inputs = data.lengths[micro.rows] - 1
+    return len(inputs) * int(inputs.max()) if padded else int((inputs - micro.shared).sum())
 
 
 def _share_of_rank(data: TrainingData, rows: Ints, rank: int, world_size: int) -> Ints:
@@ -175,10 +208,10 @@ def _share_of_rank(data: TrainingData, rows: Ints, rank: int, world_size: int) -
 
 
 def sorted_by_tokens(data: TrainingData, rows: Ints) -> tuple[Ints, Ints]:
-    """The rows in the order of their token ids, and how many first tokens each shares with the next one."""
-    keyed = sorted((data.row(r).astype(">i4").tobytes(), r) for r in rows.tolist())
+    """The rows in the order of their input tokens, and how many first ones each has in common with the one before."""
+    keyed = sorted((data.row(r)[:-1].astype(">i4").tobytes(), r) for r in rows.tolist())
     common = [_common_tokens(a, b) for (a, _), (b, _) in itertools.pairwise(keyed)]
-    return np.array([r for _, r in keyed], dtype=np.int64), np.array(common, dtype=np.int64)
+    return np.array([r for _, r in keyed], dtype=np.int64), np.array([0, *common][: len(rows)], dtype=np.int64)
 
 
 def _common_tokens(a: bytes, b: bytes) -> int:
@@ -188,71 +221,3 @@ def _common_tokens(a: bytes, b: bytes) -> int:
         return size // 4
     different = np.frombuffer(a, dtype=np.int32, count=size // 4) != np.frombuffer(b, dtype=np.int32, count=size // 4)
     return int(different.argmax())
-
-
-def _prefix_groups(data: TrainingData, rows: Ints, pass_tokens: int) -> list[tuple[Ints, int]]:
-    """Groups of rows with the length of the prefix each shares; the last group holds the rows that share nothing."""
-    in_order, common = sorted_by_tokens(data, rows)
-    # The position before a row's first trained token stays in the row: it needs its own label.
-    limits = np.maximum(data.num_prompt_tokens[in_order], 1) - 1
-    common = np.minimum(common, np.minimum(limits[:-1], limits[1:]))
-    inputs = data.lengths[in_order] - 1
-    _, spans = _best_groups(common, inputs, 0, len(in_order), pass_tokens, 0)
-    groups = [(in_order[lo:hi], prefix) for lo, hi, prefix in spans]
-    is_alone = np.ones(len(in_order), dtype=bool)
-    for lo, hi, _ in spans:
-        is_alone[lo:hi] = False
-    alone = in_order[is_alone]
-    return [*groups, (alone, 0)] if len(alone) else groups
-
-
-def _best_groups(
-    common: Ints, inputs: Ints, lo: int, hi: int, pass_tokens: int, depth: int
-) -> tuple[int, list[tuple[int, int, int]]]:
-    """The cheapest grouping of sorted rows lo..hi: cost in tokens, and (lo, hi, prefix) of the groups that share.
-
-    Rows lo..hi all share min(common) tokens. Either they share just these, or they are split where no more is
-    shared and each part is grouped by itself, or they share nothing.
-    """
-    alone = int(inputs[lo:hi].sum())
-    if hi - lo < 2:
-        return alone, []
-    here = common[lo : hi - 1]
-    prefix = int(here.min())
-    together = alone - (hi - lo - 1) * prefix + pass_tokens
-    best: tuple[int, list[tuple[int, int, int]]] = (alone, [])
-    if prefix and together < alone:
-        best = (together, [(lo, hi, prefix)])
-    can_save_more = int((here - prefix).sum()) > pass_tokens
-    if not can_save_more or depth == MAX_DEPTH:
-        return best
-    cuts = [lo, *(np.flatnonzero(here == prefix) + lo + 1).tolist(), hi]
-    parts = [_best_groups(common, inputs, a, b, pass_tokens, depth + 1) for a, b in itertools.pairwise(cuts)]
-    split = sum(cost for cost, _ in parts)
-    return (split, [span for _, spans in parts for span in spans]) if split < best[0] else best
-
-
-def _bins(data: TrainingData, rows: Ints, prefix: int, budget: int, pass_tokens: int) -> list[MicroBatch]:
-    """Cut rows, longest first, where a new pass is cheaper than the padding it saves; exact, by dynamic programming.
-
-    best[i] is the lowest cost of the first i rows; the micro-batch that ends there starts at `start[i]`.
-    """
-    rows = rows[np.argsort(-data.lengths[rows], kind="stable")]
-    sizes = (data.lengths[rows] - 1 - prefix).tolist()
-    fixed = pass_tokens + ((prefix + pass_tokens) if prefix else 0)
-    best, start = [0], [0]
-    for end in range(1, len(sizes) + 1):
-        lowest, chosen = best[end - 1] + sizes[end - 1], end - 1
-        for first in range(end - 2, -1, -1):
-            tokens = (end - first) * sizes[first]
-            if prefix + tokens > budget:
-                break
-            if best[first] + tokens < lowest:
-                lowest, chosen = best[first] + tokens, first
-        best.append(lowest + fixed)
-        start.append(chosen)
-    bins, end = [], len(sizes)
-    while end:
-        bins.append(MicroBatch(rows[start[end] : end], prefix))
-        end = start[end]
-    return bins[::-1]

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from tunesmith.recipe import TrainConfig
-from tunesmith.train.batches import Ints, MicroBatch, TrainingData, cut, padded_tokens, plan_epoch, steps_per_epoch
+from tunesmith.train.batches import Ints, MicroBatch, TrainingData, forward_tokens, steps_per_epoch
 from tunesmith.train.loss import nll_sum, split_model
 from tunesmith.train.optim import default_learning_rate
 from tunesmith.train.settings import Settings, settle
-from tunesmith.train.tensors import Batch, to_batch
+from tunesmith.train.tensors import Batch, Padded, to_padded
 
 MAX_ROWS = 8
 HELD_OUT_ROWS = 64
@@ -55,8 +55,11 @@ def _device(model: Any) -> torch.device:
 
 
 def _batches(data: TrainingData, rows: Ints, settings: Settings, device: torch.device) -> list[Batch]:
-    micro_batches = cut(data, rows, settings.max_batch_tokens, settings.share_prefixes, settings.pass_tokens)
-    return [to_batch(data, micro, device) for micro in micro_batches]
+    return [settings.batch(data, micro, device) for micro in settings.cut(data, rows)]
+
+
+def _alone(data: TrainingData, row: int, device: torch.device) -> Padded:
+    return to_padded(data, MicroBatch(np.array([row]), np.zeros(1, dtype=np.int64)), device)
 
 
 def _fit(model: Any, data: TrainingData, rows: Ints, settings: Settings) -> tuple[Any, list[float]]:
@@ -116,8 +119,8 @@ def _stops(fitted: Any, data: TrainingData, rows: Ints) -> CheckResult:
     fitted.eval()
     parts, likely = split_model(fitted), []
     for row in rows:
-        batch = to_batch(data, MicroBatch(np.array([row]), 0), _device(fitted))
-        last = Batch(None, batch.input_ids_BT, batch.positions_N[-1:], batch.labels_N[-1:])
+        batch = _alone(data, row, _device(fitted))
+        last = Padded(batch.input_ids_BT, batch.positions_N[-1:], batch.labels_N[-1:])
         likely.append(math.exp(-nll_sum(parts, last).item()))
     detail = f"after learning these rows, p(stop token) is {np.mean(likely):.2f} where an answer ends"
     return CheckResult("stop tokens are learned", float(np.mean(likely)) > 0.5, detail)
@@ -154,7 +157,7 @@ def _with_answers_of(data: TrainingData, prompts: Ints, answers: Ints) -> Traini
 @torch.no_grad()
 def _first_token(model: Any, data: TrainingData, row: int) -> tuple[int, int]:
     """What the model predicts for a row's first trained token, given the whole row, and what that token is."""
-    batch = to_batch(data, MicroBatch(np.array([row]), 0), _device(model))
+    batch = _alone(data, row, _device(model))
     logits_BTV = model.eval()(input_ids=batch.input_ids_BT, use_cache=False).logits
     return int(logits_BTV.flatten(0, 1)[batch.positions_N[0]].argmax()), int(batch.labels_N[0])
 
@@ -163,22 +166,15 @@ def _throughput(model: Any, data: TrainingData, config: TrainConfig, settings: S
     """Time forward and backward passes of the first steps; the first one, which warms up, is not counted."""
     copied = copy.deepcopy(model)
     parts, device = split_model(copied), _device(model)
-    plan = plan_epoch(
-        data,
-        seed=config.seed,
-        epoch=0,
-        batch_size=config.train_batch_size,
-        max_batch_tokens=settings.max_batch_tokens,
-        share_prefixes=settings.share_prefixes,
-        pass_tokens=settings.pass_tokens,
-    )
     tokens, seconds, steps = 0, 0.0, 0
-    for step in plan:
+    for step in settings.plan(data, config, epoch=0):
         started = time.perf_counter()
-        _backward(parts, [to_batch(data, micro, device) for micro in step.micro_batches], step.num_trained, settings)
+        _backward(
+            parts, [settings.batch(data, micro, device) for micro in step.micro_batches], step.num_trained, settings
+        )
         if steps or len(data) <= config.train_batch_size:
             seconds += time.perf_counter() - started
-            tokens += sum(padded_tokens(data, micro) for micro in step.micro_batches)
+            tokens += sum(forward_tokens(data, micro, settings.padded) for micro in step.micro_batches)
         steps += 1
         if steps == 4 or seconds > SECONDS:
             break

@@ -121,9 +121,8 @@ def probe_machine(device: torch.device | str = "cpu", dtype: torch.dtype = torch
 
 def _step_work(data: TrainingData, rows: Ints, size: ModelSize) -> tuple[float, int]:
     """FLOPs of one step, and its unique input tokens."""
-    in_order, common = sorted_by_tokens(data, rows)
+    in_order, shared = sorted_by_tokens(data, rows)
     inputs = data.lengths[in_order] - 1
-    shared = np.concatenate([[0], np.minimum(common, np.minimum(inputs[:-1], inputs[1:]))])
     attended = {window: _attended(inputs, window) - _attended(shared, window) for window in set(size.windows)}
     unique = int((inputs - shared).sum())
     attention = 12 * size.query_width * sum(float(attended[window].sum()) for window in size.windows)

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,14 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.adapters import merge_with_base
 from tunesmith.train.ahead import ahead
-from tunesmith.train.batches import Step, TrainingData, cut, padded_tokens, plan_epoch
+from tunesmith.train.batches import Step, TrainingData, forward_tokens
 from tunesmith.train.checkpoint import load_weights, weights
 from tunesmith.train.loss import Parts, nll_sum
+from tunesmith.train.packed import packing
 from tunesmith.train.progress import Bar, MetricsLog, Record
 from tunesmith.train.settings import Settings
 from tunesmith.train.state import Progress, Training, checkpoint_to_resume, restore, save, set_up
-from tunesmith.train.tensors import Batch, to_batch
+from tunesmith.train.tensors import Batch, Packed
 
 Validate = Callable[[Any], dict[str, float]]
 
@@ -37,7 +38,7 @@ MEMORY_OF_LOSS = 20  # steps
 class TrainResult:
     """`history` has one entry per epoch: its step, epoch and validation numbers. Of all steps taken,
     `trained_tokens` had a label, `raw_tokens` are prompts and completions, and `forward_tokens` went through the
-    model (padding included, shared prefixes once). `seconds` is time in steps, without validation and checkpoints."""
+    model (padding included, what rows share once). `seconds` is time in steps, without validation and checkpoints."""
 
     best_step: int
     steps: int
@@ -102,9 +103,9 @@ def validation_loss(parts: Parts, data: TrainingData, settings: Settings, batch_
     with torch.no_grad():
         for start in range(0, len(data), batch_size):
             rows = np.arange(start, min(start + batch_size, len(data)))
-            for micro in cut(data, rows, settings.max_batch_tokens, settings.share_prefixes, settings.pass_tokens):
+            for micro in settings.cut(data, rows):
                 with settings.precision(device):
-                    total += nll_sum(parts, to_batch(data, micro, device)).item()
+                    total += nll_sum(parts, settings.batch(data, micro, device)).item()
     return total / int(data.num_trained.sum())
 
 
@@ -144,17 +145,9 @@ def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[B
 
     def steps() -> Iterator[tuple[Step, list[Batch]]]:
         for epoch in range(first_epoch, config.num_train_epochs):
-            for step in plan_epoch(
-                training.data,
-                seed=config.seed,
-                epoch=epoch,
-                batch_size=config.train_batch_size,
-                max_batch_tokens=settings.max_batch_tokens,
-                share_prefixes=settings.share_prefixes,
-                first_step=first_step if epoch == first_epoch else 0,
-                pass_tokens=settings.pass_tokens,
-            ):
-                yield step, [to_batch(training.data, micro, training.device) for micro in step.micro_batches]
+            start = first_step if epoch == first_epoch else 0
+            for step in settings.plan(training.data, config, epoch, start):
+                yield step, [settings.batch(training.data, micro, training.device) for micro in step.micro_batches]
 
     return ahead(steps(), PLANNED_AHEAD)
 
@@ -168,7 +161,8 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
     for batch in batches:
         with training.settings.precision(training.device):
             loss = nll_sum(training.parts, batch, training.config.label_smoothing_factor)
-        (loss / step.num_trained).backward()
+        with packing(training.parts.decoder) if isinstance(batch, Packed) else nullcontext():
+            (loss / step.num_trained).backward()  # checkpointed layers run again in here
         losses.append(loss.detach())
     limit = training.config.max_grad_norm or math.inf
     grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
@@ -189,7 +183,7 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
         "learning_rate": learning_rate,
         "trained_tokens": step.num_trained,
         "raw_tokens": int(data.lengths[step.rows].sum()),
-        "forward_tokens": sum(padded_tokens(data, micro) for micro in step.micro_batches),
+        "forward_tokens": sum(forward_tokens(data, m, training.settings.padded) for m in step.micro_batches),
         "seconds": seconds,
     }
     _count(progress, record)

@@ -4,7 +4,7 @@ The decoder runs over all input tokens, its hidden states are gathered at the tr
 architecture's own scaling turns them into logits. `split_model` proves on four tokens that this gives the model's own
 logits; a model for which it does not is run whole.
 
-Legend: see tensors.py; H hidden units, V vocabulary.
+Legend: see tensors.py; L tokens of the line or of all padded rows, H hidden units, V vocabulary.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tunesmith.train.prefix import hidden_states
-from tunesmith.train.tensors import Batch
+from tunesmith.train.packed import hidden_states, packing, rows_of, usual_attention
+from tunesmith.train.tensors import Batch, Packed
 
 SLICE_LOGITS = 1 << 26
 """Most logits held at once (V * positions): 256 MiB in float32, and as much again for their gradient."""
@@ -30,23 +30,26 @@ Scale = Callable[[torch.Tensor], torch.Tensor]
 @dataclass(frozen=True)
 class Parts:
     """A causal language model taken apart: logits = scale(head(decoder(ids))). `head` is None where that does not
-    hold; the whole model is run then. `plain` says that the head is one matrix and nothing is scaled."""
+    hold; the whole model is run then. `plain` says that the head is one matrix and nothing is scaled. `attention` is
+    the name of the model's usual attention."""
 
     model: Any
     decoder: Any
     head: Any | None
     scale: Scale
     plain: bool
+    attention: str
 
 
 def split_model(model: Any) -> Parts:
     """Find decoder, head and scaling of any causal LM of transformers, LoRA adapters in place included."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     decoder, head = inner.get_decoder(), inner.get_output_embeddings()
+    attention = usual_attention(decoder)
     for scale, plain in _scalings(inner.config.get_text_config()):
         if head is not None and decoder is not inner and _gives_the_logits(inner, decoder, head, scale):
-            return Parts(inner, decoder, head, scale, plain and type(head) is torch.nn.Linear)
-    return Parts(inner, decoder, None, _unscaled, False)
+            return Parts(inner, decoder, head, scale, plain and type(head) is torch.nn.Linear, attention)
+    return Parts(inner, decoder, None, _unscaled, False, attention)
 
 
 def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.Tensor:
@@ -56,8 +59,12 @@ def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.T
     """
     if parts.head is None:
         return _nll_of_whole_model(parts.model, batch, label_smoothing)
-    states_BTH = hidden_states(parts.decoder, batch)
-    states_NH = states_BTH.flatten(0, 1)[batch.positions_N]
+    if isinstance(batch, Packed):
+        with packing(parts.decoder):
+            states_LH = hidden_states(parts.decoder, batch, parts.attention)
+    else:
+        states_LH = parts.decoder(input_ids=batch.input_ids_BT, use_cache=False).last_hidden_state.flatten(0, 1)
+    states_NH = rows_of(states_LH, batch.positions_N)
     vocabulary = parts.head.weight.shape[0]
     if len(states_NH) * vocabulary <= SLICE_LOGITS:
         return _nll(parts, states_NH, batch.labels_N, label_smoothing)
@@ -106,7 +113,7 @@ def _torch_has_it(states_NH: torch.Tensor, head: torch.nn.Linear) -> bool:
 
 
 def _nll_of_whole_model(model: Any, batch: Batch, label_smoothing: float) -> torch.Tensor:
-    assert batch.prefix_P is None, "prefixes are shared only where the model can be taken apart"
+    assert not isinstance(batch, Packed), "rows are packed only where the model can be taken apart"
     logits_BTV = model(input_ids=batch.input_ids_BT, use_cache=False).logits
     logits_NV = logits_BTV.flatten(0, 1)[batch.positions_N].float()
     return F.cross_entropy(logits_NV, batch.labels_N, reduction="sum", label_smoothing=label_smoothing)

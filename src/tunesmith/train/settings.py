@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tunesmith.recipe import TrainConfig
-from tunesmith.train.batches import PASS_TOKENS, TrainingData
+from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, cut_padded, plan_epoch
 from tunesmith.train.loss import Parts
 from tunesmith.train.memory import largest_useful_batch, tokens_that_fit
-from tunesmith.train.prefix import why_not_shared
-
-GPU_PASS_TOKENS = 1024  # a pass of small kernels takes as long as about a thousand tokens of work
+from tunesmith.train.packed import has_dropout, why_not_packed
+from tunesmith.train.tensors import Batch, to_packed, to_padded
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`max_batch_tokens` bounds a micro-batch, `pass_tokens` is the cost of one more pass (see batches.py)."""
+    """`padded` gives each row a line of its own, for models whose rows cannot be packed."""
 
     dtype: str
     max_batch_tokens: int
-    pass_tokens: int
+    padded: bool
     share_prefixes: bool
     gradient_checkpointing: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     def precision(self, device: torch.device) -> AbstractContextManager[Any]:
         """Compute in bfloat16 from float32 weights, or in float32."""
@@ -36,9 +33,29 @@ class Settings:
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
+    def plan(self, data: TrainingData, config: TrainConfig, epoch: int, first_step: int = 0) -> Iterator[Step]:
+        return plan_epoch(
+            data,
+            seed=config.seed,
+            epoch=epoch,
+            batch_size=config.train_batch_size,
+            max_batch_tokens=self.max_batch_tokens,
+            share_prefixes=self.share_prefixes,
+            first_step=first_step,
+            padded=self.padded,
+        )
+
+    def cut(self, data: TrainingData, rows: Ints) -> tuple[MicroBatch, ...]:
+        if self.padded:
+            return cut_padded(data, rows, self.max_batch_tokens)
+        return cut(data, rows, self.max_batch_tokens, self.share_prefixes)
+
+    def batch(self, data: TrainingData, micro: MicroBatch, device: torch.device) -> Batch:
+        return (to_padded if self.padded else to_packed)(data, micro, device)
+
 
 def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device) -> tuple[Settings, list[str]]:
-    """Resolve every `auto`, and say why something asked for is off."""
+    """Resolve every `auto`, and say why something is slower than it could be."""
     notes: list[str] = []
     dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if device.type == "cuda" else "float32")
     bytes_per_number = 4 if dtype == "float32" else 2
@@ -47,21 +64,25 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
     checkpointing = fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
     if checkpointing:
         fits = tokens_that_fit(parts.model, config.optim, bytes_per_number, checkpointing=True)
-    reason = _why_prefixes_are_not_shared(parts, config, checkpointing) if config.share_prefixes else ""
-    if reason:
-        notes.append(f"shared prefixes are computed for each row: {reason}")
+    not_packed = _why_rows_are_padded(parts, config)
+    dropout = has_dropout(parts.model)
+    if not_packed:
+        notes.append(f"rows are padded and share nothing: {not_packed}")
+    elif dropout and config.share_prefixes:
+        notes.append("shared prefixes are computed for each row: the model has dropout, which differs from row to row")
+    settings = Settings(
+        dtype=dtype,
+        max_batch_tokens=config.max_batch_tokens or max(longest, min(fits, largest_useful_batch(device))),
+        padded=bool(not_packed),
+        share_prefixes=config.share_prefixes and not not_packed and not dropout,
+        gradient_checkpointing=bool(checkpointing),
+    )
+    return settings, notes
+
+
+def _why_rows_are_padded(parts: Parts, config: TrainConfig) -> str:
     if parts.head is None:
-        notes.append("this model's head cannot be run on its own: all positions go through it, which is slower")
-    budget = config.max_batch_tokens or max(longest, min(fits, largest_useful_batch(device)))
-    passes = GPU_PASS_TOKENS if device.type == "cuda" else PASS_TOKENS
-    return Settings(dtype, budget, passes, config.share_prefixes and not reason, bool(checkpointing)), notes
-
-
-def _why_prefixes_are_not_shared(parts: Parts, config: TrainConfig, checkpointing: bool) -> str:
-    if checkpointing:
-        return "gradient checkpointing drops the cache"
+        return "the model's head cannot be run on its own, and all positions go through it"
     if config.neftune_noise_alpha:
-        return "NEFTune's noise differs from row to row"
-    if parts.head is None:
-        return "the model's head cannot be run on its own"
-    return why_not_shared(parts.model, parts.decoder)
+        return "NEFTune's noise depends on the length of a row"
+    return why_not_packed(parts.model, parts.decoder)

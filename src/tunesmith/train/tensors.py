@@ -1,53 +1,132 @@
-"""A micro-batch of the plan as tensors.
+"""A micro-batch of the plan as tensors, packed or padded.
 
-Legend: B rows, T padded input tokens of a row (after the shared prefix), P tokens of the shared prefix,
-N trained positions of the micro-batch. Rows are padded on the right, so under causal attention no trained position
-sees padding and no attention mask is needed; what is computed at padding is never read.
+Legend: U computed tokens of the micro-batch, B rows, T padded input tokens of a row, N trained positions; of one
+bucket of rows whose own parts are about equally long: b rows, Q queries of a row, K keys of a row, O own tokens.
+
+Packed: the tokens that each row does not take over from the row before stand one after another in one line of U
+tokens, without padding. A row's path is where its whole input stands in that line: the part taken over is the
+beginning of the row before's path.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from tunesmith.train.batches import MicroBatch, TrainingData
+from tunesmith.train.batches import Ints, MicroBatch, TrainingData
 
-PADDING_ID = 0  # any token: it is never read
+PADDING_ID = 0  # any token: what is computed at padding is never read
 
 
 @dataclass(frozen=True)
-class Batch:
-    """`positions_N` are indices into the flattened (B * T) input positions; the model's prediction at
-    `positions_N[i]` is scored against `labels_N[i]`. The shift by one has been done here, once."""
+class Bucket:
+    """Rows whose attention is computed together, padded: queries at `own_bQ`, each seeing the row's path `path_bK` up
+    to its own position. `depth_bQ` is a query's position in its row; padding repeats the last one, so that it sees
+    something. `own_O` picks the real queries out of b * Q. `shares` is False where every path is the row's own."""
 
-    prefix_P: torch.Tensor | None
+    own_bQ: torch.Tensor
+    path_bK: torch.Tensor
+    depth_bQ: torch.Tensor
+    own_O: torch.Tensor
+    shares: bool
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The prediction at token `positions_N[i]` is scored against `labels_N[i]`; the shift by one has been done here,
+    once. `order_U` puts the buckets' outputs, one after another, back into the line's order."""
+
+    input_ids_U: torch.Tensor
+    depth_U: torch.Tensor
+    buckets: tuple[Bucket, ...]
+    order_U: torch.Tensor
+    positions_N: torch.Tensor
+    labels_N: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Each row on its own line, padded on the right: under causal attention no trained position sees padding, and no
+    mask is needed. `positions_N` are indices into the flattened (B * T) positions."""
+
     input_ids_BT: torch.Tensor
     positions_N: torch.Tensor
     labels_N: torch.Tensor
 
 
-def to_batch(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Batch:
-    """Gather a micro-batch's tokens; each row's last token is only a label."""
-    starts = data.offsets[micro.rows] + micro.prefix
-    sizes = data.lengths[micro.rows] - 1 - micro.prefix
-    width = int(sizes.max())
-    inside_BT = np.arange(width) < sizes[:, None]
-    at_BT = np.where(inside_BT, starts[:, None] + np.arange(width), 0)
-    input_ids_BT = np.where(inside_BT, data.input_ids[at_BT], PADDING_ID)
-    first_trained = np.maximum(data.num_prompt_tokens[micro.rows], 1) - 1 - micro.prefix
-    trained_BT = inside_BT & (np.arange(width) >= first_trained[:, None])
-    positions_N = np.flatnonzero(trained_BT)
-    labels_N = data.input_ids[at_BT.ravel()[positions_N] + 1]
-    prefix_P = data.row(int(micro.rows[0]))[: micro.prefix] if micro.prefix else None
-    return Batch(
-        prefix_P=None if prefix_P is None else _tensor(prefix_P, device),
-        input_ids_BT=_tensor(input_ids_BT, device),
+Batch = Packed | Padded
+
+
+def to_packed(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Packed:
+    shared = micro.shared
+    own = data.lengths[micro.rows] - 1 - shared
+    starts = np.concatenate([[0], np.cumsum(own)])
+    paths: list[Ints] = []
+    for i, start in enumerate(starts[:-1].tolist()):
+        mine = np.arange(start, start + own[i])
+        paths.append(np.concatenate([paths[i - 1][: shared[i]], mine]) if shared[i] else mine)
+    first_own = data.offsets[micro.rows] + shared
+    depth_U = np.concatenate([np.arange(s, s + n) for s, n in zip(shared, own, strict=True)])
+    at_U = np.concatenate([np.arange(a, a + n) for a, n in zip(first_own, own, strict=True)])
+    first_trained = np.maximum(data.num_prompt_tokens[micro.rows], 1)
+    positions_N = np.concatenate([path[n - 1 :] for path, n in zip(paths, first_trained, strict=True)])
+    labels_N = np.concatenate([data.row(int(row))[n:] for row, n in zip(micro.rows, first_trained, strict=True)])
+    groups = _rows_of_similar_length(own)
+    buckets = tuple(_bucket(group, starts, own, shared, paths, device) for group in groups)
+    written_U = np.concatenate([np.arange(starts[i], starts[i + 1]) for group in groups for i in group])
+    return Packed(
+        input_ids_U=_tensor(data.input_ids[at_U], device),
+        depth_U=_tensor(depth_U, device),
+        buckets=buckets,
+        order_U=_tensor(np.argsort(written_U), device),
         positions_N=_tensor(positions_N, device),
         labels_N=_tensor(labels_N, device),
     )
 
 
-def _tensor(values: np.ndarray, device: torch.device | str) -> torch.Tensor:
+def to_padded(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Padded:
+    starts, sizes = data.offsets[micro.rows], data.lengths[micro.rows] - 1
+    width = int(sizes.max())
+    inside_BT = np.arange(width) < sizes[:, None]
+    at_BT = np.where(inside_BT, starts[:, None] + np.arange(width), 0)
+    input_ids_BT = np.where(inside_BT, data.input_ids[at_BT], PADDING_ID)
+    first_trained = np.maximum(data.num_prompt_tokens[micro.rows], 1) - 1
+    positions_N = np.flatnonzero(inside_BT & (np.arange(width) >= first_trained[:, None]))
+    labels_N = data.input_ids[at_BT.ravel()[positions_N] + 1]
+    return Padded(_tensor(input_ids_BT, device), _tensor(positions_N, device), _tensor(labels_N, device))
+
+
+def _rows_of_similar_length(own: Ints) -> list[list[int]]:
+    """Rows by the power of two of their own tokens, so that at most half of a bucket is padding; rows without own
+    tokens are in none."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, n in enumerate(own.tolist()):
+        if n:
+            groups[n.bit_length()].append(i)
+    return [groups[size] for size in sorted(groups)]
+
+
+def _bucket(
+    rows: list[int], starts: Ints, own: Ints, shared: Ints, paths: list[Ints], device: torch.device | str
+) -> Bucket:
+    counts = own[rows][:, None]
+    inside_bQ = np.arange(counts.max()) < counts
+    nearest_bQ = np.minimum(np.arange(counts.max()), counts - 1)
+    path_bK = np.zeros((len(rows), max(len(paths[i]) for i in rows)), dtype=np.int64)
+    for at, i in enumerate(rows):
+        path_bK[at, : len(paths[i])] = paths[i]
+    return Bucket(
+        own_bQ=_tensor(starts[rows][:, None] + nearest_bQ, device),
+        path_bK=_tensor(path_bK, device),
+        depth_bQ=_tensor(shared[rows][:, None] + nearest_bQ, device),
+        own_O=_tensor(np.flatnonzero(inside_bQ), device),
+        shares=bool(shared[rows].any()),
+    )
+
+
+def _tensor(values: npt.NDArray[np.generic], device: torch.device | str) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.int64)).to(device, non_blocking=True)

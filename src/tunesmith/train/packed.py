@@ -1,0 +1,185 @@
+"""Attention over packed rows: no padding in the model, and what rows have in common is computed once.
+
+While `packing` is on, the model runs over one line of tokens (see tensors.py). All its layers but attention work on
+each token by itself. Attention is taken over through transformers' attention interface: each row's own tokens are the
+queries, the row's path the keys and values, and the model's usual attention function does the rest, with the model's
+own mask (causal, sliding, chunked) evaluated at the tokens' positions in their rows. Where rows share tokens, autograd
+adds up their gradients, so the update is that of computing every row by itself, up to rounding.
+
+Legend: see tensors.py; H heads, D numbers of a head.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tunesmith.train.batches import MicroBatch, TrainingData
+from tunesmith.train.tensors import Bucket, Packed, to_packed, to_padded
+
+NAME = "tunesmith_packed"
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+PROBE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """Goes through the model in place of its attention mask. `of_buckets` has a (b, 1, Q, K) mask for each bucket, or
+    None where plain causal attention does; `attention` is the usual implementation's name."""
+
+    batch: Packed
+    of_buckets: tuple[torch.Tensor | None, ...]
+    attention: str
+
+
+_running: ContextVar[tuple[Packed, str]] = ContextVar("the packed batch in the model, and its usual attention")
+
+
+@contextmanager
+def packing(decoder: Any) -> Iterator[None]:
+    """The decoder's attention works on packed rows; from the forward to the end of the backward pass, which may run
+    layers again."""
+    before = decoder.config._attn_implementation
+    decoder.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        decoder.config._attn_implementation = before
+
+
+def hidden_states(decoder: Any, batch: Packed, attention: str) -> torch.Tensor:
+    """The decoder's last hidden states (U, hidden units); `packing` is on, `attention` is what it is without."""
+    token = _running.set((batch, attention))
+    try:
+        states_1UH: torch.Tensor = decoder(
+            input_ids=batch.input_ids_U[None],
+            position_ids=batch.depth_U[None],
+            # A mask of ones, so that transformers does not take the jumps in position_ids for its own kind of packing.
+            attention_mask=torch.ones_like(batch.input_ids_U[None]),
+            use_cache=False,
+        ).last_hidden_state
+    finally:
+        _running.reset(token)
+    return states_1UH[0]
+
+
+def rows_of(table_LX: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """table[index] over the first dimension. An embedding lookup, because its backward pass is fast and adds up
+    repeated rows in the same order each time."""
+    return F.embedding(index, table_LX)
+
+
+def why_not_packed(model: Any, decoder: Any) -> str:
+    """Why rows cannot be packed for this model, or an empty string when they can."""
+    other = set(getattr(decoder.config, "layer_types", None) or ()) - ATTENTION_LAYERS
+    if other or getattr(model, "_is_stateful", False):
+        return f"the model has layers other than attention ({', '.join(sorted(other)) or 'a state space'})"
+    return "" if _packing_is_exact(model, decoder) else "the model's attention cannot be taken over"
+
+
+def has_dropout(model: Any) -> bool:
+    """Dropout modules that act in training, or dropout rates that the config hands to attention."""
+    modules = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
+    rates = model.config.get_text_config().to_dict()
+    names = ("attention_dropout", "attn_pdrop", "dropout", "hidden_dropout")
+    return modules or any(float(rates.get(name) or 0) > 0 for name in names)
+
+
+def usual_attention(decoder: Any) -> str:
+    """What computes the rows' attention: flash attention takes no masks, and gives way to torch's own."""
+    return "eager" if decoder.config._attn_implementation == "eager" else "sdpa"
+
+
+def _masks(*, mask_function: Callable[..., torch.Tensor], dtype: torch.dtype, **_: Any) -> _Masks:
+    """What transformers calls to build an attention mask; once per kind of layer."""
+    batch, attention = _running.get()
+    masks = [_mask(bucket, mask_function, attention, dtype) for bucket in batch.buckets]
+    return _Masks(batch, tuple(masks), attention)
+
+
+def _mask(
+    bucket: Bucket, mask_function: Callable[..., torch.Tensor], attention: str, dtype: torch.dtype
+) -> torch.Tensor | None:
+    zero = bucket.depth_bQ.new_zeros(1, 1, 1, 1)
+    queries_b1Q1 = bucket.depth_bQ[:, None, :, None]
+    keys_111K = torch.arange(bucket.path_bK.shape[1], device=zero.device)[None, None, None]
+    seen_b1QK: torch.Tensor = mask_function(zero, zero, queries_b1Q1, keys_111K)
+    if attention == "eager":
+        lowest = torch.finfo(dtype).min
+        return torch.zeros_like(seen_b1QK, dtype=dtype).masked_fill(~seen_b1QK, lowest)
+    is_plain = not bucket.shares and torch.equal(seen_b1QK, keys_111K <= queries_b1Q1)
+    return None if is_plain else seen_b1QK
+
+
+def _attend(
+    module: Any,
+    query_1HUD: torch.Tensor,
+    key_1HUD: torch.Tensor,
+    value_1HUD: torch.Tensor,
+    attention_mask: _Masks,
+    **settings: Any,
+) -> tuple[torch.Tensor, None]:
+    """What transformers calls in place of an attention function; returns (1, U, H, D)."""
+    batch = attention_mask.batch
+    usual = _function(module, attention_mask.attention)
+    pieces = []
+    for bucket, mask in zip(batch.buckets, attention_mask.of_buckets, strict=True):
+        q_bHQD = _gather(query_1HUD, bucket.own_bQ)
+        k_bHKD, v_bHKD = _gather(key_1HUD, bucket.path_bK), _gather(value_1HUD, bucket.path_bK)
+        out_bQHD = usual(module, q_bHQD, k_bHKD, v_bHKD, mask, **settings)[0]
+        pieces.append(rows_of(out_bQHD.flatten(2).flatten(0, 1), bucket.own_O))
+    out_UX = rows_of(torch.cat(pieces), batch.order_U)
+    return out_UX.unflatten(1, (query_1HUD.shape[1], -1))[None], None
+
+
+def _gather(line_1HUD: torch.Tensor, index_bQ: torch.Tensor) -> torch.Tensor:
+    """(b, H, Q, D): the line's tokens at each row's indices."""
+    line_UX = line_1HUD[0].transpose(0, 1).flatten(1)
+    found_bHQD: torch.Tensor = rows_of(line_UX, index_bQ).unflatten(2, (line_1HUD.shape[1], -1)).transpose(1, 2)
+    return found_bHQD
+
+
+def _function(module: Any, attention: str) -> Callable[..., tuple[torch.Tensor, Any]]:
+    """transformers' sdpa, or the eager attention in the module's own source file."""
+    if attention == "eager":
+        source: Any = sys.modules[type(module).__module__]
+        return source.eager_attention_forward  # type: ignore[no-any-return]
+    return ALL_ATTENTION_FUNCTIONS[attention]  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _packing_is_exact(model: Any, decoder: Any) -> bool:
+    """Two rows of six tokens, three of them shared, give the same states packed as padded."""
+    device = next(decoder.parameters()).device
+    ids = np.array([1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 7, 8, 9, 0]) % decoder.config.vocab_size
+    data = TrainingData.from_arrays(ids, [0, 7, 14], [1, 1], ["a", "b"])
+    micro = MicroBatch(np.arange(2), np.array([0, 3]))
+    packed, padded = to_packed(data, micro, device), to_padded(data, micro, device)
+    was_training = model.training
+    model.eval()
+    try:
+        expected_BTX = decoder(input_ids=padded.input_ids_BT, use_cache=False).last_hidden_state
+        attention = usual_attention(decoder)
+        with packing(decoder):
+            found_UX = hidden_states(decoder, packed, attention)
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError, NotImplementedError):
+        return False  # a model with attention of its own says so in one of these ways
+    finally:
+        model.train(was_training)
+    expected_NX = expected_BTX.flatten(0, 1)[padded.positions_N]
+    difference = (found_UX[packed.positions_N] - expected_NX).abs().max()
+    return bool(difference <= PROBE_TOLERANCE * expected_NX.abs().max())
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, _masks)
