@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
 from tunesmith.errors import InputError, RecipeError, TunesmithError
 
 app = typer.Typer(
@@ -23,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-templates_app = typer.Typer(help="The prompt template library.", no_args_is_help=True)
 app.add_typer(templates_app, name="templates")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")]
@@ -174,6 +174,21 @@ def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) ->
     ledger = pipeline.prepare(read_recipe(recipe, overrides))
     if as_json:
         print_json(ledger)
+
+
+@app.command()
+def preview(
+    recipe: Path,
+    overrides: Overrides = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file as well.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Rendered rows with every token: trained ones green, masked ones dim, special tokens visible.
+
+    Example: tunesmith preview recipe.yaml --rows 5 --html preview.html
+    """
+    print_preview(preview_recipe(read_recipe(recipe, overrides), rows), html, as_json)
 
 
 @app.command()
