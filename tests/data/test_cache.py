@@ -1,0 +1,159 @@
+"""The cache of prepared splits: what makes another key, and that a changed entry is never used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import byte_tokenizer
+
+from tunesmith.data import cache
+from tunesmith.data.cache import cache_key, folder, restore, store
+from tunesmith.data.index import plan_sources
+from tunesmith.recipe import DataConfig
+from tunesmith.records import SPLITS
+from tunesmith.rundir import RunDir
+
+FACTS = {"ledger": {"rows": {"raw": 3}}, "notes": ["a note"]}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+
+
+def table(tmp_path: Path, text: str = "text,label\na,x\nb,y\n") -> Path:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    return path
+
+
+def key(path: Path, tokenizer: Any = None, max_length: int = 100, **data: Any) -> str:
+    config = DataConfig(source=str(path), **({"task": "classify"} | data))
+    found = cache_key(plan_sources(config), config, tokenizer or byte_tokenizer(), max_length)
+    assert found is not None
+    return found
+
+
+def run_with_files(path: Path) -> RunDir:
+    run = RunDir(path)
+    for split in SPLITS:
+        run.examples(split).parent.mkdir(parents=True, exist_ok=True)
+        run.examples(split).write_bytes(f"{split} rows".encode())
+    run.rejected.write_text("{}\n")
+    return run
+
+
+def test_the_same_bytes_have_the_same_key_whenever_they_were_written(tmp_path: Path) -> None:
+    before = key(table(tmp_path))
+    os.utime(table(tmp_path), (1, 1))
+    assert key(tmp_path / "rows.csv") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: key(table(path, "text,label\na,x\nb,x\n")),
+        lambda path: key(table(path), max_length=101),
+        lambda path: key(table(path), tokenizer=byte_tokenizer(bos=False)),
+        lambda path: key(table(path), tokenizer=byte_tokenizer(chat_template="{{ messages[0].content }}")),
+        lambda path: key(table(path), task="classify/terse"),
+        lambda path: key(table(path), split={"seed": 1}),
+        lambda path: key(table(path), labels=["x", "y"]),
+    ],
+    ids=["rows", "max_length", "tokenizer", "chat template", "wording", "split", "labels"],
+)
+def test_what_the_splits_depend_on_makes_another_key(tmp_path: Path, change: Callable[[Path], str]) -> None:
+    assert change(tmp_path) != key(table(tmp_path))
+
+
+def test_a_changed_template_file_makes_another_key(tmp_path: Path) -> None:
+    family = "{family: f, about: b, slots: {text: {type: text}, label: {type: label}}, metrics: [accuracy]"
+    keys = []
+    for end in (":", "?"):
+        wording = f"wordings: [{{name: one, template: '{{{{ text }}}}{end} ||| {{{{ label }}}}'}}]}}"
+        (tmp_path / "f.yaml").write_text(f"{family}, parser: choice, {wording}")
+        keys.append(key(table(tmp_path), task=None, template=str(tmp_path / "f.yaml")))
+    assert keys[0] != keys[1]
+
+
+def test_changed_code_makes_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "code.py").write_text("a = 1")
+    before = key(table(tmp_path))
+    monkeypatch.setattr(cache, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(cache, "CODE", ("code.py",))
+    first = key(table(tmp_path))
+    (tmp_path / "package" / "code.py").write_text("a = 2")
+    assert len({before, first, key(table(tmp_path))}) == 3
+
+
+def test_all_files_of_a_folder_of_rows_count(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "rows" / name).write_text("text,label\na,x\nb,y\n")
+    before = key(tmp_path / "rows")
+    (tmp_path / "rows" / "b.csv").write_text("text,label\na,x\nc,y\n")
+    assert key(tmp_path / "rows") != before
+
+
+def test_an_entry_comes_back_with_its_facts(tmp_path: Path) -> None:
+    store("k", run_with_files(tmp_path / "one"), FACTS)
+    run = RunDir(tmp_path / "two")
+    assert restore("k", run) == FACTS
+    assert run.examples("test").read_bytes() == b"test rows"
+    assert run.rejected.read_text() == "{}\n"
+    assert [path.name for path in folder().iterdir()] == ["k"]
+
+
+def test_what_is_not_there_is_not_restored(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    assert restore("k", run) is None
+    assert not run.path.exists()
+
+
+def change_a_file(entry: Path) -> None:
+    (entry / "train.parquet").write_bytes(b"other rows")
+
+
+def lose_a_file(entry: Path) -> None:
+    (entry / "train.parquet").unlink()
+
+
+def cut_the_facts(entry: Path) -> None:
+    (entry / "facts.json").write_text('{"files": {')
+
+
+@pytest.mark.parametrize("damage", [change_a_file, lose_a_file, cut_the_facts])
+def test_a_damaged_entry_is_never_used(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    store("k", run_with_files(tmp_path / "one"), FACTS)
+    damage(folder() / "k")
+    run = RunDir(tmp_path / "two")
+    assert restore("k", run) is None
+    assert not run.path.exists()
+    store("k", run_with_files(tmp_path / "three"), FACTS)
+    assert restore("k", run) == FACTS
+
+
+def test_an_entry_that_is_not_whole_has_not_taken_its_name(tmp_path: Path) -> None:
+    run = run_with_files(tmp_path / "one")
+    run.examples("test").unlink()
+    store("k", run, FACTS)
+    assert list(folder().iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "file"))
+    store("k", run_with_files(tmp_path / "one"), FACTS)
+    assert restore("k", RunDir(tmp_path / "two")) is None
+
+
+def test_rows_that_are_no_files_are_not_cached(tmp_path: Path) -> None:
+    config = DataConfig(source=str(table(tmp_path)), task="classify")
+    sources = plan_sources(config)
+    (tmp_path / "rows.csv").unlink()
+    assert cache_key(sources, config, byte_tokenizer(), 100) is None
