@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ def shared(*parts: str) -> Path:
     path = root.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"no {'/'.join(parts)} beside this checkout")
+    return path
+
+
+def write_rows(path: Path, n: int = 60) -> Path:
+    """Rows whose label is given by their first word; a model of two layers learns that in a few steps."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [(f"{'good' if i % 2 else 'bad'} thing number {i}", "yes" if i % 2 else "no") for i in range(n)]
+        csv.writer(file).writerows([("text", "label"), *rows])
     return path
 
 

@@ -16,6 +16,7 @@ LAYERS = [
     {"rehearse", "curve", "chat"},
     {"pipeline"},
     {"judge"},
+    {"seeds"},
     {"train", "evaluate", "report"},
     {"data", "model"},
     {"recipe", "records", "errors", "rundir", "progress"},

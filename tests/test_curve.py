@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
+from support import write_rows
 
 from tunesmith.curve import _forecast, curve
 from tunesmith.data.examples import read_examples
@@ -17,12 +17,9 @@ from tunesmith.rundir import RunDir, read_json
 
 
 def test_parts_are_nested_and_judged_on_the_same_rows(tmp_path: Path, tiny_model_dir: Path) -> None:
-    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = [(f"{'good' if i % 2 else 'bad'} thing {i}", "yes" if i % 2 else "no") for i in range(40)]
-        csv.writer(file).writerows([("text", "label"), *rows])
     values = {
         "model": str(tiny_model_dir),
-        "data": {"source": str(tmp_path / "rows.csv"), "task": "classify/terse"},
+        "data": {"source": str(write_rows(tmp_path / "rows.csv", 40)), "task": "classify/terse"},
         "train": {"num_train_epochs": 1},
         "evaluation": {"resamples": 200},
         "output_dir": str(tmp_path / "run"),

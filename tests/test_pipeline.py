@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import write_rows
 
 from tunesmith import pipeline
 from tunesmith.data.examples import read_examples
@@ -16,14 +16,6 @@ from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluate.store import read_predictions
 from tunesmith.recipe import Recipe, build_recipe
 from tunesmith.rundir import RunDir, file_sha256, read_json
-
-
-def write_rows(path: Path) -> Path:
-    """Forty rows whose label is their first word; a model of two layers learns that in a few steps."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = [(f"{'good' if i % 2 else 'bad'} thing number {i}", "yes" if i % 2 else "no") for i in range(60)]
-        csv.writer(file).writerows([("text", "label"), *rows])
-    return path
 
 
 def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[str, Any]) -> Recipe:

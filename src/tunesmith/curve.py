@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,11 +18,12 @@ from tunesmith.errors import RecipeError
 from tunesmith.evaluate.compare import compare
 from tunesmith.judge import TUNED, system_evaluations
 from tunesmith.progress import say
-from tunesmith.recipe import Recipe, dump_recipe
-from tunesmith.records import SPLITS, Evaluation
+from tunesmith.recipe import Recipe
+from tunesmith.records import Evaluation
 from tunesmith.report.content import CurvePoint
 from tunesmith.report.plots import learning_curve_plot
-from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, write_atomic, write_json
+from tunesmith.rundir import RunDir, open_seal, read_json, write_atomic, write_json
+from tunesmith.seeds import copy_of, seal_files
 
 Z = 1.96
 
@@ -66,22 +66,14 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> dict[str, Any]:
 
 
 def _part(whole: RunDir, recipe: Recipe, fraction: float) -> RunDir:
-    """A run folder beside the whole one's data, with a part of its training rows; groups stay together."""
-    part = RunDir(whole.path / "curve" / f"{fraction:g}")
-    part.examples("train").parent.mkdir(parents=True)
-    for split in SPLITS[1:]:
-        shutil.copy(whole.examples(split), part.examples(split))
-    for source, target in ((whole.seal, part.seal), (whole.ledger, part.ledger)):
-        shutil.copy(source, target)
+    """A run folder with a part of the training rows; groups stay together."""
+    part = copy_of(whole, whole.path / "curve" / f"{fraction:g}", recipe)
     table = pq.read_table(whole.examples("train"))
     groups = table["group"].to_pylist()
     order = sorted(set(groups), key=lambda group: hashlib.sha256(f"{recipe.data.split.seed}/{group}".encode()).digest())
     kept = set(order[: math.ceil(fraction * len(order))])
     pq.write_table(table.filter([group in kept for group in groups]), part.examples("train"))
-    write_atomic(part.recipe, dump_recipe(recipe.model_copy(update={"output_dir": str(part.path)})))
-    manifest = read_json(whole.manifest)
-    manifest["files"] = {name: file_sha256(part.path / name) for name in manifest["files"]}
-    write_json(part.manifest, manifest)
+    seal_files(whole, part)
     return part
 
 

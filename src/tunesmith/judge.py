@@ -15,6 +15,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.records import Evaluation, Example, Prediction
 from tunesmith.report.content import ForgettingRow, Report
 from tunesmith.rundir import RunDir, read_json
+from tunesmith.seeds import seed_folders, with_seeds
 
 BASELINES = ("base", "base_few_shot", "majority", "copy")
 YARDSTICK = "tfidf_linear"
@@ -31,8 +32,19 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
     opponent = best_baseline([by_name[name] for name in BASELINES if name in by_name], primary)
     others = [e for e in evaluations if e.system not in (opponent.system, TUNED)]
-    options: dict[str, Any] = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": recipe.train.seed}
+    options: dict[str, Any] = {
+        "resamples": settings.resamples,
+        "confidence": settings.confidence,
+        "seed": recipe.train.seed,
+    }
     comparisons = [compare(other, by_name[TUNED], primary, **options) for other in (opponent, *others)]
+    notes = [*manifest["notes"], *training["notes"]]
+    seeds = seed_folders(run, recipe)
+    if seeds:
+        tuned = [_tuned(other, recipe, test, manifest) for other in seeds]
+        differences = [comparisons[0].difference, *(compare(opponent, e, primary, **options).difference for e in tuned)]
+        comparisons[0], note = with_seeds(comparisons[0], differences, settings.confidence)
+        notes.append(note)
     estimates = opponent.estimates[primary], by_name[TUNED].estimates[primary]
     judged = verdict(comparisons[0], confidence=settings.confidence, estimates=estimates)
     return Report(
@@ -49,7 +61,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         data=read_json(run.ledger),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest["versions"],
-        notes=[*manifest["notes"], *training["notes"]],
+        notes=notes,
         test_uses=len(read_json(run.seal)["uses"]),
         forgetting=[ForgettingRow(**{**row, "ci": tuple(row["ci"])}) for row in _panel(run)],
         wordings=_by_wording(run, recipe, test, manifest),
@@ -57,6 +69,10 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         prompt_layout=manifest["prompt_layout"] or "",
         confidence=settings.confidence,
     )
+
+
+def _tuned(run: RunDir, recipe: Recipe, test: Sequence[Example], manifest: Mapping[str, Any]) -> Evaluation:
+    return next(e for e in system_evaluations(run, recipe, test, manifest) if e.system == TUNED)
 
 
 def _panel(run: RunDir) -> list[dict[str, Any]]:

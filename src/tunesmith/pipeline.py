@@ -70,10 +70,23 @@ def resume(folder: Path) -> dict[str, Any]:
 
 
 def _remaining_stages(run_dir: RunDir) -> dict[str, Any]:
+    from tunesmith.seeds import copy_of, seed_folders
+
+    recipe = run_recipe(run_dir)
     if not run_dir.model.is_dir():
         train(run_dir)
+    for number, other in enumerate(seed_folders(run_dir, recipe), start=1):
+        if not other.manifest.exists():
+            shutil.rmtree(other.path, ignore_errors=True)  # a copy that was interrupted
+            config = recipe.train.model_copy(update={"seed": recipe.train.seed + number, "seeds": 1})
+            copy_of(run_dir, other.path, recipe.model_copy(update={"train": config}))
+        if not other.model.is_dir():
+            train(other)
     if not run_dir.predictions(TUNED, "test").exists():
         evaluate(run_dir)
+    for other in seed_folders(run_dir, recipe):
+        if not other.predictions(TUNED, "test").exists():
+            answer_tuned(other)
     return report(run_dir)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support import byte_tokenizer, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import byte_tokenizer, shared
 
 from tunesmith.data.tokenize import Rejected, tokenize_examples, tokenize_prompts
 from tunesmith.errors import DataError

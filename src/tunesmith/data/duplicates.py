@@ -130,12 +130,22 @@ class Duplicates:
 
 def find_duplicates(input_hashes: NDArray[np.uint64], target_hashes: NDArray[np.uint64]) -> Duplicates:
     """Exact duplicates (same input, same target) and conflicts (same input, another target)."""
-    inputs = np.unique(input_hashes, return_inverse=True)[1]
-    targets = np.unique(target_hashes, return_inverse=True)[1]
-    _, first, pair = np.unique(inputs * len(inputs) + targets, return_index=True, return_inverse=True)
-    kept = first[pair]
-    targets_of_input = np.bincount(inputs[first], minlength=len(inputs))
-    return Duplicates(kept, targets_of_input[inputs] > 1)
+    order = np.lexsort((target_hashes, input_hashes))  # rows that say the same are neighbours, in their order
+    new_input = _starts(input_hashes[order])
+    new_pair = new_input | _starts(target_hashes[order])
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = order[np.flatnonzero(new_pair)][np.cumsum(new_pair) - 1]
+    input_number = np.cumsum(new_input) - 1
+    conflicting = np.empty(len(order), dtype=np.bool_)
+    conflicting[order] = (np.bincount(input_number[new_pair], minlength=1) > 1)[input_number]
+    return Duplicates(first, conflicting)
+
+
+def _starts(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """True where a value differs from the one before it."""
+    starts = np.ones(len(values), dtype=np.bool_)
+    starts[1:] = values[1:] != values[:-1]
+    return starts
 
 
 @dataclass(frozen=True)

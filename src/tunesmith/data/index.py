@@ -164,15 +164,15 @@ def build_index(sources: Sequence[Source], data: DataConfig) -> Index:
     keys = [_keys(source, data) for source in sources]
     num_rows = tuple(len(key.inputs) for key in keys)
     inputs = np.concatenate([key.inputs for key in keys])
-    targets = np.concatenate([key.targets for key in keys])
-    duplicates = find_duplicates(inputs, targets)
-    fixed = np.repeat([-1 if s.split is None else SPLITS.index(s.split) for s in sources], num_rows)
+    duplicates = find_duplicates(inputs, np.concatenate([key.targets for key in keys]))
+    given = [-1 if source.split is None else SPLITS.index(source.split) for source in sources]
+    fixed = np.repeat(np.array(given, dtype=np.int8), num_rows)
     # a row of the user's test file is never dropped in favour of a training row with the same text
     dropped = duplicates.dropped & (fixed == fixed[duplicates.first])
     leaked = (fixed != SPLITS.index("test")) & np.isin(inputs, inputs[fixed == SPLITS.index("test")])
     clusters, num_clusters, notes = _clusters(sources, data, inputs)
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
-    splits = fixed.astype(np.int16)
+    splits = fixed.copy()
     config, more = _split_config(data.split, sources)
     assigned, split_notes = assign_splits(_split_keys(keys, free, inputs), config, clusters[free])
     splits[free] = assigned
@@ -270,20 +270,24 @@ def _joined(keys: Sequence[_Keys], name: str) -> list[Any] | None:
     parts = [getattr(key, name) for key in keys]
     if all(part is None for part in parts):
         return None
+    if len(parts) == 1:
+        return list(parts[0])
     return [value for part, key in zip(parts, keys, strict=True) for value in part or [None] * len(key.inputs)]
 
 
 def _split_keys(keys: Sequence[_Keys], free: NDArray[np.int64], inputs: NDArray[np.uint64]) -> SplitKeys:
+    all_free = len(free) == len(inputs)  # as a rule, and then nothing is copied
+
     def column(name: str) -> list[Any] | None:
         values = _joined(keys, name)
-        return None if values is None else [values[i] for i in free]
+        return values if values is None or all_free else [values[i] for i in free]
 
     ids = pa.chunked_array([chunk for key in keys for chunk in key.ids], pa.large_string())
     strata = column("strata")
     return SplitKeys(
-        RowIds(ids.take(pa.array(free))),
-        inputs[free],
-        None if strata is None else [str(value) for value in strata],
+        RowIds(ids if all_free else ids.take(pa.array(free))),
+        inputs if all_free else inputs[free],
+        strata if strata is None or None not in strata else [str(value) for value in strata],
         column("groups"),
         column("times"),
         column("column"),
