@@ -158,7 +158,6 @@ def test_the_sliding_window_of_five_tokens_matters_in_these_tests(name: str) -> 
 
 
 def test_logits_in_slices_give_the_same_loss_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gemma 2 has soft-capped logits and goes through our slices, Llama through torch's fused loss."""
     for name in ("gemma2", "llama", "llama_tied"):
         model, rows = build(name), examples()
         batch = to_packed(TrainingData.from_examples(rows), alone(len(rows)))
@@ -214,3 +213,18 @@ def test_a_head_that_does_more_than_its_config_says_is_not_taken_apart() -> None
     assert parts.head is None
     batch = to_padded(TrainingData.from_examples(rows), alone(len(rows)))
     assert nll_sum(parts, batch).item() == pytest.approx(reference(model, rows)[0], rel=1e-6)
+
+
+def test_bfloat16_gradients_of_shared_tokens_point_where_float32_ones_do() -> None:
+    """Sixteen rows over one beginning: their gradients must not be added up in bfloat16."""
+    model = build("llama")
+    start = list(range(3, 33))
+    data = TrainingData.from_examples([example(f"r{i}", [*start, 40 + i, 3 + i, 2], 31) for i in range(16)])
+    (micro,) = cut(data, np.arange(16), 4096, share_prefixes=True)
+    batch = to_packed(data, micro)
+    _, expected = ours(model, [batch])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, found = ours(model, [batch])
+    for name, gradient in expected.items():
+        cosine = torch.nn.functional.cosine_similarity(found[name].flatten(), gradient.flatten(), dim=0)
+        assert float(cosine) > 0.995, name

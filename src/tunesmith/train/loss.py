@@ -30,14 +30,12 @@ Scale = Callable[[torch.Tensor], torch.Tensor]
 @dataclass(frozen=True)
 class Parts:
     """A causal language model taken apart: logits = scale(head(decoder(ids))). `head` is None where that does not
-    hold; the whole model is run then. `plain` says that the head is one matrix and nothing is scaled. `attention` is
-    the name of the model's usual attention."""
+    hold; the whole model is run then. `attention` is the name of the model's usual attention."""
 
     model: Any
     decoder: Any
     head: Any | None
     scale: Scale
-    plain: bool
     attention: str
 
 
@@ -46,10 +44,10 @@ def split_model(model: Any) -> Parts:
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     decoder, head = inner.get_decoder(), inner.get_output_embeddings()
     attention = usual_attention(decoder)
-    for scale, plain in _scalings(inner.config.get_text_config()):
+    for scale in _scalings(inner.config.get_text_config()):
         if head is not None and decoder is not inner and _gives_the_logits(inner, decoder, head, scale):
-            return Parts(inner, decoder, head, scale, plain and type(head) is torch.nn.Linear, attention)
-    return Parts(inner, decoder, None, _unscaled, False, attention)
+            return Parts(inner, decoder, head, scale, attention)
+    return Parts(inner, decoder, None, _unscaled, attention)
 
 
 def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.Tensor:
@@ -68,15 +66,6 @@ def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.T
     vocabulary = parts.head.weight.shape[0]
     if len(states_NH) * vocabulary <= SLICE_LOGITS:
         return _nll(parts, states_NH, batch.labels_N, label_smoothing)
-    if parts.plain and not label_smoothing and _torch_has_it(states_NH, parts.head):
-        return F.linear_cross_entropy(  # type: ignore[no-any-return, attr-defined, unused-ignore]
-            states_NH,
-            parts.head.weight,
-            batch.labels_N,
-            linear_bias=parts.head.bias,
-            reduction="sum",
-            options=torch.nn.LinearCrossEntropyOptions(),  # type: ignore[attr-defined, unused-ignore]
-        )
     return _nll_in_slices(parts, states_NH, batch.labels_N, label_smoothing, max(1, SLICE_LOGITS // vocabulary))
 
 
@@ -89,7 +78,8 @@ def _nll(parts: Parts, states_NH: torch.Tensor, labels_N: torch.Tensor, label_sm
 def _nll_in_slices(
     parts: Parts, states_NH: torch.Tensor, labels_N: torch.Tensor, label_smoothing: float, size: int
 ) -> torch.Tensor:
-    """Logits of one slice at a time, computed again in the backward pass."""
+    """Logits of one slice at a time, computed again in the backward pass. (torch 2.13's F.linear_cross_entropy, which
+    does the same, took 3 to 12 times as long as whole logits on a CPU, and takes no soft caps.)"""
     total = states_NH.new_zeros((), dtype=torch.float32)
     # Autocast keeps one low-precision copy of the head, into which the slices' gradients would be summed in low
     # precision, which biases them. Without its cache each slice's gradient is added to the float32 one.
@@ -105,13 +95,6 @@ def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
     return torch.autocast(device_type, dtype=torch.get_autocast_dtype(device_type), cache_enabled=False)
 
 
-def _torch_has_it(states_NH: torch.Tensor, head: torch.nn.Linear) -> bool:
-    """torch >= 2.13 has a fused head and loss; its chunks are exact in float32."""
-    exact = states_NH.dtype == head.weight.dtype == torch.float32
-    autocast = torch.is_autocast_enabled(states_NH.device.type)
-    return exact and not autocast and hasattr(F, "linear_cross_entropy")
-
-
 def _nll_of_whole_model(model: Any, batch: Batch, label_smoothing: float) -> torch.Tensor:
     assert not isinstance(batch, Packed), "rows are packed only where the model can be taken apart"
     logits_BTV = model(input_ids=batch.input_ids_BT, use_cache=False).logits
@@ -123,17 +106,17 @@ def _unscaled(logits_NV: torch.Tensor) -> torch.Tensor:
     return logits_NV
 
 
-def _scalings(config: Any) -> list[tuple[Scale, bool]]:
+def _scalings(config: Any) -> list[Scale]:
     """What architectures do to the head's output, by their config keys: soft-capping (Gemma), dividing (Granite) or
     multiplying (HyperCLOVA X) by logits_scaling, multiplying by logit_scale (Cohere) or lm_head_multiplier."""
     cap = getattr(config, "final_logit_softcapping", None)
     if cap:
-        return [(lambda logits_NV: torch.tanh(logits_NV / cap) * cap, False)]
+        return [lambda logits_NV: torch.tanh(logits_NV / cap) * cap]
     names = ("logits_scaling", "logit_scale", "lm_head_multiplier")
     by = next((getattr(config, name) for name in names if getattr(config, name, None) not in (None, 1)), None)
     if by is None:
-        return [(_unscaled, True)]
-    return [(lambda logits_NV: logits_NV / by, False), (lambda logits_NV: logits_NV * by, False)]
+        return [_unscaled]
+    return [lambda logits_NV: logits_NV / by, lambda logits_NV: logits_NV * by]
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-CPU_BATCH_TOKENS = 4096
+CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 65536
 USABLE = 0.8
 STATE_BYTES = {"adamw": 16, "adafactor": 9, "adamw_8bit": 10, "muon": 12}

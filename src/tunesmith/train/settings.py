@@ -11,6 +11,7 @@ import torch
 
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, cut_padded, plan_epoch
+from tunesmith.train.limit import probe_machine
 from tunesmith.train.loss import Parts
 from tunesmith.train.memory import largest_useful_batch, tokens_that_fit
 from tunesmith.train.packed import has_dropout, why_not_packed
@@ -57,7 +58,7 @@ class Settings:
 def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device) -> tuple[Settings, list[str]]:
     """Resolve every `auto`, and say why something is slower than it could be."""
     notes: list[str] = []
-    dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if device.type == "cuda" else "float32")
+    dtype = fastest_dtype(device) if config.dtype == "auto" else config.dtype
     bytes_per_number = 4 if dtype == "float32" else 2
     longest = int(data.lengths.max())
     fits = tokens_that_fit(parts.model, config.optim, bytes_per_number, checkpointing=False)
@@ -78,6 +79,18 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
         gradient_checkpointing=bool(checkpointing),
     )
     return settings, notes
+
+
+def fastest_dtype(device: torch.device) -> str:
+    """bfloat16 on CUDA; on a CPU only where it has tiles for it (AMX), which torch otherwise emulates slowly, and a
+    matrix product shows that it pays."""
+    if device.type == "cuda":
+        return "bfloat16"
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    if not has_tiles:
+        return "float32"
+    rates = {dtype: probe_machine(device, dtype).flops_per_second for dtype in (torch.float32, torch.bfloat16)}
+    return "bfloat16" if rates[torch.bfloat16] > 1.5 * rates[torch.float32] else "float32"
 
 
 def _why_rows_are_padded(parts: Parts, config: TrainConfig) -> str:
