@@ -211,6 +211,40 @@ def test_long_runs_of_words_on_both_sides_of_the_split_are_noted(tmp_path: Path,
     )
 
 
+def test_a_mixture_caps_each_source_and_judges_the_first_task(tmp_path: Path, tiny_model_dir: Path) -> None:
+    rows = [(f"quite other text {i}", f"its own answer {i}") for i in range(50)]
+    other = write_csv(tmp_path / "other.csv", rows, header=("text", "target"))
+    second = {"source": str(other), "task": "rewrite", "columns": {"text": "text", "target": "target"}}
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {"source": [str(first), second], "task": "classify", "mixture_cap": 20},
+        "output_dir": str(tmp_path / "run"),
+    }
+    pipeline.prepare(build_recipe(values)[0])
+    run = RunDir(tmp_path / "run")
+    train = [e.template for e in read_examples(run.examples("train"))]
+    assert (train.count("classify/default"), len(train)) == (20, 40)
+    assert {e.template for split in SPLITS[1:] for e in read_examples(run.examples(split))} == {"classify/default"}
+    assert any("other.csv is another task" in note for note in read_json(run.manifest)["notes"])
+    assert read_json(run.ledger)["rows"]["raw"] == 90
+
+
+def test_replayed_rows_are_trained_and_never_held_out(tmp_path: Path, tiny_model_dir: Path) -> None:
+    replay = write_csv(tmp_path / "replay.csv", [(f"general text {i}", "yes") for i in range(12)])
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {"source": [str(first), {"source": str(replay), "replay": True}], "task": "classify"},
+        "output_dir": str(tmp_path / "run"),
+    }
+    pipeline.prepare(build_recipe(values)[0])
+    run = RunDir(tmp_path / "run")
+    sides = {split: [e.row_id for e in read_examples(run.examples(split))] for split in SPLITS}
+    assert sum(i.startswith("2:") for i in sides["train"]) == 12
+    assert not any(i.startswith("2:") for i in sides["validation"] + sides["test"])
+
+
 def test_one_text_can_be_put_into_the_prompt_layout(tmp_path: Path, tiny_model_dir: Path) -> None:
     run = prepare(tmp_path, tiny_model_dir)
     write = pipeline.prompt_writer(run)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tunesmith.data.duplicates import find_duplicates, input_hash, near_duplicate_clusters, target_hash
 from tunesmith.data.formats import detect_format
 from tunesmith.data.leaks import Overlap, overlap
+from tunesmith.data.mixture import sample_mixture
 from tunesmith.data.render import collect_choices
 from tunesmith.data.rows import read_rows
 from tunesmith.data.sandbox import SEPARATOR, used_columns
@@ -67,6 +68,7 @@ class Index:
     splits: NDArray[np.uint8]
     dropped: NDArray[np.bool_]
     leaked: NDArray[np.bool_]
+    not_drawn: NDArray[np.bool_]
     conflicting: NDArray[np.bool_]
     clusters: NDArray[np.int64]
     groups: Sequence[str | None] | None
@@ -177,13 +179,47 @@ def build_index(sources: Sequence[Source], data: DataConfig) -> Index:
     assigned, split_notes = assign_splits(_split_keys(keys, free, inputs), config, clusters[free])
     splits[free] = assigned
     splits[splits < 0] = SPLITS.index("train")
-    notes = [*notes, *more, *split_notes]
+    not_drawn, mixture_notes = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
+    notes = [*notes, *more, *split_notes, *mixture_notes]
     if leaked.any():
         notes.append(f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training")
     return Index(
-        tuple(sources), num_rows, splits.astype(np.uint8), dropped, leaked,
+        tuple(sources), num_rows, splits.astype(np.uint8), dropped, leaked, not_drawn,
         duplicates.conflicting, clusters, _joined(keys, "groups"), num_clusters, tuple(notes),
     )  # fmt: skip
+
+
+def _not_drawn(
+    sources: Sequence[Source],
+    num_rows: Sequence[int],
+    splits: NDArray[np.int8],
+    gone: NDArray[np.bool_],
+    data: DataConfig,
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Rows that a mixture leaves out: training rows beyond a source's share (see mixture.py), and the validation and
+    test rows of a source with another task than the first, whose metrics would not fit them."""
+    out = np.zeros(len(splits), dtype=np.bool_)
+    members = [i for i, source in enumerate(sources) if source.split in (None, "train")]
+    if len(members) < 2:
+        return out, []
+    ends = np.cumsum(num_rows)
+    number, notes = np.arange(len(splits)), []
+    rows = {i: (number >= ends[i] - num_rows[i]) & (number < ends[i]) & ~gone for i in members}
+    train = {str(i): np.flatnonzero(rows[i] & (splits == SPLITS.index("train"))) for i in members}
+    drawn = sample_mixture({name: len(own) for name, own in train.items()}, data.mixture_cap, seed=data.split.seed)
+    kept = {name: [index for source, index in drawn if source == name] for name in train}
+    for name, own in train.items():
+        out[np.delete(own, kept[name])] = True
+    for i in members[1:]:
+        if _task(sources[i]) != _task(sources[0]):
+            out |= rows[i] & (splits != SPLITS.index("train"))
+            notes.append(f"{sources[i].path} is another task: it is trained on and not judged; see evaluation.panel")
+    return out, notes
+
+
+def _task(source: Source) -> tuple[str, ...]:
+    template = source.templates[0] if source.templates else None
+    return (template.parser, *template.metrics) if template else ("text",)
 
 
 class RowIds(Sequence[str]):
@@ -326,7 +362,7 @@ def find_overlap(index: Index, data: DataConfig) -> Overlap:
     """Test inputs of which 13 words in a row (a short one: all words) stand in a training input."""
 
     def texts(split: str) -> Iterator[tuple[str, str]]:
-        wanted = (index.splits == SPLITS.index(split)) & ~index.dropped & ~index.leaked
+        wanted = (index.splits == SPLITS.index(split)) & ~index.dropped & ~index.leaked & ~index.not_drawn
         return compress(_input_texts(index.sources, data), wanted)
 
     return overlap(texts("train"), texts("test"))

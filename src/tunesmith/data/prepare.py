@@ -93,6 +93,8 @@ def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rend
                 ledger.duplicate(row.id, row.source, split)
             elif index.leaked[number]:
                 ledger.reject_leak(row.id, row.source)
+            elif index.not_drawn[number]:
+                ledger.not_drawn()
             else:
                 ledger.row(row.id, split, conflicting=bool(index.conflicting[number]))
                 group = (index.groups[number] if index.groups else None) or first_ids.get(cluster, row.id)
