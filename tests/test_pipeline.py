@@ -37,7 +37,10 @@ def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("finished")
     (folder / "panel.txt").write_text("\n\n".join(f"{i} " + "some general words " * 30 for i in range(4)))
-    recipe = recipe_for(folder, tiny_model_dir, evaluation={"panel": [str(folder / "panel.txt")]})
+    other = {"data": {"source": str(write_rows(folder / "other.csv", 40)), "task": "classify/question"}}
+    (folder / "other.yaml").write_text(json.dumps(other))
+    panel = [str(folder / "panel.txt"), str(folder / "other.yaml")]
+    recipe = recipe_for(folder, tiny_model_dir, evaluation={"panel": panel})
     return folder, pipeline.run(recipe)
 
 
@@ -65,7 +68,10 @@ def test_the_report_compares_tuned_with_the_best_baseline(finished: tuple[Path, 
     assert comparison["difference"] == pytest.approx(tuned - baselines[comparison["a"]])
     assert comparison["wins"] + comparison["ties"] + comparison["losses"] == 18
     assert "choice_acc" in report["evaluations"]["tuned"]
-    assert report["forgetting"][0]["metric"] == "bits_per_byte"
+    assert [(row["name"], row["metric"]) for row in report["forgetting"]] == [
+        ("panel.txt", "bits_per_byte"),
+        ("other", "accuracy"),
+    ]
     assert json.loads((finished[0] / "run" / "report.json").read_text()) == report
 
 
