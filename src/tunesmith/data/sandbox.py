@@ -143,6 +143,8 @@ class _Nothing:
 
 def _own(value: Any, column: str) -> Any:
     """A copy of lists and dicts, so that a template that appends to one leaves the user's row alone."""
+    if isinstance(value, (str, int, float)):  # first: nearly all values, and the checks below are slow
+        return value
     if value is None:
         return _Nothing(column)
     if isinstance(value, Mapping):
