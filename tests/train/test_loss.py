@@ -216,15 +216,16 @@ def test_a_head_that_does_more_than_its_config_says_is_not_taken_apart() -> None
 
 
 def test_bfloat16_gradients_of_shared_tokens_point_where_float32_ones_do() -> None:
-    """Sixteen rows over one beginning: their gradients must not be added up in bfloat16."""
+    """300 rows over one beginning: had their gradients been added up in bfloat16, the small ones would be lost."""
     model = build("llama")
     start = list(range(3, 33))
-    data = TrainingData.from_examples([example(f"r{i}", [*start, 40 + i, 3 + i, 2], 31) for i in range(16)])
-    (micro,) = cut(data, np.arange(16), 4096, share_prefixes=True)
+    rows = [example(f"r{i}", [*start, 40 + i % 20, 3 + i % 40, 2], 31) for i in range(300)]
+    data = TrainingData.from_examples(rows)
+    (micro,) = cut(data, np.arange(len(rows)), 9000, share_prefixes=True)
     batch = to_packed(data, micro)
     _, expected = ours(model, [batch])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, found = ours(model, [batch])
     for name, gradient in expected.items():
         cosine = torch.nn.functional.cosine_similarity(found[name].flatten(), gradient.flatten(), dim=0)
-        assert float(cosine) > 0.995, name
+        assert float(cosine) > 0.999, name

@@ -75,9 +75,7 @@ def hidden_states(decoder: Any, batch: Packed, attention: str) -> torch.Tensor:
 
 def rows_of(table_LX: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """table[index] over the first dimension. An embedding lookup, because its backward pass is fast and adds up
-    repeated rows in the same order each time; on a CPU it adds in the table's precision, which must be float32."""
-    if table_LX.device.type == "cpu" and table_LX.dtype != torch.float32:
-        return F.embedding(index, table_LX.float()).to(table_LX.dtype)
+    repeated rows in the same order each time."""
     return F.embedding(index, table_LX)
 
 
