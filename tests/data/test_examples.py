@@ -9,7 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tunesmith.data import examples
-from tunesmith.data.examples import ExampleWriter, example_ids, read_examples, read_token_arrays, read_tokenized
+from tunesmith.data.examples import (
+    ExampleWriter,
+    example_ids,
+    num_examples,
+    read_examples,
+    read_token_arrays,
+    read_tokenized,
+)
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
 
 
@@ -46,6 +53,7 @@ def test_examples_and_their_tokens_come_back_as_they_were(tmp_path: Path) -> Non
     assert read_examples(path) == [example for example, _ in PAIRS]
     assert list(read_tokenized(path)) == [tokens for _, tokens in PAIRS]
     assert list(example_ids(path)) == ["r0", "r1", "r2"]
+    assert num_examples(path) == 3
 
 
 def test_flat_arrays_hold_the_same_tokens(tmp_path: Path) -> None:

@@ -118,6 +118,10 @@ def labelled(example_id: str, input_ids: list[int], num_prompt_tokens: int) -> T
     return TokenizedExample(example_id, input_ids, labels, num_prompt_tokens)
 
 
+def num_examples(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
+
+
 def example_ids(path: Path) -> Iterable[str]:
     ids: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
     return ids

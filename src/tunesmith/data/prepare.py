@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -45,25 +47,50 @@ def write_splits(
 ) -> None:
     """Write data/{train,validation,test}.parquet; every row's fate goes into the ledger."""
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
-    for batch, tokens in _tokenized(_renderings(index, data, ledger), chat, max_length):
-        kept: dict[str, list[tuple[Example, TokenizedExample]]] = {split: [] for split in SPLITS}
-        for item, row_tokens in zip(batch, tokens, strict=True):
-            example = item.example
-            if isinstance(row_tokens, Rejected) and row_tokens.reason == "too_long":
-                shorter = shorten(item, data, chat, max_length)
-                if shorter is not None:
-                    ledger.shortened(example.row_id, shorter.fields, shorter.characters)
-                    example, row_tokens = shorter.example, shorter.tokens
-            if isinstance(row_tokens, Rejected):
-                ledger.reject(example.row_id, example.source, row_tokens.reason, row_tokens.detail, example.split)
-            else:
-                ledger.keep(example, row_tokens)
-                kept[example.split].append((example, row_tokens))
-        for split, pairs in kept.items():
-            writers[split].write(pairs)
-        on_rows(len(batch))
+    with _few_collections():
+        for batch, results in _tokenized(_renderings(index, data, ledger), chat, max_length):
+            kept: dict[str, list[tuple[Example, TokenizedExample]]] = {split: [] for split in SPLITS}
+            for item, result in zip(batch, results, strict=True):
+                pair = _accepted(item, result, data, chat, max_length, ledger)
+                if pair is not None:
+                    kept[pair[0].split].append(pair)
+            for split, pairs in kept.items():
+                writers[split].write(pairs)
+            on_rows(len(batch))
     for writer in writers.values():
         writer.close()
+
+
+def _accepted(
+    item: Rendering,
+    result: TokenizedExample | Rejected,
+    data: DataConfig,
+    chat: Format,
+    max_length: int,
+    ledger: Ledger,
+) -> tuple[Example, TokenizedExample] | None:
+    """What is written of an example, shortened where it must be; None where it is rejected. The ledger is told."""
+    example = item.example
+    if isinstance(result, Rejected) and result.reason == "too_long":
+        shorter = shorten(item, data, chat, max_length)
+        if shorter is not None:
+            ledger.shortened(example.row_id, shorter.fields, shorter.characters)
+            example, result = shorter.example, shorter.tokens
+    if isinstance(result, Rejected):
+        ledger.reject(example.row_id, example.source, result.reason, result.detail, example.split)
+        return None
+    ledger.keep(example, result)
+    return example, result
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """torch and transformers are a million objects, which Python's collector would walk again and again."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _tokenized(
