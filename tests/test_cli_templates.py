@@ -108,6 +108,12 @@ def test_every_rule_of_the_lists_is_a_rule() -> None:
     assert set(RULES) >= NEED_REAL_ROWS
 
 
+def test_the_docs_name_the_rules_that_are_errors() -> None:
+    docs = (Path(__file__).resolve().parents[1] / "docs" / "lint.md").read_text(encoding="utf-8")
+    sentence = docs.partition("where a finding is an error: ")[2].partition(".")[0]
+    assert set(sentence.replace(" or ", ", ").split(", ")) == ERRORS
+
+
 def test_a_sound_recipe_has_no_errors_and_exit_code_0(reviews: Path) -> None:
     found = plain("lint", recipe(reviews, id="number"))
     assert found == {"errors": 0, "warnings": 0, "findings": []}
