@@ -94,7 +94,7 @@ def check_lengths(prompts: Sequence[Sequence[int]], extra: Sequence[int], limit:
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     """How many tokens all sequences begin with."""
-    first, last = min(sequences), max(sequences)  # in lexicographic order these two differ first
+    first, last = min(sequences), max(sequences)  # type: ignore[type-var]  # these two differ first
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
