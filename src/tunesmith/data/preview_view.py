@@ -86,7 +86,8 @@ body {{ margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 16px/1.5 sys
 h2 {{ font-size: 1rem; margin: 2rem 0 .25rem; overflow-wrap: anywhere; }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.7 ui-monospace, monospace; }}
 .token {{ border-right: 1px solid var(--edge); color: var(--masked); }}
-.trained {{ color: var(--trained); background: var(--trained-back); font-weight: 600; }}
+.trained {{ color: var(--trained); background: var(--trained-back); font-weight: 600;
+  border-color: var(--trained); }}
 .special {{ font-style: italic; text-decoration: underline dotted; }}
 .warning {{ color: var(--warning); }}
 </style>
