@@ -15,7 +15,7 @@ LAYERS = [
     {"cli", "cli_templates"},
     {"rehearse", "curve", "chat"},
     {"pipeline"},
-    {"judge"},
+    {"judge", "panel"},
     {"seeds"},
     {"train", "evaluate", "report"},
     {"data", "model"},

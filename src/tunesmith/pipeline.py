@@ -299,19 +299,18 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
 
 
 def training_data(run_dir: RunDir, split: str) -> Any:
-    from tunesmith.data.examples import read_tokenized
+    from tunesmith.data.examples import read_token_arrays
     from tunesmith.train.batches import TrainingData
 
-    return TrainingData.from_examples(list(read_tokenized(run_dir.examples(split))))
+    return TrainingData.from_arrays(*read_token_arrays(run_dir.examples(split)))
 
 
 def _decoding(run_dir: RunDir, recipe: Recipe, chat: Any, model: Any) -> Any:
-    from tunesmith.data.examples import read_examples, read_tokenized
+    from tunesmith.data.examples import read_examples
     from tunesmith.evaluate.systems import decoding_for
 
-    examples = read_examples(run_dir.examples("train"))
-    lengths = [len(t.input_ids) - t.num_prompt_tokens for t in read_tokenized(run_dir.examples("train"))]
-    return decoding_for(examples, lengths, chat, model, recipe.evaluation)
+    lengths = training_data(run_dir, "train").num_trained.tolist()
+    return decoding_for(read_examples(run_dir.examples("train")), lengths, chat, model, recipe.evaluation)
 
 
 def _sample(examples: Sequence[Example], n: int) -> list[Example]:
@@ -335,6 +334,7 @@ def evaluate(run_dir: RunDir) -> None:
         with_exemplars,
     )
     from tunesmith.model import chat_format, fit_embeddings, load_model, load_tokenizer
+    from tunesmith.panel import panel_rows
 
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
     if not run_dir.model.is_dir():
@@ -362,7 +362,7 @@ def evaluate(run_dir: RunDir) -> None:
     write_predictions(run_dir, name, test, predictions)
     if test[0].choices:
         write_predictions(run_dir, "tfidf_linear", test, linear_predictions(train_split, test))
-    write_json(run_dir.panel, _panel(run_dir, recipe, base, tuned, chat))
+    write_json(run_dir.panel, panel_rows(run_dir, recipe, (base, tuned), chat, prepare, _decoding))
 
 
 def answer_tuned(run_dir: RunDir) -> None:
@@ -383,64 +383,6 @@ def _load_base(recipe: Recipe) -> Any:
     from tunesmith.model import load_model
 
     return load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
-
-
-def _panel(run_dir: RunDir, recipe: Recipe, base: Any, tuned: Any, chat: Any) -> list[dict[str, Any]]:
-    """`evaluation.panel` before and after: bits per byte of text files, and the test sets of other recipes."""
-    return [
-        _panel_task(run_dir, recipe, Path(name), base, tuned, chat)
-        if name.endswith((".yaml", ".yml"))
-        else _panel_text(recipe, Path(name), base, tuned, chat)
-        for name in recipe.evaluation.panel
-    ]
-
-
-def _panel_text(recipe: Recipe, path: Path, base: Any, tuned: Any, chat: Any) -> dict[str, Any]:
-    from tunesmith.evaluate.forgetting import bits_per_byte, compare_panel, read_texts
-
-    settings, texts = recipe.evaluation, read_texts(path)
-    with progress(f"reading {path.name}", 2 * len(texts)) as advance:
-        before, after = (
-            bits_per_byte(model, chat.tokenizer, texts, batch_tokens=settings.batch_tokens, on_progress=advance)
-            for model in (base, tuned)
-        )
-    change = compare_panel(
-        before, after, resamples=settings.resamples, confidence=settings.confidence, seed=recipe.train.seed
-    )
-    return {"name": path.name, "metric": "bits_per_byte", **asdict(change)}
-
-
-def _panel_task(run_dir: RunDir, recipe: Recipe, path: Path, base: Any, tuned: Any, chat: Any) -> dict[str, Any]:
-    """Another recipe's test set, in its own template, answered zero-shot by both models."""
-    from tunesmith.data.examples import read_examples
-    from tunesmith.evaluate.compare import compare
-    from tunesmith.evaluate.compare import evaluate as score
-    from tunesmith.evaluate.systems import answer
-
-    other = load_recipe(path)[0]
-    folder = run_dir.path / "panel" / path.stem
-    if not (folder / "manifest.json").exists():
-        prepare(other.model_copy(update={"model": recipe.model, "output_dir": str(folder)}))
-    panel_run = RunDir(folder)
-    manifest, test = read_json(panel_run.manifest), read_examples(panel_run.examples("test"))
-    decoding, primary = _decoding(panel_run, other, chat, tuned), manifest["metrics"][0]
-    with progress(f"panel {path.stem}", 2 * len(test)) as advance:
-        before, after = (
-            score(name, "test", test, answer(model, chat, test, decoding, advance), [primary], manifest["parser"])
-            for name, model in (("base", base), (TUNED, tuned))
-        )
-    settings = recipe.evaluation
-    change = compare(before, after, primary, resamples=settings.resamples, confidence=settings.confidence)
-    return {
-        "name": path.stem,
-        "metric": primary,
-        "before": before.estimates[primary].mean,
-        "after": after.estimates[primary].mean,
-        "difference": change.difference,
-        "ci": change.ci,
-        "detectable": change.smallest_detectable,
-        "n": change.n,
-    }
 
 
 # ---- report
