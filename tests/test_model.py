@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tunesmith.errors import ModelError
 from tunesmith.model import (
     chat_format,
     complete_tokenizer,
+    fingerprint,
     fit_embeddings,
     load_model,
     load_tokenizer,
@@ -131,3 +133,16 @@ def test_a_misspelt_folder_suggests_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "smollm").mkdir()
     with pytest.raises(ModelError, match="did you mean 'smollm'"):
         resolve_model(str(tmp_path / "smolm"))
+
+
+def test_a_fingerprint_changes_with_the_weights_and_a_hub_id_is_its_own(tiny_model_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model_dir, copy)
+    assert fingerprint(str(copy)) == fingerprint(str(tiny_model_dir))
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    different = {
+        name for name, value in fingerprint(str(copy)).items() if fingerprint(str(tiny_model_dir))[name] != value
+    }
+    assert different == {"model.safetensors"}
+    assert fingerprint("HuggingFaceTB/SmolLM2-135M") == {"hub id": "HuggingFaceTB/SmolLM2-135M"}

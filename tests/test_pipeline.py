@@ -117,6 +117,16 @@ def test_resume_does_only_what_is_missing(finished: tuple[Path, dict[str, Any]],
     assert report["run"]["test_uses"] == 1
 
 
+def test_an_evaluation_that_was_cut_off_is_done_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "copy")
+    shutil.copytree(finished[0] / "run", run.path)
+    run.panel.unlink()
+    shutil.rmtree(run.evaluation / "majority")
+    report = pipeline.resume(run.path)
+    assert "majority" in report["evaluations"]
+    assert report["run"]["test_uses"] == 2
+
+
 def test_a_second_evaluation_is_counted_and_shown(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0] / "run", run.path)

@@ -40,7 +40,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("interrupted\nhint: a run that was prepared goes on with `tunesmith resume FOLDER`", file=sys.stderr)
         sys.exit(130)
 
 

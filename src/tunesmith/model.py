@@ -6,7 +6,6 @@ the answer, the end-of-sequence token. So a plain string and a one-message chat 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -253,10 +252,10 @@ def save_model(model: Any, tokenizer: Any, folder: Path, max_new_tokens: int | N
     temporary.rename(folder)
 
 
-def fingerprint(name: str) -> str:
-    """A hash of what decides token ids and weights, from the folder's files; a hub id is its own fingerprint."""
+def fingerprint(name: str) -> dict[str, str]:
+    """Hashes of the files that decide token ids and weights, by name; of a hub id, the id (its cache is its own)."""
     folder = Path(resolve_model(name))
     if not folder.is_dir():
-        return name
+        return {"hub id": name}
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".jinja", ".model"))
-    return json.dumps({file.name: file_sha256(file) for file in files})
+    return {file.name: file_sha256(file) for file in files}

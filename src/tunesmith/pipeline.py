@@ -6,7 +6,6 @@ preparation has succeeded, so bad input leaves nothing behind.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -82,7 +81,7 @@ def _remaining_stages(run_dir: RunDir) -> dict[str, Any]:
             copy_of(run_dir, other.path, recipe.model_copy(update={"train": config}))
         if not other.model.is_dir():
             train(other)
-    if not run_dir.predictions(TUNED, "test").exists():
+    if not run_dir.panel.exists():  # what evaluation writes last
         evaluate(run_dir)
     for other in seed_folders(run_dir, recipe):
         if not other.predictions(TUNED, "test").exists():
@@ -112,7 +111,7 @@ def check_unchanged(run_dir: RunDir) -> None:
         if not (run_dir.path / name).exists() or file_sha256(run_dir.path / name) != sha256:
             raise DataError(f"{run_dir.path / name}: changed since the run was prepared", hint=hint)
     recipe = run_recipe(run_dir)
-    found, wanted = json.loads(fingerprint(recipe.model)), manifest["model_files"]
+    found, wanted = fingerprint(recipe.model), manifest["model_files"]
     for name in sorted({*found, *wanted}):
         if found.get(name) != wanted.get(name):
             raise DataError(f"{recipe.model}: {name} changed since the run was prepared", hint=hint)
@@ -156,7 +155,7 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
         manifest = {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
-            "model_files": json.loads(fingerprint(recipe.model)),
+            "model_files": fingerprint(recipe.model),
             "files": {
                 str(path.relative_to(temporary.path)): file_sha256(path)
                 for path in [temporary.recipe, *(temporary.examples(split) for split in SPLITS)]
@@ -396,7 +395,7 @@ def report(run_dir: RunDir) -> dict[str, Any]:
     from tunesmith.report.write import write_report
     from tunesmith.train.progress import read_metrics
 
-    if not run_dir.predictions(TUNED, "test").exists():
+    if not run_dir.panel.exists():
         raise DataError(f"{run_dir.path}: not evaluated yet", hint=f"`tunesmith resume {run_dir.path}` goes on")
     content = build_report(run_dir, run_recipe(run_dir), read_metrics(run_dir.metrics))
     write_report(run_dir, content)
