@@ -11,6 +11,12 @@ from support import byte_tokenizer, tiny_llama
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prepared rows are cached beside the tests, never in the user's home."""
+    os.environ["TUNESMITH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny random Llama and a byte tokenizer, as a user would have a base model."""

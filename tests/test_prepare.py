@@ -49,13 +49,37 @@ def test_every_row_is_in_one_split_and_the_labels_train_the_answer(tmp_path: Pat
         assert example.choices == ("no", "yes")
 
 
-def test_the_same_recipe_prepares_the_same_bytes(tmp_path: Path, tiny_model_dir: Path) -> None:
+def test_the_same_recipe_prepares_the_same_bytes(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    one, two = (prepare(tmp_path / name, tiny_model_dir) for name in ("one", "two"))
+        monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / name / "cache"))  # nothing is taken from the cache
+        runs.append(prepare(tmp_path / name, tiny_model_dir))
+    one, two = runs
     for split in SPLITS:
         a, b = read_examples(one.examples(split)), read_examples(two.examples(split))
         assert [(e.id, e.prompt, e.completion) for e in a] == [(e.id, e.prompt, e.completion) for e in b]
+
+
+def test_rows_prepared_before_are_taken_from_the_cache_whatever_the_file_is_called(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    second = write_csv(tmp_path / "second.csv", ROWS)
+    changed = write_csv(tmp_path / "changed.csv", [*ROWS[:-1], ("another last text", "yes")])
+    said = []
+    for source in (first, second, changed):
+        values = {
+            "model": str(tiny_model_dir),
+            "data": {"source": str(source), "task": "classify"},
+            "output_dir": str(tmp_path / source.stem),
+        }
+        pipeline.prepare(build_recipe(values)[0])
+        said.append("taken from the cache" in capsys.readouterr().err)
+    assert said == [False, True, False]
 
 
 def test_the_test_split_is_sealed_and_each_use_is_counted(tmp_path: Path, tiny_model_dir: Path) -> None:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.progress import progress, say, show
-from tunesmith.recipe import BUILT_IN_MODEL, Recipe, build_recipe, dump_recipe, load_recipe
+from tunesmith.recipe import BUILT_IN_MODEL, DataConfig, Recipe, build_recipe, dump_recipe, load_recipe
 from tunesmith.records import SPLITS, Example
 from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions, write_atomic, write_json, write_seal
 
 if TYPE_CHECKING:
+    from tunesmith.data.index import Source
     from tunesmith.data.leaks import Overlap
 
 ASSETS = Path(__file__).parent / "assets"
@@ -122,10 +123,11 @@ def check_unchanged(run_dir: RunDir) -> None:
 
 def prepare(recipe: Recipe) -> dict[str, Any]:
     """Read, split, render, tokenise and prove the rows; the ledger. The run folder appears when all is well."""
-    from tunesmith.data.index import build_index, find_overlap, plan_sources
-    from tunesmith.data.ledger import Ledger, ledger_table
-    from tunesmith.data.prepare import prompt_layout, write_splits
-    from tunesmith.model import chat_format, complete_tokenizer, fingerprint, load_tokenizer, max_positions
+    from tunesmith.data.cache import cache_key, restore, store
+    from tunesmith.data.index import plan_sources
+    from tunesmith.data.ledger import ledger_table
+    from tunesmith.data.prepare import prompt_layout
+    from tunesmith.model import complete_tokenizer, fingerprint, load_tokenizer, max_positions
 
     folder = Path(recipe.output_dir)
     if folder.exists() and any(folder.iterdir()):
@@ -135,18 +137,19 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
     sources = plan_sources(recipe.data)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     notes = complete_tokenizer(tokenizer)
-    index = build_index(sources, recipe.data)
-    notes += index.notes
-    if recipe.data.near_duplicates:
-        notes += _overlap_note(find_overlap(index, recipe.data))
     max_length = min(recipe.train.max_length, max_positions(recipe.model))
     temporary = RunDir(folder.with_name(f".{folder.name}.preparing"))
     shutil.rmtree(temporary.path, ignore_errors=True)
     try:
-        with Ledger(temporary.rejected) as ledger, progress("preparing rows", sum(index.num_rows)) as advance:
-            write_splits(index, recipe.data, chat_format(tokenizer), max_length, temporary, ledger, advance)
-        ledger.near_duplicate_clusters, ledger.notes = index.near_duplicate_clusters, notes
-        facts = ledger.finish(recipe.data.max_rejected, sum(index.num_rows))
+        key = cache_key(sources, recipe.data, tokenizer, max_length)
+        facts = restore(key, temporary) if key else None
+        if facts is None:
+            facts = _prepare_rows(sources, recipe.data, tokenizer, max_length, temporary, notes)
+            if key:
+                store(key, temporary, facts)
+        else:
+            say("note: these rows were prepared before, by the same recipe, tokenizer and code: taken from the cache")
+        notes = facts["notes"]
         write_json(temporary.ledger, facts)
         _check_splits(temporary)
         template = sources[0].templates[0] if sources[0].templates else None
@@ -187,6 +190,23 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
     return facts
 
 
+def _prepare_rows(
+    sources: Sequence[Source], data: DataConfig, tokenizer: Any, max_length: int, run_dir: RunDir, notes: list[str]
+) -> dict[str, Any]:
+    """Index, search, render, tokenise and write; the ledger. `notes` are those of the tokenizer."""
+    from tunesmith.data.index import build_index, find_overlap
+    from tunesmith.data.ledger import Ledger
+    from tunesmith.data.prepare import write_splits
+    from tunesmith.model import chat_format
+
+    index = build_index(sources, data)
+    notes = [*notes, *index.notes, *(_overlap_note(find_overlap(index, data)) if data.near_duplicates else [])]
+    with Ledger(run_dir.rejected) as ledger, progress("preparing rows", sum(index.num_rows)) as advance:
+        write_splits(index, data, chat_format(tokenizer), max_length, run_dir, ledger, advance)
+    ledger.near_duplicate_clusters, ledger.notes = index.near_duplicate_clusters, notes
+    return ledger.finish(data.max_rejected, sum(index.num_rows))
+
+
 FREE_TEXT_METRICS = ("exact_match", "token_f1", "rougeL")
 
 
@@ -220,8 +240,10 @@ def _overlap_note(found: Overlap) -> list[str]:
 
 
 def _check_splits(run_dir: RunDir) -> None:
+    from tunesmith.data.examples import num_examples
+
     for split in SPLITS:
-        if not _ids(run_dir, split):
+        if not num_examples(run_dir.examples(split)):
             raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
 
 
