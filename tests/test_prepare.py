@@ -63,19 +63,17 @@ def test_the_same_recipe_prepares_the_same_bytes(
         assert [(e.id, e.prompt, e.completion) for e in a] == [(e.id, e.prompt, e.completion) for e in b]
 
 
-def test_rows_prepared_before_are_taken_from_the_cache_whatever_the_file_is_called(
+def test_the_cache_is_used_for_the_same_bytes_and_not_for_changed_ones(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
-    first = write_csv(tmp_path / "first.csv", ROWS)
-    second = write_csv(tmp_path / "second.csv", ROWS)
-    changed = write_csv(tmp_path / "changed.csv", [*ROWS[:-1], ("another last text", "yes")])
     said = []
-    for source in (first, second, changed):
+    for number, rows in enumerate([ROWS, ROWS, [*ROWS[:-1], ("another last text", "yes")]]):
+        source = write_csv(tmp_path / "rows.csv", rows)  # written anew each time: a new date, the same name
         values = {
             "model": str(tiny_model_dir),
             "data": {"source": str(source), "task": "classify"},
-            "output_dir": str(tmp_path / source.stem),
+            "output_dir": str(tmp_path / f"run{number}"),
         }
         pipeline.prepare(build_recipe(values)[0])
         said.append("taken from the cache" in capsys.readouterr().err)
