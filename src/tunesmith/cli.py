@@ -6,14 +6,13 @@ found before any work; 3 the verdict is not "better" where --fail-if-not-better 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
+from tunesmith.cli_templates import Json, preview_recipe, print_json, print_preview, templates_app
 from tunesmith.errors import InputError, RecipeError, TunesmithError
 
 app = typer.Typer(
@@ -28,7 +27,6 @@ app.add_typer(templates_app, name="templates")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value overrides, e.g. train.learning_rate=1e-5")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
@@ -46,10 +44,6 @@ def main() -> None:
 
 def note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def read_recipe(path: Path, overrides: list[str] | None, **options: Any) -> Any:

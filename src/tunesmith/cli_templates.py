@@ -32,7 +32,7 @@ HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a page to t
 Column = Annotated[list[str] | None, typer.Option("--column", help="slot=column of a data file; can be repeated.")]
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -59,7 +59,7 @@ def list_templates(
 
     families = [load_family(name) for name in ([family] if family else family_names())]
     if as_json:
-        _print_json([one.model_dump(mode="json") for one in families])
+        print_json([one.model_dump(mode="json") for one in families])
     elif family:
         _print(_wordings_table(families[0]))
     else:
@@ -105,7 +105,7 @@ def show(name: TemplateName, as_json: Json = False) -> None:
 
     found = find_templates(name)
     if as_json:
-        _print_json([_plain(template) for template in found])
+        print_json([_plain(template) for template in found])
     else:
         print("\n\n".join(template.describe() for template in found))
 
@@ -147,7 +147,7 @@ def lint(
     num_errors = sum(finding.rule in ERRORS for finding in findings)
     if as_json:
         plain = [{"severity": _severity(f), **vars(f)} for f in findings]
-        _print_json({"errors": num_errors, "warnings": len(findings) - num_errors, "findings": plain})
+        print_json({"errors": num_errors, "warnings": len(findings) - num_errors, "findings": plain})
     else:
         if findings:
             _print(_findings_table(findings))
@@ -229,7 +229,7 @@ def print_preview(found: Preview, html: Path | None, as_json: bool) -> None:
         write_atomic(html, as_html(found))
         print(f"note: written to {html}", file=sys.stderr)
     if as_json:
-        _print_json(plain(found))
+        print_json(plain(found))
     else:
         _print(PreviewScreen(found))
 
@@ -251,6 +251,6 @@ def import_templates(
     target = library()
     count = import_folder(folder, target)
     if as_json:
-        _print_json({"templates": count, "folder": str(target)})
+        print_json({"templates": count, "folder": str(target)})
     else:
         print(f"{count:,} templates are in {target}")

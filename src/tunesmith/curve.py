@@ -16,11 +16,11 @@ from tunesmith import pipeline
 from tunesmith.data.examples import read_examples
 from tunesmith.errors import RecipeError
 from tunesmith.evaluate.compare import compare
-from tunesmith.judge import TUNED, system_evaluations
+from tunesmith.judge import system_evaluations
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Evaluation
-from tunesmith.report.content import CurvePoint
+from tunesmith.report.content import TUNED, CurvePoint
 from tunesmith.report.plots import learning_curve_plot
 from tunesmith.rundir import RunDir, open_seal, read_json, write_atomic, write_json
 from tunesmith.seeds import copy_of, seal_files

@@ -13,13 +13,12 @@ from tunesmith.evaluate.store import read_predictions
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.recipe import Recipe
 from tunesmith.records import Evaluation, Example, Prediction
-from tunesmith.report.content import ForgettingRow, Report
+from tunesmith.report.content import TUNED, ForgettingRow, Report
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.seeds import seed_folders, with_seeds
 
 BASELINES = ("base", "base_few_shot", "majority", "copy")
 YARDSTICK = "tfidf_linear"
-TUNED = "tuned"
 CHOICE_METRICS = ("choice_acc", "choice_acc_norm", "choice_acc_bytes")
 
 

@@ -18,6 +18,7 @@ from tunesmith.errors import DataError, RecipeError
 from tunesmith.progress import progress, say, show
 from tunesmith.recipe import BUILT_IN_MODEL, DataConfig, Recipe, build_recipe, dump_recipe, load_recipe
 from tunesmith.records import SPLITS, Example
+from tunesmith.report.content import TUNED
 from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions, write_atomic, write_json, write_seal
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from tunesmith.data.leaks import Overlap
 
 ASSETS = Path(__file__).parent / "assets"
-TUNED = "tuned"
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
 
 
@@ -354,6 +354,7 @@ def evaluate(run_dir: RunDir) -> None:
         linear_predictions,
         with_exemplars,
     )
+    from tunesmith.judge import YARDSTICK
     from tunesmith.model import chat_format, fit_embeddings, load_model, load_tokenizer
     from tunesmith.panel import panel_rows
 
@@ -382,7 +383,7 @@ def evaluate(run_dir: RunDir) -> None:
     )
     write_predictions(run_dir, name, test, predictions)
     if test[0].choices:
-        write_predictions(run_dir, "tfidf_linear", test, linear_predictions(train_split, test))
+        write_predictions(run_dir, YARDSTICK, test, linear_predictions(train_split, test))
     write_json(run_dir.panel, panel_rows(run_dir, recipe, (base, tuned), chat, prepare, _decoding))
 
 
