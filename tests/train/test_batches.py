@@ -15,7 +15,7 @@ from tunesmith.records import IGNORE_INDEX, TokenizedExample
 from tunesmith.train import batches
 from tunesmith.train.ahead import ahead
 from tunesmith.train.batches import MicroBatch, Step, TrainingData, cut, cut_padded, forward_tokens, plan_epoch
-from tunesmith.train.tensors import to_packed, to_padded
+from tunesmith.train.tensors import Block, to_packed, to_padded
 
 
 def made(rows: list[tuple[list[int], int]]) -> TrainingData:
@@ -94,7 +94,7 @@ def test_tokens_taken_over_are_those_of_the_row_before(data: TrainingData, plan:
             assert micro.shared[0] == 0
             for before, row, n in zip(micro.rows, micro.rows[1:], micro.shared[1:], strict=False):
                 assert data.row(row)[:-1][:n].tolist() == data.row(before)[:-1][:n].tolist()
-                assert n == 0 or (n >= 16 and n <= min(data.lengths[row], data.lengths[before]) - 1)
+                assert n == 0 or (n >= 8 and n <= min(data.lengths[row], data.lengths[before]) - 1)
 
 
 @settings(deadline=None, max_examples=40)
@@ -175,6 +175,23 @@ def test_a_packed_rows_path_spells_its_input_and_every_computed_token_is_asked_a
             assert sorted(spelled) == sorted(whole)
 
 
+@settings(deadline=None, max_examples=60)
+@given(datasets(), plans)
+def test_blocks_and_buckets_say_the_same_of_who_sees_whom(data: TrainingData, plan: dict[str, int]) -> None:
+    for step in plan_epoch(data, **{**plan, "padded": False}):
+        for micro in step.micro_batches:
+            batch = to_packed(data, micro)
+            by_blocks, by_buckets = np.zeros((2, len(batch.input_ids_U), len(batch.input_ids_U)), dtype=bool)
+            for block in batch.blocks:
+                by_blocks[block.start : block.end, block.keys] = True
+            by_blocks &= np.tri(len(by_blocks), dtype=bool)
+            for bucket in batch.buckets:
+                for queries, path, depths in zip(bucket.own_bQ, bucket.path_bK, bucket.depth_bQ, strict=True):
+                    for query, depth in zip(queries, depths, strict=True):
+                        by_buckets[query, path[: depth + 1]] = True
+            assert (by_blocks == by_buckets).all()
+
+
 def test_a_packed_batch_worked_out_by_hand() -> None:
     data = made([([7, 8, 9, 10, 11, 12], 4), ([7, 8, 9, 20, 21], 4)])
     batch = to_packed(data, MicroBatch(np.array([0, 1]), np.array([0, 3])))
@@ -182,6 +199,7 @@ def test_a_packed_batch_worked_out_by_hand() -> None:
     assert batch.depth_U.tolist() == [0, 1, 2, 3, 4, 3]
     assert batch.positions_N.tolist() == [3, 4, 5]
     assert batch.labels_N.tolist() == [11, 12, 21]
+    assert batch.blocks == (Block(0, 3, 6), Block(3, 5, 5), Block(5, 6, 6))
     short, long = batch.buckets
     assert (short.own_bQ.tolist(), short.path_bK.tolist(), short.depth_bQ.tolist()) == ([[5]], [[0, 1, 2, 5]], [[3]])
     assert (long.own_bQ.tolist(), long.path_bK.tolist(), long.shares) == ([[0, 1, 2, 3, 4]], [[0, 1, 2, 3, 4]], False)
@@ -204,17 +222,23 @@ def test_two_answers_to_one_prompt_are_read_from_the_same_position() -> None:
     assert (batch.positions_N.tolist(), batch.labels_N.tolist()) == ([19, 19], [6, 7])
 
 
-def test_fifteen_common_tokens_are_computed_for_each_row_and_sixteen_are_not() -> None:
-    for n, expected in ((15, [0, 0]), (16, [0, 16])):
+def test_seven_common_tokens_are_computed_for_each_row_and_eight_are_not() -> None:
+    for n, expected in ((7, [0, 0]), (8, [0, 8])):
         data = made([([1] * n + [5, 5], n + 1), ([1] * n + [6, 6], n + 1)])
         (micro,) = cut(data, np.arange(2), 4096, share_prefixes=True)
         assert micro.shared.tolist() == expected
 
 
-def test_a_step_over_the_budget_is_cut_into_parts_of_about_equal_size() -> None:
-    data = made([([5, row] * 50 + [9], 3) for row in range(10)])  # 10 rows of 100 input tokens, budget for 9
-    micro_batches = cut(data, np.arange(10), 900, share_prefixes=False)
+def test_rows_that_share_nothing_are_cut_at_a_quarter_of_the_budget_into_parts_of_about_equal_size() -> None:
+    data = made([([5, row] * 50 + [9], 3) for row in range(10)])  # 10 rows of 100 input tokens, a quarter holds 9
+    micro_batches = cut(data, np.arange(10), 3600, share_prefixes=False)
     assert [len(micro.rows) for micro in micro_batches] == [5, 5]
+
+
+def test_rows_that_share_more_than_they_add_fill_the_whole_budget() -> None:
+    data = made([([5] * 80 + [row] * 20 + [9], 3) for row in range(10)])  # 100 + 9 * 20 tokens together
+    assert [len(micro.rows) for micro in cut(data, np.arange(10), 280, share_prefixes=True)] == [10]
+    assert [len(micro.rows) for micro in cut(data, np.arange(10), 279, share_prefixes=True)] == [9, 1]
 
 
 def test_padded_rows_less_than_half_as_long_as_the_longest_go_apart() -> None:

@@ -13,7 +13,7 @@ from transformers.trainer_pt_utils import LabelSmoother
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
 from tunesmith.train import batches, loss
 from tunesmith.train.batches import MicroBatch, TrainingData, cut
-from tunesmith.train.loss import nll_sum, split_model
+from tunesmith.train.loss import _PlainHead, add_lookups_in_place, nll_sum, split_model
 from tunesmith.train.packed import packing, why_not_packed
 from tunesmith.train.tensors import Batch, to_packed, to_padded
 
@@ -48,6 +48,8 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "granite": ("Granite", {"logits_scaling": 3.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5}),
     "cohere": ("Cohere", {"logit_scale": 0.5}),
 }
+
+AT = (np.array([0, 3]), np.array([1, 2, 4]))  # the five example rows in two micro-batches
 
 
 def build(name: str) -> Any:
@@ -164,6 +166,37 @@ def test_logits_in_slices_give_the_same_loss_and_gradients(monkeypatch: pytest.M
         monkeypatch.setattr(loss, "SLICE_LOGITS", 3 * VOCABULARY)
         assert_same(ours(model, [batch]), reference(model, rows))
         monkeypatch.undo()
+
+
+def test_a_lookups_gradient_added_to_a_tied_heads_in_place_is_the_same_gradient() -> None:
+    """Over two micro-batches, so that the second one adds to what is there; an untied model is left as it is."""
+    for name, in_place in (("llama_tied", True), ("gemma3", True), ("llama", False)):
+        model, rows = build(name), examples()
+        data = TrainingData.from_examples(rows)
+        add_lookups_in_place(split_model(model))
+        assert model.get_input_embeddings().sparse == in_place
+        batches_of_step = [to_packed(data, MicroBatch(at, np.zeros(len(at), dtype=np.int64))) for at in AT]
+        expected = reference(build(name), rows)
+        assert_same(ours(model, batches_of_step), expected)
+        assert not any(gradient.is_sparse for gradient in gradients(model).values())
+
+
+def test_validation_computes_no_gradients_and_the_same_loss() -> None:
+    model, rows = build("llama"), examples()
+    batch = to_packed(TrainingData.from_examples(rows), alone(len(rows)))
+    with torch.no_grad():
+        found = nll_sum(split_model(model), batch)
+    assert not found.requires_grad
+    assert found.item() == pytest.approx(reference(model, rows)[0], rel=1e-6)
+
+
+def test_a_loss_far_from_the_label_is_finite_and_exact() -> None:
+    """Where the label's softmax underflows, its -log does not."""
+    states_NH, weight_VH = torch.tensor([[300.0]], requires_grad=True), torch.tensor([[1.0], [0.0], [-1.0]])
+    loss = _PlainHead.apply(states_NH, weight_VH, torch.tensor([2]), 8, False)
+    assert loss.item() == 600.0
+    loss.backward()
+    assert states_NH.grad.item() == 2.0  # the softmax is (1, 0, 0): 1 * 1 - 1 * -1
 
 
 def test_label_smoothing_is_transformers() -> None:

@@ -56,8 +56,15 @@ def test_checkpointing_is_on_only_where_the_longest_row_does_not_fit(monkeypatch
 def test_the_budget_is_the_recipes_or_fits_the_longest_row() -> None:
     assert settled(max_batch_tokens=40).max_batch_tokens == 40
     assert settled().max_batch_tokens == memory.CPU_BATCH_TOKENS
-    long = settle(split_model(tiny_llama()), data(5000), TrainConfig(), CPU)[0]
-    assert long.max_batch_tokens == 5000
+    long = settle(split_model(tiny_llama()), data(9000), TrainConfig(), CPU)[0]
+    assert long.max_batch_tokens == 9000
+
+
+def test_a_large_models_activations_take_at_most_four_gibibytes_of_a_cpus_memory() -> None:
+    config = LlamaConfig(hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
+                         intermediate_size=1536)  # fmt: skip
+    # 2 * 30 * (4*576 + 2*576 + 2*192 + 3*1536) * 4 = 2,027,520 bytes a token
+    assert memory.largest_useful_batch(config, CPU, 4) == (4 << 30) // 2_027_520
 
 
 def test_a_cpu_without_tiles_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

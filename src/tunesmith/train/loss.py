@@ -21,8 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from tunesmith.train.packed import hidden_states, packing, rows_of, usual_attention
 from tunesmith.train.tensors import Batch, Packed
 
-SLICE_LOGITS = 1 << 26
-"""Most logits held at once (V * positions): 256 MiB in float32, and as much again for their gradient."""
+SLICE_LOGITS = 1 << 24
+"""Most logits held at once (V * positions): 64 MiB in float32."""
 
 Scale = Callable[[torch.Tensor], torch.Tensor]
 
@@ -50,6 +50,16 @@ def split_model(model: Any) -> Parts:
     return Parts(inner, decoder, None, _unscaled, attention)
 
 
+def add_lookups_in_place(parts: Parts) -> None:
+    """Where input embeddings and head are one matrix, autograd adds the lookup's gradient to the head's. Sparse, it is
+    added to the rows looked up; dense, it would be a second matrix of that size, zeroed, and added whole. Only a CPU
+    takes notice."""
+    embedding = parts.model.get_input_embeddings()
+    tied = parts.head is not None and embedding.weight is parts.head.weight and embedding.weight.requires_grad
+    if tied and embedding.weight.device.type == "cpu":
+        embedding.sparse = True
+
+
 def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.Tensor:
     """The summed negative log-likelihood of `labels_N` in nats, a float32 scalar with gradients.
 
@@ -64,9 +74,63 @@ def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.T
         states_LH = parts.decoder(input_ids=batch.input_ids_BT, use_cache=False).last_hidden_state.flatten(0, 1)
     states_NH = rows_of(states_LH, batch.positions_N)
     vocabulary = parts.head.weight.shape[0]
-    if len(states_NH) * vocabulary <= SLICE_LOGITS:
+    size = max(1, SLICE_LOGITS // vocabulary)
+    if _is_plain(parts, states_NH) and not label_smoothing:
+        total: torch.Tensor = _PlainHead.apply(
+            states_NH, parts.head.weight, batch.labels_N, size, parts.model.get_input_embeddings().sparse
+        )
+        return total
+    if len(states_NH) <= size:
         return _nll(parts, states_NH, batch.labels_N, label_smoothing)
-    return _nll_in_slices(parts, states_NH, batch.labels_N, label_smoothing, max(1, SLICE_LOGITS // vocabulary))
+    return _nll_in_slices(parts, states_NH, batch.labels_N, label_smoothing, size)
+
+
+def _is_plain(parts: Parts, states_NH: torch.Tensor) -> bool:
+    """Logits are states @ weight.T in float32, and gradients are asked for."""
+    linear = type(parts.head) is torch.nn.Linear and parts.head.bias is None and parts.scale is _unscaled
+    float32 = states_NH.dtype == torch.float32 and not torch.is_autocast_enabled(states_NH.device.type)
+    return linear and float32 and torch.is_grad_enabled()
+
+
+class _PlainHead(torch.autograd.Function):
+    """The summed loss of a head without bias or scaling, its gradients computed with it: d loss / d logits is the
+    softmax minus one at the label, so a slice's logits are read, overwritten and done with. (torch 2.13's
+    F.linear_cross_entropy, which does the same, took 3 to 12 times as long on a CPU.)"""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states_NH: torch.Tensor, weight_VH: torch.Tensor, labels_N: torch.Tensor, size: int, in_place: bool
+    ) -> torch.Tensor:
+        total = states_NH.new_zeros(())
+        grad_states_NH, grad_weight_VH = torch.empty_like(states_NH), torch.empty(0)
+        for start in range(0, len(states_NH), size):
+            states_nH, labels_n1 = states_NH[start : start + size], labels_N[start : start + size, None]
+            logits_nV = states_nH @ weight_VH.T
+            grad_nV = torch.softmax(logits_nV, -1)
+            # -log p = (largest logit - the label's) - log(largest p): exact where p underflows or is almost 1, and one
+            # pass of exponentials is enough.
+            below_n = logits_nV.amax(-1) - logits_nV.gather(1, labels_n1)[:, 0]
+            total += (below_n - grad_nV.amax(-1).log()).sum()
+            grad_nV.scatter_add_(1, labels_n1, grad_nV.new_full(labels_n1.shape, -1.0))
+            torch.mm(grad_nV, weight_VH, out=grad_states_NH[start : start + size])
+            if ctx.needs_input_grad[1]:
+                if start:
+                    grad_weight_VH.addmm_(grad_nV.T, states_nH)
+                else:
+                    grad_weight_VH = grad_nV.T @ states_nH
+        ctx.save_for_backward(grad_states_NH, weight_VH)
+        ctx.grad_weight, ctx.in_place = grad_weight_VH, in_place
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grad_states_NH, weight_VH = ctx.saved_tensors
+        grad_weight, ctx.grad_weight = ctx.grad_weight, None
+        grad_weight = grad_weight.mul_(grads[0]) if ctx.needs_input_grad[1] else None
+        if ctx.in_place:
+            weight_VH.grad = grad_weight if weight_VH.grad is None else weight_VH.grad.add_(grad_weight)
+            grad_weight = None
+        return grad_states_NH * grads[0], grad_weight, None, None, None
 
 
 def _nll(parts: Parts, states_NH: torch.Tensor, labels_N: torch.Tensor, label_smoothing: float) -> torch.Tensor:

@@ -7,14 +7,19 @@ what element-wise operations keep; with gradient checkpointing only the layer's 
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from typing import Any
 
 import torch
 
-CPU_BATCH_TOKENS = 2048
-GPU_BATCH_TOKENS = 65536
+CPU_BATCH_TOKENS = 8192
+CPU_ACTIVATION_BYTES = 4 << 30
+GPU_BATCH_TOKENS = 1 << 18
 USABLE = 0.8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+KEPT_BYTES = (1 << 31) - 1
 STATE_BYTES = {"adamw": 16, "adafactor": 9, "adamw_8bit": 10, "muon": 12}
 """Bytes a parameter takes in float32: itself, its gradient, and the optimiser's state."""
 
@@ -54,6 +59,18 @@ def tokens_that_fit(model: Any, optim: str, bytes_per_number: int, checkpointing
     return max(0, int(free / activation_bytes(model.config.get_text_config(), bytes_per_number, checkpointing)))
 
 
-def largest_useful_batch(device: torch.device) -> int:
-    """Larger micro-batches only cost memory: matrix products have reached their full rate."""
-    return GPU_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
+def largest_useful_batch(config: Any, device: torch.device, bytes_per_number: int) -> int:
+    """Larger micro-batches only cost memory: matrix products have reached their full rate, and what each micro-batch
+    costs beside them (adding up gradients, calling kernels) is small. `train.batches` says how it is used."""
+    if device.type == "cuda":
+        return GPU_BATCH_TOKENS
+    return min(CPU_BATCH_TOKENS, CPU_ACTIVATION_BYTES // activation_bytes(config, bytes_per_number, False))
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep the memory that tensors free, for the next ones: glibc gives large pieces back to the
+    system, and each step then waits for fresh zeroed pages. For a CPU; does nothing where there is no glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        if libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES):  # old versions refuse so large a number
+            libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

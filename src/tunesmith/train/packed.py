@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tunesmith.train.batches import MicroBatch, TrainingData
 from tunesmith.train.tensors import Bucket, Packed, to_packed, to_padded
+from tunesmith.train.tree_attention import tree_attention
 
 NAME = "tunesmith_packed"
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -34,12 +36,19 @@ PROBE_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class _Masks:
-    """Goes through the model in place of its attention mask. `of_buckets` has a (b, 1, Q, K) mask for each bucket, or
-    None where plain causal attention does; `attention` is the usual implementation's name."""
+    """Goes through the model in place of its attention mask; one for each kind of layer. `attention` is the usual
+    implementation's name; in a `causal` layer every token of the batch sees all of its row before it."""
 
     batch: Packed
-    of_buckets: tuple[torch.Tensor | None, ...]
+    mask_function: Callable[..., torch.Tensor]
     attention: str
+    dtype: torch.dtype
+    causal: bool
+
+    @cached_property
+    def of_buckets(self) -> tuple[torch.Tensor | None, ...]:
+        """A (b, 1, Q, K) mask for each bucket, or None where plain causal attention does."""
+        return tuple(_mask(bucket, self) for bucket in self.batch.buckets)
 
 
 _running: ContextVar[tuple[Packed, str]] = ContextVar("the packed batch in the model, and its usual attention")
@@ -103,22 +112,20 @@ def usual_attention(decoder: Any) -> str:
 def _masks(*, mask_function: Callable[..., torch.Tensor], dtype: torch.dtype, **_: Any) -> _Masks:
     """What transformers calls to build an attention mask; once per kind of layer."""
     batch, attention = _running.get()
-    masks = [_mask(bucket, mask_function, attention, dtype) for bucket in batch.buckets]
-    return _Masks(batch, tuple(masks), attention)
+    at_T = torch.arange(batch.longest, device=batch.depth_U.device)
+    seen_11TT = mask_function(*at_T.new_zeros(2, 1, 1, 1, 1), at_T[None, None, :, None], at_T[None, None, None])
+    causal = torch.equal(seen_11TT, (at_T <= at_T[:, None])[None, None])
+    return _Masks(batch, mask_function, attention, dtype, causal)
 
 
-def _mask(
-    bucket: Bucket, mask_function: Callable[..., torch.Tensor], attention: str, dtype: torch.dtype
-) -> torch.Tensor | None:
+def _mask(bucket: Bucket, masks: _Masks) -> torch.Tensor | None:
     zero = bucket.depth_bQ.new_zeros(1, 1, 1, 1)
-    queries_b1Q1 = bucket.depth_bQ[:, None, :, None]
     keys_111K = torch.arange(bucket.path_bK.shape[1], device=zero.device)[None, None, None]
-    seen_b1QK: torch.Tensor = mask_function(zero, zero, queries_b1Q1, keys_111K)
-    if attention == "eager":
-        lowest = torch.finfo(dtype).min
-        return torch.zeros_like(seen_b1QK, dtype=dtype).masked_fill(~seen_b1QK, lowest)
-    is_plain = not bucket.shares and torch.equal(seen_b1QK, keys_111K <= queries_b1Q1)
-    return None if is_plain else seen_b1QK
+    seen_b1QK: torch.Tensor = masks.mask_function(zero, zero, bucket.depth_bQ[:, None, :, None], keys_111K)
+    if masks.attention == "eager":
+        lowest = torch.finfo(masks.dtype).min
+        return torch.zeros_like(seen_b1QK, dtype=masks.dtype).masked_fill(~seen_b1QK, lowest)
+    return None if masks.causal and not bucket.shares else seen_b1QK
 
 
 def _attend(
@@ -130,6 +137,9 @@ def _attend(
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls in place of an attention function; returns (1, U, H, D)."""
+    if _fits_tree_attention(query_1HUD, value_1HUD, attention_mask, settings):
+        blocks, scale = attention_mask.batch.blocks, settings.get("scaling")
+        return tree_attention(query_1HUD, key_1HUD, value_1HUD, blocks, scale).transpose(1, 2), None
     batch = attention_mask.batch
     usual = _function(module, attention_mask.attention)
     pieces = []
@@ -140,6 +150,15 @@ def _attend(
         pieces.append(rows_of(out_bQHD.flatten(2).flatten(0, 1), bucket.own_O))
     out_UX = rows_of(torch.cat(pieces), batch.order_U)
     return out_UX.unflatten(1, (query_1HUD.shape[1], -1))[None], None
+
+
+def _fits_tree_attention(
+    query_1HUD: torch.Tensor, value_1HUD: torch.Tensor, masks: _Masks, settings: dict[str, Any]
+) -> bool:
+    """Plain causal attention on a CPU. Windows that matter, dropout, and heads of two sizes go the other way."""
+    plain = masks.causal and masks.attention == "sdpa" and not settings.get("dropout")
+    same_size = query_1HUD.shape[-1] == value_1HUD.shape[-1]
+    return plain and same_size and query_1HUD.device.type == "cpu" and settings.get("position_bias") is None
 
 
 def _gather(line_1HUD: torch.Tensor, index_bQ: torch.Tensor) -> torch.Tensor:

@@ -65,6 +65,7 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
     checkpointing = fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
     if checkpointing:
         fits = tokens_that_fit(parts.model, config.optim, bytes_per_number, checkpointing=True)
+    useful = largest_useful_batch(parts.model.config.get_text_config(), device, bytes_per_number)
     not_packed = _why_rows_are_padded(parts, config)
     dropout = has_dropout(parts.model)
     if not_packed:
@@ -73,7 +74,7 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
         notes.append("shared prefixes are computed for each row: the model has dropout, which differs from row to row")
     settings = Settings(
         dtype=dtype,
-        max_batch_tokens=config.max_batch_tokens or max(longest, min(fits, largest_useful_batch(device))),
+        max_batch_tokens=config.max_batch_tokens or max(longest, min(fits, useful)),
         padded=bool(not_packed),
         share_prefixes=config.share_prefixes and not not_packed and not dropout,
         gradient_checkpointing=bool(checkpointing),

@@ -19,7 +19,8 @@ from tunesmith.train.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from tunesmith.train.loss import Parts, split_model
+from tunesmith.train.loss import Parts, add_lookups_in_place, split_model
+from tunesmith.train.memory import keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.settings import Settings, settle
 
@@ -93,10 +94,12 @@ def set_up(
 ) -> Training:
     """Prepare model, optimisers and schedules; a resumed run keeps the settings it started with."""
     device = next(model.parameters()).device
+    keep_freed_memory()
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()  # small updates are lost in bfloat16 weights
     parts = split_model(model)
+    add_lookups_in_place(parts)
     settings, notes = settle(parts, data, config, device)
     if saved is not None:
         settings = Settings(**saved.state["settings"])

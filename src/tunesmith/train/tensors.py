@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -36,16 +37,56 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Tokens [start, stop) of the line, each seen by itself and by the rest of [start, end) after it."""
+
+    start: int
+    stop: int
+    end: int
+
+    @property
+    def keys(self) -> slice:
+        return slice(self.start, self.stop)
+
+    def cut(self, size: int) -> list[Block]:
+        """The same in blocks of at most `size` tokens."""
+        return [Block(at, min(at + size, self.stop), self.end) for at in range(self.start, self.stop, size)]
+
+
+@dataclass(frozen=True)
 class Packed:
     """The prediction at token `positions_N[i]` is scored against `labels_N[i]`; the shift by one has been done here,
-    once. `order_U` puts the buckets' outputs, one after another, back into the line's order."""
+    once. Row i has `own[i]` tokens in the line and takes `shared[i]` over. Who sees whom is there in two forms, for two
+    ways to compute attention: `blocks` and `buckets`."""
 
     input_ids_U: torch.Tensor
     depth_U: torch.Tensor
-    buckets: tuple[Bucket, ...]
-    order_U: torch.Tensor
+    own: Ints
+    shared: Ints
     positions_N: torch.Tensor
     labels_N: torch.Tensor
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return int((self.own + self.shared).max())
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        return _blocks(self.own.tolist(), self.shared.tolist())
+
+    @cached_property
+    def buckets(self) -> tuple[Bucket, ...]:
+        starts, paths = _starts(self.own), _paths(self.own, self.shared)
+        groups = _rows_of_similar_length(self.own)
+        return tuple(_bucket(group, starts, self.own, self.shared, paths, self.depth_U.device) for group in groups)
+
+    @cached_property
+    def order_U(self) -> torch.Tensor:
+        """Puts the outputs of the buckets, one after another, back into the line's order."""
+        starts, rows = _starts(self.own), [i for group in _rows_of_similar_length(self.own) for i in group]
+        written_U = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in rows])
+        return _tensor(np.argsort(written_U), self.depth_U.device)
 
 
 @dataclass(frozen=True)
@@ -64,25 +105,18 @@ Batch = Packed | Padded
 def to_packed(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Packed:
     shared = micro.shared
     own = data.lengths[micro.rows] - 1 - shared
-    starts = np.concatenate([[0], np.cumsum(own)])
-    paths: list[Ints] = []
-    for i, start in enumerate(starts[:-1].tolist()):
-        mine = np.arange(start, start + own[i])
-        paths.append(np.concatenate([paths[i - 1][: shared[i]], mine]) if shared[i] else mine)
     first_own = data.offsets[micro.rows] + shared
     depth_U = np.concatenate([np.arange(s, s + n) for s, n in zip(shared, own, strict=True)])
     at_U = np.concatenate([np.arange(a, a + n) for a, n in zip(first_own, own, strict=True)])
     first_trained = np.maximum(data.num_prompt_tokens[micro.rows], 1)
+    paths = _paths(own, shared)
     positions_N = np.concatenate([path[n - 1 :] for path, n in zip(paths, first_trained, strict=True)])
     labels_N = np.concatenate([data.row(int(row))[n:] for row, n in zip(micro.rows, first_trained, strict=True)])
-    groups = _rows_of_similar_length(own)
-    buckets = tuple(_bucket(group, starts, own, shared, paths, device) for group in groups)
-    written_U = np.concatenate([np.arange(starts[i], starts[i + 1]) for group in groups for i in group])
     return Packed(
         input_ids_U=_tensor(data.input_ids[at_U], device),
         depth_U=_tensor(depth_U, device),
-        buckets=buckets,
-        order_U=_tensor(np.argsort(written_U), device),
+        own=own,
+        shared=shared,
         positions_N=_tensor(positions_N, device),
         labels_N=_tensor(labels_N, device),
     )
@@ -98,6 +132,41 @@ def to_padded(data: TrainingData, micro: MicroBatch, device: torch.device | str 
     positions_N = np.flatnonzero(inside_BT & (np.arange(width) >= first_trained[:, None]))
     labels_N = data.input_ids[at_BT.ravel()[positions_N] + 1]
     return Padded(_tensor(input_ids_BT, device), _tensor(positions_N, device), _tensor(labels_N, device))
+
+
+def _starts(own: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(own)])
+
+
+def _paths(own: Ints, shared: Ints) -> list[Ints]:
+    """Where each row's input tokens stand in the line."""
+    paths: list[Ints] = []
+    for i, start in enumerate(_starts(own)[:-1].tolist()):
+        mine = np.arange(start, start + own[i])
+        paths.append(np.concatenate([paths[i - 1][: shared[i]], mine]) if shared[i] else mine)
+    return paths
+
+
+def _blocks(own: list[int], shared: list[int]) -> tuple[Block, ...]:
+    """The nodes of the rows' trie, in the line's order. A row that takes over `depth` tokens ends the blocks that reach
+    deeper, and cuts the one that reaches over."""
+    closed: list[Block] = []
+    path: list[tuple[int, int]] = []  # open blocks (start, stop), one below the other
+    at = 0
+    for mine, depth in zip([*own, 0], [*shared, 0], strict=True):
+        deep = sum(stop - start for start, stop in path)
+        while deep > depth:
+            start, stop = path.pop()
+            deep -= stop - start
+            kept = start + max(0, depth - deep)
+            closed.append(Block(kept, stop, at))
+            if kept > start:
+                path.append((start, kept))
+                break
+        if mine:
+            path.append((at, at + mine))
+            at += mine
+    return tuple(sorted(closed, key=lambda block: block.start))
 
 
 def _rows_of_similar_length(own: Ints) -> list[list[int]]:
