@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_llama
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tunesmith.errors import InputError, InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
@@ -19,7 +21,7 @@ from tunesmith.rundir import RunDir
 from tunesmith.train.batches import TrainingData
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
-from tunesmith.train.progress import read_metrics
+from tunesmith.train.progress import MetricsLog, read_metrics
 
 
 def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingData:
@@ -185,6 +187,18 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert same(whole, resumed)
 
 
+def test_a_disk_that_fills_up_under_the_log_names_the_last_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(log: MetricsLog, record: dict[str, Any]) -> None:
+        if record["step"] == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MetricsLog, "write", write)
+    with pytest.raises(TrainingError, match=r"the disk is full; step-000004 is whole\nhint: free some space"):
+        run_once(tmp_path, config=config(save_steps=2))
+
+
 def test_the_best_epoch_by_metric_is_loaded_at_the_end(tmp_path: Path) -> None:
     scores = iter([0.2, 0.9, 0.9, 0.1])
     seen = []
@@ -259,6 +273,46 @@ def test_merging_with_the_base_takes_the_weighted_mean_of_both(tmp_path: Path) -
         assert torch.allclose(weight, 0.75 * weights(tuned)[name] + 0.25 * base[name], atol=1e-7)
 
 
+def test_neftune_adds_noise_within_its_bound_while_training_and_none_in_validation(tmp_path: Path) -> None:
+    """Uniform noise of at most alpha / sqrt(tokens * hidden units) on each number of the embeddings."""
+    data = made_data(4)
+    seen: list[tuple[bool, torch.Tensor]] = []
+    model = tiny_llama()
+    layer = model.model.layers[0]
+    layer.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, inputs[0].detach())))
+    settings = config(neftune_noise_alpha=5.0, num_train_epochs=1, learning_rate=1e-12)
+    run_once(tmp_path, model=model, data=data, validation=data, config=settings)
+    table = tiny_llama().model.embed_tokens.weight.detach()
+    for training, states_BTH in seen[-2:]:  # the step, and the validation after it
+        noise = torch.stack([(table - state).abs().amax(1).min() for state in states_BTH.flatten(0, 1)])
+        limit = 5.0 / (states_BTH.shape[1] * states_BTH.shape[2]) ** 0.5
+        if training:
+            assert limit / 2 < float(noise.max()) <= limit
+        else:
+            assert float(noise.max()) < 1e-6
+    assert [training for training, _ in seen[-2:]] == [True, False]
+
+
+@pytest.mark.parametrize("limit, expected", [(0.01, 0.01), (0.0, None)])
+def test_the_gradient_is_clipped_to_its_norm_and_not_with_zero(
+    tmp_path: Path, limit: float, expected: float | None
+) -> None:
+    norms: list[float] = []
+
+    def note(optimizer: Any, *_: Any) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        run_once(tmp_path, config=config(max_grad_norm=limit))
+    finally:
+        handle.remove()
+    recorded = [record["grad_norm"] for record in read_metrics(tmp_path / "metrics.jsonl")]
+    assert min(recorded) > 0.02  # the log has the norm before clipping
+    assert norms == pytest.approx([expected or norm for norm in recorded], rel=1e-3)
+
+
 def test_label_smoothing_and_whole_runs_with_every_optimiser_lower_the_loss(tmp_path: Path) -> None:
     for optim in ("adamw", "adafactor", "muon"):
         settings = config(optim=optim, label_smoothing_factor=0.1, num_train_epochs=6, lr_scheduler_type="wsd")
@@ -276,9 +330,12 @@ def test_gradient_checkpointing_gives_the_same_losses(tmp_path: Path) -> None:
     assert result.notes == []
 
 
-def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so(tmp_path: Path) -> None:
+def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, noisy = run_once(tmp_path / "a", config=config(neftune_noise_alpha=5.0))
     assert noisy.notes == ["rows are padded and share nothing: NEFTune's noise depends on the length of a row"]
+    assert capsys.readouterr().err.count("rows are padded and share nothing") == 1
     model = tiny_llama()
     model.config.attention_dropout = 0.1
     for layer in model.model.layers:

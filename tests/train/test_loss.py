@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 import transformers
 from transformers.trainer_pt_utils import LabelSmoother
 
+from tunesmith.recipe import TrainConfig
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
 from tunesmith.train import batches, loss
 from tunesmith.train.batches import MicroBatch, TrainingData, cut
 from tunesmith.train.loss import nll_sum, split_model
 from tunesmith.train.packed import packing, why_not_packed
+from tunesmith.train.settings import settle
 from tunesmith.train.tensors import Batch, to_packed, to_padded
 
 VOCABULARY = 61
@@ -166,6 +169,25 @@ def test_logits_in_slices_give_the_same_loss_and_gradients(monkeypatch: pytest.M
         monkeypatch.undo()
 
 
+def test_slices_add_up_the_heads_gradient_in_float32_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 slices of one position: summed in bfloat16 (8 bits), the later ones would be rounded away."""
+    model = build("llama")
+    ids = np.random.default_rng(3).integers(3, VOCABULARY, (20, 12)).tolist()
+    data = TrainingData.from_examples([example(f"r{i}", row, 2) for i, row in enumerate(ids)])
+    batch = to_packed(data, alone(20))
+
+    def head_gradient() -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return ours(model, [batch])[1]["lm_head.weight"]
+
+    whole = head_gradient()
+    monkeypatch.setattr(loss, "SLICE_LOGITS", VOCABULARY)
+    error = float((head_gradient() - whole).norm() / whole.norm())
+    monkeypatch.setattr(loss, "_autocast_without_cache", lambda device_type: nullcontext())
+    biased = float((head_gradient() - whole).norm() / whole.norm())
+    assert error < 3e-3 < biased
+
+
 def test_label_smoothing_is_transformers() -> None:
     model, rows = build("llama"), examples()[:1]
     data = TrainingData.from_examples(rows)
@@ -194,6 +216,33 @@ def test_the_model_attends_as_usual_after_packing() -> None:
     ours(model, [to_packed(TrainingData.from_examples(rows), alone(len(rows)))])
     assert_same(reference(model, rows), before)
     assert model.config._attn_implementation == "sdpa"
+
+
+WITHOUT_HEAD_DIM = {name: value for name, value in SHAPE.items() if name != "head_dim"}
+MIXED = {"layer_types": ["linear_attention", "full_attention"], "num_experts": 2, "num_experts_per_tok": 1}
+DELTA = {f"linear_{name}": 2 if name.startswith("num") else 8 for name in (
+    "num_value_heads", "num_key_heads", "key_head_dim", "value_head_dim",
+)}  # fmt: skip
+NOT_PACKED = {
+    "Qwen3Next": ({**SHAPE, **MIXED, **DELTA, "moe_intermediate_size": 16}, "linear_attention"),
+    "Lfm2": ({**SHAPE, "layer_types": ["conv", "full_attention"]}, "conv"),
+    "Jamba": ({**WITHOUT_HEAD_DIM, "attn_layer_period": 2, "attn_layer_offset": 1}, "linear_attention"),
+    "RecurrentGemma": ({**SHAPE, "lru_width": 32, "block_types": ["recurrent", "attention"]}, "linear_attention"),
+    "Rwkv": ({"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}, "a state space"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_PACKED)
+def test_models_with_a_state_are_padded_and_share_nothing(kind: str) -> None:
+    shape, reason = NOT_PACKED[kind]
+    config = getattr(transformers, f"{kind}Config")(**shape)
+    torch.manual_seed(0)
+    parts = split_model(transformers.AutoModelForCausalLM.from_config(config))
+    settings, notes = settle(parts, TrainingData.from_examples(examples()), TrainConfig(), torch.device("cpu"))
+    assert settings.padded
+    assert not settings.share_prefixes
+    why = f"the model has layers other than attention ({reason})"
+    assert notes == [f"rows are padded and share nothing: {why}"]
 
 
 def test_a_state_space_model_is_trained_padded_and_says_why() -> None:

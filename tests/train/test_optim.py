@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from support import tiny_llama
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tunesmith.errors import InputError
 from tunesmith.recipe import TrainConfig
@@ -30,6 +33,16 @@ def test_weight_decay_acts_on_matrices_and_not_on_norms() -> None:
     norms = {id(p) for name, p in model.named_parameters() if "norm" in name}
     assert {id(p) for p in plain["params"]} == norms
     assert len(decayed["params"]) + len(norms) == len(list(model.parameters()))
+
+
+def test_weight_decay_acts_on_no_bias() -> None:
+    sizes = {"vocab_size": 20, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8}
+    model = GPT2LMHeadModel(GPT2Config(**sizes))  # its linear layers have biases
+    decayed, plain = parameter_groups(model, 0.1)
+    biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
+    assert len(biases) == 7
+    assert biases < {id(p) for p in plain["params"]}
+    assert not biases & {id(p) for p in decayed["params"]}
 
 
 def test_muon_gets_the_matrices_and_adamw_embeddings_and_norms() -> None:
@@ -75,6 +88,13 @@ def test_default_learning_rate_follows_the_size_within_its_limits() -> None:
 
 def test_linear_schedule_warms_up_and_falls_to_zero() -> None:
     assert rates("linear", 10, 0.2) == pytest.approx([0, 0.5, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+
+
+def test_cosine_schedule_warms_up_and_falls_along_half_a_wave() -> None:
+    # after warm-up 0.5 (1 + cos(pi k / 8)) for k = 0 .. 7
+    wave = [0.5 * (1 + math.cos(math.pi * k / 8)) for k in range(8)]
+    assert wave[4] == pytest.approx(0.5)
+    assert rates("cosine", 10, 0.2) == pytest.approx([0, 0.5, *wave])
 
 
 def test_constant_schedule_stays_after_warm_up() -> None:

@@ -16,7 +16,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,30 +52,40 @@ def save_checkpoint(
     """Write checkpoint `step`; TrainingError where the disk is full, with earlier checkpoints untouched."""
     target = folder / f"step-{step:06d}"
     temporary = folder / f".{target.name}.tmp"
+    with naming_a_full_disk(folder, target):
+        try:
+            _remove(temporary)
+            temporary.mkdir(parents=True)
+            tensors, scalars = _optimizer_state(optimizers)
+            save_file(weights(model), temporary / FILES[0])
+            save_file({**tensors, **_rng_state()}, temporary / FILES[1])
+            _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
+            _write(temporary / "manifest.json", json.dumps({name: file_sha256(temporary / name) for name in FILES}))
+            for file in (*temporary.iterdir(), temporary):
+                _sync(file)
+            _remove(target)
+            temporary.rename(target)
+            _sync(folder)
+        except (OSError, SafetensorError):
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return target
+
+
+@contextmanager
+def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
+    """Turn a write that found the disk full into a TrainingError that names the last whole checkpoint in `folder`."""
     try:
-        _remove(temporary)
-        temporary.mkdir(parents=True)
-        tensors, scalars = _optimizer_state(optimizers)
-        save_file(weights(model), temporary / FILES[0])
-        save_file({**tensors, **_rng_state()}, temporary / FILES[1])
-        _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
-        _write(temporary / "manifest.json", json.dumps({name: file_sha256(temporary / name) for name in FILES}))
-        for file in (*temporary.iterdir(), temporary):
-            _sync(file)
-        _remove(target)
-        temporary.rename(target)
-        _sync(folder)
+        yield
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         if not _is_disk_full(error):
             raise
         last = latest_checkpoint(folder)
         what_is_left = f"{last.path.name} is whole" if last else "there is no earlier checkpoint"
         raise TrainingError(
-            f"{target}: the disk is full; {what_is_left}",
+            f"{written}: the disk is full; {what_is_left}",
             hint="free some space, then `tunesmith resume RUN` goes on from the last whole checkpoint",
         ) from error
-    return target
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from tunesmith.errors import InterruptedRun, TrainingError
+from tunesmith.progress import say
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.adapters import merge_with_base
 from tunesmith.train.ahead import ahead
 from tunesmith.train.batches import Step, TrainingData, forward_tokens
-from tunesmith.train.checkpoint import load_weights, weights
+from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
 from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packed import packing
 from tunesmith.train.progress import Bar, MetricsLog, Record
@@ -78,7 +79,10 @@ def train(
     base = {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
     progress = restore(training, saved) if saved is not None else Progress()
     judge = _Judge(training, validation, validate, select)
-    _run_steps(training, progress, judge, on_progress)
+    for note in training.notes:
+        say(f"note: {note}")
+    with naming_a_full_disk(run.checkpoints, run.path):  # the log and the trackers write too
+        _run_steps(training, progress, judge, on_progress)
     if progress.best_step != progress.step:
         load_weights(run.checkpoints / f"step-{progress.best_step:06d}", trained)
     if config.merge_with_base:

@@ -13,9 +13,11 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, cut_padded, plan_epoch
 from tunesmith.train.limit import probe_machine
 from tunesmith.train.loss import Parts
-from tunesmith.train.memory import largest_useful_batch, tokens_that_fit
+from tunesmith.train.memory import activation_bytes, largest_useful_batch, tokens_that_fit
 from tunesmith.train.packed import has_dropout, why_not_packed
 from tunesmith.train.tensors import Batch, to_packed, to_padded
+
+MEASURED_TOKENS = 64  # of the rows on which a token's memory is measured
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
     """Resolve every `auto`, and say why something is slower than it could be."""
     notes: list[str] = []
     dtype = fastest_dtype(device) if config.dtype == "auto" else config.dtype
-    bytes_per_number = 4 if dtype == "float32" else 2
     longest = int(data.lengths.max())
-    fits = tokens_that_fit(parts.model, config.optim, bytes_per_number, checkpointing=False)
+    not_packed = _why_rows_are_padded(parts, config)
+    per_token = activation_bytes(parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype))
+    sizes = (parts.model, config.optim, per_token, 4 if dtype == "float32" else 2)
+    fits = tokens_that_fit(*sizes, checkpointing=False)
     checkpointing = fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
     if checkpointing:
-        fits = tokens_that_fit(parts.model, config.optim, bytes_per_number, checkpointing=True)
-    not_packed = _why_rows_are_padded(parts, config)
+        fits = tokens_that_fit(*sizes, checkpointing=True)
     dropout = has_dropout(parts.model)
     if not_packed:
         notes.append(f"rows are padded and share nothing: {not_packed}")
