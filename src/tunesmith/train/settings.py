@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,21 +14,24 @@ from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, c
 from tunesmith.train.limit import probe_machine
 from tunesmith.train.loss import Parts
 from tunesmith.train.memory import activation_bytes, largest_useful_batch, tokens_that_fit
-from tunesmith.train.packed import has_dropout, why_not_packed
+from tunesmith.train.packed import has_dropout, varlen_is_exact, why_not_packed
 from tunesmith.train.tensors import Batch, to_packed, to_padded
+from tunesmith.train.varlen import why_not_varlen
 
 MEASURED_TOKENS = 64  # of the rows on which a token's memory is measured
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`padded` gives each row a line of its own, for models whose rows cannot be packed."""
+    """`padded` gives each row a line of its own, for models whose rows cannot be packed. `varlen`: the attention of
+    packed rows is torch's for rows of different lengths (CUDA), not the bucketed one."""
 
     dtype: str
     max_batch_tokens: int
     padded: bool
     share_prefixes: bool
     gradient_checkpointing: bool
+    varlen: bool = False
 
     def precision(self, device: torch.device) -> AbstractContextManager[Any]:
         """Compute in bfloat16 from float32 weights, or in float32."""
@@ -54,7 +57,7 @@ class Settings:
         return cut(data, rows, self.max_batch_tokens, self.share_prefixes)
 
     def batch(self, data: TrainingData, micro: MicroBatch, device: torch.device) -> Batch:
-        return (to_padded if self.padded else to_packed)(data, micro, device)
+        return to_padded(data, micro, device) if self.padded else to_packed(data, micro, device, self.varlen)
 
 
 def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device) -> tuple[Settings, list[str]]:
@@ -81,6 +84,11 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
         share_prefixes=config.share_prefixes and not not_packed and not dropout,
         gradient_checkpointing=bool(checkpointing),
     )
+    if not not_packed and not why_not_varlen(device, getattr(torch, dtype), dropout):
+        with settings.precision(device):
+            settings = replace(settings, varlen=varlen_is_exact(parts.model, parts.decoder))
+        if not settings.varlen:
+            notes.append("attention runs on padded groups of rows: the model's is not plain causal or sliding")
     return settings, notes
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from tunesmith.train.batches import Ints, MicroBatch, TrainingData
+from tunesmith.train.varlen import Segments, segments_of
 
 PADDING_ID = 0  # any token: what is computed at padding is never read
 
@@ -38,7 +39,8 @@ class Bucket:
 @dataclass(frozen=True)
 class Packed:
     """The prediction at token `positions_N[i]` is scored against `labels_N[i]`; the shift by one has been done here,
-    once. `order_U` puts the buckets' outputs, one after another, back into the line's order."""
+    once. `order_U` puts the buckets' outputs, one after another, back into the line's order. With `segments` there
+    are no buckets: attention goes through varlen.py."""
 
     input_ids_U: torch.Tensor
     depth_U: torch.Tensor
@@ -46,6 +48,7 @@ class Packed:
     order_U: torch.Tensor
     positions_N: torch.Tensor
     labels_N: torch.Tensor
+    segments: Segments | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ class Padded:
 Batch = Packed | Padded
 
 
-def to_packed(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Packed:
+def to_packed(
+    data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu", varlen: bool = False
+) -> Packed:
     shared = micro.shared
     own = data.lengths[micro.rows] - 1 - shared
     starts = np.concatenate([[0], np.cumsum(own)])
@@ -75,9 +80,9 @@ def to_packed(data: TrainingData, micro: MicroBatch, device: torch.device | str 
     first_trained = np.maximum(data.num_prompt_tokens[micro.rows], 1)
     positions_N = np.concatenate([path[n - 1 :] for path, n in zip(paths, first_trained, strict=True)])
     labels_N = np.concatenate([data.row(int(row))[n:] for row, n in zip(micro.rows, first_trained, strict=True)])
-    groups = _rows_of_similar_length(own)
+    groups = [] if varlen else _rows_of_similar_length(own)
     buckets = tuple(_bucket(group, starts, own, shared, paths, device) for group in groups)
-    written_U = np.concatenate([np.arange(starts[i], starts[i + 1]) for group in groups for i in group])
+    written_U = np.concatenate([np.arange(0), *(np.arange(starts[i], starts[i + 1]) for g in groups for i in g)])
     return Packed(
         input_ids_U=_tensor(data.input_ids[at_U], device),
         depth_U=_tensor(depth_U, device),
@@ -85,6 +90,7 @@ def to_packed(data: TrainingData, micro: MicroBatch, device: torch.device | str 
         order_U=_tensor(np.argsort(written_U), device),
         positions_N=_tensor(positions_N, device),
         labels_N=_tensor(labels_N, device),
+        segments=segments_of(paths, own, device) if varlen else None,
     )
 
 
