@@ -143,7 +143,9 @@ MEANINGS = {
     "train.neftune_noise_alpha": "Noise on the embeddings while training (NEFTune); 5 is usual, 0 is none.",
     "train.label_smoothing_factor": "Share of the target probability that is spread over the whole vocabulary.",
     "train.merge_with_base": "After training, each weight becomes (1 - share) tuned + share base, against forgetting.",
-    "train.dtype": "What is computed in; the weights that are updated are float32. `auto`: bfloat16 on a GPU.",
+    "train.dtype": "What is computed in. `auto`: bfloat16 on a GPU, and where a CPU is fast at it.",
+    "train.weights_dtype": "What the trained weights are kept in. `bfloat16` halves the memory (8 bytes a parameter "
+    "with AdamW); each update is rounded up or down at random. Needs torchao, and `optim` adamw or adamw_8bit.",
     "train.gradient_checkpointing": "Compute activations twice to save memory. `auto`: only when it would not fit.",
     "train.share_prefixes": "Compute the common beginning of the prompts of a batch once. The gradients are the same.",
     "train.max_batch_tokens": "Most tokens, padding included, in memory at once. `null`: from the free memory.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import itertools
 import os
 import signal
@@ -21,6 +22,7 @@ from tunesmith.rundir import RunDir
 from tunesmith.train.batches import TrainingData
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
+from tunesmith.train.optim import has_compiler
 from tunesmith.train.progress import MetricsLog, read_metrics
 
 
@@ -133,6 +135,27 @@ def test_a_resumed_run_is_bit_identical_to_the_undisturbed_one(tmp_path: Path, s
     assert steps == [1, 2, 3, 4, 5, 6]
     assert result.steps == 6
     assert [entry["step"] for entry in result.history] == [3, 6]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torchao") is None or not has_compiler(), reason="needs torchao and a C++ compiler"
+)
+@pytest.mark.parametrize("optim, weights_dtype", [("adamw_8bit", "float32"), ("adamw", "bfloat16")])
+def test_a_resumed_run_with_torchaos_optimiser_is_bit_identical_too(
+    tmp_path: Path, optim: str, weights_dtype: str
+) -> None:
+    settings = config(optim=optim, weights_dtype=weights_dtype, save_steps=2)
+    model = tiny_llama(vocab_size=512)  # a table of 512 x 32 numbers is kept in 8 bits
+    whole, result = run_once(tmp_path / "whole", model=model, config=settings)
+    assert result.forward_tokens < 0.8 * result.raw_tokens or result.notes == []
+    with pytest.raises(Stop):
+        run_once(tmp_path / "cut", model=tiny_llama(512), config=settings, on_progress=stop_at_step(5))
+    torch.manual_seed(1234)
+    resumed, _ = run_once(tmp_path / "cut", model=tiny_llama(512), config=settings, resume=True)
+    assert same(whole, resumed)
+    assert {p.dtype for p in whole.parameters()} == {getattr(torch, weights_dtype)}
+    records = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    assert records[-1]["loss"] < records[0]["loss"]
 
 
 def test_a_damaged_last_checkpoint_does_not_change_the_final_weights(tmp_path: Path) -> None:

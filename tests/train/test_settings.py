@@ -50,8 +50,10 @@ def test_measured_bytes_of_a_token_foretell_those_of_a_larger_batch(padded: bool
 def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_again() -> None:
     model = tiny_llama()  # 2 layers of 32 hidden units
     room = memory.device_memory(CPU) * memory.USABLE - state_bytes(model, "adamw")
-    assert tokens_that_fit(model, "adamw", 1000, 4, checkpointing=True) == int(room / (2 * 32 * 4 + 500))
-    assert tokens_that_fit(model, "adamw", 1000, 4, checkpointing=False) == int(room / 1000)
+    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=True) == int(
+        room / (2 * 32 * 4 + 500)
+    )
+    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=False) == int(room / 1000)
 
 
 @pytest.mark.parametrize("kind", ["mamba", "rwkv"])
@@ -66,6 +68,7 @@ def test_a_model_without_attention_is_measured_like_any_other(kind: str) -> None
 def test_adamw_takes_sixteen_bytes_a_parameter_and_frozen_weights_four() -> None:
     model = torch.nn.Linear(10, 3, bias=False)
     assert state_bytes(model, "adamw") == 30 * 16
+    assert state_bytes(model, "adamw", "bfloat16") == 30 * 8
     model.requires_grad_(False)
     assert state_bytes(model, "adamw") == 30 * 4
 
@@ -73,9 +76,13 @@ def test_adamw_takes_sixteen_bytes_a_parameter_and_frozen_weights_four() -> None
 def test_checkpointing_is_on_only_where_the_longest_row_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not settled().gradient_checkpointing
     one_token = activation_bytes(split_model(tiny_llama()), MEASURED_TOKENS, False, torch.float32)
-    room = state_bytes(tiny_llama(), "adamw") + 98 * one_token  # the longest row has 100 tokens
+    states = state_bytes(tiny_llama(), "adamw")
+    room = states + 98 * one_token  # the longest row has 100 tokens
     monkeypatch.setattr(memory, "device_memory", lambda device: room / memory.USABLE)
-    assert tokens_that_fit(tiny_llama(), "adamw", one_token, 4, checkpointing=False) in (97, 98)
+    assert tokens_that_fit(tiny_llama(), states, one_token, 4, checkpointing=False) in (
+        97,
+        98,
+    )
     assert settled().gradient_checkpointing
     assert not settled(gradient_checkpointing=False).gradient_checkpointing
 

@@ -31,6 +31,7 @@ from tunesmith.rundir import file_sha256
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 RNG = "rng."
+PART, QUANTISED = "/", "/8bit"  # in the names of an 8-bit tensor's parts, and of what is noted of it
 
 Tensors = dict[str, torch.Tensor]
 
@@ -131,7 +132,13 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
             if owner == str(i):
                 parameter, _, key = rest.partition(".")
                 state.setdefault(int(parameter), {})[key] = tensor
-        optimizer.load_state_dict({"state": state, "param_groups": scalars["param_groups"]})
+        for parameter_state in state.values():
+            _join_quantised(parameter_state)
+        groups = [
+            saved | {key: torch.tensor(saved[key]) for key, value in now.items() if isinstance(value, torch.Tensor)}
+            for saved, now in zip(scalars["param_groups"], optimizer.param_groups, strict=True)
+        ]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
     torch.set_rng_state(tensors[f"{RNG}cpu"])
     if f"{RNG}cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors[f"{RNG}cuda"])
@@ -153,18 +160,42 @@ def weights(model: torch.nn.Module) -> Tensors:
 def _optimizer_state(optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Tensors, list[dict[str, Any]]]:
     """Tensors under `optimizer.parameter.key`, and the rest as plain values."""
     tensors: Tensors = {}
-    plain: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for i, optimizer in enumerate(optimizers):
         saved = optimizer.state_dict()
         scalars: dict[str, dict[str, Any]] = {}
         for parameter, values in saved["state"].items():
             for key, value in values.items():
-                if isinstance(value, torch.Tensor):
+                if hasattr(value, "__tensor_flatten__"):
+                    names, (signed, dtype) = value.__tensor_flatten__()
+                    tensors |= {f"{i}.{parameter}.{key}{PART}{name}": getattr(value, name) for name in names}
+                    about = {"signed": signed, "dtype": str(dtype).removeprefix("torch.")}
+                    scalars.setdefault(str(parameter), {})[key + QUANTISED] = about
+                elif isinstance(value, torch.Tensor):
                     tensors[f"{i}.{parameter}.{key}"] = value.contiguous()
                 else:
                     scalars.setdefault(str(parameter), {})[key] = value
-        plain.append({"state": scalars, "param_groups": saved["param_groups"]})
-    return tensors, plain
+        others.append({"state": scalars, "param_groups": plain(saved["param_groups"])})
+    return tensors, others
+
+
+def _join_quantised(state: dict[str, Any]) -> None:
+    """Put torchao's 8-bit tensors together again, from their parts and what was noted of them."""
+    for noted in [key for key in state if key.endswith(QUANTISED)]:
+        from torchao.optim.subclass_8bit import OptimState8bit
+
+        key, about = noted.removesuffix(QUANTISED), state.pop(noted)
+        pieces = {name.partition(PART)[2]: state.pop(name) for name in list(state) if name.startswith(key + PART)}
+        state[key] = OptimState8bit.__tensor_unflatten__(pieces, (about["signed"], getattr(torch, about["dtype"])))
+
+
+def plain(value: Any) -> Any:
+    """The same values with tensors of one number (torchao's learning rates) as numbers."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value.item() if isinstance(value, torch.Tensor) else value
 
 
 def _rng_state() -> Tensors:

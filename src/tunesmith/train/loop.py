@@ -172,7 +172,7 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
     grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
     loss_per_token = torch.stack(losses).sum().item() / step.num_trained
     _refuse_bad_loss(training, progress, step, [loss.item() for loss in losses], loss_per_token, grad_norm)
-    learning_rate = training.schedules[0].get_last_lr()[0]
+    learning_rate = float(training.schedules[0].get_last_lr()[0])
     for optimizer, schedule in zip(training.optimizers, training.schedules, strict=True):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -219,7 +219,7 @@ def _refuse_bad_loss(
         return
     ids = [training.data.ids[row] for row in (bad or step.rows)]
     shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-    rate = training.schedules[0].get_last_lr()[0]
+    rate = float(training.schedules[0].get_last_lr()[0])
     raise TrainingError(
         f"step {progress.step + 1}: {what} (rows {shown}; learning rate {rate:.2g})",
         hint=f"try train.learning_rate={rate / 5:.1g} or a longer train.warmup_ratio, and look at these rows",

@@ -23,8 +23,15 @@ from tunesmith.train.tensors import Batch, to_packed, to_padded
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 65536
 USABLE = 0.8
-STATE_BYTES = {"adamw": 16, "adafactor": 9, "adamw_8bit": 10, "muon": 12}
-"""Bytes a parameter takes in float32: itself, its gradient, and the optimiser's state."""
+STATE_BYTES = {
+    ("adamw", "float32"): 16,
+    ("adafactor", "float32"): 9,
+    ("adamw_8bit", "float32"): 10,
+    ("muon", "float32"): 12,
+    ("adamw", "bfloat16"): 8,
+    ("adamw_8bit", "bfloat16"): 6,
+}
+"""Bytes a parameter takes, by optimiser and kind of weights: itself, its gradient, and the optimiser's state."""
 
 
 def device_memory(device: torch.device) -> int:
@@ -34,11 +41,11 @@ def device_memory(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def state_bytes(model: torch.nn.Module, optim: str) -> int:
+def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float32") -> int:
     """Weights, gradients and optimiser state; frozen weights count once."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
-    return trainable * STATE_BYTES[optim] + frozen
+    return trainable * STATE_BYTES[optim, weights_dtype] + frozen
 
 
 def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tensor]) -> int:
@@ -85,13 +92,14 @@ def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.devic
     return to_padded(data, micro, device) if padded else to_packed(data, micro, device)
 
 
-def tokens_that_fit(model: Any, optim: str, bytes_per_token: int, bytes_per_number: int, checkpointing: bool) -> int:
-    """The largest micro-batch, in tokens, whose activations fit beside weights and optimiser state; may be 0."""
+def tokens_that_fit(model: Any, states: int, bytes_per_token: int, bytes_per_number: int, checkpointing: bool) -> int:
+    """The largest micro-batch, in tokens, whose activations fit beside `states`, the bytes of weights, gradients and
+    optimiser; may be 0."""
     if checkpointing:
         config = model.config.get_text_config()
         layers = config.num_hidden_layers
         bytes_per_token = layers * config.hidden_size * bytes_per_number + bytes_per_token // layers
-    free = device_memory(next(model.parameters()).device) * USABLE - state_bytes(model, optim)
+    free = device_memory(next(model.parameters()).device) * USABLE - states
     return max(0, int(free / bytes_per_token))
 
 

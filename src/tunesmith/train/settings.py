@@ -13,7 +13,7 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, cut_padded, plan_epoch
 from tunesmith.train.limit import probe_machine
 from tunesmith.train.loss import Parts
-from tunesmith.train.memory import activation_bytes, largest_useful_batch, tokens_that_fit
+from tunesmith.train.memory import activation_bytes, largest_useful_batch, state_bytes, tokens_that_fit
 from tunesmith.train.packed import has_dropout, varlen_is_exact, why_not_packed
 from tunesmith.train.tensors import Batch, to_packed, to_padded
 from tunesmith.train.varlen import why_not_varlen
@@ -64,10 +64,13 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
     """Resolve every `auto`, and say why something is slower than it could be."""
     notes: list[str] = []
     dtype = fastest_dtype(device) if config.dtype == "auto" else config.dtype
+    if config.weights_dtype == "bfloat16":
+        dtype = "bfloat16"  # there is nothing finer to compute with
     longest = int(data.lengths.max())
     not_packed = _why_rows_are_padded(parts, config)
     per_token = activation_bytes(parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype))
-    sizes = (parts.model, config.optim, per_token, 4 if dtype == "float32" else 2)
+    states = state_bytes(parts.model, config.optim, config.weights_dtype)
+    sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
     fits = tokens_that_fit(*sizes, checkpointing=False)
     checkpointing = fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
     if checkpointing:
