@@ -150,6 +150,7 @@ MEANINGS = {
     "train.share_prefixes": "Compute the common beginning of the prompts of a batch once. The gradients are the same.",
     "train.max_batch_tokens": "Most tokens, padding included, in memory at once. `null`: from the free memory.",
     "train.torch_compile": "Compile the model's layers; pays on a GPU and long runs.",
+    "train.use_liger_kernel": "Liger's kernels for norms, rotary embeddings and feed-forwards; needs an NVIDIA GPU.",
     "train.lora": "Train low-rank adapters (see train.lora below) instead of all weights.",
     "train.seed": "Of the order of the rows and of whatever else training draws.",
     "train.seeds": "Train so many times with different seeds; the variance between runs widens the interval.",

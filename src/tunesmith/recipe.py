@@ -112,6 +112,7 @@ class TrainConfig(Section):
     share_prefixes: bool = True
     max_batch_tokens: Annotated[int, Field(ge=16)] | None = None  # None: measured
     torch_compile: bool = False
+    use_liger_kernel: bool = False
     lora: LoraConfig | None = None
     seed: int = 0
     seeds: Annotated[int, Field(ge=1)] = 1

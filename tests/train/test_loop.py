@@ -137,6 +137,7 @@ def test_a_resumed_run_is_bit_identical_to_the_undisturbed_one(tmp_path: Path, s
     assert [entry["step"] for entry in result.history] == [3, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("torchao") is None or not has_compiler(), reason="needs torchao and a C++ compiler"
 )
@@ -351,6 +352,22 @@ def test_gradient_checkpointing_gives_the_same_losses(tmp_path: Path) -> None:
     assert [r["loss"] for r in a] == pytest.approx([r["loss"] for r in b], rel=1e-5)
     assert result.forward_tokens < 0.8 * result.raw_tokens
     assert result.notes == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_on_packed_rows_give_the_same_losses(tmp_path: Path) -> None:
+    """Micro-batches differ in size, buckets and masks, and the layers are compiled for all of them."""
+    data = made_data(12, shared=40)
+    settings = {"max_batch_tokens": 150, "num_train_epochs": 1}
+    run_once(tmp_path / "a", config=config(**settings), data=data)
+    torch._dynamo.utils.counters.clear()
+    _, result = run_once(tmp_path / "b", config=config(**settings, torch_compile=True), data=data)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    assert result.notes == []
+    a, b = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
+    assert [r["loss"] for r in b] == pytest.approx([r["loss"] for r in a], rel=1e-5)
+    assert result.forward_tokens < 0.8 * result.raw_tokens
 
 
 def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so_once(

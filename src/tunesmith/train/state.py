@@ -20,6 +20,7 @@ from tunesmith.train.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from tunesmith.train.kernels import use_liger_kernels
 from tunesmith.train.loss import Parts, split_model
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.settings import Settings, settle
@@ -97,6 +98,8 @@ def set_up(
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()  # the model is tried out in float32, and stays in it
+    if config.use_liger_kernel:
+        use_liger_kernels(model)
     parts = split_model(model)
     settings, notes = settle(parts, data, config, device)
     if saved is not None:
