@@ -25,7 +25,8 @@ def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[
             "source": str(write_rows(folder / "rows.csv")),
             "task": "classify/terse",
             "split": {"train": 0.5, "validation": 0.2, "test": 0.3},
-        },
+        }
+        | sections.get("data", {}),
         "train": {"num_train_epochs": 2, "learning_rate": 5e-3, "train_batch_size": 8} | sections.get("train", {}),
         "evaluation": {"few_shot": 2, "resamples": 200} | sections.get("evaluation", {}),
         "output_dir": str(folder / output),
@@ -115,6 +116,53 @@ def test_resume_does_only_what_is_missing(finished: tuple[Path, dict[str, Any]],
     assert run.report_html.exists()
     assert (run.model / "model.safetensors").stat().st_mtime_ns == weights
     assert report["run"]["test_uses"] == 1
+
+
+def _no_longer_a_plain_file(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+CHANGES = {
+    "rows.csv": lambda folder: _no_longer_a_plain_file(folder / "rows.csv"),
+    "template mine/short": lambda folder: (folder / "mine.yaml").write_text(
+        (folder / "mine.yaml").read_text().replace("Answer", "Say")
+    ),
+    "tokenizer.json": lambda folder: _no_longer_a_plain_file(folder / "model" / "tokenizer.json"),
+    "model.safetensors": lambda folder: _no_longer_a_plain_file(folder / "model" / "model.safetensors"),
+    "recipe.yaml": lambda folder: (folder / "run" / "recipe.yaml").write_text(
+        (folder / "run" / "recipe.yaml").read_text().replace("learning_rate: 0.005", "learning_rate: 0.05")
+    ),
+    "train.parquet": lambda folder: _no_longer_a_plain_file(folder / "run" / "data" / "train.parquet"),
+}
+FAMILY = """
+family: mine
+about: yes or no
+slots: {text: {type: text}, label: {type: label}}
+metrics: [exact_match]
+parser: text
+wordings:
+  - {name: short, template: "{{text}}\nAnswer: ||| {{label}}"}
+"""
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_run_whose_data_template_tokenizer_or_recipe_changed_is_not_resumed(
+    tmp_path: Path, tiny_model_dir: Path, name: str
+) -> None:
+    shutil.copytree(tiny_model_dir, tmp_path / "model")
+    (tmp_path / "mine.yaml").write_text(FAMILY)
+    recipe = recipe_for(tmp_path, tmp_path / "model", data={"task": None, "template": str(tmp_path / "mine.yaml")})
+    pipeline.prepare(recipe)
+    pipeline.check_unchanged(pipeline.open_run(tmp_path / "run"))
+    CHANGES[name](tmp_path)
+    with pytest.raises(DataError, match=rf"{name}:? changed since the run was prepared\nhint: start a new run"):
+        pipeline.resume(tmp_path / "run")
+
+
+def test_a_run_goes_on_where_the_rows_it_was_prepared_from_are_gone(tmp_path: Path, tiny_model_dir: Path) -> None:
+    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir))
+    (tmp_path / "rows.csv").unlink()
+    pipeline.check_unchanged(pipeline.open_run(tmp_path / "run"))
 
 
 def test_an_evaluation_that_was_cut_off_is_done_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

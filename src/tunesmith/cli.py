@@ -6,6 +6,7 @@ found before any work; 3 the verdict is not "better" where --fail-if-not-better 
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(templates_app, name="templates")
 
+GO_ON = "a run that was prepared goes on with `tunesmith resume FOLDER`"
+
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value overrides, e.g. train.learning_rate=1e-5")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -37,8 +40,13 @@ def main() -> None:
     except TunesmithError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error.filename or 'a file'}: the disk is full\nhint: free some space; {GO_ON}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted\nhint: a run that was prepared goes on with `tunesmith resume FOLDER`", file=sys.stderr)
+        print(f"interrupted\nhint: {GO_ON}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -248,7 +256,9 @@ def train(run_folder: RunArgument) -> None:
     """
     from tunesmith import pipeline
 
-    pipeline.train(pipeline.open_run(run_folder))
+    run_dir = pipeline.open_run(run_folder)
+    pipeline.check_unchanged(run_dir)
+    pipeline.train(run_dir)
 
 
 @app.command()

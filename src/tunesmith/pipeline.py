@@ -104,6 +104,7 @@ def run_recipe(run_dir: RunDir) -> Recipe:
 
 def check_unchanged(run_dir: RunDir) -> None:
     """DataError naming the first file, model or setting that is not what the run was prepared from."""
+    from tunesmith.data.cache import input_hashes
     from tunesmith.model import fingerprint
 
     manifest = read_json(run_dir.manifest)
@@ -116,6 +117,10 @@ def check_unchanged(run_dir: RunDir) -> None:
     for name in sorted({*found, *wanted}):
         if found.get(name) != wanted.get(name):
             raise DataError(f"{recipe.model}: {name} changed since the run was prepared", hint=hint)
+    found, wanted = input_hashes(recipe.data), manifest.get("inputs", {})
+    for name in sorted({*found} & {*wanted}):  # rows that are gone are not missed: the prepared ones are here
+        if found[name] != wanted[name]:
+            raise DataError(f"{name}: changed since the run was prepared", hint=hint)
 
 
 # ---- prepare
@@ -123,7 +128,7 @@ def check_unchanged(run_dir: RunDir) -> None:
 
 def prepare(recipe: Recipe) -> dict[str, Any]:
     """Read, split, render, tokenise and prove the rows; the ledger. The run folder appears when all is well."""
-    from tunesmith.data.cache import cache_key, restore, store
+    from tunesmith.data.cache import cache_key, input_hashes, restore, store
     from tunesmith.data.index import plan_sources
     from tunesmith.data.ledger import ledger_table
     from tunesmith.data.prepare import prompt_layout
@@ -159,6 +164,7 @@ def prepare(recipe: Recipe) -> dict[str, Any]:
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
             "model_files": fingerprint(recipe.model),
+            "inputs": input_hashes(recipe.data),
             "files": {
                 str(path.relative_to(temporary.path)): file_sha256(path)
                 for path in [temporary.recipe, *(temporary.examples(split) for split in SPLITS)]

@@ -107,10 +107,12 @@ class TrainConfig(Section):
     label_smoothing_factor: Fraction = 0.0
     merge_with_base: Fraction = 0.0  # share of the base's weights in the saved model
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: Literal["auto"] | bool = "auto"
     share_prefixes: bool = True
     max_batch_tokens: Annotated[int, Field(ge=16)] | None = None  # None: measured
     torch_compile: bool = False
+    use_liger_kernel: bool = False
     lora: LoraConfig | None = None
     seed: int = 0
     seeds: Annotated[int, Field(ge=1)] = 1

@@ -17,6 +17,7 @@ from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_eff
 from tunesmith.model import complete_tokenizer, fit_embeddings, load_model, load_tokenizer, resolve_model
 from tunesmith.recipe import Recipe
 from tunesmith.rundir import RunDir, read_json
+from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.batches import steps_per_epoch
 from tunesmith.train.check import CheckResult
 from tunesmith.train.check import check as run_checks
@@ -63,6 +64,8 @@ def check(recipe: Recipe) -> list[CheckResult]:
         model = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
         complete_tokenizer(tokenizer)
         fit_embeddings(model, tokenizer)
+        if recipe.train.lora is not None:
+            model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
         return run_checks(model, pipeline.training_data(run, "train"), recipe.train)
 
 

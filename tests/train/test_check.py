@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import tiny_llama
 
-from tunesmith.recipe import TrainConfig
+from tunesmith.recipe import LoraConfig, TrainConfig
 from tunesmith.train import check as module
+from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.batches import TrainingData
 from tunesmith.train.check import CheckResult, check
 from tunesmith.train.checkpoint import weights
@@ -43,7 +44,7 @@ def test_a_healthy_set_up_passes_and_the_model_is_left_alone() -> None:
     assert [result for result in results if not result.ok] == []
     assert len(results) == 6
     assert all(torch.equal(before[name], p) for name, p in weights(model).items())
-    assert "guessing among all tokens would be 5.56" in by_name(results)["loss before training"].detail  # ln 259
+    assert "guessing would be 5.56" in by_name(results)["loss before training"].detail  # ln 259
 
 
 def test_a_weight_that_no_gradient_reaches_is_named() -> None:
@@ -81,3 +82,17 @@ def test_weights_far_too_large_show_in_the_first_loss() -> None:
     with torch.no_grad():
         model.model.embed_tokens.weight.mul_(100)
     assert not by_name(check(model, reviews(), TrainConfig()))["loss before training"].ok
+
+
+def test_a_first_loss_that_transformers_does_not_find_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = module.nll_sum
+    monkeypatch.setattr(module, "nll_sum", lambda *arguments: 1.1 * right(*arguments))
+    result = by_name(check(tiny_llama(), reviews(), TrainConfig()))["loss before training"]
+    assert not result.ok
+
+
+def test_only_the_adapters_are_checked_where_only_they_are_trained() -> None:
+    model = wrap_lora(tiny_llama(), LoraConfig(r=16))
+    results = by_name(check(model, reviews(), TrainConfig(lora=LoraConfig(r=16))))
+    # 2 layers of 7 linear layers, A and B each
+    assert results["gradients reach every weight"] == CheckResult("gradients reach every weight", True, "28 weights")

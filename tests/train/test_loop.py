@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import itertools
 import os
 import signal
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_llama
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tunesmith.errors import InputError, InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
@@ -19,7 +22,8 @@ from tunesmith.rundir import RunDir
 from tunesmith.train.batches import TrainingData
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
-from tunesmith.train.progress import read_metrics
+from tunesmith.train.optim import has_compiler
+from tunesmith.train.progress import MetricsLog, read_metrics
 
 
 def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingData:
@@ -133,6 +137,28 @@ def test_a_resumed_run_is_bit_identical_to_the_undisturbed_one(tmp_path: Path, s
     assert [entry["step"] for entry in result.history] == [3, 6]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("torchao") is None or not has_compiler(), reason="needs torchao and a C++ compiler"
+)
+@pytest.mark.parametrize("optim, weights_dtype", [("adamw_8bit", "float32"), ("adamw", "bfloat16")])
+def test_a_resumed_run_with_torchaos_optimiser_is_bit_identical_too(
+    tmp_path: Path, optim: str, weights_dtype: str
+) -> None:
+    settings = config(optim=optim, weights_dtype=weights_dtype, save_steps=2)
+    model = tiny_llama(vocab_size=512)  # a table of 512 x 32 numbers is kept in 8 bits
+    whole, result = run_once(tmp_path / "whole", model=model, config=settings)
+    assert result.forward_tokens < 0.8 * result.raw_tokens or result.notes == []
+    with pytest.raises(Stop):
+        run_once(tmp_path / "cut", model=tiny_llama(512), config=settings, on_progress=stop_at_step(5))
+    torch.manual_seed(1234)
+    resumed, _ = run_once(tmp_path / "cut", model=tiny_llama(512), config=settings, resume=True)
+    assert same(whole, resumed)
+    assert {p.dtype for p in whole.parameters()} == {getattr(torch, weights_dtype)}
+    records = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    assert records[-1]["loss"] < records[0]["loss"]
+
+
 def test_a_damaged_last_checkpoint_does_not_change_the_final_weights(tmp_path: Path) -> None:
     whole, _ = run_once(tmp_path / "whole", config=config(save_steps=2))
     with pytest.raises(Stop):
@@ -183,6 +209,18 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(tmp_path: Path) -> None:
     whole, _ = run_once(tmp_path / "whole")
     resumed, _ = run_once(tmp_path, resume=True)
     assert same(whole, resumed)
+
+
+def test_a_disk_that_fills_up_under_the_log_names_the_last_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(log: MetricsLog, record: dict[str, Any]) -> None:
+        if record["step"] == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MetricsLog, "write", write)
+    with pytest.raises(TrainingError, match=r"the disk is full; step-000004 is whole\nhint: free some space"):
+        run_once(tmp_path, config=config(save_steps=2))
 
 
 def test_the_best_epoch_by_metric_is_loaded_at_the_end(tmp_path: Path) -> None:
@@ -259,6 +297,46 @@ def test_merging_with_the_base_takes_the_weighted_mean_of_both(tmp_path: Path) -
         assert torch.allclose(weight, 0.75 * weights(tuned)[name] + 0.25 * base[name], atol=1e-7)
 
 
+def test_neftune_adds_noise_within_its_bound_while_training_and_none_in_validation(tmp_path: Path) -> None:
+    """Uniform noise of at most alpha / sqrt(tokens * hidden units) on each number of the embeddings."""
+    data = made_data(4)
+    seen: list[tuple[bool, torch.Tensor]] = []
+    model = tiny_llama()
+    layer = model.model.layers[0]
+    layer.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, inputs[0].detach())))
+    settings = config(neftune_noise_alpha=5.0, num_train_epochs=1, learning_rate=1e-12)
+    run_once(tmp_path, model=model, data=data, validation=data, config=settings)
+    table = tiny_llama().model.embed_tokens.weight.detach()
+    for training, states_BTH in seen[-2:]:  # the step, and the validation after it
+        noise = torch.stack([(table - state).abs().amax(1).min() for state in states_BTH.flatten(0, 1)])
+        limit = 5.0 / (states_BTH.shape[1] * states_BTH.shape[2]) ** 0.5
+        if training:
+            assert limit / 2 < float(noise.max()) <= limit
+        else:
+            assert float(noise.max()) < 1e-6
+    assert [training for training, _ in seen[-2:]] == [True, False]
+
+
+@pytest.mark.parametrize("limit, expected", [(0.01, 0.01), (0.0, None)])
+def test_the_gradient_is_clipped_to_its_norm_and_not_with_zero(
+    tmp_path: Path, limit: float, expected: float | None
+) -> None:
+    norms: list[float] = []
+
+    def note(optimizer: Any, *_: Any) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        run_once(tmp_path, config=config(max_grad_norm=limit))
+    finally:
+        handle.remove()
+    recorded = [record["grad_norm"] for record in read_metrics(tmp_path / "metrics.jsonl")]
+    assert min(recorded) > 0.02  # the log has the norm before clipping
+    assert norms == pytest.approx([expected or norm for norm in recorded], rel=1e-3)
+
+
 def test_label_smoothing_and_whole_runs_with_every_optimiser_lower_the_loss(tmp_path: Path) -> None:
     for optim in ("adamw", "adafactor", "muon"):
         settings = config(optim=optim, label_smoothing_factor=0.1, num_train_epochs=6, lr_scheduler_type="wsd")
@@ -276,9 +354,28 @@ def test_gradient_checkpointing_gives_the_same_losses(tmp_path: Path) -> None:
     assert result.notes == []
 
 
-def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_on_packed_rows_give_the_same_losses(tmp_path: Path) -> None:
+    """Micro-batches differ in size, buckets and masks, and the layers are compiled for all of them."""
+    data = made_data(12, shared=40)
+    settings = {"max_batch_tokens": 150, "num_train_epochs": 1}
+    run_once(tmp_path / "a", config=config(**settings), data=data)
+    torch._dynamo.utils.counters.clear()
+    _, result = run_once(tmp_path / "b", config=config(**settings, torch_compile=True), data=data)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    assert result.notes == []
+    a, b = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
+    assert [r["loss"] for r in b] == pytest.approx([r["loss"] for r in a], rel=1e-5)
+    assert result.forward_tokens < 0.8 * result.raw_tokens
+
+
+def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, noisy = run_once(tmp_path / "a", config=config(neftune_noise_alpha=5.0))
     assert noisy.notes == ["rows are padded and share nothing: NEFTune's noise depends on the length of a row"]
+    assert capsys.readouterr().err.count("rows are padded and share nothing") == 1
     model = tiny_llama()
     model.config.attention_dropout = 0.1
     for layer in model.model.layers:

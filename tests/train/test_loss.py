@@ -2,121 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from loss_oracle import (
+    ARCHITECTURES,
+    SHAPE,
+    VOCABULARY,
+    alone,
+    assert_same,
+    build,
+    example,
+    examples,
+    gradients,
+    ours,
+    reference,
+)
 from transformers.trainer_pt_utils import LabelSmoother
 
-from tunesmith.records import IGNORE_INDEX, TokenizedExample
+from tunesmith.recipe import TrainConfig
 from tunesmith.train import batches, loss
 from tunesmith.train.batches import MicroBatch, TrainingData, cut
 from tunesmith.train.loss import _PlainHead, add_lookups_in_place, nll_sum, split_model
 from tunesmith.train.packed import packing, why_not_packed
-from tunesmith.train.tensors import Batch, to_packed, to_padded
-
-VOCABULARY = 61
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-WINDOWS = {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]}
-GPT2_SHAPE = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", {}),
-    "llama_tied": ("Llama", {"tie_word_embeddings": True}),
-    "qwen3": ("Qwen3", {"use_sliding_window": True, "max_window_layers": 1, "sliding_window": 5}),
-    "gemma2": ("Gemma2", {**WINDOWS, "query_pre_attn_scalar": 8, "final_logit_softcapping": 2.0}),
-    "gemma3": ("Gemma3", {**WINDOWS, "query_pre_attn_scalar": 8}),
-    "mistral": ("Mistral", {"sliding_window": 5}),
-    "phi3": ("Phi3", {"sliding_window": 5, "resid_pdrop": 0.0}),
-    "gpt2": ("GPT2", {**GPT2_SHAPE, **NO_DROPOUT}),
-    "gpt_neox": ("GPTNeoX", {}),
-    "olmo2": ("Olmo2", {}),
-    "granite": ("Granite", {"logits_scaling": 3.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5}),
-    "cohere": ("Cohere", {"logit_scale": 0.5}),
-}
-
-AT = (np.array([0, 3]), np.array([1, 2, 4]))  # the five example rows in two micro-batches
-
-
-def build(name: str) -> Any:
-    kind, changes = ARCHITECTURES[name]
-    config_class = getattr(transformers, {"Gemma3": "Gemma3TextConfig"}.get(kind, f"{kind}Config"))
-    shape = changes if kind == "GPT2" else {**SHAPE, **changes}
-    torch.manual_seed(0)
-    model = getattr(transformers, {"GPT2": "GPT2LMHeadModel"}.get(kind, f"{kind}ForCausalLM"))(config_class(**shape))
-    with torch.no_grad():  # larger than at initialisation, so that soft caps and windows matter
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.2 + (1.0 if parameter.ndim == 1 else 0.0))
-    return model.train()
-
-
-def example(name: str, ids: list[int], num_prompt_tokens: int) -> TokenizedExample:
-    labels = [IGNORE_INDEX] * num_prompt_tokens + ids[num_prompt_tokens:]
-    return TokenizedExample(name, ids, labels, num_prompt_tokens)
-
-
-def examples() -> list[TokenizedExample]:
-    """Five rows of 12 to 20 tokens that share their first 9, as rows under one instruction do."""
-    random = np.random.default_rng(1)
-    shared = random.integers(3, VOCABULARY, 9).tolist()
-    sizes = [(3, 2), (6, 4), (4, 1), (8, 3), (3, 6)]
-    return [
-        example(f"r{i}", shared + random.integers(3, VOCABULARY, own + answer).tolist(), 9 + own)
-        for i, (own, answer) in enumerate(sizes)
-    ]
-
-
-def reference(model: Any, rows: list[TokenizedExample]) -> tuple[float, dict[str, torch.Tensor]]:
-    """Summed loss over trained tokens and its gradients, one row at a time, as transformers computes them."""
-    model.zero_grad()
-    total = 0.0
-    for row in rows:
-        ids_BT, labels_BT = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-        nll = model(input_ids=ids_BT, labels=labels_BT).loss * (labels_BT[:, 1:] != IGNORE_INDEX).sum()
-        nll.backward()
-        total += nll.item()
-    return total, gradients(model)
-
-
-def ours(model: Any, parts_of_step: list[Batch]) -> tuple[float, dict[str, torch.Tensor]]:
-    model.zero_grad()
-    parts = split_model(model)
-    assert parts.head is not None
-    total = 0.0
-    for batch in parts_of_step:
-        nll = nll_sum(parts, batch)
-        nll.backward()
-        total += nll.item()
-    return total, gradients(model)
-
-
-def gradients(model: Any) -> dict[str, torch.Tensor]:
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def assert_same(found: tuple[float, dict[str, torch.Tensor]], expected: tuple[float, dict[str, torch.Tensor]]) -> None:
-    assert found[0] == pytest.approx(expected[0], rel=1e-6)
-    assert found[1].keys() == expected[1].keys()
-    for name, gradient in expected[1].items():
-        assert float((found[1][name] - gradient).abs().max()) <= 1e-5 * float(gradient.abs().max()), name
-
-
-def alone(num_rows: int) -> MicroBatch:
-    return MicroBatch(np.arange(num_rows), np.zeros(num_rows, dtype=np.int64))
+from tunesmith.train.settings import settle
+from tunesmith.train.tensors import to_packed, to_padded
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -168,6 +81,9 @@ def test_logits_in_slices_give_the_same_loss_and_gradients(monkeypatch: pytest.M
         monkeypatch.undo()
 
 
+AT = (np.array([0, 3]), np.array([1, 2, 4]))  # the five example rows in two micro-batches
+
+
 def test_a_lookups_gradient_added_to_a_tied_heads_in_place_is_the_same_gradient() -> None:
     """Over two micro-batches, so that the second one adds to what is there; an untied model is left as it is."""
     for name, in_place in (("llama_tied", True), ("gemma3", True), ("llama", False)):
@@ -199,6 +115,25 @@ def test_a_loss_far_from_the_label_is_finite_and_exact() -> None:
     assert states_NH.grad.item() == 2.0  # the softmax is (1, 0, 0): 1 * 1 - 1 * -1
 
 
+def test_slices_add_up_the_heads_gradient_in_float32_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 slices of one position: summed in bfloat16 (8 bits), the later ones would be rounded away."""
+    model = build("llama")
+    ids = np.random.default_rng(3).integers(3, VOCABULARY, (20, 12)).tolist()
+    data = TrainingData.from_examples([example(f"r{i}", row, 2) for i, row in enumerate(ids)])
+    batch = to_packed(data, alone(20))
+
+    def head_gradient() -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return ours(model, [batch])[1]["lm_head.weight"]
+
+    whole = head_gradient()
+    monkeypatch.setattr(loss, "SLICE_LOGITS", VOCABULARY)
+    error = float((head_gradient() - whole).norm() / whole.norm())
+    monkeypatch.setattr(loss, "_autocast_without_cache", lambda device_type: nullcontext())
+    biased = float((head_gradient() - whole).norm() / whole.norm())
+    assert error < 3e-3 < biased
+
+
 def test_label_smoothing_is_transformers() -> None:
     model, rows = build("llama"), examples()[:1]
     data = TrainingData.from_examples(rows)
@@ -227,6 +162,33 @@ def test_the_model_attends_as_usual_after_packing() -> None:
     ours(model, [to_packed(TrainingData.from_examples(rows), alone(len(rows)))])
     assert_same(reference(model, rows), before)
     assert model.config._attn_implementation == "sdpa"
+
+
+WITHOUT_HEAD_DIM = {name: value for name, value in SHAPE.items() if name != "head_dim"}
+MIXED = {"layer_types": ["linear_attention", "full_attention"], "num_experts": 2, "num_experts_per_tok": 1}
+DELTA = {f"linear_{name}": 2 if name.startswith("num") else 8 for name in (
+    "num_value_heads", "num_key_heads", "key_head_dim", "value_head_dim",
+)}  # fmt: skip
+NOT_PACKED = {
+    "Qwen3Next": ({**SHAPE, **MIXED, **DELTA, "moe_intermediate_size": 16}, "linear_attention"),
+    "Lfm2": ({**SHAPE, "layer_types": ["conv", "full_attention"]}, "conv"),
+    "Jamba": ({**WITHOUT_HEAD_DIM, "attn_layer_period": 2, "attn_layer_offset": 1}, "linear_attention"),
+    "RecurrentGemma": ({**SHAPE, "lru_width": 32, "block_types": ["recurrent", "attention"]}, "linear_attention"),
+    "Rwkv": ({"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}, "a state space"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_PACKED)
+def test_models_with_a_state_are_padded_and_share_nothing(kind: str) -> None:
+    shape, reason = NOT_PACKED[kind]
+    config = getattr(transformers, f"{kind}Config")(**shape)
+    torch.manual_seed(0)
+    parts = split_model(transformers.AutoModelForCausalLM.from_config(config))
+    settings, notes = settle(parts, TrainingData.from_examples(examples()), TrainConfig(), torch.device("cpu"))
+    assert settings.padded
+    assert not settings.share_prefixes
+    why = f"the model has layers other than attention ({reason})"
+    assert notes == [f"rows are padded and share nothing: {why}"]
 
 
 def test_a_state_space_model_is_trained_padded_and_says_why() -> None:

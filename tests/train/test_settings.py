@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_llama
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 
 from tunesmith.recipe import TrainConfig
 from tunesmith.train import memory
 from tunesmith.train.batches import TrainingData
-from tunesmith.train.loss import split_model
-from tunesmith.train.memory import activation_bytes, state_bytes, tokens_that_fit
-from tunesmith.train.settings import Settings, settle
+from tunesmith.train.limit import model_size
+from tunesmith.train.loss import nll_sum, split_model
+from tunesmith.train.memory import _made_rows, activation_bytes, kept_bytes, state_bytes, tokens_that_fit
+from tunesmith.train.settings import MEASURED_TOKENS, Settings, settle
 
 CPU = torch.device("cpu")
 
@@ -26,29 +27,62 @@ def settled(**changes: object) -> Settings:
     return settle(split_model(tiny_llama()), data(), TrainConfig(**changes), CPU)[0]  # type: ignore[arg-type]
 
 
-def test_activations_of_a_token_worked_out_by_hand() -> None:
-    # 2 * layers * (4 h + 2 a + 2 k + 3 f) * bytes = 2 * 3 * (4*8 + 2*16 + 2*4 + 3*10) * 4
-    config = LlamaConfig(
-        hidden_size=8, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=1, head_dim=4,
-        intermediate_size=10,
-    )  # fmt: skip
-    assert activation_bytes(config, 4, checkpointing=False) == 2 * 3 * (32 + 32 + 8 + 30) * 4
-    assert activation_bytes(config, 2, checkpointing=True) == 3 * 8 * 2
+def test_what_a_forward_pass_keeps_worked_out_by_hand() -> None:
+    # the input (4 * 8 numbers) for the weight's gradient, and the ReLU's result (4 * 16); not the weight
+    layer, input_TX = torch.nn.Linear(8, 16), torch.randn(4, 8)
+    assert kept_bytes(lambda: layer(input_TX).relu(), layer.parameters()) == 4 * (4 * 8 + 4 * 16)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_measured_bytes_of_a_token_foretell_those_of_a_larger_batch(padded: bool) -> None:
+    parts = split_model(tiny_llama().train())
+    per_token = activation_bytes(parts, 20, padded, torch.float32)
+    two, ten = (
+        kept_bytes(lambda n=n: nll_sum(parts, _made_rows(n, 20, padded, CPU)), parts.model.parameters())
+        for n in (2, 10)
+    )
+    assert ten - two == pytest.approx(8 * 20 * per_token, rel=0.02)
+    # per layer and token at least: two normed inputs, q, k, v, attention's result, gate and up and their product
+    assert per_token > 2 * 4 * (2 * 32 + 32 + 2 * 16 + 32 + 3 * 64)
+    assert activation_bytes(parts, 20, padded, torch.bfloat16) < per_token
+
+
+def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_again() -> None:
+    model = tiny_llama()  # 2 layers of 32 hidden units
+    room = memory.device_memory(CPU) * memory.USABLE - state_bytes(model, "adamw")
+    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=True) == int(
+        room / (2 * 32 * 4 + 500)
+    )
+    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=False) == int(room / 1000)
+
+
+@pytest.mark.parametrize("kind", ["mamba", "rwkv"])
+def test_a_model_without_attention_is_measured_like_any_other(kind: str) -> None:
+    config = {"mamba": MambaConfig(vocab_size=61, hidden_size=16, num_hidden_layers=2, state_size=4),
+              "rwkv": RwkvConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2)}[kind]  # fmt: skip
+    parts = split_model(AutoModelForCausalLM.from_config(config))
+    assert 1000 < activation_bytes(parts, 20, True, torch.float32) < 100_000
+    assert model_size(config).windows == ()
 
 
 def test_adamw_takes_sixteen_bytes_a_parameter_and_frozen_weights_four() -> None:
     model = torch.nn.Linear(10, 3, bias=False)
     assert state_bytes(model, "adamw") == 30 * 16
+    assert state_bytes(model, "adamw", "bfloat16") == 30 * 8
     model.requires_grad_(False)
     assert state_bytes(model, "adamw") == 30 * 4
 
 
 def test_checkpointing_is_on_only_where_the_longest_row_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not settled().gradient_checkpointing
-    one_token = activation_bytes(tiny_llama().config, 4, checkpointing=False)
-    room = state_bytes(tiny_llama(), "adamw") + 98 * one_token  # the longest row has 100 tokens
+    one_token = activation_bytes(split_model(tiny_llama()), MEASURED_TOKENS, False, torch.float32)
+    states = state_bytes(tiny_llama(), "adamw")
+    room = states + 98 * one_token  # the longest row has 100 tokens
     monkeypatch.setattr(memory, "device_memory", lambda device: room / memory.USABLE)
-    assert tokens_that_fit(tiny_llama(), "adamw", 4, checkpointing=False) in (97, 98)
+    assert tokens_that_fit(tiny_llama(), states, one_token, 4, checkpointing=False) in (
+        97,
+        98,
+    )
     assert settled().gradient_checkpointing
     assert not settled(gradient_checkpointing=False).gradient_checkpointing
 
@@ -61,10 +95,8 @@ def test_the_budget_is_the_recipes_or_fits_the_longest_row() -> None:
 
 
 def test_a_large_models_activations_take_at_most_four_gibibytes_of_a_cpus_memory() -> None:
-    config = LlamaConfig(hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
-                         intermediate_size=1536)  # fmt: skip
-    # 2 * 30 * (4*576 + 2*576 + 2*192 + 3*1536) * 4 = 2,027,520 bytes a token
-    assert memory.largest_useful_batch(config, CPU, 4) == (4 << 30) // 2_027_520
+    assert memory.largest_useful_batch(CPU, bytes_per_token=1 << 22) == 1024
+    assert memory.largest_useful_batch(CPU, bytes_per_token=1) == memory.CPU_BATCH_TOKENS
 
 
 def test_a_cpu_without_tiles_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.index import Source
+from tunesmith.data.index import Source, member_configs
+from tunesmith.data.templates import resolve_templates
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir, file_sha256, read_json, versions, write_json
@@ -50,6 +51,22 @@ def cache_key(sources: Sequence[Source], data: DataConfig, tokenizer: Any, max_l
         "versions": versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def input_hashes(data: DataConfig) -> dict[str, str]:
+    """The hash of each file of rows and of each template a recipe names, by name. Hub ids and built-in formats have
+    none."""
+    members = member_configs(data)
+    own = [path for path in (data.validation_source, data.test_source) if path is not None]
+    found = {}
+    for path in map(Path, [*(str(config.source) for config in members), *own]):
+        if path.exists():
+            found[str(path.resolve())] = hashlib.sha256("\n".join(_file_hashes(path)).encode()).hexdigest()
+    for config in members:
+        if config.task is not None or config.template is not None:
+            for template in resolve_templates(config):
+                found[f"template {template.name}"] = hashlib.sha256(repr(template).encode()).hexdigest()
+    return found
 
 
 def _file_hashes(*paths: Path) -> Iterator[str]:

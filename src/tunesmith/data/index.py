@@ -99,10 +99,21 @@ def plan_sources(data: DataConfig) -> list[Source]:
     return [replace(source, choices=choices) for source in one_task] + sources[1:]
 
 
+def member_configs(data: DataConfig) -> list[DataConfig]:
+    """`data` for each member of a mixture: what the member leaves out is taken from `data`, `source` is one path."""
+    members = data.source if isinstance(data.source, list) else [data.source]
+    return [_member_config(data, member) for member in members if member is not None]
+
+
+def _member_config(data: DataConfig, member: str | SourceConfig) -> DataConfig:
+    if isinstance(member, str):
+        return data.model_copy(update={"source": member})
+    return data.model_copy(update={k: v for k, v in member.model_dump(exclude={"replay"}).items() if v is not None})
+
+
 def _source(data: DataConfig, member: str | SourceConfig, prefix: str, split: Split | None) -> Source:
     if isinstance(member, SourceConfig):
-        changes = {k: v for k, v in member.model_dump(exclude={"source", "replay"}).items() if v is not None}
-        data = data.model_copy(update=changes)
+        data = _member_config(data, member)
         split = "train" if member.replay else split
         member = member.source
     first = next(iter(read_rows(member, data.encoding, data.id)), None)

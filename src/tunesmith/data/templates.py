@@ -84,6 +84,11 @@ def load_templates(config: DataConfig, columns: Sequence[str]) -> list[PromptTem
     return templates
 
 
+def resolve_templates(config: DataConfig) -> list[PromptTemplate]:
+    """The templates of `task` and `template`, as they are now, whatever the table."""
+    return _resolve(config)[0]
+
+
 def find_templates(name: str) -> list[PromptTemplate]:
     """All wordings of a family (`classify`, `mine.yaml`), one of them (`classify/terse`), or `promptsource:...`."""
     if name.startswith(PREFIX):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tunesmith.recipe import TrainConfig
+from tunesmith.records import IGNORE_INDEX
 from tunesmith.train.batches import Ints, MicroBatch, TrainingData, forward_tokens, steps_per_epoch
 from tunesmith.train.loss import nll_sum, split_model
 from tunesmith.train.optim import default_learning_rate
@@ -20,8 +21,10 @@ from tunesmith.train.tensors import Batch, Padded, to_padded
 
 MAX_ROWS = 8
 HELD_OUT_ROWS = 64
+MOST_RATE = 3e-3
 OVERFIT_STEPS = 150
 OVERFIT_LOSS = 0.05
+FIRST_LOSS_TOLERANCE = 0.02  # bfloat16 against the model's own format
 SECONDS = 15.0
 """Longest time of one small training."""
 
@@ -40,7 +43,7 @@ def check(model: Any, data: TrainingData, config: TrainConfig) -> list[CheckResu
     few = rows[:MAX_ROWS]
     fitted, losses = _fit(model, data, few, settings)
     return [
-        _first_loss(model, losses[0]),
+        _first_loss(model, data, few, losses[0]),
         _gradients(model, data, few, settings),
         _overfits(losses),
         _stops(fitted, data, few),
@@ -65,8 +68,9 @@ def _alone(data: TrainingData, row: int, device: torch.device) -> Padded:
 def _fit(model: Any, data: TrainingData, rows: Ints, settings: Settings) -> tuple[Any, list[float]]:
     """Train a copy on these rows alone until it knows them; the loss per token before each step."""
     copied = copy.deepcopy(model)
-    rate = min(3e-3, 10 * default_learning_rate(sum(p.numel() for p in model.parameters())))
-    optimizer = torch.optim.AdamW([p for p in copied.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+    trained = [p for p in copied.parameters() if p.requires_grad]
+    rate = min(MOST_RATE, 10 * default_learning_rate(sum(p.numel() for p in trained)))
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
     parts, batches = split_model(copied), _batches(data, rows, settings, _device(model))
     count = int(data.num_trained[rows].sum())
     losses: list[float] = []
@@ -91,10 +95,20 @@ def _backward(parts: Any, batches: list[Batch], count: int, settings: Settings) 
     return total / count
 
 
-def _first_loss(model: Any, loss: float) -> CheckResult:
+@torch.no_grad()
+def _first_loss(model: Any, data: TrainingData, rows: Ints, loss: float) -> CheckResult:
+    """Expected is what transformers itself computes for these rows, one at a time; and no worse than guessing."""
+    total = 0.0
+    for row in rows:
+        ids_BT = torch.from_numpy(data.row(row).astype(np.int64))[None].to(_device(model))
+        labels_BT = ids_BT.clone()
+        labels_BT[:, : data.num_prompt_tokens[row]] = IGNORE_INDEX
+        total += model(input_ids=ids_BT, labels=labels_BT, use_cache=False).loss.item() * int(data.num_trained[row])
+    expected = total / int(data.num_trained[rows].sum())
     uniform = math.log(model.config.get_text_config().vocab_size)
-    detail = f"{loss:.2f} nats per trained token; guessing among all tokens would be {uniform:.2f}"
-    return CheckResult("loss before training", 0 < loss < 1.2 * uniform, detail)
+    ok = abs(loss - expected) <= FIRST_LOSS_TOLERANCE * expected and loss < 1.2 * uniform
+    detail = f"{loss:.2f} nats per trained token, {expected:.2f} by transformers; guessing would be {uniform:.2f}"
+    return CheckResult("loss before training", ok, detail)
 
 
 def _gradients(model: Any, data: TrainingData, rows: Ints, settings: Settings) -> CheckResult:

@@ -16,7 +16,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tunesmith.rundir import file_sha256
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 RNG = "rng."
+PART, QUANTISED = "/", "/8bit"  # in the names of an 8-bit tensor's parts, and of what is noted of it
 
 Tensors = dict[str, torch.Tensor]
 
@@ -51,30 +53,40 @@ def save_checkpoint(
     """Write checkpoint `step`; TrainingError where the disk is full, with earlier checkpoints untouched."""
     target = folder / f"step-{step:06d}"
     temporary = folder / f".{target.name}.tmp"
+    with naming_a_full_disk(folder, target):
+        try:
+            _remove(temporary)
+            temporary.mkdir(parents=True)
+            tensors, scalars = _optimizer_state(optimizers)
+            save_file(weights(model), temporary / FILES[0])
+            save_file({**tensors, **_rng_state()}, temporary / FILES[1])
+            _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
+            _write(temporary / "manifest.json", json.dumps({name: file_sha256(temporary / name) for name in FILES}))
+            for file in (*temporary.iterdir(), temporary):
+                _sync(file)
+            _remove(target)
+            temporary.rename(target)
+            _sync(folder)
+        except (OSError, SafetensorError):
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return target
+
+
+@contextmanager
+def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
+    """Turn a write that found the disk full into a TrainingError that names the last whole checkpoint in `folder`."""
     try:
-        _remove(temporary)
-        temporary.mkdir(parents=True)
-        tensors, scalars = _optimizer_state(optimizers)
-        save_file(weights(model), temporary / FILES[0])
-        save_file({**tensors, **_rng_state()}, temporary / FILES[1])
-        _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
-        _write(temporary / "manifest.json", json.dumps({name: file_sha256(temporary / name) for name in FILES}))
-        for file in (*temporary.iterdir(), temporary):
-            _sync(file)
-        _remove(target)
-        temporary.rename(target)
-        _sync(folder)
+        yield
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         if not _is_disk_full(error):
             raise
         last = latest_checkpoint(folder)
         what_is_left = f"{last.path.name} is whole" if last else "there is no earlier checkpoint"
         raise TrainingError(
-            f"{target}: the disk is full; {what_is_left}",
+            f"{written}: the disk is full; {what_is_left}",
             hint="free some space, then `tunesmith resume RUN` goes on from the last whole checkpoint",
         ) from error
-    return target
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -120,7 +132,13 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
             if owner == str(i):
                 parameter, _, key = rest.partition(".")
                 state.setdefault(int(parameter), {})[key] = tensor
-        optimizer.load_state_dict({"state": state, "param_groups": scalars["param_groups"]})
+        for parameter_state in state.values():
+            _join_quantised(parameter_state)
+        groups = [
+            saved | {key: torch.tensor(saved[key]) for key, value in now.items() if isinstance(value, torch.Tensor)}
+            for saved, now in zip(scalars["param_groups"], optimizer.param_groups, strict=True)
+        ]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
     torch.set_rng_state(tensors[f"{RNG}cpu"])
     if f"{RNG}cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors[f"{RNG}cuda"])
@@ -142,18 +160,42 @@ def weights(model: torch.nn.Module) -> Tensors:
 def _optimizer_state(optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Tensors, list[dict[str, Any]]]:
     """Tensors under `optimizer.parameter.key`, and the rest as plain values."""
     tensors: Tensors = {}
-    plain: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for i, optimizer in enumerate(optimizers):
         saved = optimizer.state_dict()
         scalars: dict[str, dict[str, Any]] = {}
         for parameter, values in saved["state"].items():
             for key, value in values.items():
-                if isinstance(value, torch.Tensor):
+                if hasattr(value, "__tensor_flatten__"):
+                    names, (signed, dtype) = value.__tensor_flatten__()
+                    tensors |= {f"{i}.{parameter}.{key}{PART}{name}": getattr(value, name) for name in names}
+                    about = {"signed": signed, "dtype": str(dtype).removeprefix("torch.")}
+                    scalars.setdefault(str(parameter), {})[key + QUANTISED] = about
+                elif isinstance(value, torch.Tensor):
                     tensors[f"{i}.{parameter}.{key}"] = value.contiguous()
                 else:
                     scalars.setdefault(str(parameter), {})[key] = value
-        plain.append({"state": scalars, "param_groups": saved["param_groups"]})
-    return tensors, plain
+        others.append({"state": scalars, "param_groups": plain(saved["param_groups"])})
+    return tensors, others
+
+
+def _join_quantised(state: dict[str, Any]) -> None:
+    """Put torchao's 8-bit tensors together again, from their parts and what was noted of them."""
+    for noted in [key for key in state if key.endswith(QUANTISED)]:
+        from torchao.optim.subclass_8bit import OptimState8bit
+
+        key, about = noted.removesuffix(QUANTISED), state.pop(noted)
+        pieces = {name.partition(PART)[2]: state.pop(name) for name in list(state) if name.startswith(key + PART)}
+        state[key] = OptimState8bit.__tensor_unflatten__(pieces, (about["signed"], getattr(torch, about["dtype"])))
+
+
+def plain(value: Any) -> Any:
+    """The same values with tensors of one number (torchao's learning rates) as numbers."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value.item() if isinstance(value, torch.Tensor) else value
 
 
 def _rng_state() -> Tensors:

@@ -96,15 +96,19 @@ def model_size(config: Any) -> ModelSize:
         for name, p in model.get_decoder().named_parameters()
         if p.ndim >= 2 and p is not embedding
     )
-    heads = text.num_attention_heads
-    layers = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    heads = getattr(text, "num_attention_heads", 0)  # a state-space model has none
+    layers = getattr(text, "layer_types", None) or ["full_attention"] * (text.num_hidden_layers if heads else 0)
     window = getattr(text, "sliding_window", None) or 1 << 60
     return ModelSize(
         parameters=sum(p.numel() for p in model.parameters()),
         trunk=int(trunk),
         head=model.get_output_embeddings().weight.numel(),
-        query_width=heads * (getattr(text, "head_dim", None) or text.hidden_size // heads),
-        windows=tuple(window if kind == "sliding_attention" else 1 << 60 for kind in layers),
+        query_width=heads * (getattr(text, "head_dim", None) or text.hidden_size // max(heads, 1)),
+        windows=tuple(
+            window if kind == "sliding_attention" else 1 << 60
+            for kind in layers
+            if kind.endswith("attention") and kind != "linear_attention"
+        ),
     )
 
 

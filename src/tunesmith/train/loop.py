@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from tunesmith.errors import InterruptedRun, TrainingError
+from tunesmith.progress import say
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.adapters import merge_with_base
 from tunesmith.train.ahead import ahead
 from tunesmith.train.batches import Step, TrainingData, forward_tokens
-from tunesmith.train.checkpoint import load_weights, weights
+from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
 from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packed import packing
 from tunesmith.train.progress import Bar, MetricsLog, Record
@@ -78,7 +79,10 @@ def train(
     base = {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
     progress = restore(training, saved) if saved is not None else Progress()
     judge = _Judge(training, validation, validate, select)
-    _run_steps(training, progress, judge, on_progress)
+    for note in training.notes:
+        say(f"note: {note}")
+    with naming_a_full_disk(run.checkpoints, run.path):  # the log and the trackers write too
+        _run_steps(training, progress, judge, on_progress)
     if progress.best_step != progress.step:
         load_weights(run.checkpoints / f"step-{progress.best_step:06d}", trained)
     if config.merge_with_base:
@@ -168,7 +172,7 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
     grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
     loss_per_token = torch.stack(losses).sum().item() / step.num_trained
     _refuse_bad_loss(training, progress, step, [loss.item() for loss in losses], loss_per_token, grad_norm)
-    learning_rate = training.schedules[0].get_last_lr()[0]
+    learning_rate = float(training.schedules[0].get_last_lr()[0])
     for optimizer, schedule in zip(training.optimizers, training.schedules, strict=True):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -215,7 +219,7 @@ def _refuse_bad_loss(
         return
     ids = [training.data.ids[row] for row in (bad or step.rows)]
     shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-    rate = training.schedules[0].get_last_lr()[0]
+    rate = float(training.schedules[0].get_last_lr()[0])
     raise TrainingError(
         f"step {progress.step + 1}: {what} (rows {shown}; learning rate {rate:.2g})",
         hint=f"try train.learning_rate={rate / 5:.1g} or a longer train.warmup_ratio, and look at these rows",

@@ -1,8 +1,8 @@
 """How much memory training takes, and the micro-batch that fits.
 
-Estimates, from the model's config: activations that the backward pass needs, in numbers per token and layer, are
-4h + 2a + 2k + 3f (h hidden, a query heads * head size, k key heads * head size, f feed-forward), the same again for
-what element-wise operations keep; with gradient checkpointing only the layer's input, h.
+What a token's activations take is measured on the model itself: autograd tells what a forward pass keeps for the
+backward pass, and the difference between rows more and rows fewer, over the tokens of these rows, is what one token
+takes. With gradient checkpointing a layer keeps its input, and one layer at a time is computed again.
 """
 
 from __future__ import annotations
@@ -10,9 +10,17 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+
+from tunesmith.train.batches import MicroBatch, TrainingData
+from tunesmith.train.loss import Parts, nll_sum
+from tunesmith.train.tensors import Batch, to_packed, to_padded
 
 CPU_BATCH_TOKENS = 8192
 CPU_ACTIVATION_BYTES = 4 << 30
@@ -20,8 +28,15 @@ GPU_BATCH_TOKENS = 1 << 18
 USABLE = 0.8
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_BYTES = (1 << 31) - 1
-STATE_BYTES = {"adamw": 16, "adafactor": 9, "adamw_8bit": 10, "muon": 12}
-"""Bytes a parameter takes in float32: itself, its gradient, and the optimiser's state."""
+STATE_BYTES = {
+    ("adamw", "float32"): 16,
+    ("adafactor", "float32"): 9,
+    ("adamw_8bit", "float32"): 10,
+    ("muon", "float32"): 12,
+    ("adamw", "bfloat16"): 8,
+    ("adamw_8bit", "bfloat16"): 6,
+}
+"""Bytes a parameter takes, by optimiser and kind of weights: itself, its gradient, and the optimiser's state."""
 
 
 def device_memory(device: torch.device) -> int:
@@ -31,40 +46,74 @@ def device_memory(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def state_bytes(model: torch.nn.Module, optim: str) -> int:
+def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float32") -> int:
     """Weights, gradients and optimiser state; frozen weights count once."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
-    return trainable * STATE_BYTES[optim] + frozen
+    return trainable * STATE_BYTES[optim, weights_dtype] + frozen
 
 
-def activation_bytes(config: Any, bytes_per_number: int, checkpointing: bool) -> int:
-    """Bytes that one token's activations take until the backward pass."""
-    hidden = config.hidden_size
-    layers = config.num_hidden_layers
-    if checkpointing:
-        return int(layers * hidden * bytes_per_number)
-    heads = config.num_attention_heads
-    head_size = getattr(config, "head_dim", None) or hidden // heads
-    queries = heads * head_size
-    keys = (getattr(config, "num_key_value_heads", None) or heads) * head_size
-    feed_forward = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden
-    return int(2 * layers * (4 * hidden + 2 * queries + 2 * keys + 3 * feed_forward) * bytes_per_number)
+def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tensor]) -> int:
+    """Bytes that a forward pass keeps for its backward pass, each block of memory once, and without the weights."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = forward()  # as long as it lives, so does what was kept, and no block is counted twice
+    for weight in weights:
+        kept.pop(weight.untyped_storage().data_ptr(), None)
+    del result
+    return sum(kept.values())
 
 
-def tokens_that_fit(model: Any, optim: str, bytes_per_number: int, checkpointing: bool) -> int:
-    """The largest micro-batch, in tokens, whose activations fit beside weights and optimiser state; may be 0."""
+def activation_bytes(parts: Parts, num_tokens: int, padded: bool, dtype: torch.dtype) -> int:
+    """Bytes that one token's activations take until the backward pass, measured on rows of `num_tokens` tokens."""
+    model = parts.model
     device = next(model.parameters()).device
-    free = device_memory(device) * USABLE - state_bytes(model, optim)
-    return max(0, int(free / activation_bytes(model.config.get_text_config(), bytes_per_number, checkpointing)))
+    was_training = model.training
+    model.train()
+    precision = nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+    with torch.random.fork_rng(), precision:
+        one, two = (
+            kept_bytes(partial(nll_sum, parts, _made_rows(n, num_tokens, padded, device)), model.parameters())
+            for n in (2, 4)
+        )
+    model.train(was_training)
+    return max(1, (two - one) // (2 * num_tokens))
 
 
-def largest_useful_batch(config: Any, device: torch.device, bytes_per_number: int) -> int:
+def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.device) -> Batch:
+    """Rows of `num_tokens` input tokens that have nothing in common, of which only the last is trained."""
+    length = num_tokens + 1
+    ids = np.arange(num_rows * length) % 2
+    offsets = np.arange(num_rows + 1) * length
+    names = [str(row) for row in range(num_rows)]
+    data = TrainingData.from_arrays(ids, offsets, np.full(num_rows, num_tokens), names)
+    micro = MicroBatch(np.arange(num_rows), np.zeros(num_rows, dtype=np.int64))
+    return to_padded(data, micro, device) if padded else to_packed(data, micro, device)
+
+
+def tokens_that_fit(model: Any, states: int, bytes_per_token: int, bytes_per_number: int, checkpointing: bool) -> int:
+    """The largest micro-batch, in tokens, whose activations fit beside `states`, the bytes of weights, gradients and
+    optimiser; may be 0."""
+    if checkpointing:
+        config = model.config.get_text_config()
+        layers = config.num_hidden_layers
+        bytes_per_token = layers * config.hidden_size * bytes_per_number + bytes_per_token // layers
+    free = device_memory(next(model.parameters()).device) * USABLE - states
+    return max(0, int(free / bytes_per_token))
+
+
+def largest_useful_batch(device: torch.device, bytes_per_token: int) -> int:
     """Larger micro-batches only cost memory: matrix products have reached their full rate, and what each micro-batch
     costs beside them (adding up gradients, calling kernels) is small. `train.batches` says how it is used."""
     if device.type == "cuda":
         return GPU_BATCH_TOKENS
-    return min(CPU_BATCH_TOKENS, CPU_ACTIVATION_BYTES // activation_bytes(config, bytes_per_number, False))
+    return min(CPU_BATCH_TOKENS, CPU_ACTIVATION_BYTES // bytes_per_token)
 
 
 def keep_freed_memory() -> None:

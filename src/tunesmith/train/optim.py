@@ -1,4 +1,8 @@
-"""Optimisers and learning-rate schedules from the recipe; all of them are torch's, transformers' or torchao's."""
+"""Optimisers and learning-rate schedules from the recipe; all of them are torch's, transformers' or torchao's.
+
+bfloat16 weights (8 bits) are too coarse for small updates: 1 + 1e-3 is 1 again. torchao's AdamW rounds each new weight
+up or down at random, with the chances that make it right on average (stochastic rounding).
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,11 @@ def build_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.
     Weight decay acts on matrices only. Raises InputError where an optional package is missing.
     """
     rate = resolved_learning_rate(model, config)
+    if config.weights_dtype == "bfloat16" and config.optim not in ("adamw", "adamw_8bit"):
+        raise InputError(
+            f"train.weights_dtype = bfloat16 with train.optim = {config.optim}: small updates would be rounded away",
+            hint="train.optim=adamw or adamw_8bit, which round stochastically, or train.weights_dtype=float32",
+        )
     if config.optim == "muon":
         matrices, others = _matrices_and_others(model)
         # "match_rms_adamw" scales the update so that AdamW's learning rates suit it too.
@@ -55,11 +64,16 @@ def build_schedules(
     warmup = math.ceil(num_steps * config.warmup_ratio)
     if config.lr_scheduler_type != "wsd":
         name = "constant_with_warmup" if config.lr_scheduler_type == "constant" else config.lr_scheduler_type
-        return [get_scheduler(name, o, num_warmup_steps=warmup, num_training_steps=num_steps) for o in optimizers]
-    decay = {"num_decay_steps": math.ceil(num_steps * WSD_DECAY_SHARE), "decay_type": "linear"}
-    return [
-        get_scheduler("warmup_stable_decay", o, warmup, num_steps, scheduler_specific_kwargs=decay) for o in optimizers
-    ]
+        schedules = [get_scheduler(name, o, num_warmup_steps=warmup, num_training_steps=num_steps) for o in optimizers]
+    else:
+        decay = {"num_decay_steps": math.ceil(num_steps * WSD_DECAY_SHARE), "decay_type": "linear"}
+        schedules = [
+            get_scheduler("warmup_stable_decay", o, warmup, num_steps, scheduler_specific_kwargs=decay)
+            for o in optimizers
+        ]
+    for schedule in schedules:  # torchao keeps rates as tensors; they would be rounded differently after a resume
+        schedule.base_lrs = [float(rate) for rate in schedule.base_lrs]
+    return schedules
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[Group]:
@@ -85,23 +99,56 @@ def _matrices_and_others(model: Any) -> tuple[list[torch.nn.Parameter], list[tor
 
 def _adamw(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
     betas = (config.adam_beta1, config.adam_beta2)
+    if config.weights_dtype == "bfloat16":
+        return _torchao("_AdamW", "train.weights_dtype = bfloat16", groups, rate, config)
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=config.adam_epsilon, fused=True)
 
 
 def _adamw_8bit(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
-    """bitsandbytes' on CUDA, else torchao's."""
-    betas, on_gpu = (config.adam_beta1, config.adam_beta2), groups[0]["params"][0].is_cuda
-    for package in ("bitsandbytes", "torchao") if on_gpu else ("torchao",):
+    """bitsandbytes' on CUDA for float32 weights, else torchao's."""
+    if groups[0]["params"][0].is_cuda and config.weights_dtype == "float32":
         try:
-            if package == "bitsandbytes":
-                from bitsandbytes.optim import AdamW8bit
-            else:
-                from torchao.optim import AdamW8bit
+            from bitsandbytes.optim import AdamW8bit
         except ImportError:
-            continue
-        optimizer: torch.optim.Optimizer = AdamW8bit(groups, lr=rate, betas=betas, eps=config.adam_epsilon)
-        return optimizer
-    raise InputError(
-        "train.optim = adamw_8bit needs torchao or, on a GPU, bitsandbytes; neither is installed",
-        hint="pip install 'tunesmith[gpu]', or train.optim=adafactor, which also keeps little state",
+            pass
+        else:
+            betas = (config.adam_beta1, config.adam_beta2)
+            optimizer: torch.optim.Optimizer = AdamW8bit(groups, lr=rate, betas=betas, eps=config.adam_epsilon)
+            return optimizer
+    return _torchao("AdamW8bit", "train.optim = adamw_8bit", groups, rate, config)
+
+
+def _torchao(name: str, asked: str, groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
+    """An AdamW of torchao, which computes in float32 whatever it keeps, and rounds bfloat16 weights stochastically."""
+    try:
+        from torchao import optim
+    except ImportError as error:
+        raise InputError(
+            f"{asked} needs torchao, which is not installed",
+            hint="pip install 'tunesmith[gpu]', or train.optim=adafactor, which also keeps little state",
+        ) from error
+    if not groups[0]["params"][0].is_cuda and not has_compiler():
+        raise InputError(
+            f"{asked} is compiled when it runs, and on a CPU there is no C++ compiler here",
+            hint="install g++ or clang, or train.optim=adamw with train.weights_dtype=float32",
+        )
+    optimizer: torch.optim.Optimizer = getattr(optim, name)(
+        groups,
+        lr=rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+        weight_decay=0.0,
+        bf16_stochastic_round=config.weights_dtype == "bfloat16",
     )
+    return optimizer
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds a C++ compiler, which it needs on a CPU."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        return bool(get_cpp_compiler())
+    except InvalidCxxCompiler:
+        return False

@@ -28,10 +28,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from tunesmith.train.batches import MicroBatch, TrainingData
 from tunesmith.train.tensors import Bucket, Packed, to_packed, to_padded
 from tunesmith.train.tree_attention import tree_attention
+from tunesmith.train.varlen import Window, attend, window_of
 
 NAME = "tunesmith_packed"
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 PROBE_TOLERANCE = 1e-4
+HALF_TOLERANCE = 0.03  # bfloat16 has 8 bits
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,13 @@ def usual_attention(decoder: Any) -> str:
     return "eager" if decoder.config._attn_implementation == "eager" else "sdpa"
 
 
-def _masks(*, mask_function: Callable[..., torch.Tensor], dtype: torch.dtype, **_: Any) -> _Masks:
+def _masks(
+    *, mask_function: Callable[..., torch.Tensor], dtype: torch.dtype, local_size: int | None = None, **_: Any
+) -> _Masks | Window:
     """What transformers calls to build an attention mask; once per kind of layer."""
     batch, attention = _running.get()
+    if batch.segments is not None:
+        return window_of(batch.segments, mask_function, local_size)
     at_T = torch.arange(batch.longest, device=batch.depth_U.device)
     seen_11TT = mask_function(*at_T.new_zeros(2, 1, 1, 1, 1), at_T[None, None, :, None], at_T[None, None, None])
     causal = torch.equal(seen_11TT, (at_T <= at_T[:, None])[None, None])
@@ -133,10 +139,12 @@ def _attend(
     query_1HUD: torch.Tensor,
     key_1HUD: torch.Tensor,
     value_1HUD: torch.Tensor,
-    attention_mask: _Masks,
+    attention_mask: _Masks | Window,
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls in place of an attention function; returns (1, U, H, D)."""
+    if isinstance(attention_mask, Window):
+        return attend(query_1HUD, key_1HUD, value_1HUD, attention_mask, **settings), None
     if _fits_tree_attention(query_1HUD, value_1HUD, attention_mask, settings):
         blocks, scale = attention_mask.batch.blocks, settings.get("scaling")
         return tree_attention(query_1HUD, key_1HUD, value_1HUD, blocks, scale).transpose(1, 2), None
@@ -179,25 +187,49 @@ def _function(module: Any, attention: str) -> Callable[..., tuple[torch.Tensor, 
 @torch.no_grad()
 def _packing_is_exact(model: Any, decoder: Any) -> bool:
     """Two rows of six tokens, three of them shared, give the same states packed as padded."""
-    device = next(decoder.parameters()).device
+    data, micro, device = _two_rows(decoder)
+    packed, padded = to_packed(data, micro, device), to_padded(data, micro, device)
+
+    def expected_NX() -> torch.Tensor:
+        states_BTX: torch.Tensor = decoder(input_ids=padded.input_ids_BT, use_cache=False).last_hidden_state
+        return states_BTX.flatten(0, 1)[padded.positions_N]
+
+    return _agree(model, expected_NX, lambda: _states(decoder, packed)[packed.positions_N], PROBE_TOLERANCE)
+
+
+@torch.no_grad()
+def varlen_is_exact(model: Any, decoder: Any) -> bool:
+    """The same two rows give the same states through varlen.py as through buckets, up to half precision."""
+    data, micro, device = _two_rows(decoder)
+    buckets, segments = to_packed(data, micro, device), to_packed(data, micro, device, varlen=True)
+    return _agree(model, lambda: _states(decoder, buckets), lambda: _states(decoder, segments), HALF_TOLERANCE)
+
+
+def _two_rows(decoder: Any) -> tuple[TrainingData, MicroBatch, torch.device]:
     ids = np.array([1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 7, 8, 9, 0]) % decoder.config.vocab_size
     data = TrainingData.from_arrays(ids, [0, 7, 14], [1, 1], ["a", "b"])
-    micro = MicroBatch(np.arange(2), np.array([0, 3]))
-    packed, padded = to_packed(data, micro, device), to_padded(data, micro, device)
+    return data, MicroBatch(np.arange(2), np.array([0, 3])), next(decoder.parameters()).device
+
+
+def _states(decoder: Any, batch: Packed) -> torch.Tensor:
+    attention = usual_attention(decoder)
+    with packing(decoder):
+        return hidden_states(decoder, batch, attention)
+
+
+def _agree(
+    model: Any, expected: Callable[[], torch.Tensor], found: Callable[[], torch.Tensor], tolerance: float
+) -> bool:
+    """In evaluation mode both work, and differ by no more than `tolerance` of the largest expected number."""
     was_training = model.training
     model.eval()
     try:
-        expected_BTX = decoder(input_ids=padded.input_ids_BT, use_cache=False).last_hidden_state
-        attention = usual_attention(decoder)
-        with packing(decoder):
-            found_UX = hidden_states(decoder, packed, attention)
+        expected_X, found_X = expected(), found()
     except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError, NotImplementedError):
         return False  # a model with attention of its own says so in one of these ways
     finally:
         model.train(was_training)
-    expected_NX = expected_BTX.flatten(0, 1)[padded.positions_N]
-    difference = (found_UX[packed.positions_N] - expected_NX).abs().max()
-    return bool(difference <= PROBE_TOLERANCE * expected_NX.abs().max())
+    return bool((found_X - expected_X).abs().max() <= tolerance * expected_X.abs().max())
 
 
 AttentionInterface.register(NAME, _attend)

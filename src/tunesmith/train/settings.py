@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,20 +13,25 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, cut_padded, plan_epoch
 from tunesmith.train.limit import probe_machine
 from tunesmith.train.loss import Parts
-from tunesmith.train.memory import largest_useful_batch, tokens_that_fit
-from tunesmith.train.packed import has_dropout, why_not_packed
+from tunesmith.train.memory import activation_bytes, largest_useful_batch, state_bytes, tokens_that_fit
+from tunesmith.train.packed import has_dropout, varlen_is_exact, why_not_packed
 from tunesmith.train.tensors import Batch, to_packed, to_padded
+from tunesmith.train.varlen import why_not_varlen
+
+MEASURED_TOKENS = 64  # of the rows on which a token's memory is measured
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`padded` gives each row a line of its own, for models whose rows cannot be packed."""
+    """`padded` gives each row a line of its own, for models whose rows cannot be packed. `varlen`: the attention of
+    packed rows is torch's for rows of different lengths (CUDA), not the bucketed one."""
 
     dtype: str
     max_batch_tokens: int
     padded: bool
     share_prefixes: bool
     gradient_checkpointing: bool
+    varlen: bool = False
 
     def precision(self, device: torch.device) -> AbstractContextManager[Any]:
         """Compute in bfloat16 from float32 weights, or in float32."""
@@ -52,21 +57,25 @@ class Settings:
         return cut(data, rows, self.max_batch_tokens, self.share_prefixes)
 
     def batch(self, data: TrainingData, micro: MicroBatch, device: torch.device) -> Batch:
-        return (to_padded if self.padded else to_packed)(data, micro, device)
+        return to_padded(data, micro, device) if self.padded else to_packed(data, micro, device, self.varlen)
 
 
 def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device) -> tuple[Settings, list[str]]:
     """Resolve every `auto`, and say why something is slower than it could be."""
     notes: list[str] = []
     dtype = fastest_dtype(device) if config.dtype == "auto" else config.dtype
-    bytes_per_number = 4 if dtype == "float32" else 2
+    if config.weights_dtype == "bfloat16":
+        dtype = "bfloat16"  # there is nothing finer to compute with
     longest = int(data.lengths.max())
-    fits = tokens_that_fit(parts.model, config.optim, bytes_per_number, checkpointing=False)
+    not_packed = _why_rows_are_padded(parts, config)
+    per_token = activation_bytes(parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype))
+    states = state_bytes(parts.model, config.optim, config.weights_dtype)
+    sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
+    fits = tokens_that_fit(*sizes, checkpointing=False)
     checkpointing = fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
     if checkpointing:
-        fits = tokens_that_fit(parts.model, config.optim, bytes_per_number, checkpointing=True)
-    useful = largest_useful_batch(parts.model.config.get_text_config(), device, bytes_per_number)
-    not_packed = _why_rows_are_padded(parts, config)
+        fits = tokens_that_fit(*sizes, checkpointing=True)
+    useful = largest_useful_batch(device, per_token)
     dropout = has_dropout(parts.model)
     if not_packed:
         notes.append(f"rows are padded and share nothing: {not_packed}")
@@ -79,6 +88,11 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
         share_prefixes=config.share_prefixes and not not_packed and not dropout,
         gradient_checkpointing=bool(checkpointing),
     )
+    if not not_packed and not why_not_varlen(device, getattr(torch, dtype), dropout):
+        with settings.precision(device):
+            settings = replace(settings, varlen=varlen_is_exact(parts.model, parts.decoder))
+        if not settings.varlen:
+            notes.append("attention runs on padded groups of rows: the model's is not plain causal or sliding")
     return settings, notes
 
 

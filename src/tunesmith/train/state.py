@@ -16,9 +16,11 @@ from tunesmith.train.checkpoint import (
     latest_checkpoint,
     load_optimizers,
     load_weights,
+    plain,
     prune_checkpoints,
     save_checkpoint,
 )
+from tunesmith.train.kernels import use_liger_kernels
 from tunesmith.train.loss import Parts, add_lookups_in_place, split_model
 from tunesmith.train.memory import keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
@@ -97,12 +99,18 @@ def set_up(
     keep_freed_memory()
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
-            parameter.data = parameter.data.float()  # small updates are lost in bfloat16 weights
+            parameter.data = parameter.data.float()  # the model is tried out in float32, and stays in it
+    if config.use_liger_kernel:
+        use_liger_kernels(model)
     parts = split_model(model)
     add_lookups_in_place(parts)
     settings, notes = settle(parts, data, config, device)
     if saved is not None:
         settings = Settings(**saved.state["settings"])
+    if config.weights_dtype == "bfloat16":
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.bfloat16()
     if settings.gradient_checkpointing:
         parts.model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.torch_compile:
@@ -147,7 +155,7 @@ def save(training: Training, progress: Progress) -> None:
         "progress": asdict(progress),
         "settings": asdict(training.settings),
         "fingerprint": training.fingerprint,
-        "schedules": [schedule.state_dict() for schedule in training.schedules],
+        "schedules": [plain(schedule.state_dict()) for schedule in training.schedules],
     }
     folder = training.run.checkpoints
     save_checkpoint(folder, progress.step, training.parts.model, training.optimizers, values)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from tunesmith.train.batches import Ints, MicroBatch, TrainingData
+from tunesmith.train.varlen import Segments, segments_of
 
 PADDING_ID = 0  # any token: what is computed at padding is never read
 
@@ -56,8 +57,8 @@ class Block:
 @dataclass(frozen=True)
 class Packed:
     """The prediction at token `positions_N[i]` is scored against `labels_N[i]`; the shift by one has been done here,
-    once. Row i has `own[i]` tokens in the line and takes `shared[i]` over. Who sees whom is there in two forms, for two
-    ways to compute attention: `blocks` and `buckets`."""
+    once. Row i has `own[i]` tokens in the line and takes `shared[i]` over. Who sees whom is there in the
+    form that each way to compute attention takes: `blocks`, `buckets`, or `segments`, which are made for varlen.py."""
 
     input_ids_U: torch.Tensor
     depth_U: torch.Tensor
@@ -65,6 +66,7 @@ class Packed:
     shared: Ints
     positions_N: torch.Tensor
     labels_N: torch.Tensor
+    segments: Segments | None = None
 
     @cached_property
     def longest(self) -> int:
@@ -102,7 +104,9 @@ class Padded:
 Batch = Packed | Padded
 
 
-def to_packed(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Packed:
+def to_packed(
+    data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu", varlen: bool = False
+) -> Packed:
     shared = micro.shared
     own = data.lengths[micro.rows] - 1 - shared
     first_own = data.offsets[micro.rows] + shared
@@ -119,6 +123,7 @@ def to_packed(data: TrainingData, micro: MicroBatch, device: torch.device | str 
         shared=shared,
         positions_N=_tensor(positions_N, device),
         labels_N=_tensor(labels_N, device),
+        segments=segments_of(paths, own, device) if varlen else None,
     )
 
 
