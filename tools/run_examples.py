@@ -24,7 +24,7 @@ from tunesmith.pipeline import demo_recipe
 from tunesmith.recipe import Recipe, dump_recipe, load_recipe
 
 EXAMPLES = ("demo", "customer_reviews", "trec", "dialogsum", "banking77")
-SYSTEMS = ("majority", "copy", "base", "base_few_shot", "tfidf_linear", "tuned")
+SYSTEMS = ("majority", "constant", "copy", "base", "base_few_shot", "tfidf_linear", "tuned")
 
 
 def recipe_of(name: str, folder: Path) -> Recipe:
