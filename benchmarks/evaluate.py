@@ -1,6 +1,6 @@
 """Choice likelihoods, tunesmith beside lm-evaluation-harness: the same model, rows, prompts and 77 choices.
 
-    pip install lm-eval
+    pip install -c constraints.txt -e '.[bench]'
     python benchmarks/evaluate.py --model HuggingFaceTB/SmolLM2-135M --rows 100
 
 The task is banking77 as a local multiple-choice task of the harness; both get the same loaded model in float32. The
