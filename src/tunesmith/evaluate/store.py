@@ -47,8 +47,8 @@ def read_predictions(run: RunDir, system: str, split: str) -> tuple[list[Predict
             r["stopped"],
             r["num_tokens"],
             tuple(r["choice_logprobs"] or ()),
-            r["reference_logprob"],
-            r["reference_tokens"],
+            r.get("reference_logprob", 0.0),
+            r.get("reference_tokens", 0),
         )
         for r in records
     ]

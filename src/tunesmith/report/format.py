@@ -15,7 +15,7 @@ SYSTEMS = {
     "base": "Base model",
     "base_few_shot": "Base model, few-shot",
     "majority": "Most frequent answer",
-    "constant": "One answer for all rows",
+    "constant": "Best constant answer",
     "copy": "Copy of the input",
     "tfidf_linear": "Linear model (TF-IDF)",
     "tuned": "Tuned model",

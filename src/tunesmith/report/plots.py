@@ -108,6 +108,7 @@ def forest_plot(name: str, title: str, rows: Sequence[ForestRow], axis: str, zer
         if axis:
             axes.set_xlabel(axis)
         axes.grid(axis="x")
+        axes.locator_params(axis="x", nbins=6)
         if zero:
             axes.axvline(0, color=PALETTE["ink"], linewidth=1)
         alt = f"{title}: " + "; ".join(
