@@ -159,8 +159,8 @@ MEANINGS = {
     "train.lora.target_modules": "Names of the layers that get an adapter.",
     "evaluation.metrics": "The first one chooses the checkpoint and gives the verdict; several are judged together "
     "(Holm). `null`: the task family's, of which the first is judged.",
-    "evaluation.few_shot": "Training rows shown to the base model in the few-shot baseline, as many as fit, in the best "
-    "of up to five wordings on validation; 0: none.",
+    "evaluation.few_shot": "Training rows shown to the base model in the few-shot baseline, as many as fit, in the "
+    "best of up to five wordings on validation; 0: none.",
     "evaluation.max_new_tokens": "Longest answer in tokens. `null`: a quarter more than the longest training answer.",
     "evaluation.rank_choices": "Closed tasks: rank every choice by its likelihood too, a pass over all choices.",
     "evaluation.num_validation_examples": "Validation rows answered after each epoch. Their loss is taken of all rows.",
