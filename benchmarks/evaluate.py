@@ -1,14 +1,16 @@
 """Choice likelihoods, tunesmith beside lm-evaluation-harness: the same model, rows, prompts and 77 choices.
 
-    pip install lm-eval
+    pip install -c constraints.txt -e '.[bench]'
     python benchmarks/evaluate.py --model HuggingFaceTB/SmolLM2-135M --rows 100
 
 The task is banking77 as a local multiple-choice task of the harness; both get the same loaded model in float32. The
 prompt lists the labels as a classification prompt does (`--plain`: it does not, for models with a short context). A
 measurement is the time from texts to log-likelihoods: of the harness its `loglikelihood` (tokenising included, reading
-the task and bootstrapping not), with each of `--peer-batch-size`, of which the fastest is kept; of tunesmith tokenising
-and `choice_logprobs`. Both are measured in turn `--repeats` times and the fastest kept. The result says whether every
-row's pick is the same and how far the log-likelihoods are apart, before it says how fast.
+the task and bootstrapping not), of tunesmith tokenising and `choice_logprobs`. Both are measured in turn `--repeats`
+times and the fastest kept. The harness runs every row 77 times, so its seconds a row do not depend on how many there
+are: `--peer-rows` of the rows, spread over them, are enough for it, at the batch size of `--peer-batch-size` that is
+fastest on `--trial-rows`. The result says whether every row's pick is the same and how far the log-likelihoods are
+apart, before it says how fast.
 """
 
 from __future__ import annotations
@@ -21,18 +23,21 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.choices import build_tree, choice_logprobs
+from tunesmith.evaluate.forward import common_prefix
 from tunesmith.model import load_model, load_tokenizer
 
 PLAIN = "A customer writes to a bank. Name the topic of the message.\nMessage: {text}\nTopic:"
 LISTED = "A customer writes to a bank. Name the topic of the message, one of: {labels}.\nMessage: {text}\nTopic:"
 Likelihoods = list[list[float]]
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -44,29 +49,41 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100, help="this many rows, spread over the file")
     parser.add_argument("--plain", action="store_true", help="a prompt without the list of labels")
     parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--peer-rows", type=int, default=24)
     parser.add_argument("--peer-batch-size", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--trial-rows", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     docs, choices = read_task(Path(args.data), args.rows)
+    peer_rows = spread(range(len(docs)), args.peer_rows)
+    peer_docs = [docs[row] for row in peer_rows]
     template = (PLAIN if args.plain else LISTED).replace("{labels}", ", ".join(choices))
     tokenizer, model = load_tokenizer(args.model), load_model(args.model)
-    ours, peers, seconds, peer_seconds = [], [], [], {}
+    trial = spread(peer_docs, args.trial_rows)
+    trials = {size: harness(model, tokenizer, template, trial, choices, size)[1] for size in args.peer_batch_size}
+    batch_size = min(trials, key=lambda size: trials[size])
+    seconds, peer_seconds = [], []
     for _ in range(args.repeats):
         ours, elapsed = tunesmith(model, tokenizer, template, docs, choices, args.batch_tokens)
         seconds.append(elapsed)
-        for size in args.peer_batch_size:
-            peers, elapsed = harness(model, tokenizer, template, docs, choices, size)
-            peer_seconds[size] = min(elapsed, peer_seconds.get(size, elapsed))
+        peers, elapsed = harness(model, tokenizer, template, peer_docs, choices, batch_size)
+        peer_seconds.append(elapsed)
+    speed, peer_speed = len(docs) / min(seconds), len(peer_docs) / min(peer_seconds)
     result = {
         "model": args.model,
         "prompt": "plain" if args.plain else "labels listed",
         "choices": len(choices),
-        **agreement(ours, peers),
-        "tunesmith_rows_per_second": len(docs) / min(seconds),
-        "harness_rows_per_second": len(docs) / min(peer_seconds.values()),
-        "ratio": min(peer_seconds.values()) / min(seconds),
-        "harness_seconds_by_batch_size": peer_seconds,
+        "rows": len(docs),
+        **agreement([ours[row] for row in peer_rows], peers),
+        "tokens_per_row": tokens_per_row(tokenizer, template, docs, choices),
+        "tunesmith_rows_per_second": speed,
+        "harness_rows_per_second": peer_speed,
+        "ratio": speed / peer_speed,
+        "tunesmith_seconds": seconds,
+        "harness_seconds": peer_seconds,
+        "harness_batch_size": batch_size,
+        "harness_trial_seconds_by_batch_size": trials,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {model.device}",
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lm_eval")},
@@ -79,23 +96,46 @@ def read_task(path: Path, n: int) -> tuple[list[dict[str, Any]], list[str]]:
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     choices = sorted({row["category"].replace("_", " ") for row in rows})
-    step = max(1, len(rows) // n)
-    chosen = rows[::step][:n]
-    return [
-        {"text": row["text"].strip(), "label": choices.index(row["category"].replace("_", " "))} for row in chosen
-    ], choices
+    docs = [
+        {"text": row["text"].strip(), "label": choices.index(row["category"].replace("_", " "))}
+        for row in spread(rows, n)
+    ]
+    return docs, choices
+
+
+def spread(items: Sequence[T], n: int) -> list[T]:
+    """At most n of the items, spread over them."""
+    step = max(1, len(items) // n)
+    return list(items[::step][:n])
 
 
 def tunesmith(
     model: Any, tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str], batch_tokens: int
 ) -> tuple[Likelihoods, float]:
     started = time.perf_counter()
+    prompts, wanted = encoded(tokenizer, template, docs, choices)
+    likelihoods = choice_logprobs(model, prompts, [wanted] * len(docs), batch_tokens=batch_tokens)
+    return likelihoods, time.perf_counter() - started
+
+
+def encoded(
+    tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of the prompts and, as `tunesmith evaluate` has them, of each choice once."""
     texts = [template.replace("{text}", doc["text"]) for doc in docs]
     prompts = tokenizer(texts).input_ids
     first = tokenizer([f"{texts[0]} {choice}" for choice in choices]).input_ids
-    wanted = [[ids[len(prompts[0]) :] for ids in first]] * len(docs)  # as `tunesmith evaluate`: each choice once
-    likelihoods = choice_logprobs(model, prompts, wanted, batch_tokens=batch_tokens)
-    return likelihoods, time.perf_counter() - started
+    return prompts, [ids[len(prompts[0]) :] for ids in first]
+
+
+def tokens_per_row(tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str]) -> dict[str, float]:
+    """Tokens read for one row: what the ratio of the speeds can be where both read as many a second."""
+    prompts, wanted = encoded(tokenizer, template, docs, choices)
+    shared, total = common_prefix(prompts), sum(map(len, prompts))
+    tree = len(build_tree(wanted).tokens)
+    ours = (shared + total - len(docs) * shared) / len(docs) + tree
+    theirs = (total * len(choices)) / len(docs) + sum(len(ids) - 1 for ids in wanted)  # the last one is only asked for
+    return {"tunesmith": round(ours, 1), "harness": round(theirs, 1), "ratio": round(theirs / ours, 1)}
 
 
 def harness(
@@ -138,7 +178,7 @@ def harness(
 def agreement(ours: Likelihoods, peers: Likelihoods) -> dict[str, Any]:
     same = sum(a.index(max(a)) == b.index(max(b)) for a, b in zip(ours, peers, strict=True))
     apart = max(abs(x - y) for a, b in zip(ours, peers, strict=True) for x, y in zip(a, b, strict=True))
-    return {"rows": len(ours), "same_picks": same, "largest_difference_in_nats": apart}
+    return {"compared_rows": len(ours), "same_picks": same, "largest_difference_in_nats": apart}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from support import write_rows
 
 from tunesmith import pipeline
 from tunesmith.data.examples import read_examples
-from tunesmith.errors import DataError, RecipeError
+from tunesmith.errors import DataError, InputError, RecipeError
+from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.store import read_predictions
-from tunesmith.recipe import Recipe, build_recipe
+from tunesmith.recipe import Recipe, build_recipe, dump_recipe
 from tunesmith.rundir import RunDir, file_sha256, read_json
 
 
@@ -193,14 +196,68 @@ def test_stages_say_which_one_comes_first(tmp_path: Path, tiny_model_dir: Path) 
         pipeline.open_run(tmp_path / "nowhere")
 
 
+def test_metrics_that_the_recipe_names_are_judged_together_and_the_first_gives_the_verdict(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    assert finished[1]["judged"] == [], "one metric needs no adjustment"
+    run = RunDir(tmp_path / "copy")
+    shutil.copytree(finished[0] / "run", run.path)
+    values = json.loads(json.dumps(pipeline.run_recipe(run).model_dump(mode="json")))
+    values["evaluation"]["metrics"] = ["accuracy", "macro_f1"]
+    run.recipe.write_text(dump_recipe(build_recipe(values)[0]))
+    report = pipeline.report(run)
+    judged = report["judged"]
+    assert [found["comparison"]["metric"] for found in judged] == ["accuracy", "macro_f1"]
+    assert {found["comparison"]["a"] for found in judged} == {report["comparison"]["a"]}
+    assert [found["p_holm"] for found in judged] == holm([found["comparison"]["p"] for found in judged])
+    assert judged[0]["comparison"] == report["comparison"]
+    assert "after Holm" in report["verdict"]["sentence"]
+    assert "Holm's p is adjusted for 2 metrics" in run.report_md.read_text()
+
+
+def test_the_report_says_in_which_wording_the_few_shot_base_was_asked(finished: tuple[Path, dict[str, Any]]) -> None:
+    run = RunDir(finished[0] / "run")
+    found = read_json(run.few_shot)
+    assert (found["rows"], found["metric"], len(found["scores"])) == (12, "accuracy", 5)
+    assert found["scores"][found["wording"]] == max(found["scores"].values())
+    assert len(found["exemplars"]) == 2
+    notes = [note for note in finished[1]["run"]["notes"] if note.startswith("the few-shot base saw")]
+    assert len(notes) == 1
+    assert f"in the wording {found['wording']}, the best of 5 on 12 validation rows" in notes[0]
+
+
+def test_the_likelihood_of_the_right_answers_stands_beside_the_metrics(finished: tuple[Path, dict[str, Any]]) -> None:
+    evaluations = finished[1]["evaluations"]
+    assert all(evaluations[name]["perplexity"]["mean"] > 1 for name in ("base", "base_few_shot", "tuned"))
+    assert evaluations["tuned"]["perplexity"]["mean"] < evaluations["base"]["perplexity"]["mean"]
+    assert "perplexity" not in evaluations["majority"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_labels_that_were_shuffled_are_never_found_better(tmp_path: Path, tiny_model_dir: Path, seed: int) -> None:
+    recipe = recipe_for(tmp_path, tiny_model_dir)
+    header, *lines = (tmp_path / "rows.csv").read_text().splitlines()
+    texts, labels = zip(*(line.rsplit(",", 1) for line in lines), strict=True)
+    shuffled = random.Random(seed).sample(labels, len(labels))
+    rows = [f"{text},{label}" for text, label in zip(texts, shuffled, strict=True)]
+    (tmp_path / "rows.csv").write_text("\n".join([header, *rows]))
+    assert pipeline.run(recipe)["verdict"]["kind"] in ("not better", "cannot tell")
+
+
 @pytest.mark.parametrize(
     "evaluation, message",
-    [({"metrics": ["acuracy"]}, "unknown metric 'acuracy'"), ({"panel": ["nowhere.txt"]}, "nowhere.txt")],
+    [
+        ({"metrics": ["acuracy"]}, "unknown metric 'acuracy'"),
+        ({"metrics": ["choice_acc"]}, "a metric of likelihoods"),
+        ({"panel": ["nowhere.txt"]}, "nowhere.txt"),
+        ({"backend": "vllm"}, "vllm, which is not installed"),
+    ],
 )
 def test_what_training_does_not_need_is_checked_before_it_too(
-    tmp_path: Path, tiny_model_dir: Path, evaluation: dict[str, Any], message: str
+    tmp_path: Path, tiny_model_dir: Path, evaluation: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises((RecipeError, DataError), match=message):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(InputError, match=message):
         pipeline.prepare(recipe_for(tmp_path, tiny_model_dir, evaluation=evaluation))
     assert not (tmp_path / "run").exists()
 

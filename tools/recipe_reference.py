@@ -160,8 +160,10 @@ MEANINGS = {
     "train.lora.r": "Rank of the adapters.",
     "train.lora.lora_alpha": "The adapters' change is scaled by lora_alpha / r.",
     "train.lora.target_modules": "Names of the layers that get an adapter.",
-    "evaluation.metrics": "The first one chooses the checkpoint and gives the verdict. `null`: the task family's.",
-    "evaluation.few_shot": "Training rows shown to the base model in the few-shot baseline, as many as fit; 0: none.",
+    "evaluation.metrics": "The first one chooses the checkpoint and gives the verdict; several are judged together "
+    "(Holm). `null`: the task family's, of which the first is judged.",
+    "evaluation.few_shot": "Training rows shown to the base model in the few-shot baseline, as many as fit, in the "
+    "best of up to five wordings on validation; 0: none.",
     "evaluation.max_new_tokens": "Longest answer in tokens. `null`: a quarter more than the longest training answer.",
     "evaluation.rank_choices": "Closed tasks: rank every choice by its likelihood too, a pass over all choices.",
     "evaluation.num_validation_examples": "Validation rows answered after each epoch. Their loss is taken of all rows.",
@@ -169,7 +171,8 @@ MEANINGS = {
     "evaluation.confidence": "Of the intervals.",
     "evaluation.panel": "General text files, and recipes with their test sets, scored before and after: what was lost.",
     "evaluation.batch_tokens": "Most tokens, padding included, in a batch of prompts.",
-    "evaluation.backend": "What generates the answers. `vllm` needs `pip install 'tunesmith[serve]'`.",
+    "evaluation.backend": "What generates the answers to the test set; likelihoods and validation in training are "
+    "transformers' always. `vllm` needs `pip install 'tunesmith[serve]'`.",
 }
 
 PLAIN_TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}

@@ -84,6 +84,21 @@ def _pair(text: str) -> tuple[str, str]:
     return slot, column
 
 
+def _systems(predictions: list[str]) -> dict[str, str]:
+    """The column of each system that `score` is given."""
+    systems: dict[str, str] = {}
+    for text in predictions:
+        name, _, column = text.partition("=")
+        if not name or not column:
+            raise InputError(f"--prediction {text!r} is not name=column", hint="for example --prediction tuned=answer")
+        if name in systems:
+            raise InputError(
+                f"--prediction {name} is given twice, for {systems[name]!r} and {column!r}", hint="name one differently"
+            )
+        systems[name] = column
+    return systems
+
+
 TaskOption = Annotated[str | None, typer.Option(help="A task family: classify, summarise, answer, ...")]
 TemplateOption = Annotated[
     str | None, typer.Option(help="A wording, a template file, or 'inline {{text}} ||| {{label}}'.")
@@ -386,8 +401,7 @@ def score(
     """
     from tunesmith.evaluate import score as score_module
 
-    systems = dict(_pair(text) for text in prediction)
-    result = score_module.score_file(file, reference, systems, metric, cluster_by)
+    result = score_module.score_file(file, reference, _systems(prediction), metric, cluster_by)
     for text in result["warnings"]:
         note(text)
     print_json(result) if as_json else print(score_module.render(result))

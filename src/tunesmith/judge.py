@@ -9,17 +9,19 @@ from typing import Any
 from tunesmith.data.examples import read_examples
 from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
+from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.store import read_predictions
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.recipe import Recipe
-from tunesmith.records import Evaluation, Example, Prediction
-from tunesmith.report.content import TUNED, ForgettingRow, Report
+from tunesmith.records import Comparison, Evaluation, Example, Prediction
+from tunesmith.report.content import TUNED, ForgettingRow, JudgedMetric, Report
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.seeds import seed_folders, with_seeds
 
-BASELINES = ("base", "base_few_shot", "majority", "copy")
+BASELINES = ("base", "base_few_shot", "majority", "constant", "copy")
 YARDSTICK = "tfidf_linear"
 CHOICE_METRICS = ("choice_acc", "choice_acc_norm", "choice_acc_bytes")
+REFERENCE_METRICS = ("perplexity", "bits_per_byte")
 
 
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
@@ -36,23 +38,25 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         "confidence": settings.confidence,
         "seed": recipe.train.seed,
     }
-    comparisons = [compare(other, by_name[TUNED], primary, **options) for other in (opponent, *others)]
-    notes = [*manifest["notes"], *training["notes"]]
-    seeds = seed_folders(run, recipe)
-    if seeds:
-        tuned = [_tuned(other, recipe, test, manifest) for other in seeds]
-        differences = [comparisons[0].difference, *(compare(opponent, e, primary, **options).difference for e in tuned)]
-        comparisons[0], note = with_seeds(comparisons[0], differences, settings.confidence)
-        notes.append(note)
-    estimates = opponent.estimates[primary], by_name[TUNED].estimates[primary]
-    judged = verdict(comparisons[0], confidence=settings.confidence, estimates=estimates)
+    tuned = [by_name[TUNED], *(_tuned(other, recipe, test, manifest) for other in seed_folders(run, recipe))]
+    metrics = dict.fromkeys([primary, *(settings.metrics or ())])
+    judged, seed_notes = zip(*(_against(opponent, tuned, metric, options) for metric in metrics), strict=True)
+    adjusted = holm([comparison.p for comparison in judged])
+    comparisons = [judged[0], *(compare(other, tuned[0], primary, **options) for other in others)]
+    said = verdict(
+        judged[0],
+        confidence=settings.confidence,
+        p=adjusted[0] if len(judged) > 1 else None,
+        estimates=(opponent.estimates[primary], tuned[0].estimates[primary]),
+    )
     return Report(
         name=run.path.name,
-        verdict_kind=judged.kind,
-        verdict=judged.sentence,
+        verdict_kind=said.kind,
+        verdict=said.sentence,
         primary_metric=primary,
         evaluations=evaluations,
         comparisons=comparisons,
+        judged=[JudgedMetric(c, p) for c, p in zip(judged, adjusted, strict=True)] if len(judged) > 1 else [],
         examples={example.id: example for example in test},
         history=history,
         best_step=training["best_step"],
@@ -60,13 +64,40 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         data=read_json(run.ledger),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest["versions"],
-        notes=notes,
+        notes=[*manifest["notes"], *training["notes"], *filter(None, [*seed_notes[:1], _few_shot_note(run)])],
         test_uses=len(read_json(run.seal)["uses"]),
         forgetting=[ForgettingRow(**{**row, "ci": tuple(row["ci"])}) for row in _panel(run)],
         wordings=_by_wording(run, recipe, test, manifest),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=manifest["prompt_layout"] or "",
         confidence=settings.confidence,
+    )
+
+
+def _against(
+    opponent: Evaluation, tuned: Sequence[Evaluation], metric: str, options: dict[str, Any]
+) -> tuple[Comparison, str]:
+    """The tuned model, in all its trainings, against the opponent on one metric; and a note where there are several."""
+    first, *others = (compare(opponent, evaluation, metric, **options) for evaluation in tuned)
+    if not others:
+        return first, ""
+    return with_seeds(first, [first.difference, *(c.difference for c in others)], options["confidence"])
+
+
+def _few_shot_note(run: RunDir) -> str:
+    """How the base model was asked with exemplars; empty where it was not."""
+    found = read_json(run.few_shot) if run.few_shot.exists() else {}
+    if not found.get("mean_shown"):
+        return ""
+    scores = ", ".join(f"{name} {score:.3f}" for name, score in found["scores"].items())
+    how = (
+        f"the best of {len(found['scores'])} on {found['rows']} validation rows ({found['metric']}: {scores})"
+        if scores
+        else "the run's own"
+    )
+    return (
+        f"the few-shot base saw {found['mean_shown']:.2g} of {len(found['exemplars'])} exemplars on average, in the "
+        f"wording {found['wording']}, {how}"
     )
 
 
@@ -99,7 +130,7 @@ def system_evaluations(
                     "test",
                     kept,
                     answers,
-                    [*manifest["metrics"], *(CHOICE_METRICS if _ranked(answers) else ())],
+                    [*manifest["metrics"], *_likelihood_metrics(answers)],
                     manifest["parser"],
                     confidence=settings.confidence,
                     resamples=settings.resamples,
@@ -110,8 +141,11 @@ def system_evaluations(
     return found
 
 
-def _ranked(predictions: Sequence[Prediction]) -> bool:
-    return all(prediction.choice_logprobs for prediction in predictions)
+def _likelihood_metrics(predictions: Sequence[Prediction]) -> list[str]:
+    """Those that the predictions hold the likelihoods for."""
+    ranked = all(prediction.choice_logprobs for prediction in predictions)
+    scored = all(prediction.reference_tokens for prediction in predictions)
+    return [*(CHOICE_METRICS if ranked else ()), *(REFERENCE_METRICS if scored else ())]
 
 
 def _by_wording(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,16 +217,24 @@ FREE_TEXT_METRICS = ("exact_match", "token_f1", "rougeL")
 
 
 def _check_evaluation(recipe: Recipe) -> None:
-    """What would only be found after hours of training: unknown metrics, a panel file that is not there."""
+    """What would only be found after hours of training: unknown metrics, a panel file or backend that is not there."""
     from tunesmith.evaluate.forgetting import read_texts
-    from tunesmith.evaluate.metrics import find_metrics
+    from tunesmith.evaluate.metrics import check_answer_metrics
 
-    find_metrics(recipe.evaluation.metrics or ())
+    check_answer_metrics(recipe.evaluation.metrics or ())
+    _check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):
             load_recipe(Path(name))
         else:
             read_texts(Path(name))
+
+
+def _check_backend(recipe: Recipe) -> None:
+    if recipe.evaluation.backend == "vllm":
+        from tunesmith.evaluate.generate import check_vllm
+
+        check_vllm()
 
 
 def _ids(run_dir: RunDir, split: str) -> list[str]:
@@ -332,12 +340,16 @@ def training_data(run_dir: RunDir, split: str) -> Any:
     return TrainingData.from_arrays(*read_token_arrays(run_dir.examples(split)))
 
 
-def _decoding(run_dir: RunDir, recipe: Recipe, chat: Any, model: Any) -> Any:
+def _decoding(
+    run_dir: RunDir, recipe: Recipe, chat: Any, model: Any, train_split: Sequence[Example] | None = None
+) -> Any:
+    """How all systems answer; `train_split` where it has been read already."""
     from tunesmith.data.examples import read_examples
     from tunesmith.evaluate.systems import decoding_for
 
+    train_split = read_examples(run_dir.examples("train")) if train_split is None else train_split
     lengths = training_data(run_dir, "train").num_trained.tolist()
-    return decoding_for(read_examples(run_dir.examples("train")), lengths, chat, model, recipe.evaluation)
+    return decoding_for(train_split, lengths, chat, model, recipe.evaluation)
 
 
 def _sample(examples: Sequence[Example], n: int) -> list[Example]:
@@ -360,6 +372,7 @@ def evaluate(run_dir: RunDir) -> None:
         linear_predictions,
         with_exemplars,
     )
+    from tunesmith.evaluate.wordings import TRIAL_ROWS, best_wording
     from tunesmith.judge import YARDSTICK
     from tunesmith.model import chat_format, fit_embeddings, load_model, load_tokenizer
     from tunesmith.panel import panel_rows
@@ -367,6 +380,7 @@ def evaluate(run_dir: RunDir) -> None:
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
     if not run_dir.model.is_dir():
         raise DataError(f"{run_dir.path}: no tuned model yet", hint=f"`tunesmith train {run_dir.path}` first")
+    _check_backend(recipe)
     test, train_split = read_examples(run_dir.examples("test")), read_examples(run_dir.examples("train"))
     uses = open_seal(run_dir, [example.id for example in test], "base, few-shot base and tuned")
     if uses > 1:
@@ -374,9 +388,16 @@ def evaluate(run_dir: RunDir) -> None:
     chat = chat_format(load_tokenizer(str(run_dir.model)))
     tuned, base = load_model(str(run_dir.model)), _load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    decoding = _decoding(run_dir, recipe, chat, tuned)
+    decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned, train_split), recipe)
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
-    prompted, mean_shown = with_exemplars(test, exemplars, chat, base, decoding)
+    trial_rows = _sample(read_examples(run_dir.examples("validation")), TRIAL_ROWS)
+    asked, exemplars, trial = best_wording(
+        recipe.data, trial_rows, test, exemplars, chat, base, decoding, manifest["metrics"][0], manifest["parser"]
+    )
+    prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, decoding)
+    write_json(
+        run_dir.few_shot, {**asdict(trial), "exemplars": [e.row_id for e in exemplars], "mean_shown": mean_shown}
+    )
     for system, model, examples in (("base", base, test), ("base_few_shot", base, prompted), (TUNED, tuned, test)):
         if system == "base_few_shot" and not mean_shown:
             continue
@@ -384,13 +405,19 @@ def evaluate(run_dir: RunDir) -> None:
         with progress(f"evaluating {system}", len(test)) as advance:
             predictions = answer(model, chat, examples, decoding, advance)
         write_predictions(run_dir, system, examples, predictions, time.monotonic() - started)
-    name, predictions = baseline_predictions(
-        train_split, test, manifest["family"], manifest["parser"], manifest["prompt_layout"]
-    )
-    write_predictions(run_dir, name, test, predictions)
+    primary, parser = manifest["metrics"][0], manifest["parser"]
+    baselines = baseline_predictions(train_split, test, manifest["family"], parser, primary, manifest["prompt_layout"])
+    for name, predictions in baselines.items():
+        write_predictions(run_dir, name, test, predictions)
     if test[0].choices:
         write_predictions(run_dir, YARDSTICK, test, linear_predictions(train_split, test))
     write_json(run_dir.panel, panel_rows(run_dir, recipe, (base, tuned), chat, prepare, _decoding))
+
+
+def _for_the_test(decoding: Any, recipe: Recipe) -> Any:
+    """What validation in training leaves out: the likelihood of the right answers, and another program's engine,
+    which reads weights from a folder."""
+    return replace(decoding, score_references=True, backend=recipe.evaluation.backend)
 
 
 def answer_tuned(run_dir: RunDir) -> None:
@@ -400,9 +427,11 @@ def answer_tuned(run_dir: RunDir) -> None:
     from tunesmith.evaluate.systems import answer
     from tunesmith.model import chat_format, load_model, load_tokenizer
 
+    recipe = run_recipe(run_dir)
+    _check_backend(recipe)
     chat, tuned = chat_format(load_tokenizer(str(run_dir.model))), load_model(str(run_dir.model))
     test = read_examples(run_dir.examples("test"))
-    decoding = _decoding(run_dir, run_recipe(run_dir), chat, tuned)
+    decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned), recipe)
     with progress("evaluating tuned", len(test)) as advance:
         write_predictions(run_dir, TUNED, test, answer(tuned, chat, test, decoding, advance))
 

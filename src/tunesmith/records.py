@@ -67,7 +67,8 @@ class Prediction:
     """What a model answered to one example's prompt.
 
     `text` is the answer without special tokens; `stopped` is False when the token budget ended it.
-    `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored.
+    `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored. `reference_logprob`
+    is the same of the completion, `reference_tokens` its tokens with the stop token; 0 tokens when not scored.
     """
 
     example_id: str
@@ -75,6 +76,8 @@ class Prediction:
     stopped: bool
     num_tokens: int
     choice_logprobs: tuple[float, ...] = ()
+    reference_logprob: float = 0.0
+    reference_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

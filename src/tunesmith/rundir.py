@@ -37,6 +37,7 @@ class RunDir:
     model = property(lambda self: self.path / "model")
     evaluation = property(lambda self: self.path / "evaluation")
     panel = property(lambda self: self.path / "evaluation" / "panel.json")
+    few_shot = property(lambda self: self.path / "evaluation" / "few_shot.json")
     plots = property(lambda self: self.path / "plots")
     report_html = property(lambda self: self.path / "report.html")
     report_md = property(lambda self: self.path / "report.md")

@@ -44,16 +44,19 @@ def seed_folders(run: RunDir, recipe: Recipe) -> list[RunDir]:
 
 def with_seeds(comparison: Comparison, differences: Sequence[float], confidence: float) -> tuple[Comparison, str]:
     """The comparison for a training of this recipe, not for one lucky run: the mean difference over seeds, its
-    variance that of the test rows plus that between runs divided by their number, and a normal interval and p.
+    variance that of the test rows plus that between runs divided by their number, and Student's interval and p.
 
+    The degrees of freedom are Satterthwaite's (1946), because two or three runs say little about their own spread.
     Also a sentence that says so. `differences` are one for each seed, on the same test rows.
     """
     k = len(differences)
     between = float(np.std(differences, ddof=1))
     mean = float(np.mean(differences))
-    se = math.sqrt(comparison.se_clustered**2 + between**2 / k)
-    z = float(stats.norm.ppf((1 + confidence) / 2))
-    p = float(2 * stats.norm.sf(abs(mean) / se)) if se > 0 else 1.0
+    of_rows, of_runs = comparison.se_clustered**2, between**2 / k
+    se = math.sqrt(of_rows + of_runs)
+    freedom = se**4 / (of_rows**2 / (comparison.clusters - 1) + of_runs**2 / (k - 1)) if se > 0 else 1.0
+    z = float(stats.t.ppf((1 + confidence) / 2, freedom))
+    p = float(2 * stats.t.sf(abs(mean) / se, freedom)) if se > 0 else 1.0
     note = (
         f"{k} trainings with different seeds: {comparison.metric} differs from {comparison.a} by "
         + ", ".join(f"{difference:+.3f}" for difference in differences)
@@ -66,6 +69,6 @@ def with_seeds(comparison: Comparison, differences: Sequence[float], confidence:
         se_clustered=se,
         ci=(mean - z * se, mean + z * se),
         p=p,
-        test=f"normal, {k} trainings",
+        test=f"Student's t, {k} trainings",
     )
     return changed, note

@@ -86,6 +86,15 @@ def test_seventy_seven_labels_cost_a_fraction_of_their_tokens(monkeypatch: pytes
     assert seen[0] == 60
 
 
+def test_the_head_sees_no_position_but_those_that_a_choice_goes_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_trees_are_exact", lambda *_: True)
+    model, positions = tiny("llama"), []
+    model.lm_head.register_forward_hook(lambda _, inputs, output: positions.append(output.shape[:-1].numel()))
+    choices = [[5, 6, 7, 1], [5, 6, 8, 1], [9, 1]]  # after the prompt: 5, 6, 7, 8, 9
+    choice_logprobs(model, [[3, 4, 5], [6, 7, 8, 9]], [choices] * 2)
+    assert positions == [2 * (1 + 5)]
+
+
 def test_a_tree_holds_common_beginnings_once_and_no_last_tokens() -> None:
     tree = build_tree([[8, 9, 1], [8, 9, 7, 1], [8, 1], [5, 1]])
     assert tree.tokens == [8, 9, 7, 5]

@@ -15,6 +15,7 @@ from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import (
     best_baseline,
     compare,
+    constant_predictions,
     copy_input_predictions,
     evaluate,
     majority_predictions,
@@ -139,6 +140,19 @@ def test_the_majority_is_the_commonest_training_answer_among_the_choices_there_a
 def test_the_constant_for_numbers_is_the_median() -> None:
     train = [Example(str(i), "", "", "", text) for i, text in enumerate(["1", "1", "5", "4", "3.5"])]
     assert majority_predictions(train, [Example("a", "", "", "", "2")], "number")[0].text == "3.5"
+
+
+def test_the_best_constant_answer_is_the_one_most_like_the_others() -> None:
+    train = [Example(t, t, "", "", t) for t in ("a b c", "a b d", "a b e", "x y z", "a q r")]
+    examples = [Example("1", "1", "", "", "a b f"), Example("2", "2", "", "", "z")]
+    found = constant_predictions(train, examples, "token_f1", "text")
+    # tokens without the article a: "b c", "b d" and "b e" share one of two with each other, the others share none
+    assert [p.text for p in found] == ["a b c", "a b c"]
+    often = [Example(str(i), str(i), "", "", text) for i, text in enumerate(["p", "q", "q", "r"])]
+    assert constant_predictions(often, examples, "exact_match", "text")[0].text == "q"
+    # for an error the lowest: the sums of distances to 1 9 2 4 3 are 14 26 11 11 10
+    numbers = [Example(n, n, "", "", n) for n in ("1", "9", "2", "4", "3")]
+    assert constant_predictions(numbers, examples, "mae", "number")[0].text == "3"
 
 
 def test_copying_the_input_is_the_prompt_or_the_input_given() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +15,16 @@ from tunesmith.evaluate.forward import prefix_groups, token_batches
 from tunesmith.evaluate.generate import Generated, generate, generate_vllm
 
 STOP = 1
+COUNTING_VLLM = """
+from types import SimpleNamespace
+SamplingParams = dict
+class LLM:
+    def __init__(self, **_): pass
+    def generate(self, requests, settings):
+        last = [request["prompt_token_ids"][-1] for request in requests]
+        counted = [list(range(n + 1, n + 1 + s["max_tokens"])) for n, s in zip(last, settings)]
+        return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=i, finish_reason="length")]) for i in counted]
+"""
 
 
 def row_by_row(model: Any, prompts: list[list[int]], stops: list[int], budget: int) -> list[Generated]:
@@ -130,19 +140,10 @@ def test_no_prompts_give_no_answers() -> None:
     assert generate(tiny("llama"), [], stop_ids=[STOP], max_new_tokens=9) == []
 
 
-def test_vllm_gives_the_same_kind_of_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    class LLM:
-        def __init__(self, **_: Any) -> None: ...
-
-        def generate(self, requests: list[Any], settings: list[Any]) -> list[Any]:
-            counted = [
-                range(request["prompt_token_ids"][-1] + 1, request["prompt_token_ids"][-1] + 1 + setting["max_tokens"])
-                for request, setting in zip(requests, settings, strict=True)
-            ]
-            written = [SimpleNamespace(token_ids=list(ids), finish_reason="length") for ids in counted]
-            return [SimpleNamespace(outputs=[answer]) for answer in written]
-
-    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=dict))
+def test_vllm_gives_the_same_kind_of_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vllm.py").write_text(COUNTING_VLLM)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
     ends: dict[str, Any] = {"stop_ids": [8], "newline_ids": [12], "max_new_tokens": 4}
     prompts = [[3], [9], [20]]
     assert generate_vllm("folder", prompts, **ends) == generate(counting(), prompts, **ends)
@@ -150,5 +151,5 @@ def test_vllm_gives_the_same_kind_of_answer(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_without_vllm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(InputError, match="vllm is not installed\nhint: pip install"):
+    with pytest.raises(InputError, match=r"evaluation\.backend is vllm, which is not installed\nhint: pip install"):
         generate_vllm("folder", [[3]], stop_ids=[1], max_new_tokens=1)

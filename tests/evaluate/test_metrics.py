@@ -20,7 +20,16 @@ from sacrebleu.metrics.ter import TER
 from sklearn import metrics as sk
 
 from tunesmith.errors import DataError, RecipeError
-from tunesmith.evaluate.metrics import METRICS, MetricResult, bits_per_byte, find_metric, perplexity, score_predictions
+from tunesmith.evaluate.metrics import (
+    METRICS,
+    MetricResult,
+    bits_per_byte,
+    check_answer_metrics,
+    find_metric,
+    perplexity,
+    score_predictions,
+)
+from tunesmith.evaluate.metrics.likelihood import METRICS as LIKELIHOODS
 from tunesmith.records import Example, Prediction
 
 LABELS = ("bad", "fair", "good")
@@ -305,6 +314,28 @@ def test_perplexity_weighs_tokens_and_bits_are_per_byte() -> None:
     assert bits_per_byte([2 * math.log(2), 4 * math.log(2)], [1, 2]) == pytest.approx(2.0)
 
 
+def scored(completion: str, logprob: float, tokens: int) -> tuple[Example, Prediction]:
+    return Example("1", "1", "", "", completion), Prediction("1", "", True, 0, (), logprob, tokens)
+
+
+def test_perplexity_of_the_right_answers_is_token_weighted_and_bits_are_by_their_bytes() -> None:
+    # "ä" has 2 bytes: 2 nats over 1 token and 2 bytes, 4 nats over 3 tokens and 3 bytes
+    examples, predictions = zip(scored("ä", -2.0, 1), scored("abc", -4.0, 3), strict=True)
+    found = score_predictions(examples, predictions, ["perplexity", "bits_per_byte"], "text").corpus
+    assert found == pytest.approx({"perplexity": math.exp(6 / 4), "bits_per_byte": 6 / math.log(2) / 5})
+    assert found["perplexity"] == pytest.approx(perplexity([2.0, 4.0], [1, 3]))
+    assert found["bits_per_byte"] == pytest.approx(bits_per_byte([2.0, 4.0], [2, 3]))
+
+
+def test_metrics_of_likelihoods_cannot_be_asked_for_where_baselines_have_none() -> None:
+    check_answer_metrics(["accuracy", "rougeL"])
+    with pytest.raises(RecipeError, match="perplexity is a metric of likelihoods"):
+        check_answer_metrics(["accuracy", "perplexity"])
+    example, prediction = Example("7", "7", "", "", "a", source="rows.csv:8"), Prediction("7", "a", True, 1)
+    with pytest.raises(DataError, match=r"rows.csv:8 \(7\): no likelihood of the right answer"):
+        score_predictions([example], [prediction], ["perplexity"], "text")
+
+
 # ---- what stands beside
 
 
@@ -344,7 +375,7 @@ def pairs_for(metric: str, n: int = 12) -> tuple[list[tuple[str, list[str]]], st
     return [(" ".join(words[i]), [" ".join(words[n + i])]) for i in range(n)], "text", ()
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if not name.startswith("choice_")])
+@pytest.mark.parametrize("metric", [name for name in METRICS if name not in LIKELIHOODS])
 def test_a_weighted_value_is_the_metric_of_the_rows_repeated(metric: str) -> None:
     """The bootstrap's premise: row i with weight 2 is row i standing there twice."""
     pairs, parser, choices = pairs_for(metric)
@@ -361,7 +392,7 @@ def test_a_weighted_value_is_the_metric_of_the_rows_repeated(metric: str) -> Non
         assert np.mean(again.scores[metric]) == pytest.approx(expected[0])
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if not name.startswith("choice_")])
+@pytest.mark.parametrize("metric", [name for name in METRICS if name not in LIKELIHOODS])
 def test_the_right_answer_is_the_best_there_is(metric: str) -> None:
     pairs, parser, choices = pairs_for(metric)
     kind = find_metric(metric)

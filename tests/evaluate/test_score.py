@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import scipy.stats
 from rouge_score.rouge_scorer import RougeScorer
 
+from tunesmith.cli import main
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluate.score import render, score_file
 from tunesmith.evaluate.statistics import holm, mcnemar, wilson_interval
@@ -244,3 +246,45 @@ def test_one_system_alone_has_no_comparison(tmp_path: Path) -> None:
     result = score_file(path, "gold", {"p": "p"})
     assert result["comparisons"] == []
     assert "exact_match" in render(result)
+
+
+@pytest.mark.parametrize(
+    "predictions, message",
+    [
+        (["out_base"], "--prediction 'out_base' is not name=column\nhint: for example --prediction tuned=answer"),
+        (["=out_base"], "--prediction '=out_base' is not name=column"),
+        (["a=out_base", "a=out_tuned"], "--prediction a is given twice, for 'out_base' and 'out_tuned'"),
+        (["a=out_bas"], "no column 'out_bas'\nhint: did you mean 'out_base'?"),
+    ],
+)
+def test_a_bad_prediction_is_named_with_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    predictions: list[str],
+    message: str,
+) -> None:
+    file = write_csv(tmp_path / "out.csv", labelled_rows())
+    given = [part for text in predictions for part in ("--prediction", text)]
+    monkeypatch.setattr(sys, "argv", ["tunesmith", "score", str(file), "--reference", "gold", *given])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+
+
+def test_the_commands_json_has_the_promised_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path / "out.csv", labelled_rows())
+    columns = ["--prediction", "base=out_base", "--prediction", "tuned=out_tuned", "--metric", "accuracy", "--json"]
+    monkeypatch.setattr(sys, "argv", ["tunesmith", "score", str(file), "--reference", "gold", *columns])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci"}
+    promised = "a b metric difference se se_clustered ci p wins ties losses n clusters"
+    assert set(promised.split()) <= set(found["comparisons"][0])

@@ -48,6 +48,11 @@ def test_mcnemar_without_a_discordant_row_is_1() -> None:
     assert mcnemar(0, 0) == 1.0
 
 
+def test_wilson_of_none_and_of_all_ends_at_0_and_1_exactly() -> None:
+    assert wilson_interval(0, 6)[0] == 0.0
+    assert wilson_interval(6, 6)[1] == 1.0
+
+
 def test_wilson_of_8_in_10_is_0_490_to_0_943() -> None:
     assert wilson_interval(8, 10) == pytest.approx((0.490, 0.943), abs=5e-4)
 

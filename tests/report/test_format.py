@@ -14,6 +14,7 @@ from tunesmith.report.format import (
     fact,
     in_sentence,
     interval,
+    lower_is_better,
     metric_name,
     number,
     p_value,
@@ -29,6 +30,11 @@ from tunesmith.report.format import (
 )
 def test_a_number_has_three_decimals_below_ten_and_fewer_above(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_metric_says_itself_whether_lower_is_better() -> None:
+    assert all(map(lower_is_better, ("mae", "rmse", "ter", "perplexity", "bits_per_byte", "empty")))
+    assert not any(map(lower_is_better, ("accuracy", "bleu", "valid", "something of another tool")))
 
 
 def test_what_is_not_finite_is_a_dash() -> None:

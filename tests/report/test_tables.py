@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tunesmith.records import Comparison, Estimate
-from tunesmith.report.content import ForgettingRow, Report
+from tunesmith.report.content import ForgettingRow, JudgedMetric, Report
 from tunesmith.report.tables import (
     auxiliary_table,
     class_table,
@@ -14,6 +14,7 @@ from tunesmith.report.tables import (
     difference_table,
     facts_table,
     forgetting_table,
+    judged_table,
     ledger_table,
     mistakes_table,
     panel_verdict,
@@ -77,6 +78,20 @@ def test_several_metrics_get_a_column() -> None:
     table = difference_table(_with(comparisons=[one, replace(one, metric="macro_f1", a="tuned", b="other")]))
     assert table.columns[:2] == ("Comparison", "Metric")
     assert [row.label for row in table.rows] == ["Tuned model against base model", "other against tuned model"]
+
+
+def test_metrics_that_are_judged_together_show_holms_p_and_the_first_one_is_the_verdicts() -> None:
+    one = Comparison("base", "tuned", "accuracy", 0.2, 0.1, 0.1, (0.04, 0.36), 0.03, 9, 5, 1, 15, 15, 0.28)
+    other = replace(one, metric="mae", difference=-1.5, ci=(-2.0, -1.0), p=0.0004)
+    table = judged_table(_with(judged=[JudgedMetric(one, 0.03), JudgedMetric(other, 0.0008)]))
+    assert [(row.label, row.marked) for row in table.rows] == [("Accuracy", True), ("Mean absolute error", False)]
+    assert table.rows[0].cells == ("+0.200 [+0.04, +0.36]", "0.030", "0.030", "9 / 5 / 1", "0.280")
+    assert table.rows[1].cells[1:3] == ("< 0.001", "< 0.001")
+    assert table.note == (
+        "Against base model. Holm's p is adjusted for 2 metrics; the verdict rests on the first one's. "
+        "Lower is better: mean absolute error."
+    )
+    assert judged_table(_with()).rows == ()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics, score_predictions
-from tunesmith.evaluate.metrics.base import Metric
+from tunesmith.evaluate.metrics.base import Answers, Metric
 from tunesmith.evaluate.parse import parse_number
 from tunesmith.evaluate.statistics import (
     Floats,
@@ -35,6 +35,7 @@ __all__ = [
     "Verdict",
     "best_baseline",
     "compare",
+    "constant_predictions",
     "copy_input_predictions",
     "evaluate",
     "majority_predictions",
@@ -42,6 +43,7 @@ __all__ = [
     "verdict",
 ]
 
+CONSTANT_ROWS = 100
 SE_RESAMPLES = 1000  # for the standard error by row, which only stands beside the clustered one
 
 
@@ -125,6 +127,26 @@ def majority_predictions(
     if parser == "number" and numbers:
         constant = f"{plain_statistics.median(numbers):g}"
     return [_constant(e, max(e.choices, key=lambda c: counts[c]) if e.choices else constant) for e in examples]
+
+
+def constant_predictions(
+    train: Sequence[Example], examples: Sequence[Example], metric: str, parser: str
+) -> list[Prediction]:
+    """One training answer given to every example: the one that does best as the answer to the others.
+
+    What a model gains that learned no more than how answers look. Candidates, and the rows they are tried on, are at
+    most CONSTANT_ROWS training examples spread over the split.
+    """
+    step = max(1.0, len(train) / CONSTANT_ROWS)
+    sample = [train[int(i * step)] for i in range(min(len(train), CONSTANT_ROWS))]
+    kind, ones = find_metric(metric), np.ones((1, len(sample)))
+
+    def value(text: str) -> float:
+        answers = Answers(sample, [_constant(example, text) for example in sample], parser)
+        return kind.sign * float(kind.value(ones, kind.rows(answers))[0])
+
+    best = max(dict.fromkeys(example.completion for example in sample), key=value)
+    return [_constant(example, best) for example in examples]
 
 
 def copy_input_predictions(examples: Sequence[Example], inputs: Sequence[str] | None = None) -> list[Prediction]:

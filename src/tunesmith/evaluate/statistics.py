@@ -44,7 +44,8 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tup
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    low, high = float(centre - half), float(centre + half)
+    return 0.0 if share == 0 else max(0.0, low), 1.0 if share == 1 else min(1.0, high)  # exactly, as scipy has it
 
 
 def cluster_numbers(clusters: Sequence[str] | None, n: int) -> Ints:

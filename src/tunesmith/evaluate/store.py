@@ -24,6 +24,8 @@ def write_predictions(
             "stopped": prediction.stopped,
             "num_tokens": prediction.num_tokens,
             "choice_logprobs": list(prediction.choice_logprobs),
+            "reference_logprob": prediction.reference_logprob,
+            "reference_tokens": prediction.reference_tokens,
             "seconds": seconds,
         }
         for example, prediction in zip(examples, predictions, strict=True)
@@ -39,7 +41,15 @@ def read_predictions(run: RunDir, system: str, split: str) -> tuple[list[Predict
     """The predictions in the examples' order, and the seconds they took."""
     records = pq.read_table(run.predictions(system, split)).to_pylist()
     predictions = [
-        Prediction(r["example_id"], r["text"], r["stopped"], r["num_tokens"], tuple(r["choice_logprobs"] or ()))
+        Prediction(
+            r["example_id"],
+            r["text"],
+            r["stopped"],
+            r["num_tokens"],
+            tuple(r["choice_logprobs"] or ()),
+            r.get("reference_logprob", 0.0),
+            r.get("reference_tokens", 0),
+        )
         for r in records
     ]
     return predictions, float(records[0]["seconds"])

@@ -15,8 +15,8 @@ from tunesmith.data.prepare import PLACEHOLDER
 from tunesmith.data.render import few_shot_prompt
 from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.evaluate.choices import choice_logprobs
-from tunesmith.evaluate.compare import copy_input_predictions, majority_predictions
-from tunesmith.evaluate.generate import generate
+from tunesmith.evaluate.compare import constant_predictions, copy_input_predictions, majority_predictions
+from tunesmith.evaluate.generate import generate, generate_vllm
 from tunesmith.model import CHAT_TEMPLATE, ChatFormat, max_positions, stop_ids
 from tunesmith.recipe import EvaluationConfig
 from tunesmith.records import Example, Prediction
@@ -26,13 +26,16 @@ COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
 
 @dataclass(frozen=True)
 class Decoding:
-    """What is the same for every system: the token budget, what ends an answer, and whether choices are ranked."""
+    """What is the same for every system: the token budget, what ends an answer, whether choices are ranked and the
+    right answer's likelihood is taken, and what generates (`backend`, of the recipe)."""
 
     max_new_tokens: int
     stop_ids: tuple[int, ...]
     newline_ids: frozenset[int]
     batch_tokens: int
     rank_choices: bool
+    score_references: bool = False
+    backend: str = "transformers"
 
 
 def decoding_for(
@@ -59,27 +62,55 @@ def answer(
     decoding: Decoding,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
-    """Greedy answers and, for closed tasks, the log-likelihood of every choice; one prediction for each example."""
+    """Greedy answers and, for closed tasks, the log-likelihood of every choice; one prediction for each example.
+
+    vLLM reads the weights from where `model` was loaded.
+    """
     prompts = tokenize_prompts(examples, chat)
     room = max_positions(model.config)
-    outputs = generate(
-        model,
-        prompts,
-        stop_ids=decoding.stop_ids,
-        newline_ids=decoding.newline_ids,
-        max_new_tokens=[max(1, min(decoding.max_new_tokens, room - len(prompt))) for prompt in prompts],
-        batch_tokens=decoding.batch_tokens,
-        on_progress=on_progress,
-    )
+    ends: dict[str, Any] = {
+        "stop_ids": decoding.stop_ids,
+        "newline_ids": decoding.newline_ids,
+        "max_new_tokens": [max(1, min(decoding.max_new_tokens, room - len(prompt))) for prompt in prompts],
+    }
+    if decoding.backend == "vllm":
+        outputs = generate_vllm(model.name_or_path, prompts, **ends)
+    else:
+        outputs = generate(model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends)
     texts = chat.tokenizer.batch_decode([output.ids for output in outputs], skip_special_tokens=True)
     ranked: Sequence[Sequence[float]] = [()] * len(examples)
     if decoding.rank_choices:
         ids = {choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices}
         wanted = [[ids[choice] for choice in example.choices] for example in examples]
         ranked = choice_logprobs(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
-    return [
+    predictions = [
         Prediction(example.id, text.strip(), output.stopped, len(output.ids), tuple(logprobs))
         for example, text, output, logprobs in zip(examples, texts, outputs, ranked, strict=True)
+    ]
+    return _with_references(predictions, model, chat, examples, decoding) if decoding.score_references else predictions
+
+
+def _with_references(
+    predictions: Sequence[Prediction], model: Any, chat: ChatFormat, examples: Sequence[Example], decoding: Decoding
+) -> list[Prediction]:
+    """The predictions with the log-likelihood of each completion; as they are where a completion does not fit.
+
+    Where choices are ranked the completion is one of them and nothing is computed again.
+    """
+    prompts = [chat.prompt_text(example.prompt, example.history) for example in examples]
+    texts = [prompt + chat.completion_text(e.completion) for prompt, e in zip(prompts, examples, strict=True)]
+    before, whole = chat.encode(prompts), chat.encode(texts)
+    ids = [after[len(first) :] for first, after in zip(before, whole, strict=True)]
+    if decoding.rank_choices:
+        ranked = [p.choice_logprobs[e.choices.index(e.completion)] for p, e in zip(predictions, examples, strict=True)]
+    elif max(map(len, whole)) > max_positions(model.config):
+        return list(predictions)
+    else:
+        batch_tokens = decoding.batch_tokens
+        ranked = [one for (one,) in choice_logprobs(model, before, [[i] for i in ids], batch_tokens=batch_tokens)]
+    return [
+        replace(prediction, reference_logprob=logprob, reference_tokens=len(tokens))
+        for prediction, logprob, tokens in zip(predictions, ranked, ids, strict=True)
     ]
 
 
@@ -136,13 +167,20 @@ def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> E
 
 
 def baseline_predictions(
-    train: Sequence[Example], test: Sequence[Example], family: str, parser: str, layout: str | None
-) -> tuple[str, list[Prediction]]:
-    """The baseline without a model, and its name: the input itself where the task rewrites it, else the majority."""
-    if family not in COPY_FAMILIES:
-        return "majority", majority_predictions(train, test, parser)
-    before, _, after = (layout or PLACEHOLDER).partition(PLACEHOLDER)
-    return "copy", copy_input_predictions(test, [e.prompt.removeprefix(before).removesuffix(after) for e in test])
+    train: Sequence[Example], test: Sequence[Example], family: str, parser: str, metric: str, layout: str | None
+) -> dict[str, list[Prediction]]:
+    """The baselines without a model by name: the answer that is given most often or, for free text and JSON, the one
+    that is most like the others; and the input itself where the task rewrites it."""
+    found = {}
+    if parser in ("choice", "number"):
+        found["majority"] = majority_predictions(train, test, parser)
+    else:
+        found["constant"] = constant_predictions(train, test, metric, parser)
+    if family in COPY_FAMILIES:
+        before, _, after = (layout or PLACEHOLDER).partition(PLACEHOLDER)
+        inputs = [e.prompt.removeprefix(before).removesuffix(after) for e in test]
+        found["copy"] = copy_input_predictions(test, inputs)
+    return found
 
 
 def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> list[Prediction]:

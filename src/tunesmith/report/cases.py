@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from tunesmith.records import Evaluation, Example
 from tunesmith.report.content import TUNED, Report
-from tunesmith.report.format import AUXILIARY, LOWER_IS_BETTER, in_sentence, metric_name, system_name
+from tunesmith.report.format import AUXILIARY, in_sentence, lower_is_better, metric_name, system_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _scored_metric(primary: str, before: Evaluation | None, after: Evaluation | 
 
 
 def _pairs(report: Report, before: Evaluation, after: Evaluation, metric: str) -> list[Case]:
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = -1 if lower_is_better(metric) else 1
     first = {id: i for i, id in enumerate(before.example_ids)}
     cases = []
     for j, id in enumerate(after.example_ids):

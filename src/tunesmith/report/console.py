@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tunesmith.report.content import Report
 from tunesmith.report.html import verdict_class
-from tunesmith.report.tables import Table, comparison_table, difference_table, forgetting_table
+from tunesmith.report.tables import Table, comparison_table, difference_table, forgetting_table, judged_table
 
 COLOURS = {"good": "green", "bad": "red", "open": "yellow"}
 
@@ -21,6 +21,7 @@ def show(report: Report, console: Console | None = None) -> None:
     for title, table in (
         ("", comparison_table(report)),
         ("", difference_table(report)),
+        ("", judged_table(report)),
         ("What was lost", forgetting_table(report)),
     ):
         if table.rows:

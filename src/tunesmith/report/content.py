@@ -32,6 +32,14 @@ class ForgettingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedMetric:
+    """One of several metrics against the verdict's opponent; `p_holm` is its p adjusted over all of them."""
+
+    comparison: Comparison
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
     """The primary metric after training on `rows` rows, which are `fraction` of the training split."""
 
@@ -45,11 +53,12 @@ class Report:
     """What a run found.
 
     `verdict_kind` is "better", "not better" or "cannot tell"; `verdict` is the sentence with its numbers.
-    `comparisons[0]` is the verdict's; `evaluations` are the systems on the test split as evaluate.compare gives them,
-    `wordings` the same cut by a label such as "Wordings seen in training". `history` is metrics.jsonl: step, loss and,
-    where the model was validated, validation_loss and validation_METRIC. In `training`, `seconds` and keys that end in
-    `_bytes` are shown with their units. `data` is ledger.json. `prompt_layout` is the prompt template for the card, its
-    text slot as `{text}`; without one the card shows a test prompt.
+    `comparisons[0]` is the verdict's; `judged` are all metrics that the recipe names, where they are several, the
+    primary one first: the verdict rests on its adjusted p. `evaluations` are the systems on the test split as
+    evaluate.compare gives them, `wordings` the same cut by a label such as "Wordings seen in training". `history` is
+    metrics.jsonl: step, loss and, where the model was validated, validation_loss and validation_METRIC. In `training`,
+    `seconds` and keys that end in `_bytes` are shown with their units. `data` is ledger.json. `prompt_layout` is the
+    prompt template for the card, its text slot as `{text}`; without one the card shows a test prompt.
     """
 
     name: str
@@ -59,6 +68,7 @@ class Report:
     evaluations: Sequence[Evaluation]
     comparisons: Sequence[Comparison]
     examples: Mapping[str, Example]
+    judged: Sequence[JudgedMetric] = ()
     history: Sequence[Mapping[str, Any]] = ()
     best_step: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -114,6 +124,7 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "comparison": report.comparison,
         "comparisons": report.comparisons,
+        "judged": report.judged,
         "evaluations": _estimates(report.evaluations),
         "run": {
             "name": report.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tunesmith.evaluate.metrics import GENERAL, METRICS
 from tunesmith.records import Estimate
 
 MINUS = "\N{MINUS SIGN}"
@@ -14,11 +15,12 @@ SYSTEMS = {
     "base": "Base model",
     "base_few_shot": "Base model, few-shot",
     "majority": "Most frequent answer",
+    "constant": "Best constant answer",
     "copy": "Copy of the input",
     "tfidf_linear": "Linear model (TF-IDF)",
     "tuned": "Tuned model",
 }
-METRICS = {
+METRIC_NAMES = {
     "accuracy": "Accuracy",
     "choice_acc": "Accuracy of the likeliest choice",
     "choice_acc_norm": "Accuracy of the likeliest choice per character",
@@ -43,13 +45,14 @@ METRICS = {
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "rougeLsum": "ROUGE-Lsum",
+    "perplexity": "Perplexity of the right answer",
+    "bits_per_byte": "Bits per byte",
     "valid": "Valid format",
     "stopped": "Stopped by itself",
     "text_after_answer": "Wrote on after it",
     "length_ratio": "Length against reference",
 }
-AUXILIARY = frozenset({"valid", "stopped", "empty", "text_after_answer", "length_ratio"})
-LOWER_IS_BETTER = frozenset({"mae", "rmse", "ter", "perplexity", "bits_per_byte", "empty", "text_after_answer"})
+AUXILIARY = frozenset({"valid", "stopped", "empty", "text_after_answer", "length_ratio", "perplexity", "bits_per_byte"})
 
 
 def system_name(system: str) -> str:
@@ -58,7 +61,13 @@ def system_name(system: str) -> str:
 
 def metric_name(metric: str) -> str:
     plain = metric.replace("_", " ")
-    return METRICS.get(metric, plain[:1].upper() + plain[1:])
+    return METRIC_NAMES.get(metric, plain[:1].upper() + plain[1:])
+
+
+def lower_is_better(metric: str) -> bool:
+    """As the metric itself says; what is no metric of answers is better when higher."""
+    known = {**METRICS, **GENERAL}
+    return metric in known and not known[metric].higher_is_better
 
 
 def in_sentence(name: str) -> str:

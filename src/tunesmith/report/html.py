@@ -46,6 +46,7 @@ def _context(report: Report, plots: Sequence[Plot]) -> dict[str, Any]:
         "auxiliary_table": tables.auxiliary_table(report),
         "wording_tables": tables.wording_tables(report),
         "difference_table": tables.difference_table(report),
+        "judged_table": tables.judged_table(report),
         "forgetting_table": tables.forgetting_table(report),
         "training_table": tables.facts_table("Training", report.training_facts),
         "class_table": tables.class_table(details),

@@ -27,6 +27,7 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
         *(f"### {line(name)}\n\n{markdown_table(table)}" for name, table in tables.wording_tables(report)),
         "## What was gained, and what was lost",
         markdown_table(tables.difference_table(report)),
+        markdown_table(tables.judged_table(report)),
         markdown_table(tables.forgetting_table(report)) or "Forgetting was not measured (`evaluation.panel`).",
         *_training(report, plots),
         *_classes(report),

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tunesmith.records import Estimate
 from tunesmith.report.content import TUNED, CurvePoint, ForgettingRow, Report
-from tunesmith.report.format import LOWER_IS_BETTER, in_sentence, metric_name, system_name
+from tunesmith.report.format import in_sentence, lower_is_better, metric_name, system_name
 
 PALETTE = {"ink": "#1b2128", "muted": "#5b6570", "line": "#d5dade", "paper": "#ffffff", "accent": "#0b6b62"}
 WIDTH = 5.0
@@ -108,6 +108,7 @@ def forest_plot(name: str, title: str, rows: Sequence[ForestRow], axis: str, zer
         if axis:
             axes.set_xlabel(axis)
         axes.grid(axis="x")
+        axes.locator_params(axis="x", nbins=6)
         if zero:
             axes.axvline(0, color=PALETTE["ink"], linewidth=1)
         alt = f"{title}: " + "; ".join(
@@ -123,7 +124,7 @@ def _panel_plots(panel: Sequence[ForgettingRow]) -> list[Plot | None]:
         shown = [r for r in panel if r.metric == metric and _drawable(r.difference, r.ci)]
         rows = [ForestRow(r.name, r.difference, r.ci) for r in shown]
         title = f"Change in {in_sentence(metric_name(metric))} on the panel"
-        side = "above zero is worse" if metric in LOWER_IS_BETTER else "below zero is worse"
+        side = "above zero is worse" if lower_is_better(metric) else "below zero is worse"
         plots.append(forest_plot(f"forgetting{i or ''}", title, rows, f"change, {side}", zero=True))
     return plots
 

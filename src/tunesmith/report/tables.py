@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tunesmith.records import Estimate, Evaluation
-from tunesmith.report.content import TUNED, Report
+from tunesmith.report.content import TUNED, JudgedMetric, Report
 from tunesmith.report.format import (
     AUXILIARY,
-    LOWER_IS_BETTER,
     estimate,
     fact,
     in_sentence,
     interval,
+    lower_is_better,
     metric_name,
     number,
     p_value,
@@ -91,7 +91,7 @@ def _systems_table(report: Report, evaluations: Sequence[Evaluation], auxiliary:
         if any(metric in evaluation.estimates for metric in metrics)
     )
     size = f"n = {sizes.pop():,} test examples. " if len(sizes) == 1 else ""
-    lower = [in_sentence(metric_name(metric)) for metric in metrics if metric in LOWER_IS_BETTER]
+    lower = [in_sentence(metric_name(metric)) for metric in metrics if lower_is_better(metric)]
     note = f"{size}Mean with {percent(report.confidence)} interval."
     note += f" Lower is better: {', '.join(lower)}." if lower else ""
     signatures = {k: v for e in evaluations for k, v in (e.details.get("signatures") or {}).items() if k in metrics}
@@ -134,6 +134,34 @@ def difference_table(report: Report) -> Table:
     measured = ("Difference", "p", "Won/tied/lost", "Detectable")
     columns = (head, *measured) if one_metric else (head, "Metric", *measured)
     return Table(columns, rows, _difference_note(report), () if one_metric else (1,))
+
+
+def judged_table(report: Report) -> Table:
+    """Every metric that the recipe names, tuned against the verdict's opponent, p adjusted for their number."""
+    rows = tuple(
+        TableRow(
+            metric_name(c.metric),
+            (
+                f"{signed(c.difference)} {interval(c.ci, plus=True)}",
+                p_value(c.p),
+                p_value(found.p_holm),
+                f"{c.wins:,} / {c.ties:,} / {c.losses:,}",
+                number(c.smallest_detectable),
+            ),
+            marked=i == 0,
+        )
+        for i, found in enumerate(report.judged)
+        for c in [found.comparison]
+    )
+    against = in_sentence(system_name(report.judged[0].comparison.a)) if rows else ""
+    note = f"Against {against}. Holm's p is adjusted for {len(rows)} metrics; the verdict rests on the first one's."
+    lower = [in_sentence(row.label) for row, found in zip(rows, report.judged, strict=True) if _is_lower(found)]
+    note += f" Lower is better: {', '.join(lower)}." if lower else ""
+    return Table(("Metric", "Difference", "p", "Holm's p", "Won/tied/lost", "Detectable"), rows, note)
+
+
+def _is_lower(found: JudgedMetric) -> bool:
+    return lower_is_better(found.comparison.metric)
 
 
 def _difference_note(report: Report) -> str:
@@ -180,7 +208,7 @@ def forgetting_table(report: Report) -> Table:
 
 def panel_verdict(metric: str, ci: tuple[float, float]) -> str:
     """`worse`, `better` or `no change shown`, by which side of zero the interval lies on."""
-    low, high = (-ci[1], -ci[0]) if metric in LOWER_IS_BETTER else ci
+    low, high = (-ci[1], -ci[0]) if lower_is_better(metric) else ci
     return "worse" if high < 0 else "better" if low > 0 else "no change shown"
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "METRICS",
     "MetricResult",
     "bits_per_byte",
+    "check_answer_metrics",
     "find_metric",
     "find_metrics",
     "perplexity",
@@ -69,6 +70,17 @@ def find_metric(name: str) -> Metric:
 def find_metrics(names: Sequence[str]) -> dict[str, Metric]:
     """Metrics by name, in the order given; RecipeError as for one."""
     return {name: find_metric(name) for name in names}
+
+
+def check_answer_metrics(names: Sequence[str]) -> None:
+    """RecipeError for a metric that is unknown, or that a baseline without a model cannot have."""
+    find_metrics(names)
+    for name in names:
+        if name in likelihood.METRICS:
+            raise RecipeError(
+                f"evaluation.metrics: {name} is a metric of likelihoods, which a baseline without a model has not",
+                hint="leave it out: it is shown beside the metrics wherever there are likelihoods",
+            )
 
 
 def score_predictions(

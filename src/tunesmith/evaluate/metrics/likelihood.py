@@ -1,4 +1,4 @@
-"""What a model finds likely: its pick among the choices, perplexity, bits per byte."""
+"""What a model finds likely: its pick among the choices, perplexity and bits per byte of the right answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tunesmith.errors import DataError
-from tunesmith.evaluate.metrics.base import Answers, Metric, per_example
+from tunesmith.evaluate.metrics.base import Answers, Metric, from_sums, per_example
+from tunesmith.evaluate.statistics import Floats
 
 
 def _pick_accuracy(answers: Answers, length: Callable[[str], int]) -> list[float]:
@@ -49,8 +50,39 @@ def bits_per_byte(nll_sums: Sequence[float], num_bytes: Sequence[int]) -> float:
     return sum(nll_sums) / (math.log(2) * sum(num_bytes))
 
 
+def _reference_sums(answers: Answers) -> Floats:
+    """rows_ND, D = 3: negative log-likelihood of the completion (nats, stop token included), its tokens, its bytes."""
+    for i, prediction in enumerate(answers.predictions):
+        if not prediction.reference_tokens:
+            raise DataError(
+                f"{answers.where(i)}: no likelihood of the right answer",
+                hint="perplexity needs one; leave it out for outputs of other tools",
+            )
+    pairs = zip(answers.predictions, answers.examples, strict=True)
+    rows = [[-p.reference_logprob, p.reference_tokens, len(e.completion.encode())] for p, e in pairs]
+    return np.array(rows, dtype=float)
+
+
+def _perplexity(sums_RD: Floats) -> Floats:
+    ratio: Floats = np.exp(sums_RD[:, 0] / sums_RD[:, 1])
+    return ratio
+
+
+def _bits_per_byte(sums_RD: Floats) -> Floats:
+    bits: Floats = sums_RD[:, 0] / (math.log(2) * sums_RD[:, 2])
+    return bits
+
+
+def _likelihood(rows_ND: Floats) -> Floats:
+    return -rows_ND[:, 0]
+
+
 METRICS: dict[str, Metric] = {
     "choice_acc": per_example(choice_acc, binary=True),
     "choice_acc_norm": per_example(choice_acc_norm, binary=True),
     "choice_acc_bytes": per_example(choice_acc_bytes, binary=True),
+    "perplexity": from_sums(_reference_sums, _perplexity, quality=_likelihood, unit="plain", higher_is_better=False),
+    "bits_per_byte": from_sums(
+        _reference_sums, _bits_per_byte, quality=_likelihood, unit="plain", higher_is_better=False
+    ),
 }

@@ -1,0 +1,122 @@
+"""What the systems are asked and what is kept of their answers."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import byte_tokenizer, tiny_llama
+
+from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.systems import Decoding, answer, few_shot_exemplars, with_exemplars
+from tunesmith.model import chat_format, complete_tokenizer
+from tunesmith.records import Example
+
+CHATML = (
+    "{%- for m in messages -%}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
+)
+DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=False)
+
+
+def example(number: int, prompt: str = "Q", completion: str = "yes", choices: tuple[str, ...] = ()) -> Example:
+    return Example(f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices)
+
+
+def plain_chat() -> Any:
+    tokenizer = byte_tokenizer()
+    complete_tokenizer(tokenizer)
+    return chat_format(tokenizer)
+
+
+def test_an_instruct_base_is_shown_exemplars_as_turns_of_its_own_chat_template() -> None:
+    chat = chat_format(byte_tokenizer(chat_template=CHATML))
+    prompted, shown = with_exemplars([example(3)], [example(1), example(2)], chat, tiny_llama(), DECODING)
+    assert shown == 2
+    assert chat.prompt_text(prompted[0].prompt, prompted[0].history) == (
+        "<|user|>Q1</s><|assistant|>yes</s><|user|>Q2</s><|assistant|>yes</s><|user|>Q3</s><|assistant|>"
+    )
+
+
+def test_a_base_without_a_chat_template_is_shown_exemplars_as_text() -> None:
+    prompted, _ = with_exemplars([example(3)], [example(1), example(2)], plain_chat(), tiny_llama(), DECODING)
+    assert prompted[0].prompt == "Q1 yes\n\nQ2 yes\n\nQ3"
+
+
+def test_as_many_exemplars_are_shown_as_the_model_has_room_for() -> None:
+    long = example(9, prompt="x" * 30)
+    # 1 token of <s>, 31 of the prompt, 4 of the answer; an exemplar is "Q1 yes" and two line ends: 8 tokens
+    model = tiny_llama(positions=1 + 31 + 4 + 8 + 7)
+    prompted, shown = with_exemplars([long, example(3)], [example(1), example(2)], plain_chat(), model, DECODING)
+    assert [e.prompt.count("yes") for e in prompted] == [1, 2]
+    assert shown == 1.5
+
+
+def test_exemplars_are_training_rows_of_every_label_in_turn_and_always_the_same() -> None:
+    train = [example(i, completion="yes" if i % 3 else "no", choices=("no", "yes")) for i in range(30)]
+    chosen = few_shot_exemplars(train, 4, seed=0)
+    assert sorted(e.completion for e in chosen) == ["no", "no", "yes", "yes"]
+    assert len({e.id for e in chosen}) == 4
+    assert few_shot_exemplars(train[::-1], 4, seed=0) == chosen
+
+
+def test_the_likelihood_of_the_right_answer_is_that_of_its_tokens_and_the_stop_token() -> None:
+    model, chat = tiny_llama(), plain_chat()
+    examples = [example(1), example(2, completion="no, never")]
+    found = answer(model, chat, examples, replace(DECODING, score_references=True))
+    for made, e in zip(found, examples, strict=True):
+        prompt = chat.encode([e.prompt and f"<s>{e.prompt}"])[0]
+        whole = [*prompt, *chat.encode([f" {e.completion}</s>"])[0]]
+        with torch.no_grad():
+            logprobs_TV = model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
+        expected = sum(logprobs_TV[i - 1, whole[i]].item() for i in range(len(prompt), len(whole)))
+        assert made.reference_tokens == len(e.completion) + 2
+        assert made.reference_logprob == pytest.approx(expected, abs=1e-4)
+    assert answer(model, chat, examples, DECODING)[0].reference_tokens == 0
+
+
+def test_where_choices_are_ranked_the_right_one_is_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunesmith.evaluate import systems
+
+    calls: list[int] = []
+
+    def counted(*args: Any, **kwargs: Any) -> list[list[float]]:
+        calls.append(len(args[1]))
+        return choice_logprobs(*args, **kwargs)
+
+    monkeypatch.setattr(systems, "choice_logprobs", counted)
+    examples = [example(1, completion="no", choices=("yes", "no"))]
+    found = answer(tiny_llama(), plain_chat(), examples, replace(DECODING, rank_choices=True, score_references=True))
+    assert calls == [1]
+    assert found[0].reference_logprob == found[0].choice_logprobs[1]
+    assert found[0].reference_tokens == len("no") + 2
+
+
+def test_the_backend_of_the_recipe_generates_from_where_the_model_was_loaded(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith.model import load_model
+
+    fake = """
+from types import SimpleNamespace
+SamplingParams = dict
+class LLM:
+    def __init__(self, model, **_): self.model = model
+    def generate(self, requests, settings):
+        ids = [3 + b for b in range(4)]
+        open("asked.txt", "w").write(f"{self.model} {len(requests)}")
+        answer = SimpleNamespace(token_ids=[*ids[:2], 1], finish_reason="stop")
+        return [SimpleNamespace(outputs=[answer])] * len(requests)
+"""
+    (tmp_path / "vllm.py").write_text(fake)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    monkeypatch.chdir(tmp_path)
+    chat, model = plain_chat(), load_model(str(tiny_model_dir))
+    found = answer(model, chat, [example(1), example(2)], replace(DECODING, backend="vllm"))
+    assert (tmp_path / "asked.txt").read_text() == f"{tiny_model_dir} 2"
+    assert [(p.example_id, p.stopped, p.num_tokens) for p in found] == [("e1", True, 2), ("e2", True, 2)]
