@@ -99,11 +99,12 @@ def near_duplicate_links(
 def _links_of_group(found: _Candidates, members: list[int], forest: _Forest, threshold: float) -> Iterator[Link]:
     for place, member in enumerate(members[1:], start=1):
         row = found.rows[member]
-        apart = [m for m in members[: min(place, MAX_CANDIDATES)] if forest.root(found.rows[m]) != forest.root(row)]
-        for other, similarity in zip(apart, found.similarities(member, apart), strict=True):
-            if similarity >= threshold and forest.root(found.rows[other]) != forest.root(row):
-                forest.join(found.rows[other], row)
-                yield found.rows[other], row, similarity
+        for other in members[: min(place, MAX_CANDIDATES)]:
+            if forest.root(found.rows[other]) != forest.root(row):
+                similarity = _jaccard(found.shingles(other), found.shingles(member))
+                if similarity >= threshold:
+                    forest.join(found.rows[other], row)
+                    yield found.rows[other], row, similarity
 
 
 def _distinct(words: Words, first: NDArray[np.int32]) -> Iterator[tuple[Block, NDArray[np.int64]]]:
@@ -177,11 +178,8 @@ class _Candidates:
             if stop - start > 1:
                 yield order[start:stop].tolist()
 
-    def similarities(self, candidate: int, others: list[int]) -> list[float]:
-        own = self._set(candidate)
-        return [_jaccard(self._set(other), own) for other in others]
-
-    def _set(self, candidate: int) -> NDArray[np.uint32]:
+    def shingles(self, candidate: int) -> NDArray[np.uint32]:
+        """Sorted; the smallest MAX_KEPT_SHINGLES."""
         start, stop = self._ends[candidate], self._ends[candidate + 1]
         return np.frombuffer(os.pread(self._shingles.fileno(), 4 * (stop - start), 4 * start), dtype=np.uint32)
 
@@ -205,11 +203,15 @@ def _band_keys(band: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
     """|a and b| / |a or b|; from the smallest 512 of the union where one of them was cut to its 512 smallest."""
-    union = np.union1d(a, b)
-    if max(len(a), len(b)) == MAX_KEPT_SHINGLES:
-        union = union[:MAX_KEPT_SHINGLES]
-    shared = np.intersect1d(a, b, assume_unique=True)
-    return float(np.isin(union, shared, assume_unique=True).sum() / len(union))
+    both = np.sort(np.concatenate([a, b]))
+    again = both[1:] == both[:-1]
+    if max(len(a), len(b)) < MAX_KEPT_SHINGLES:
+        shared = int(again.sum())
+        return shared / (len(both) - shared)
+    is_new = np.concatenate([[True], ~again])
+    end = min(MAX_KEPT_SHINGLES, int(is_new.sum()))  # so many of the union count
+    last = int(np.flatnonzero(is_new)[end - 1])
+    return int(again[: last + 1].sum()) / end
 
 
 class _Forest:
