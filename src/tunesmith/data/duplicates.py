@@ -107,8 +107,8 @@ def find_duplicates(
     again[first_input[again]] = True
     rows = np.flatnonzero(again).astype(np.int32)
     order = rows[np.lexsort((target_hashes[rows], input_hashes[rows]))]  # who say the same are neighbours, in order
-    new_input = _starts(input_hashes[order])
-    new_pair = new_input | _starts(target_hashes[order])
+    new_input = starts_of_runs(input_hashes[order])
+    new_pair = new_input | starts_of_runs(target_hashes[order])
     first[order] = order[np.flatnonzero(new_pair)][np.cumsum(new_pair) - 1]
     input_number = np.cumsum(new_input) - 1
     conflicting[order] = (np.bincount(input_number[new_pair], minlength=1) > 1)[input_number]
@@ -118,14 +118,14 @@ def find_duplicates(
 def first_with_same(keys: NDArray[Any]) -> NDArray[np.int32]:
     """For each row the number of the first row with the same key."""
     order = np.argsort(keys, kind="stable").astype(np.int32)
-    starts = _starts(keys[order])
+    starts = starts_of_runs(keys[order])
     leaders = np.maximum.accumulate(np.where(starts, np.arange(len(order), dtype=np.int32), np.int32(0)))
     first = np.empty(len(order), dtype=np.int32)
     first[order] = order[leaders]
     return first
 
 
-def _starts(values: NDArray[Any]) -> NDArray[np.bool_]:
+def starts_of_runs(values: NDArray[Any]) -> NDArray[np.bool_]:
     """True where a value differs from the one before it."""
     starts = np.ones(len(values), dtype=np.bool_)
     starts[1:] = values[1:] != values[:-1]

@@ -158,13 +158,14 @@ def _check_header(path: Path, header: list[str], delimiter: str) -> None:
 def _read_jsonl(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:
     for number, line in enumerate(_lines(path, encoding), start=1):
         if line.strip():
+            where = f"{path}:{number}"
             try:
                 value = json.loads(line)
             except json.JSONDecodeError as error:
                 raise DataError(
-                    f"{path}:{number}: bad json at column {error.colno}: {error.msg}", hint="one JSON object a line"
+                    f"{where}: bad json at column {error.colno}: {error.msg}", hint="one JSON object a line"
                 ) from error
-            yield _object(value, f"{path}:{number}"), f"{path}:{number}"
+            yield _object(value, where), where
 
 
 def _read_json(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:
