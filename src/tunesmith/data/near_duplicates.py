@@ -27,7 +27,7 @@ from tunesmith.data.words import MULTIPLIER, Block, Words, run_hashes
 SHINGLE_WORDS = 5
 THRESHOLD = 0.8
 NUM_PERM = 128
-MAX_NEAR_DUPLICATE_ROWS = 100_000
+MAX_NEAR_DUPLICATE_ROWS = 10_000_000  # 20 us a row, 300 us where the text is mostly boilerplate; see docs/benchmarks.md
 MAX_KEPT_SHINGLES = 512  # a row's smallest hashes, 2 KB, however long the text
 MAX_CANDIDATES = 100  # of one row in one band; more means boilerplate, where comparing all pairs is quadratic
 MAX_TABLE_BITS = 28  # 256 MB, from four million rows on

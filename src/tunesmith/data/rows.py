@@ -71,7 +71,7 @@ def _read_file(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]
         return _read_parquet(path)
     if suffix in (".arrow", ".feather"):
         return _read_arrow(path)
-    _check_byte_order_mark(path, encoding)
+    _check_beginning(path, encoding)
     if suffix == ".json":
         return _read_json(path, encoding)
     if suffix in (".jsonl", ".ndjson"):
@@ -79,10 +79,16 @@ def _read_file(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]
     return _read_csv(path, encoding, delimiter="\t" if suffix == ".tsv" else ",")
 
 
-def _check_byte_order_mark(path: Path, encoding: str) -> None:
+def _check_beginning(path: Path, encoding: str) -> None:
+    """DataError for what no text in this encoding begins with: another's byte order mark, zero bytes."""
     with path.open("rb") as file:
-        start = file.read(2)
-    found = BYTE_ORDER_MARKS.get(start)
+        start = file.read(1 << 12)
+    found = BYTE_ORDER_MARKS.get(start[:2])
+    if b"\0" in start and not found and not encoding.lower().startswith(("utf-16", "utf-32")):
+        raise DataError(
+            f"{path}: zero bytes near the beginning: this is no text in {encoding}",
+            hint="a spreadsheet or archive? Export it as csv; for UTF-16 text set data.encoding=utf-16-le",
+        )
     if found and not encoding.lower().startswith("utf-16"):
         raise DataError(
             f"{path}:1: the file starts with the byte order mark of {found}, read as {encoding}",
