@@ -104,6 +104,7 @@ def timed(job: Callable[[], Any]) -> dict[str, float]:
 def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dict[str, float]:
     os.environ["TUNESMITH_CACHE"] = f"{work}/cache"  # empty: nothing prepared before may help
     import datasketch  # noqa: F401 - imports are not counted
+
     from tunesmith import pipeline
     from tunesmith.evaluate import forgetting, metrics  # noqa: F401
     from tunesmith.model import load_tokenizer, max_positions

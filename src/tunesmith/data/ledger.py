@@ -23,7 +23,7 @@ from tunesmith.records import SPLITS, Example, TokenizedExample
 EXCLUDED = "excluded"
 REMEDIES = {
     "unreadable": "repair these lines, or set data.encoding",
-    "too_long": "raise train.max_length where the model can read more, or mark a field that may be shortened: {{ article | fit }}",
+    "too_long": "raise train.max_length, or mark a field that may be shortened: {{ article | fit }}",
     "control_token": "remove the model's special tokens from these texts",
     "not_spelled": "the tokenizer cannot spell these answers: clean them, or choose another model",
     EXCLUDED: "fill the empty cells, or leave these rows out of the source",
