@@ -205,7 +205,7 @@ def _prepare_rows(
     with Ledger(run_dir.rejected) as ledger, progress("preparing rows", sum(index.num_rows)) as advance:
         write_splits(index, data, chat_format(tokenizer), max_length, run_dir, ledger, advance)
     ledger.near_duplicate_clusters, ledger.notes = index.near_duplicate_clusters, notes
-    return ledger.finish(data.max_rejected, sum(index.num_rows))
+    return ledger.finish(data.max_rejected, sum(index.num_rows) + index.num_unreadable)
 
 
 FREE_TEXT_METRICS = ("exact_match", "token_f1", "rougeL")

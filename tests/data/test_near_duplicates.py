@@ -171,28 +171,36 @@ def test_above_the_row_limit_the_search_is_skipped_and_says_so() -> None:
 
 def test_repeated_boilerplate_is_joined_without_comparing_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
-    jaccard = near_duplicates._jaccard
-    monkeypatch.setattr(near_duplicates, "_jaccard", lambda a, b: (compared.append(1), jaccard(a, b))[1])
+    similarities = near_duplicates._Candidates.similarities
+    monkeypatch.setattr(
+        near_duplicates._Candidates,
+        "similarities",
+        lambda self, row, others: (compared.extend(others), similarities(self, row, others))[1],
+    )
     long = " ".join(f"word{i}" for i in range(40))
     found = clusters([f"{long} {i}" for i in range(500)])
     assert (found.num_clusters, set(found.clusters.tolist())) == (1, {0})
-    assert len(compared) < 2 * 500
+    assert len(compared) < 5 * 500  # all pairs are 124,750
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.integers(0, 40), min_size=1, unique=True), st.lists(st.integers(0, 40), min_size=1, unique=True))
-def test_the_similarity_is_that_of_the_sets_or_of_the_smallest_of_their_union(a: list[int], b: list[int]) -> None:
-    def similarity(kept: int) -> float:
-        near_duplicates.MAX_KEPT_SHINGLES, before = kept, near_duplicates.MAX_KEPT_SHINGLES
-        try:
-            return near_duplicates._jaccard(*(np.array(sorted(own)[:kept], dtype=np.uint32) for own in (a, b)))
-        finally:
-            near_duplicates.MAX_KEPT_SHINGLES = before
+SETS = st.lists(st.integers(0, 40), min_size=1, unique=True)
 
-    union, shared = sorted({*a, *b}), {*a} & {*b}
-    assert similarity(99) == len(shared) / len(union)
-    smallest = union[:5] if max(len(a), len(b)) >= 5 else union
-    assert similarity(5) == len(shared & {*smallest}) / len(smallest)
+
+@settings(deadline=None, max_examples=60)
+@given(SETS, st.lists(SETS, max_size=4), st.sampled_from([5, 99]))
+def test_similarities_are_those_of_the_sets_or_of_the_smallest_of_their_union(
+    own: list[int], others: list[list[int]], kept: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "MAX_KEPT_SHINGLES", kept)
+        found = near_duplicates._Candidates(9, None)
+        for row, values in enumerate([own, *others]):
+            found.add(np.array([row]), np.array(sorted(values), dtype=np.uint32), np.array([len(values)]), 13)
+        similarities = found.similarities(0, list(range(1, len(others) + 1)))
+    cut = max(map(len, [own, *others])) >= kept
+    for similarity, other in zip(similarities, others, strict=True):
+        union = sorted({*own, *other})[:kept] if cut else sorted({*own, *other})
+        assert similarity == len({*own} & {*other} & {*union}) / len(union)
 
 
 @pytest.mark.skipif(not DIALOGSUM.exists(), reason="needs ../shared/data/dialogsum")

@@ -6,6 +6,7 @@ of words are in temporary files; the rows themselves are read again to be render
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from tunesmith.data.leaks import Overlap, overlap
 from tunesmith.data.mixture import sample_mixture
 from tunesmith.data.near_duplicates import near_duplicate_clusters
 from tunesmith.data.render import collect_choices
-from tunesmith.data.rows import read_rows
+from tunesmith.data.rows import Unreadable, read_rows
 from tunesmith.data.sandbox import SEPARATOR, used_columns
 from tunesmith.data.slots import Labels
 from tunesmith.data.splits import SplitKeys, TimeColumn, assign_splits
@@ -76,6 +77,7 @@ class Index:
 
     sources: tuple[Source, ...]
     num_rows: tuple[int, ...]
+    num_unreadable: int
     splits: NDArray[np.uint8]
     dropped: NDArray[np.bool_]
     leaked: NDArray[np.bool_]
@@ -118,8 +120,9 @@ def _source(data: DataConfig, member: str | SourceConfig, prefix: str, split: Sp
         data = data.model_copy(update=changes)
         split = "train" if member.replay else split
         member = member.source
-    first = next(iter(read_rows(member, data.encoding, data.id)), None)
+    first = next(iter(_limited(member, data)), None)
     if first is None:
+        next(read_rows(member, data.encoding, data.id), None)  # raises where there are lines, but none can be read
         raise DataError(f"{member}: no rows", hint="the first line of a csv file names the columns")
     fmt = detect_format(first.values) if data.task is None and data.template is None else None
     if fmt is not None:
@@ -140,13 +143,17 @@ def _source(data: DataConfig, member: str | SourceConfig, prefix: str, split: Sp
     return Source(member, prefix, templates, None, dict(data.columns), data.labels, choices, inputs, targets, split)
 
 
-def _limited(path: str, data: DataConfig) -> Iterator[Row]:
-    return islice(read_rows(path, data.encoding, data.id), data.max_rows)
+def pass_over(where: str, problem: str) -> None:
+    """For passes that do not count what is unreadable: the one that fills the ledger does."""
 
 
-def source_rows(source: Source, data: DataConfig) -> Iterator[Row]:
-    """The source's rows, ids made distinct between sources."""
-    for row in _limited(source.path, data):
+def _limited(path: str, data: DataConfig, unreadable: Unreadable = pass_over) -> Iterator[Row]:
+    return islice(read_rows(path, data.encoding, data.id, unreadable), data.max_rows)
+
+
+def source_rows(source: Source, data: DataConfig, unreadable: Unreadable = pass_over) -> Iterator[Row]:
+    """The source's rows, ids made distinct between sources. `unreadable` is told the others (see `read_rows`)."""
+    for row in _limited(source.path, data, unreadable):
         yield replace(row, id=source.prefix + row.id) if source.prefix else row
 
 
@@ -177,6 +184,7 @@ def _template_columns(
 def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None = None) -> Index:
     """Read every source once and give each row its split. Temporary files are made in `folder`."""
     keys = _Keys(sources, data, folder)
+    keys.check_unreadable(data.max_rejected)
     num_rows, inputs = tuple(keys.num_rows), np.frombuffer(keys.inputs, dtype=np.uint64)
     first = first_with_same(inputs)
     duplicates = find_duplicates(first, inputs, np.frombuffer(keys.targets, dtype=np.uint64))
@@ -200,7 +208,7 @@ def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None
     if leaked.any():
         notes.append(f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training")
     return Index(
-        tuple(sources), num_rows, splits.astype(np.uint8), dropped, leaked, not_drawn,
+        tuple(sources), num_rows, keys.num_unreadable, splits.astype(np.uint8), dropped, leaked, not_drawn,
         duplicates.conflicting, clusters, keys.column("group"), num_clusters, tuple(notes), keys.ids, keys.words,
     )  # fmt: skip
 
@@ -252,6 +260,7 @@ class _Keys:
 
     def __init__(self, sources: Sequence[Source], data: DataConfig, folder: Path | None) -> None:
         self.num_rows: list[int] = []
+        self.num_unreadable, self._first_unreadable = 0, ""
         self.inputs, self.targets = array("Q"), array("Q")
         self.ids = RowIds(folder)
         self.words = Words(folder) if data.near_duplicates else None
@@ -272,7 +281,7 @@ class _Keys:
                 self._times.extend_missing(len(self.inputs))
             else:
                 self._columns.setdefault(key, CodedWriter()).extend_missing(len(self.inputs))
-        rows = source_rows(source, data)
+        rows = source_rows(source, data, self._count_unreadable)
         while batch := list(islice(rows, BATCH_ROWS)):
             self.ids.append([row.id for row in batch])
             texts = [{c: normalised_value(row.values.get(c)) for c in source.inputs} for row in batch]
@@ -286,6 +295,21 @@ class _Keys:
                         self._times.append(_cell(row, column, key), f"row {row.id}")
                 else:
                     self._columns[key].extend([_text_cell(row, column, key) for row in batch])
+
+    def _count_unreadable(self, where: str, problem: str) -> None:
+        self.num_unreadable += 1
+        self._first_unreadable = self._first_unreadable or f"{where}: {problem}"
+
+    def check_unreadable(self, max_rejected: float) -> None:
+        """DataError above that share of the rows, before anything is made of the others."""
+        total = len(self.inputs) + self.num_unreadable
+        if self.num_unreadable > max_rejected * total:
+            share = self.num_unreadable / total
+            raise DataError(
+                f"{self.num_unreadable:,} of {total:,} rows cannot be read ({share:.1%}), data.max_rejected is "
+                f"{max_rejected:.1%}; the first: {self._first_unreadable}",
+                hint=f"repair these lines; data.max_rejected={math.ceil(share * 100) / 100:g} goes on without them",
+            )
 
     def column(self, key: str) -> Coded | None:
         return self._columns[key].column() if key in self._columns else None

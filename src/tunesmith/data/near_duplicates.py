@@ -27,9 +27,10 @@ from tunesmith.data.words import MULTIPLIER, Block, Words, run_hashes
 SHINGLE_WORDS = 5
 THRESHOLD = 0.8
 NUM_PERM = 128
-MAX_NEAR_DUPLICATE_ROWS = 10_000_000  # 20 us a row, 300 us where the text is mostly boilerplate; see docs/benchmarks.md
+MAX_NEAR_DUPLICATE_ROWS = 10_000_000  # of which each takes 20 us, with much boilerplate 1 ms
 MAX_KEPT_SHINGLES = 512  # a row's smallest hashes, 2 KB, however long the text
-MAX_CANDIDATES = 100  # of one row in one band; more means boilerplate, where comparing all pairs is quadratic
+MAX_CANDIDATES = 32  # of one row in one band; more means boilerplate, where comparing all pairs is quadratic
+FEW = 4
 MAX_TABLE_BITS = 28  # 256 MB, from four million rows on
 
 Link = tuple[int, int, float]
@@ -100,10 +101,11 @@ def near_duplicate_links(
 def _links_of_group(found: _Candidates, members: list[int], forest: _Forest, threshold: float) -> Iterator[Link]:
     for place, member in enumerate(members[1:], start=1):
         row = found.rows[member]
-        for other in members[: min(place, MAX_CANDIDATES)]:
-            if forest.root(found.rows[other]) != forest.root(row):
-                similarity = _jaccard(found.shingles(other), found.shingles(member))
-                if similarity >= threshold:
+        others = members[: min(place, MAX_CANDIDATES)]
+        for part in (others[:FEW], others[FEW:]):  # one of the first few is as a rule the right one
+            apart = [other for other in part if forest.root(found.rows[other]) != forest.root(row)]
+            for other, similarity in zip(apart, found.similarities(member, apart), strict=True):
+                if similarity >= threshold and forest.root(found.rows[other]) != forest.root(row):
                     forest.join(found.rows[other], row)
                     yield found.rows[other], row, similarity
 
@@ -184,6 +186,19 @@ class _Candidates:
             if stop - start > 1:
                 yield order[start:stop].tolist()
 
+    def similarities(self, candidate: int, others: list[int]) -> list[float]:
+        """Of one candidate with each of the others; all at once, as numpy's calls cost more than its work."""
+        if not others:
+            return []
+        own, sets = self.shingles(candidate), [self.shingles(other) for other in others]
+        sizes = np.array([len(one) for one in sets])
+        if max(len(own), sizes.max()) >= MAX_KEPT_SHINGLES:
+            return [_jaccard(one, own) for one in sets]
+        together = np.concatenate(sets)
+        is_shared = own[np.minimum(np.searchsorted(own, together), len(own) - 1)] == together
+        shared = np.add.reduceat(is_shared, sizes.cumsum() - sizes, dtype=np.int64)
+        return list((shared / (len(own) + sizes - shared)).tolist())
+
     def shingles(self, candidate: int) -> NDArray[np.uint32]:
         """Sorted; the smallest MAX_KEPT_SHINGLES."""
         start, stop = self._ends[candidate], self._ends[candidate + 1]
@@ -213,16 +228,10 @@ def _band_keys(band: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
-    """|a and b| / |a or b|; from the smallest 512 of the union where one of them was cut to its 512 smallest."""
-    both = np.sort(np.concatenate([a, b]))
-    again = both[1:] == both[:-1]
-    if max(len(a), len(b)) < MAX_KEPT_SHINGLES:
-        shared = int(again.sum())
-        return shared / (len(both) - shared)
-    is_new = np.concatenate([[True], ~again])
-    end = min(MAX_KEPT_SHINGLES, int(is_new.sum()))  # so many of the union count
-    last = int(np.flatnonzero(is_new)[end - 1])
-    return int(again[: last + 1].sum()) / end
+    """|a and b| / |a or b| from the smallest 512 of the union, where one of them was cut to its 512 smallest."""
+    union = np.union1d(a, b)[:MAX_KEPT_SHINGLES]
+    shared = np.intersect1d(a, b, assume_unique=True)
+    return float(np.isin(union, shared, assume_unique=True).sum() / len(union))
 
 
 class _Forest:

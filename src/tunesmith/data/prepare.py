@@ -112,7 +112,7 @@ def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rend
     number = 0
     first_ids: dict[int, str] = {}  # of the clusters of several rows: the first comes before the others
     for source in index.sources:
-        for row in source_rows(source, data):
+        for row in source_rows(source, data, ledger.unreadable):
             split, cluster = SPLITS[index.splits[number]], int(index.clusters[number])
             if index.is_shared[number]:
                 first_ids[number] = row.id
