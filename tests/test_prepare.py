@@ -142,6 +142,42 @@ def test_a_bad_row_is_named_and_nothing_is_left_behind(tmp_path: Path, tiny_mode
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
+def prepare_lines(tmp_path: Path, model: Path, lines: list[str], **data: Any) -> RunDir:
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    data = {"source": str(tmp_path / "rows.jsonl"), "task": "classify", **data}
+    values = {"model": str(model), "data": data, "output_dir": str(tmp_path / "run")}
+    pipeline.prepare(build_recipe(values)[0])
+    return RunDir(tmp_path / "run")
+
+
+JSON_LINES = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
+
+
+def test_unreadable_lines_are_counted_and_listed(tmp_path: Path, tiny_model_dir: Path) -> None:
+    lines = [*JSON_LINES[:20], '{"text": "broken', *JSON_LINES[20:]]
+    run = prepare_lines(tmp_path, tiny_model_dir, lines, max_rejected=0.05)
+    rows = read_json(run.ledger)["rows"]
+    assert (rows["raw"], rows["unreadable"], rows["kept"]) == (41, 1, 40)
+    (listed,) = [json.loads(line) for line in run.rejected.read_text(encoding="utf-8").splitlines()]
+    assert listed["id"] == listed["source"] == f"{tmp_path / 'rows.jsonl'}:21"
+    assert (listed["reason"], listed["detail"][:11]) == ("unreadable", "bad json at")
+
+
+def test_more_unreadable_lines_than_allowed_are_an_error_that_names_the_first(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    lines = [*JSON_LINES[:20], "[]", "{", *JSON_LINES[20:]]
+    problem = (
+        r"2 of 42 rows cannot be read \(4.8%\), data.max_rejected is 1.0%; "
+        r"the first: .*rows.jsonl:21: a JSON list, expected an object\n"
+        r"hint: repair these lines; data.max_rejected=0.05 goes on without them"
+    )
+    with pytest.raises(DataError, match=problem):
+        prepare_lines(tmp_path, tiny_model_dir, lines)
+    with pytest.raises(DataError, match=r"rows.jsonl:1: bad json at column 1"):
+        prepare_lines(tmp_path, tiny_model_dir, ["{", "{"])
+
+
 def test_an_existing_run_is_never_overwritten(tmp_path: Path, tiny_model_dir: Path) -> None:
     prepare(tmp_path, tiny_model_dir)
     with pytest.raises(RecipeError, match=r"exists already and is not empty\nhint: `tunesmith resume"):

@@ -64,12 +64,16 @@ def read_recipe(path: Path, overrides: list[str] | None, **options: Any) -> Any:
             raise RecipeError(f"{path} is a recipe: --{given[0]} belongs to it", hint="set it in the recipe")
         recipe, notes = load_recipe(path, overrides or ())
     else:
-        columns = dict(_pair(text) for text in options.pop("column") or [])
+        columns = dict(_pair(text) for text in options.pop("column", None) or [])
         columns |= {
             slot: options.pop(slot) for slot in ("text", "label", "target", "question", "context") if options.get(slot)
         }
-        data = {"source": str(path), "task": options["task"], "template": options["template"], "columns": columns}
-        values = {"data": data, "model": options["model"], "output_dir": options["output_dir"] or f"runs/{path.stem}"}
+        data = {"source": str(path), "task": options.get("task"), "template": options.get("template")}
+        values = {
+            "data": data | {"columns": columns},
+            "model": options.get("model"),
+            "output_dir": options.get("output_dir") or f"runs/{path.stem}",
+        }
         values = {key: value for key, value in values.items() if value is not None}
         recipe, notes = build_recipe(values, overrides or (), where="command line")
     for text in notes:
@@ -184,7 +188,7 @@ def resume(run_folder: RunArgument, as_json: Json = False) -> None:
 def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
     """Rows to token ids: read, split, render, tokenise, prove; then the ledger of where every row went.
 
-    Example: tunesmith prepare recipe.yaml
+    Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv data.task=classify data.columns.text=review
     """
     from tunesmith import pipeline
 

@@ -205,12 +205,13 @@ def _prepare_rows(
     from tunesmith.data.prepare import write_splits
     from tunesmith.model import chat_format
 
-    index = build_index(sources, data)
-    notes = [*notes, *index.notes, *(_overlap_note(find_overlap(index, data)) if data.near_duplicates else [])]
+    run_dir.path.mkdir(parents=True, exist_ok=True)
+    index = build_index(sources, data, run_dir.path)
+    notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
     with Ledger(run_dir.rejected) as ledger, progress("preparing rows", sum(index.num_rows)) as advance:
         write_splits(index, data, chat_format(tokenizer), max_length, run_dir, ledger, advance)
     ledger.near_duplicate_clusters, ledger.notes = index.near_duplicate_clusters, notes
-    return ledger.finish(data.max_rejected, sum(index.num_rows))
+    return ledger.finish(data.max_rejected, sum(index.num_rows) + index.num_unreadable)
 
 
 FREE_TEXT_METRICS = ("exact_match", "token_f1", "rougeL")
@@ -243,13 +244,13 @@ def _ids(run_dir: RunDir, split: str) -> list[str]:
     return list(example_ids(run_dir.examples(split)))
 
 
-def _overlap_note(found: Overlap) -> list[str]:
+def _overlap_note(found: Overlap, ids: Sequence[str]) -> list[str]:
     if not found.pairs:
         return []
-    (test_id, train_id), share = found.pairs[0], found.num_overlapping / found.num_test
+    (test_row, train_row), share = found.pairs[0], found.num_overlapping / found.num_test
     return [
         f"{found.num_overlapping:,} of {found.num_test:,} test inputs ({share:.1%}) share 13 words in a row with a "
-        f"training input, for example row {test_id} with row {train_id}"
+        f"training input, for example row {ids[test_row]} with row {ids[train_row]}"
     ]
 
 

@@ -31,7 +31,7 @@ def lines(path: Path) -> list[dict[str, str]]:
 def filled(path: Path) -> Ledger:
     """Ten raw rows: 1 unreadable, 2 duplicates, 1 leaked, 1 not drawn, 2 rejected, 3 kept."""
     ledger = Ledger(path)
-    ledger.unreadable("1", "a.csv:2", "bad quote")
+    ledger.unreadable("a.csv:2", "bad quote")
     ledger.duplicate("2", "a.csv:3", "train")
     ledger.duplicate("3", "a.csv:4", "train")
     ledger.reject_leak("4", "a.csv:5")
@@ -78,7 +78,7 @@ def test_what_was_left_out_is_listed_with_its_place_and_reason(tmp_path: Path) -
         ledger.finish(1.0)
     found = lines(tmp_path / "data" / "rejected.jsonl")
     assert [(line["id"], line["source"], line["reason"]) for line in found] == [
-        ("1", "a.csv:2", "unreadable"),
+        ("a.csv:2", "a.csv:2", "unreadable"),
         ("2", "a.csv:3", "duplicate"),
         ("3", "a.csv:4", "duplicate"),
         ("4", "a.csv:5", "leaked"),

@@ -105,6 +105,7 @@ def test_a_name_that_is_neither_file_nor_loadable_is_one_clear_error(monkeypatch
         ("a.json", b'{"a": [], "b": []}', "a JSON object with 2 lists"),
         ("a.parquet", b"nonsense", "a.parquet: not a parquet file"),
         ("a.arrow", b"nonsense", "a.arrow: not an arrow file"),
+        ("a.csv", b"text,label\na\0b,c\n", "a.csv: zero bytes near the beginning: this is no text in utf-8"),
         ("a.xlsx", b"PK", "unknown kind of file '.xlsx'"),
     ],
 )
@@ -116,6 +117,28 @@ def test_what_cannot_be_read_is_one_error_with_file_and_line(
     with pytest.raises(DataError) as caught:
         list(read_rows(path))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, content, problems",
+    [
+        ("a.csv", "text,label\ngood,yes\nbad\n\nfine,no\n", [("3", "1 fields, the header has 2")]),
+        (
+            "a.jsonl",
+            '{"text": "good"}\n{"text":\n[1]\n{"text": "fine"}\n',
+            [("2", "bad json at column 1: Expecting value"), ("3", "a JSON list, expected an object")],
+        ),
+    ],
+)
+def test_lines_that_cannot_be_read_are_told_and_passed_over_when_asked(
+    tmp_path: Path, name: str, content: str, problems: list[tuple[str, str]]
+) -> None:
+    path = write(tmp_path / name, content)
+    told: list[tuple[str, str]] = []
+    rows = list(read_rows(path, unreadable=lambda where, problem: told.append((where, problem))))
+    assert [row.values["text"] for row in rows] == ["good", "fine"]
+    assert [where for where, _ in told] == [f"{path}:{line}" for line, _ in problems]
+    assert all(problem in found for (_, problem), (_, found) in zip(problems, told, strict=True))
 
 
 def test_another_encoding_can_be_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from tunesmith.data.splits import SplitKeys, assign_splits
+from tunesmith.data.columns import Coded
+from tunesmith.data.splits import SplitKeys, TimeColumn, assign_splits
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.recipe import SplitConfig
 
@@ -67,6 +69,25 @@ def test_units_are_never_on_two_sides_and_the_same_call_gives_the_same_split(
         assert all(len(where) == 1 for where in sides(splits, values).values())
     if mode in ("grouped", "stratified_grouped", "time", "hash"):
         assert all(len(where) == 1 for where in sides(splits, list(rows.groups or [])).values())
+
+
+@settings(deadline=None, max_examples=40)
+@given(table=tables(), seed=st.integers(0, 5), data=st.data())
+def test_a_given_split_is_kept_row_by_row_and_what_is_missing_is_drawn_in_units(
+    table: tuple[SplitKeys, np.ndarray], seed: int, data: st.DataObject
+) -> None:
+    rows, clusters = table
+    names = data.draw(st.lists(st.sampled_from(["train", "validation", "test"]), min_size=3, max_size=3), "names")
+    given = [names[i % 3] for i in range(len(rows.ids) - 3)] + ["train"] * 3
+    rows = replace(rows, column=given)
+    splits, _ = assign_splits(rows, SplitConfig(mode="column", seed=seed), clusters)
+    asked = [("train", "validation", "test").index(name) for name in given]
+    of_train = [i for i, split in enumerate(asked) if split == 0]
+    assert [splits[i] for i in range(len(asked)) if asked[i]] == [split for split in asked if split]
+    assert {int(splits[i]) for i in of_train} <= {0, *({1, 2} - set(asked))}  # drawn are only the splits not given
+    own = splits[of_train]
+    for values in (rows.input_hashes[of_train].tolist(), clusters[of_train].tolist()):
+        assert all(len(where) == 1 for where in sides(own, values).values())
 
 
 @settings(deadline=None, max_examples=60)
@@ -345,3 +366,17 @@ def test_a_given_split_that_cannot_be_read_is_an_error(names: list[Any], message
     with pytest.raises(DataError) as error:
         assign_splits(keys(2, column=names), DEFAULT)
     assert error.value.message == message
+
+
+@settings(deadline=None, max_examples=40)
+@given(table=tables(), seed=st.integers(0, 5), mode=st.sampled_from(MODES))
+def test_coded_columns_give_the_same_split_as_lists(table: tuple[SplitKeys, np.ndarray], seed: int, mode: Any) -> None:
+    rows, clusters = table
+    times = TimeColumn()
+    for value in rows.times or []:
+        times.append(value, "row")
+    coded = replace(rows, strata=Coded.of(rows.strata or []), groups=Coded.of(rows.groups or []), times=times.seconds())
+    config = SplitConfig(mode=mode, seed=seed)
+    one, other = (assign_splits(keys, config, clusters) for keys in (rows, coded))
+    assert one[0].tolist() == other[0].tolist()
+    assert one[1] == other[1]

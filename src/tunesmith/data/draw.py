@@ -11,6 +11,7 @@ procedure against them where both apply.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from tunesmith.errors import DataError
 from tunesmith.records import SPLITS
 
-Ints = NDArray[np.int64]
+Ints = NDArray[Any]  # of int32, where there is a number for each row
 Floats = NDArray[np.float64]
 Splits = NDArray[np.uint8]
 
@@ -37,7 +38,7 @@ def draw(units: Ints, strata: Ints | None, fractions: Floats, seed: int) -> tupl
     check_divisible(units, fractions)
     rng = np.random.default_rng(seed)
     notes: list[str] = []
-    strata = np.zeros(len(units), dtype=np.int64) if strata is None else strata
+    strata = np.zeros(len(units), dtype=np.int32) if strata is None else strata
     only_train = np.array([], dtype=np.int64)
     if strata.any():
         strata, only_train, notes = _rare_strata(strata, units)
@@ -70,8 +71,11 @@ def _rare_strata(strata: Ints, units: Ints) -> tuple[Ints, Ints, list[str]]:
 
     Returns the strata (renumbered in the second case), those that go to train, and a note.
     """
-    pairs = np.unique(strata * (units.max() + 1) + units)
-    units_of_stratum = np.bincount(pairs // (units.max() + 1))
+    num_units = int(units.max()) + 1
+    pairs = strata * np.int64(num_units) + units
+    pairs.sort()
+    new = np.concatenate([[True], pairs[1:] != pairs[:-1]])
+    units_of_stratum = np.bincount(pairs[new] // num_units)
     rare = np.flatnonzero(units_of_stratum == 1)
     num_rows = int(np.isin(strata, rare).sum())
     if not len(rare):
@@ -80,7 +84,7 @@ def _rare_strata(strata: Ints, units: Ints) -> tuple[Ints, Ints, list[str]]:
     if num_rows <= max(1, MAX_RARE_SHARE * len(strata)):
         return strata, rare, [f"{what}: they are in train only"]
     merged = np.where(np.isin(strata, rare), rare[0], strata)
-    renumbered = np.unique(merged, return_inverse=True)[1].astype(np.int64)
+    renumbered = np.unique(merged, return_inverse=True)[1].astype(np.int32)
     return renumbered, rare[:0], [f"{what}: they are divided at random and not stratified"]
 
 
@@ -147,13 +151,13 @@ def _choose(
 
 def _fill_single_rows(splits: Splits, units: Ints, strata: Ints, room: Ints, rng: np.random.Generator) -> None:
     """Rows that are a unit of their own take the room left, in random order; changes `splits`."""
-    single = np.flatnonzero(np.bincount(units)[units] == 1)
+    single = np.flatnonzero(np.bincount(units)[units] == 1).astype(np.int32)
     counts = np.bincount(strata[single], minlength=len(room))
     left = np.maximum(room, 0)  # a unit larger than its room took from the other splits
     quotas = _round_rows(left * (counts / np.maximum(left.sum(axis=1), 1))[:, None], rng)
     shuffled = rng.permutation(single)
     by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    splits[by_stratum] = np.repeat(np.tile(np.arange(NUM_SPLITS), len(room)), quotas.ravel())
+    splits[by_stratum] = np.repeat(np.tile(np.arange(NUM_SPLITS, dtype=np.uint8), len(room)), quotas.ravel())
 
 
 def _fill_empty_splits(splits: Splits, units: Ints, fractions: Floats) -> None:

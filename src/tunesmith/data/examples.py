@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
 )
 EXAMPLE_FIELDS = [name for name in SCHEMA.names if name not in ("input_ids", "num_prompt_tokens")]
 BATCH_ROWS = 10_000
+_fields = attrgetter(*EXAMPLE_FIELDS)
 
 
 class ExampleWriter:
@@ -66,9 +68,9 @@ class ExampleWriter:
 
 def _batch(examples: Sequence[Example], tokens: Sequence[TokenizedExample]) -> pa.RecordBatch:
     """Column by column: twice as fast as a dict for each row."""
-    columns: dict[str, list[Any]] = {
-        name: [getattr(example, name) for example in examples] for name in EXAMPLE_FIELDS if name != "history"
-    }
+    columns: dict[str, Sequence[Any]] = dict(
+        zip(EXAMPLE_FIELDS, zip(*map(_fields, examples), strict=True), strict=True)
+    )
     columns["history"] = [json.dumps(e.history, ensure_ascii=False) if e.history else "" for e in examples]
     columns["input_ids"] = [token.input_ids for token in tokens]
     columns["num_prompt_tokens"] = [token.num_prompt_tokens for token in tokens]

@@ -1,38 +1,49 @@
 """The first pass over the rows: which sources there are, and in which split each row stands.
 
-Only keys are kept in memory, a few dozen bytes a row: hashes, the id in Arrow, a label that many rows share. The rows
-are read again to be rendered.
+Only keys are kept in memory, a few dozen bytes a row: hashes and the numbers of labels and groups. Ids and the hashes
+of words are in temporary files; the rows themselves are read again to be rendered.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, compress, islice
-from typing import Any, overload
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunesmith.data.duplicates import find_duplicates, input_hash, near_duplicate_clusters, target_hash
+from tunesmith.data.columns import Coded, CodedWriter, RowIds, TakenIds
+from tunesmith.data.duplicates import (
+    find_duplicates,
+    first_with_same,
+    hash_of_normalised,
+    normalise,
+    normalised_value,
+    target_hash,
+)
 from tunesmith.data.formats import detect_format
 from tunesmith.data.leaks import Overlap, overlap
 from tunesmith.data.mixture import sample_mixture
+from tunesmith.data.near_duplicates import near_duplicate_clusters
 from tunesmith.data.render import collect_choices
-from tunesmith.data.rows import read_rows
+from tunesmith.data.rows import Unreadable, read_rows
 from tunesmith.data.sandbox import SEPARATOR, used_columns
 from tunesmith.data.slots import Labels
-from tunesmith.data.splits import SplitKeys, assign_splits
+from tunesmith.data.splits import SplitKeys, TimeColumn, assign_splits
 from tunesmith.data.templates import PromptTemplate, load_templates
+from tunesmith.data.words import Words
 from tunesmith.errors import DataError, TemplateError, did_you_mean
 from tunesmith.recipe import DataConfig, SourceConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
 TARGET_TYPES = ("label", "target")
-BATCH_ROWS = 10_000
+BATCH_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -61,24 +72,28 @@ class Index:
     """Per row, in reading order: its split, whether it is left out as a duplicate, and what it belongs to.
 
     `clusters` are the numbers of the first row with the same or nearly the same input; `groups` are the user's own.
+    `words` are those of the inputs, None where near-duplicates are not asked for.
     """
 
     sources: tuple[Source, ...]
     num_rows: tuple[int, ...]
+    num_unreadable: int
     splits: NDArray[np.uint8]
     dropped: NDArray[np.bool_]
     leaked: NDArray[np.bool_]
     not_drawn: NDArray[np.bool_]
     conflicting: NDArray[np.bool_]
-    clusters: NDArray[np.int64]
+    clusters: NDArray[np.int32]
     groups: Sequence[str | None] | None
     near_duplicate_clusters: int
     notes: tuple[str, ...]
+    ids: Sequence[str]
+    words: Words | None
 
     @cached_property
     def is_shared(self) -> NDArray[np.bool_]:
         """Rows that are the first of a cluster with more rows."""
-        numbers = np.arange(len(self.clusters))
+        numbers = np.arange(len(self.clusters), dtype=np.int32)
         shared = np.zeros(len(numbers), dtype=np.bool_)
         shared[self.clusters[self.clusters != numbers]] = True
         return shared
@@ -116,8 +131,9 @@ def _source(data: DataConfig, member: str | SourceConfig, prefix: str, split: Sp
         data = _member_config(data, member)
         split = "train" if member.replay else split
         member = member.source
-    first = next(iter(read_rows(member, data.encoding, data.id)), None)
+    first = next(iter(_limited(member, data)), None)
     if first is None:
+        next(read_rows(member, data.encoding, data.id), None)  # raises where there are lines, but none can be read
         raise DataError(f"{member}: no rows", hint="the first line of a csv file names the columns")
     fmt = detect_format(first.values) if data.task is None and data.template is None else None
     if fmt is not None:
@@ -138,13 +154,17 @@ def _source(data: DataConfig, member: str | SourceConfig, prefix: str, split: Sp
     return Source(member, prefix, templates, None, dict(data.columns), data.labels, choices, inputs, targets, split)
 
 
-def _limited(path: str, data: DataConfig) -> Iterator[Row]:
-    return islice(read_rows(path, data.encoding, data.id), data.max_rows)
+def pass_over(where: str, problem: str) -> None:
+    """For passes that do not count what is unreadable: the one that fills the ledger does."""
 
 
-def source_rows(source: Source, data: DataConfig) -> Iterator[Row]:
-    """The source's rows, ids made distinct between sources."""
-    for row in _limited(source.path, data):
+def _limited(path: str, data: DataConfig, unreadable: Unreadable = pass_over) -> Iterator[Row]:
+    return islice(read_rows(path, data.encoding, data.id, unreadable), data.max_rows)
+
+
+def source_rows(source: Source, data: DataConfig, unreadable: Unreadable = pass_over) -> Iterator[Row]:
+    """The source's rows, ids made distinct between sources. `unreadable` is told the others (see `read_rows`)."""
+    for row in _limited(source.path, data, unreadable):
         yield replace(row, id=source.prefix + row.id) if source.prefix else row
 
 
@@ -172,18 +192,22 @@ def _template_columns(
     return tuple(c for c in there if c in before), tuple(c for c in there if c not in before)
 
 
-def build_index(sources: Sequence[Source], data: DataConfig) -> Index:
-    """Read every source once (twice with near-duplicates) and give each row its split."""
-    keys = [_keys(source, data) for source in sources]
-    num_rows = tuple(len(key.inputs) for key in keys)
-    inputs = np.concatenate([key.inputs for key in keys])
-    duplicates = find_duplicates(inputs, np.concatenate([key.targets for key in keys]))
+def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None = None) -> Index:
+    """Read every source once and give each row its split. Temporary files are made in `folder`."""
+    keys = _Keys(sources, data, folder)
+    keys.check_unreadable(data.max_rejected)
+    num_rows, inputs = tuple(keys.num_rows), np.frombuffer(keys.inputs, dtype=np.uint64)
+    first = first_with_same(inputs)
+    duplicates = find_duplicates(first, inputs, np.frombuffer(keys.targets, dtype=np.uint64))
     given = [-1 if source.split is None else SPLITS.index(source.split) for source in sources]
     fixed = np.repeat(np.array(given, dtype=np.int8), num_rows)
     # a row of the user's test file is never dropped in favour of a training row with the same text
     dropped = duplicates.dropped & (fixed == fixed[duplicates.first])
-    leaked = (fixed != SPLITS.index("test")) & np.isin(inputs, inputs[fixed == SPLITS.index("test")])
-    clusters, num_clusters, notes = _clusters(sources, data, inputs)
+    leaked = (fixed != SPLITS.index("test")) & _stands_in(inputs, inputs[fixed == SPLITS.index("test")])
+    clusters, num_clusters, notes = first, 0, list[str]()
+    if keys.words is not None:
+        found = near_duplicate_clusters(keys.words, first, folder)
+        clusters, num_clusters, notes = found.clusters, found.num_clusters, [found.note] if found.note else []
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
     splits = fixed.copy()
     config, more = _split_config(data.split, sources)
@@ -195,9 +219,18 @@ def build_index(sources: Sequence[Source], data: DataConfig) -> Index:
     if leaked.any():
         notes.append(f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training")
     return Index(
-        tuple(sources), num_rows, splits.astype(np.uint8), dropped, leaked, not_drawn,
-        duplicates.conflicting, clusters, _joined(keys, "groups"), num_clusters, tuple(notes),
+        tuple(sources), num_rows, keys.num_unreadable, splits.astype(np.uint8), dropped, leaked, not_drawn,
+        duplicates.conflicting, clusters, keys.column("group"), num_clusters, tuple(notes), keys.ids, keys.words,
     )  # fmt: skip
+
+
+def _stands_in(values: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of the values are among the others, of which there are fewer."""
+    if not len(others):
+        return np.zeros(len(values), dtype=np.bool_)
+    others = np.sort(others)
+    place = np.searchsorted(others, values)
+    return np.asarray(others[np.minimum(place, len(others) - 1)] == values)
 
 
 def _not_drawn(
@@ -233,62 +266,85 @@ def _task(source: Source) -> tuple[str, ...]:
     return (template.parser, *template.metrics) if template else ("text",)
 
 
-class RowIds(Sequence[str]):
-    """Ids in Arrow: about 12 bytes each, where a list of str takes 64."""
-
-    def __init__(self, ids: pa.ChunkedArray) -> None:
-        self.ids = ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> Sequence[str]: ...
-    def __getitem__(self, i: int | slice) -> str | Sequence[str]:
-        return RowIds(self.ids[i]) if isinstance(i, slice) else str(self.ids[i].as_py())
-
-    def __iter__(self) -> Iterator[str]:
-        return chain.from_iterable(chunk.to_pylist() for chunk in self.ids.iterchunks())
-
-
-@dataclass(frozen=True)
 class _Keys:
-    """Of one source; `ids` are chunks of Arrow."""
+    """What is kept of each row, over all sources; None as cell where its source has no such column."""
 
-    ids: list[pa.Array]
-    inputs: NDArray[np.uint64]
-    targets: NDArray[np.uint64]
-    strata: list[str] | None
-    groups: list[str | None] | None
-    times: list[Any] | None
-    column: list[str | None] | None
+    def __init__(self, sources: Sequence[Source], data: DataConfig, folder: Path | None) -> None:
+        self.num_rows: list[int] = []
+        self.num_unreadable, self._first_unreadable = 0, ""
+        self.inputs, self.targets = array("Q"), array("Q")
+        self.ids = RowIds(folder)
+        self.words = Words(folder) if data.near_duplicates else None
+        self._columns: dict[str, CodedWriter] = {}
+        self._times: TimeColumn | None = None
+        for source in sources:
+            before = len(self.inputs)
+            self._read(source, data)
+            self.num_rows.append(len(self.inputs) - before)
+        for column in [*self._columns.values(), *([self._times] if self._times else [])]:
+            column.extend_missing(len(self.inputs))
+
+    def _read(self, source: Source, data: DataConfig) -> None:
+        columns = _key_columns(source, data.split)
+        for key in columns:
+            if key == "time":
+                self._times = self._times or TimeColumn()
+                self._times.extend_missing(len(self.inputs))
+            else:
+                self._columns.setdefault(key, CodedWriter()).extend_missing(len(self.inputs))
+        rows = source_rows(source, data, self._count_unreadable)
+        while batch := list(islice(rows, BATCH_ROWS)):
+            self.ids.append([row.id for row in batch])
+            texts = [{c: normalised_value(row.values.get(c)) for c in source.inputs} for row in batch]
+            self.inputs.extend(map(hash_of_normalised, texts))
+            self.targets.extend([target_hash(_target(source, row)) for row in batch])
+            if self.words is not None:
+                self.words.append([_all_text(row, values) for row, values in zip(batch, texts, strict=True)])
+            for key, column in columns.items():
+                if key == "time" and self._times:
+                    for row in batch:
+                        self._times.append(_cell(row, column, key), f"row {row.id}")
+                else:
+                    self._columns[key].extend([_text_cell(row, column, key) for row in batch])
+
+    def _count_unreadable(self, where: str, problem: str) -> None:
+        self.num_unreadable += 1
+        self._first_unreadable = self._first_unreadable or f"{where}: {problem}"
+
+    def check_unreadable(self, max_rejected: float) -> None:
+        """DataError above that share of the rows, before anything is made of the others."""
+        total = len(self.inputs) + self.num_unreadable
+        if self.num_unreadable > max_rejected * total:
+            share = self.num_unreadable / total
+            raise DataError(
+                f"{self.num_unreadable:,} of {total:,} rows cannot be read ({share:.1%}), data.max_rejected is "
+                f"{max_rejected:.1%}; the first: {self._first_unreadable}",
+                hint=f"repair these lines; data.max_rejected={math.ceil(share * 100) / 100:g} goes on without them",
+            )
+
+    def column(self, key: str) -> Coded | None:
+        return self._columns[key].column() if key in self._columns else None
+
+    def times(self) -> NDArray[np.float64] | None:
+        return self._times.seconds() if self._times else None
 
 
-def _keys(source: Source, data: DataConfig) -> _Keys:
-    split = data.split
-    free = source.split is None
+def _all_text(row: Row, normalised: dict[str, str]) -> str:
+    """The input as one normalised text; of values that are not text (messages, numbers) their JSON."""
+    if len(normalised) == 1 and isinstance(row.values.get(*normalised), str):
+        return next(iter(normalised.values()))
+    there = {name: text for name, text in normalised.items() if row.values.get(name) is not None}
+    return " ".join(text if isinstance(row.values[name], str) else normalise(text) for name, text in there.items())
+
+
+def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:
+    """The keys (fields of data.split) that the source's rows have, and in which column."""
+    if source.split is not None:
+        return {}
     label = source.columns.get("label", "label")
     stratify = split.stratify or (label if label in source.targets and split.group is None else None)
-    wanted = {"strata": stratify, "groups": split.group, "times": split.time, "column": split.column}
-    columns = [(name, column) for name, column in wanted.items() if column is not None and free]
-    lists: dict[str, list[Any]] = {name: [] for name, _ in columns}
-    shared: dict[Any, Any] = {}  # so that equal labels are one object
-    ids: list[pa.Array] = []
-    inputs, targets = array("Q"), array("Q")
-    rows = source_rows(source, data)
-    while batch := list(islice(rows, BATCH_ROWS)):
-        ids.append(pa.array([row.id for row in batch], pa.large_string()))
-        inputs.extend(input_hash({c: row.values.get(c) for c in source.inputs}) for row in batch)
-        targets.extend(target_hash(_target(source, row)) for row in batch)
-        for name, column in columns:
-            cells = [_cell(row, column, name) for row in batch]
-            lists[name] += cells if name == "times" else [shared.setdefault(cell, cell) for cell in cells]
-    return _Keys(
-        ids, np.frombuffer(inputs, dtype=np.uint64), np.frombuffer(targets, dtype=np.uint64),
-        lists.get("strata"), lists.get("groups"), lists.get("times"), lists.get("column"),
-    )  # fmt: skip
+    wanted = {"stratify": stratify, "group": split.group, "time": split.time, "column": split.column}
+    return {key: column for key, column in wanted.items() if column is not None}
 
 
 def _target(source: Source, row: Row) -> Any:
@@ -297,46 +353,33 @@ def _target(source: Source, row: Row) -> Any:
     return [row.values.get(column) for column in source.targets]
 
 
-KEY_OF_LIST = {"strata": "stratify", "groups": "group", "times": "time", "column": "column"}
-
-
-def _cell(row: Row, column: str, name: str) -> Any:
+def _cell(row: Row, column: str, key: str) -> Any:
     if column not in row.values:
         raise DataError(
-            f"{row.source}: data.split.{KEY_OF_LIST[name]} = {column!r}, no such column",
-            hint=did_you_mean(column, row.values),
+            f"{row.source}: data.split.{key} = {column!r}, no such column", hint=did_you_mean(column, row.values)
         )
-    value = row.values[column]
-    if name == "times" or (value is None and name != "strata"):
-        return value
-    return str(value)
+    return row.values[column]
 
 
-def _joined(keys: Sequence[_Keys], name: str) -> list[Any] | None:
-    """One list over all sources, None in those that have no such key; None where no source has."""
-    parts = [getattr(key, name) for key in keys]
-    if all(part is None for part in parts):
-        return None
-    if len(parts) == 1:
-        return list(parts[0])
-    return [value for part, key in zip(parts, keys, strict=True) for value in part or [None] * len(key.inputs)]
+def _text_cell(row: Row, column: str, key: str) -> str | None:
+    value = _cell(row, column, key)
+    return None if value is None and key != "stratify" else str(value)
 
 
-def _split_keys(keys: Sequence[_Keys], free: NDArray[np.int64], inputs: NDArray[np.uint64]) -> SplitKeys:
+def _split_keys(keys: _Keys, free: NDArray[np.int64], inputs: NDArray[np.uint64]) -> SplitKeys:
     all_free = len(free) == len(inputs)  # as a rule, and then nothing is copied
 
-    def column(name: str) -> list[Any] | None:
-        values = _joined(keys, name)
-        return values if values is None or all_free else [values[i] for i in free]
+    def column(key: str) -> Coded | None:
+        values = keys.column(key)
+        return values if values is None or all_free else values.take(free)
 
-    ids = pa.chunked_array([chunk for key in keys for chunk in key.ids], pa.large_string())
-    strata = column("strata")
+    strata, times = column("stratify"), keys.times()
     return SplitKeys(
-        RowIds(ids if all_free else ids.take(pa.array(free))),
+        keys.ids if all_free else TakenIds(keys.ids, free),
         inputs if all_free else inputs[free],
-        strata if strata is None or None not in strata else [str(value) for value in strata],
-        column("groups"),
-        column("times"),
+        strata if strata is None else Coded([str(value) for value in strata.values], strata.codes),
+        column("group"),
+        times if times is None or all_free else times[free],
         column("column"),
     )
 
@@ -351,29 +394,10 @@ def _split_config(config: SplitConfig, sources: Sequence[Source]) -> tuple[Split
     return config.model_copy(update={split: value / total for split, value in left.items()}), []
 
 
-def _clusters(
-    sources: Sequence[Source], data: DataConfig, inputs: NDArray[np.uint64]
-) -> tuple[NDArray[np.int64], int, list[str]]:
-    """A cluster number for each row: rows with the same input, and near-duplicates, have the same one."""
-    _, first, inverse = np.unique(inputs, return_index=True, return_inverse=True)
-    exact = first[inverse.reshape(-1)].astype(np.int64)
-    if not data.near_duplicates:
-        return exact, 0, []
-    found = near_duplicate_clusters((text for _, text in _input_texts(sources, data)), len(inputs))
-    return found.clusters[exact], found.num_clusters, [found.note] if found.note else []
-
-
-def _input_texts(sources: Sequence[Source], data: DataConfig) -> Iterator[tuple[str, str]]:
-    for source in sources:
-        for row in source_rows(source, data):
-            yield row.id, " ".join(str(row.values.get(column) or "") for column in source.inputs)
-
-
-def find_overlap(index: Index, data: DataConfig) -> Overlap:
+def find_overlap(index: Index) -> Overlap:
     """Test inputs of which 13 words in a row (a short one: all words) stand in a training input."""
-
-    def texts(split: str) -> Iterator[tuple[str, str]]:
-        wanted = (index.splits == SPLITS.index(split)) & ~index.dropped & ~index.leaked & ~index.not_drawn
-        return compress(_input_texts(index.sources, data), wanted)
-
-    return overlap(texts("train"), texts("test"))
+    if index.words is None:
+        return Overlap(0, 0, [])
+    used = ~index.dropped & ~index.leaked & ~index.not_drawn
+    train, test = (used & (index.splits == SPLITS.index(split)) for split in ("train", "test"))
+    return overlap(index.words, train, test)

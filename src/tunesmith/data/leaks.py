@@ -6,90 +6,116 @@ when it is equal to a training text. Give the user's text, not the rendered prom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.data.duplicates import gram_hashes, gram_hashes_of_texts, hash64, normalise
+from tunesmith.data.words import Block, Words, run_hashes, text_hashes
 
 GRAM_WORDS = 13
-BATCH_TEXTS = 1000
 MAX_TEXTS_OF_GRAM = 10  # a run of words in more test texts than this is boilerplate and no leak
+MAX_GRAMS = 1 << 21  # in memory at a time; of a test split with more, so many parts are searched one after the other
+
+Hashes = NDArray[np.uint64]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """`pairs` are (test id, train id): each test text that overlaps, and the first training text it was found in.
+    """`pairs` are (test row, train row): each test text that overlaps, and the first training text it was found in.
 
     `num_equal` of them are equal to that or another training text after normalisation.
     """
 
     num_test: int
     num_equal: int
-    pairs: list[tuple[str, str]]
+    pairs: list[tuple[int, int]]
 
     @property
     def num_overlapping(self) -> int:
         return len(self.pairs)
 
-    @property
-    def ids(self) -> list[str]:
-        return [test_id for test_id, _ in self.pairs]
 
+def overlap(words: Words, train: NDArray[np.bool_], test: NDArray[np.bool_], n: int = GRAM_WORDS) -> Overlap:
+    """Which of the test rows share a run of n words with, or are equal to, one of the training rows.
 
-def overlap(train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]], n: int = GRAM_WORDS) -> Overlap:
-    """Which of the test (id, text) share a run of n words with, or are equal to, one of the training (id, text).
-
-    Both are read once; the memory is 24 bytes for each distinct run of the test texts, whatever the size of train.
+    `train` and `test` say of each row of `words` whether it is one. The memory depends on MAX_GRAMS and the number of
+    test rows, not on the size of train.
     """
-    test_ids: list[str] = []
-    grams_of_test = []
-    rows_of_text: dict[int, list[int]] = {}
-    for row, (test_id, text) in enumerate(test):
-        whole = normalise(text)
-        test_ids.append(test_id)
-        grams_of_test.append(gram_hashes(whole.split(), n))
-        if whole:
-            rows_of_text.setdefault(hash64(whole), []).append(row)
-    grams, owners = _index(grams_of_test)
-    train_id_of: dict[int, str] = {}
+    found_in: dict[int, int] = {}  # by test row: the first training row
     equal: set[int] = set()
-    texts = iter(train)
-    while batch := list(islice(texts, BATCH_TEXTS)):
-        wholes = [normalise(text) for _, text in batch]
-        same = [(number, row) for number, whole in enumerate(wholes) for row in rows_of_text.get(hash64(whole), ())]
-        equal.update(row for _, row in same)
-        for number, row in sorted(same + _shared_runs(wholes, n, grams, owners)):
-            train_id_of.setdefault(row, batch[number][0])
-    pairs = [(test_ids[row], train_id_of[row]) for row in sorted(train_id_of)]
-    return Overlap(len(test_ids), len(equal), pairs)
+    for test_row, train_row in _matches(words, train, *_texts(words, test)):
+        equal.add(test_row)
+        found_in[test_row] = min(train_row, found_in.get(test_row, train_row))
+    num_parts = 1 + int(words.lengths[test].sum()) // MAX_GRAMS
+    for part in range(num_parts):
+        grams, owners = _without_boilerplate(*_runs(words, test, n, part, num_parts))
+        for test_row, train_row in _matches(words, train, grams, owners, n):
+            found_in[test_row] = min(train_row, found_in.get(test_row, train_row))
+    return Overlap(int(test.sum()), len(equal), sorted(found_in.items()))
 
 
-def _index(grams_of_rows: Sequence[NDArray[np.uint64]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """All grams, sorted, and the row of each; without boilerplate."""
-    grams = np.concatenate([np.zeros(0, dtype=np.uint64), *grams_of_rows])
-    owners = np.repeat(np.arange(len(grams_of_rows)), [len(own) for own in grams_of_rows])
-    _, code, counts = np.unique(grams, return_inverse=True, return_counts=True)
-    kept = np.flatnonzero(counts[code] <= MAX_TEXTS_OF_GRAM)
-    kept = kept[np.argsort(grams[kept], kind="stable")]
-    return grams[kept], owners[kept]
+def _blocks(words: Words, wanted: NDArray[np.bool_]) -> Iterator[tuple[Block, Rows]]:
+    """The words of these rows, and the rows' numbers."""
+    for block in words.blocks():
+        chosen, rows = block.select(wanted[block.first_row : block.first_row + len(block.lengths)])
+        if len(chosen.words):
+            yield chosen, rows
 
 
-def _shared_runs(
-    texts: Sequence[str], n: int, grams: NDArray[np.uint64], owners: NDArray[np.int64]
-) -> list[tuple[int, int]]:
-    """(number of the text, row of the test) for each run of n words of a text that is among the grams.
+def _texts(words: Words, wanted: NDArray[np.bool_]) -> tuple[Hashes, Rows]:
+    """The hash of each whole text that has words, and its row."""
+    found = [(text_hashes(block)[block.lengths > 0], rows[block.lengths > 0]) for block, rows in _blocks(words, wanted)]
+    return _joined(found)
 
-    All texts at once: a text has few runs, and numpy's calls would cost more than its work.
-    """
-    runs, numbers = gram_hashes_of_texts([text.split() for text in texts], n)
-    first = np.searchsorted(grams, runs, side="left")
-    found = np.zeros(len(runs), dtype=np.bool_)
-    inside = first < len(grams)
-    found[inside] = grams[first[inside]] == runs[inside]
-    stops = np.searchsorted(grams, runs[found], side="right")
-    hits = zip(numbers[found].tolist(), first[found].tolist(), stops.tolist(), strict=True)
-    return [(number, row) for number, start, stop in hits for row in owners[start:stop].tolist()]
+
+def _runs(words: Words, wanted: NDArray[np.bool_], n: int, part: int, num_parts: int) -> tuple[Hashes, Rows]:
+    """The distinct runs of n words of each row, and the row; of `num_parts` parts, by their hash, only one."""
+    found = []
+    for block, rows in _blocks(words, wanted):
+        grams, texts = run_hashes(block, n)
+        own = (grams >> np.uint64(8)) % np.uint64(num_parts) == part
+        grams, texts = grams[own], texts[own]
+        order = np.lexsort((texts, grams))
+        grams, texts = grams[order], texts[order]
+        new = np.ones(len(grams), dtype=np.bool_)
+        new[1:] = (grams[1:] != grams[:-1]) | (texts[1:] != texts[:-1])
+        found.append((grams[new], rows[texts[new]]))
+    return _joined(found)
+
+
+def _joined(parts: list[tuple[Hashes, Rows]]) -> tuple[Hashes, Rows]:
+    """All hashes, sorted, and their rows."""
+    hashes = np.concatenate([np.zeros(0, dtype=np.uint64), *(part[0] for part in parts)])
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *(part[1] for part in parts)])
+    order = np.argsort(hashes, kind="stable")
+    return hashes[order], rows[order]
+
+
+def _without_boilerplate(grams: Hashes, rows: Rows) -> tuple[Hashes, Rows]:
+    """Without the runs that stand in more than MAX_TEXTS_OF_GRAM rows."""
+    counts = np.searchsorted(grams, grams, side="right") - np.searchsorted(grams, grams, side="left")
+    kept = counts <= MAX_TEXTS_OF_GRAM
+    return grams[kept], rows[kept]
+
+
+def _matches(
+    words: Words, train: NDArray[np.bool_], hashes: Hashes, owners: Rows, n: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """(test row, train row) for each run of n words (without n: each whole text) of train that is among the hashes."""
+    if not len(hashes):
+        return
+    for block, rows in _blocks(words, train):
+        if n is None:
+            keys, texts = text_hashes(block), np.arange(len(block.lengths))
+        else:
+            keys, texts = run_hashes(block, n)
+        start = np.searchsorted(hashes, keys, side="left")
+        found = np.flatnonzero((start < len(hashes)) & (hashes[np.minimum(start, len(hashes) - 1)] == keys))
+        stop = np.searchsorted(hashes, keys[found], side="right")
+        for key, first, last in zip(found.tolist(), start[found].tolist(), stop.tolist(), strict=True):
+            if n is not None or block.lengths[key]:
+                for owner in owners[first:last].tolist():
+                    yield owner, int(rows[texts[key]])

@@ -99,9 +99,10 @@ class Ledger:
     def not_drawn(self, num_rows: int = 1) -> None:
         self._fates["not_drawn"] += num_rows
 
-    def unreadable(self, row_id: str, source: str, detail: str) -> None:
-        self._unreadable.append(source)
-        self._leave_out("unreadable", row_id, source, "unreadable", "", detail)
+    def unreadable(self, source: str, detail: str) -> None:
+        """A line or record that is no row, and so has no id but its place."""
+        self._unreadable.append(f"{source}: {detail}")
+        self._leave_out("unreadable", source, source, "unreadable", "", detail)
 
     def keep(self, example: Example, tokens: TokenizedExample) -> None:
         counts = self._splits[example.split]

@@ -26,7 +26,7 @@ BATCH_ROWS = 1000
 PLACEHOLDER = "{text}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rendering:
     """One example of a row and how to render it again with a shorter field."""
 
@@ -112,7 +112,7 @@ def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rend
     number = 0
     first_ids: dict[int, str] = {}  # of the clusters of several rows: the first comes before the others
     for source in index.sources:
-        for row in source_rows(source, data):
+        for row in source_rows(source, data, ledger.unreadable):
             split, cluster = SPLITS[index.splits[number]], int(index.clusters[number])
             if index.is_shared[number]:
                 first_ids[number] = row.id
@@ -132,15 +132,20 @@ def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rend
 def _row_renderings(
     source: Source, row: Row, split: str, group: str, data: DataConfig, ledger: Ledger
 ) -> Iterator[Rendering]:
-    for outcome in render_source_row(source, row, split, data):
+    for outcome in render_source_row(source, row, split, data, group):
         if isinstance(outcome, Excluded):
             ledger.exclude(row.id, row.source, outcome.template, outcome.reason, split)
         else:
-            yield replace(outcome, example=replace(outcome.example, split=split, group=group))
+            yield outcome
 
 
-def render_source_row(source: Source, row: Row, split: str, data: DataConfig) -> list[Rendering | Excluded]:
-    """All examples of a row: one for each answer of a conversation, or for each wording that the split asks for."""
+def render_source_row(
+    source: Source, row: Row, split: str, data: DataConfig, group: str | None = None
+) -> list[Rendering | Excluded]:
+    """All examples of a row: one for each answer of a conversation, or for each wording that the split asks for.
+
+    They are in `split`, and in `group` where it is not what the template says.
+    """
     outcomes: list[tuple[Example | Excluded, PromptTemplate | None]]
     if source.fmt is not None:
         outcomes = [(outcome, None) for outcome in format_examples(source.fmt, row)]
@@ -149,9 +154,17 @@ def render_source_row(source: Source, row: Row, split: str, data: DataConfig) ->
             (_render(source, template, row, data), template) for template in _templates(source, row, split, data)
         ]
     return [
-        Rendering(outcome, template, source, row) if isinstance(outcome, Example) else outcome
+        Rendering(_placed(outcome, split, group), template, source, row) if isinstance(outcome, Example) else outcome
         for outcome, template in outcomes
     ]
+
+
+def _placed(e: Example, split: str, group: str | None) -> Example:
+    """`dataclasses.replace`, which takes four times as long, a tenth of all preparation."""
+    group = e.group if group is None else group
+    return Example(
+        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history, group, split, e.source
+    )
 
 
 def _templates(source: Source, row: Row, split: str, data: DataConfig) -> list[PromptTemplate]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,20 @@ from tunesmith.errors import DataError, did_you_mean
 from tunesmith.records import Row
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+Unreadable = Callable[[str, str], None]
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
-def read_rows(source: str | Path, encoding: str = "utf-8", id_column: str | None = None) -> Iterator[Row]:
+def read_rows(
+    source: str | Path, encoding: str = "utf-8", id_column: str | None = None, unreadable: Unreadable | None = None
+) -> Iterator[Row]:
     """Every row of a file, a folder of files, a `save_to_disk` folder or a hub id (`org/name` or `org/name:split`).
 
     Row ids come from `id_column`; without one they are the record's number, with the file's name before it where
-    several files are read. Raises DataError naming file:line for what cannot be read.
+    several files are read. Raises DataError naming file:line for what cannot be read. With `unreadable`, a line of
+    jsonl or a record of csv that cannot be read is told to it as (file:line, problem), and the next one is read.
     """
-    for number, (prefix, values, where) in enumerate(_records(str(source), encoding), start=1):
+    for number, (prefix, values, where) in enumerate(_records(str(source), encoding, unreadable), start=1):
         if id_column is None:
             yield Row(f"{prefix}{number}", values, where)
         elif values.get(id_column) in (None, ""):
@@ -37,7 +41,7 @@ def read_rows(source: str | Path, encoding: str = "utf-8", id_column: str | None
             yield Row(str(values[id_column]), values, where)
 
 
-def _records(source: str, encoding: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+def _records(source: str, encoding: str, unreadable: Unreadable | None) -> Iterator[tuple[str, dict[str, Any], str]]:
     path = Path(source)
     if path.is_dir():
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
@@ -48,10 +52,10 @@ def _records(source: str, encoding: str) -> Iterator[tuple[str, dict[str, Any], 
             raise DataError(f"{path}: a folder without data files", hint=f"known endings: {', '.join(SUFFIXES)}")
         for file in files:
             prefix = f"{file.relative_to(path)}:" if len(files) > 1 else ""
-            for values, where in _read_file(file, encoding):
+            for values, where in _read_file(file, encoding, unreadable):
                 yield prefix, values, where
     elif path.is_file():
-        for values, where in _read_file(path, encoding):
+        for values, where in _read_file(path, encoding, unreadable):
             yield "", values, where
     elif path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")):
         there = path.parent.iterdir() if path.parent.is_dir() else []
@@ -61,7 +65,7 @@ def _records(source: str, encoding: str) -> Iterator[tuple[str, dict[str, Any], 
         yield from _from_datasets(source, on_disk=False)
 
 
-def _read_file(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _read_file(path: Path, encoding: str, unreadable: Unreadable | None) -> Iterator[tuple[dict[str, Any], str]]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {suffix!r}", hint=f"known endings: {', '.join(SUFFIXES)}")
@@ -71,18 +75,24 @@ def _read_file(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]
         return _read_parquet(path)
     if suffix in (".arrow", ".feather"):
         return _read_arrow(path)
-    _check_byte_order_mark(path, encoding)
+    _check_beginning(path, encoding)
     if suffix == ".json":
         return _read_json(path, encoding)
     if suffix in (".jsonl", ".ndjson"):
-        return _read_jsonl(path, encoding)
-    return _read_csv(path, encoding, delimiter="\t" if suffix == ".tsv" else ",")
+        return _read_jsonl(path, encoding, unreadable)
+    return _read_csv(path, encoding, "\t" if suffix == ".tsv" else ",", unreadable)
 
 
-def _check_byte_order_mark(path: Path, encoding: str) -> None:
+def _check_beginning(path: Path, encoding: str) -> None:
+    """DataError for what no text in this encoding begins with: another's byte order mark, zero bytes."""
     with path.open("rb") as file:
-        start = file.read(2)
-    found = BYTE_ORDER_MARKS.get(start)
+        start = file.read(1 << 12)
+    found = BYTE_ORDER_MARKS.get(start[:2])
+    if b"\0" in start and not found and not encoding.lower().startswith(("utf-16", "utf-32")):
+        raise DataError(
+            f"{path}: zero bytes near the beginning: this is no text in {encoding}",
+            hint="a spreadsheet or archive? Export it as csv; for UTF-16 text set data.encoding=utf-16-le",
+        )
     if found and not encoding.lower().startswith("utf-16"):
         raise DataError(
             f"{path}:1: the file starts with the byte order mark of {found}, read as {encoding}",
@@ -121,7 +131,15 @@ def _undecodable(path: Path, encoding: str, lines_read: int, error: UnicodeDecod
     )
 
 
-def _read_csv(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _report(unreadable: Unreadable | None, where: str, problem: str, hint: str) -> None:
+    if unreadable is None:
+        raise DataError(f"{where}: {problem}", hint=hint)
+    unreadable(where, problem)
+
+
+def _read_csv(
+    path: Path, encoding: str, delimiter: str, unreadable: Unreadable | None
+) -> Iterator[tuple[dict[str, Any], str]]:
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(_lines(path, encoding), delimiter=delimiter, strict=True)
     try:
@@ -130,11 +148,10 @@ def _read_csv(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[dict[
         line = reader.line_num + 1
         for fields in reader:
             if fields and len(fields) != len(header):
-                raise DataError(
-                    f"{path}:{line}: {len(fields)} fields, the header has {len(header)}",
-                    hint='quote values that contain the separator or a line break with "..."',
-                )
-            if fields:
+                problem = f"{len(fields)} fields, the header has {len(header)}"
+                hint = 'quote values that contain the separator or a line break with "..."'
+                _report(unreadable, f"{path}:{line}", problem, hint)
+            elif fields:
                 yield dict(zip(header, fields, strict=True)), f"{path}:{line}"
             line = reader.line_num + 1
     except csv.Error as error:
@@ -155,16 +172,20 @@ def _check_header(path: Path, header: list[str], delimiter: str) -> None:
         raise DataError(f"{path}:1: one column {header[0]!r}: the separator is not a comma", hint="save it with commas")
 
 
-def _read_jsonl(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _read_jsonl(path: Path, encoding: str, unreadable: Unreadable | None) -> Iterator[tuple[dict[str, Any], str]]:
     for number, line in enumerate(_lines(path, encoding), start=1):
         if line.strip():
+            where = f"{path}:{number}"
             try:
                 value = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(
-                    f"{path}:{number}: bad json at column {error.colno}: {error.msg}", hint="one JSON object a line"
-                ) from error
-            yield _object(value, f"{path}:{number}"), f"{path}:{number}"
+                problem = f"bad json at column {error.colno}: {error.msg}"
+                _report(unreadable, where, problem, hint="one JSON object a line")
+                continue
+            if isinstance(value, dict):
+                yield value, where
+            else:
+                _report(unreadable, where, _no_object(value), hint='{"column": value, ...}')
 
 
 def _read_json(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -190,8 +211,12 @@ def _read_json(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{where}: a JSON {type(value).__name__}, expected an object", hint='{"column": value, ...}')
+        raise DataError(f"{where}: {_no_object(value)}", hint='{"column": value, ...}')
     return value
+
+
+def _no_object(value: Any) -> str:
+    return f"a JSON {type(value).__name__}, expected an object"
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:

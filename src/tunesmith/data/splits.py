@@ -6,7 +6,8 @@ two sides. Only a split that the user gave is left as it is, and what stands on 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import Any
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tunesmith.data.columns import Coded
 from tunesmith.data.draw import NUM_SPLITS, TRAIN, Floats, Ints, Splits, check_divisible, draw
-from tunesmith.data.duplicates import hash64
+from tunesmith.data.duplicates import first_with_same, hash64
 from tunesmith.errors import DataError, RecipeError, did_you_mean
 from tunesmith.recipe import SplitConfig
 from tunesmith.records import SPLITS
@@ -43,14 +45,15 @@ NAMES_OF_SPLIT = {
 class SplitKeys:
     """What the split of a row can depend on, one entry a row; None where the recipe asks for no such key.
 
-    `input_hashes` are duplicates.input_hash of the rows' inputs. A missing group or time is None or "".
+    `input_hashes` are duplicates.input_hash of the rows' inputs. A missing group or time is None or "". Columns may be
+    Coded, and times seconds as TimeColumn makes them; both take less memory.
     """
 
     ids: Sequence[str]
     input_hashes: NDArray[np.uint64]
     strata: Sequence[str] | None = None
     groups: Sequence[str | None] | None = None
-    times: Sequence[Any] | None = None
+    times: Sequence[Any] | Floats | None = None
     column: Sequence[str | None] | None = None
 
 
@@ -64,13 +67,20 @@ def assign_splits(keys: SplitKeys, config: SplitConfig, clusters: Ints | None = 
     fractions = _fractions(config)
     mode, notes = _mode(keys, config)
     _check_ids(keys.ids)
-    groups = keys.groups if "group" in KEYS_OF_MODE[mode].split() else None
-    if groups is not None and (missing := sum(group in (None, "") for group in groups)):
+    groups = Coded.of(keys.groups) if keys.groups is not None and "group" in KEYS_OF_MODE[mode].split() else None
+    if groups is not None and (missing := int(groups.is_missing().sum())):
         notes.append(f"{missing:,} rows have no group: each is a group of its own")
     units = _units(keys.input_hashes, clusters, groups)
-    strata = _codes(keys.strata) if keys.strata is not None and "stratify" in KEYS_OF_MODE[mode].split() else None
+    strata = (
+        Coded.of(keys.strata).codes if keys.strata is not None and "stratify" in KEYS_OF_MODE[mode].split() else None
+    )
     if mode == "hash":
-        splits = _by_hash(keys.input_hashes if groups is None else _group_hashes(keys), units, fractions, config.seed)
+        splits = _by_hash(
+            keys.input_hashes if groups is None else _group_hashes(groups, keys.input_hashes),
+            units,
+            fractions,
+            config.seed,
+        )
     elif mode == "time":
         splits, more = _by_time(_seconds(keys), units, fractions)
         notes += more
@@ -113,7 +123,9 @@ def _mode(keys: SplitKeys, config: SplitConfig) -> tuple[str, list[str]]:
 def _check_ids(ids: Sequence[str]) -> None:
     if not len(ids):
         raise DataError("there are no rows to split", hint="is the source empty, or was every row rejected?")
-    if len(np.unique(np.fromiter(map(hash, ids), np.int64, len(ids)))) == len(ids):
+    hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
+    hashes.sort()
+    if (hashes[1:] != hashes[:-1]).all():
         return
     first: dict[str, int] = {}
     for number, row_id in enumerate(ids, start=1):
@@ -125,34 +137,40 @@ def _check_ids(ids: Sequence[str]) -> None:
         first[row_id] = number
 
 
-def _codes(values: Sequence[Hashable]) -> Ints:
-    """0, 1, 2, ... for the distinct values, in the order in which they first appear."""
-    numbers: dict[Hashable, int] = {}
-    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, len(values))
-
-
-def _units(input_hashes: NDArray[np.uint64], clusters: Ints | None, groups: Sequence[str | None] | None) -> Ints:
+def _units(input_hashes: NDArray[np.uint64], clusters: Ints | None, groups: Coded | None) -> Ints:
     """The number (from 0 on) of the set of rows that each row stays with: connected by input, cluster or group."""
-    keys: list[NDArray[Any]] = [input_hashes]
+    rows, firsts = _repeats(input_hashes)
     if clusters is not None:
-        keys.append(clusters)
+        rows, firsts = _more(rows, firsts, _repeats(clusters))
     if groups is not None:
-        keys.append(_codes([i if group in (None, "") else group for i, group in enumerate(groups)]))
-    n = len(input_hashes)
-    first_with_same_key = []
-    for key in keys:
-        _, first, code = np.unique(key, return_index=True, return_inverse=True)
-        first_with_same_key.append(first[code])
-    edges = (np.tile(np.arange(n), len(keys)), np.concatenate(first_with_same_key))
-    graph = coo_array((np.ones(n * len(keys), dtype=np.bool_), edges), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+        rows, firsts = _more(rows, firsts, _repeats(groups.codes, ~groups.is_missing()))
+    leader = np.arange(len(input_hashes), dtype=np.int32)
+    if len(rows):
+        together, ends = np.unique(np.concatenate([rows, firsts]), return_inverse=True)
+        edges = ends[: len(rows)], ends[len(rows) :]
+        graph = coo_array((np.ones(len(rows), dtype=np.bool_), edges), shape=(len(together), len(together)))
+        part = connected_components(graph, directed=False)[1]
+        leader[together] = together[first_with_same(part)]
+    is_leader = leader == np.arange(len(leader), dtype=np.int32)
+    return np.asarray((np.cumsum(is_leader, dtype=np.int32) - 1)[leader])
 
 
-def _group_hashes(keys: SplitKeys) -> NDArray[np.uint64]:
+def _repeats(keys: NDArray[Any], counted: NDArray[np.bool_] | None = None) -> tuple[Ints, Ints]:
+    """Rows (of those that count) whose key stood in a row before, and the first such row of each."""
+    first = first_with_same(keys)
+    again = first != np.arange(len(first), dtype=np.int32)
+    rows = np.flatnonzero(again if counted is None else again & counted).astype(np.int32)
+    return rows, first[rows]
+
+
+def _more(rows: Ints, firsts: Ints, others: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    return np.concatenate([rows, others[0]]), np.concatenate([firsts, others[1]])
+
+
+def _group_hashes(groups: Coded, input_hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """A row's group as 64 bits, its input where it has no group."""
-    assert keys.groups is not None
-    pairs = zip(keys.groups, keys.input_hashes.tolist(), strict=True)
-    return np.fromiter((hash64(group) if group else own for group, own in pairs), np.uint64, len(keys.groups))
+    hashes = np.array([hash64(str(group)) for group in groups.values], dtype=np.uint64)
+    return np.where(groups.is_missing(), input_hashes, hashes[groups.codes])
 
 
 def _by_hash(row_hashes: NDArray[np.uint64], units: Ints, fractions: Floats, seed: int) -> Splits:
@@ -212,22 +230,43 @@ def _nearest_edges(edges: Ints, targets: Floats) -> list[int]:
 
 
 def _seconds(keys: SplitKeys) -> Floats:
-    """Times as numbers, -inf where missing. Numbers and dates do not mix."""
     assert keys.times is not None
-    seconds = np.full(len(keys.times), -np.inf)
-    example_of: dict[bool, str] = {}
-    for i, value in enumerate(keys.times):
+    if isinstance(keys.times, np.ndarray):
+        return keys.times
+    column = TimeColumn()
+    for row_id, value in zip(keys.ids, keys.times, strict=True):
+        column.append(value, f"row {row_id}")
+    return column.seconds()
+
+
+class TimeColumn:
+    """Times as numbers, -inf where missing. Numbers and dates do not mix."""
+
+    def __init__(self) -> None:
+        self._seconds = array("d")
+        self._example_of: dict[bool, str] = {}
+
+    def append(self, value: Any, where: str) -> None:
+        """DataError where the value is no time, or another kind than those before."""
         if value is None or value == "" or value != value:
-            continue
-        where = f"row {keys.ids[i]}: {value!r}"
-        seconds[i], is_date = _parse_time(value, where)
-        example_of.setdefault(is_date, where)
-    if len(example_of) > 1:
-        raise DataError(
-            f"data.split.time mixes numbers and dates: {example_of[False]}, {example_of[True]}",
-            hint="write dates as 2024-05-31",
-        )
-    return seconds
+            self._seconds.append(-np.inf)
+            return
+        where = f"{where}: {value!r}"
+        seconds, is_date = _parse_time(value, where)
+        self._seconds.append(seconds)
+        self._example_of.setdefault(is_date, where)
+        if len(self._example_of) > 1:
+            raise DataError(
+                f"data.split.time mixes numbers and dates: {self._example_of[False]}, {self._example_of[True]}",
+                hint="write dates as 2024-05-31",
+            )
+
+    def extend_missing(self, length: int) -> None:
+        """No time in any row up to this length of the column."""
+        self._seconds.extend([-np.inf] * (length - len(self._seconds)))
+
+    def seconds(self) -> Floats:
+        return np.frombuffer(self._seconds, dtype=np.float64)
 
 
 def _parse_time(value: Any, where: str) -> tuple[float, bool]:
@@ -252,8 +291,10 @@ def _by_column(
     keys: SplitKeys, units: Ints, strata: Ints | None, fractions: Floats, seed: int
 ) -> tuple[Splits, list[str]]:
     """The user's own split, as it is; a split that is asked for and that no row names is drawn from the train rows."""
-    splits = np.array([_split_named(name, row_id) for name, row_id in zip(keys.column or (), keys.ids, strict=True)])
-    splits = splits.astype(np.uint8)
+    column = Coded.of(keys.column or ())
+    first_rows = np.unique(column.codes, return_index=True)[1].tolist()
+    named = [_split_named(name, keys.ids[row]) for name, row in zip(column.values, first_rows, strict=True)]
+    splits = np.array(named, dtype=np.uint8)[column.codes]
     sides = np.bincount(np.unique(units * NUM_SPLITS + splits) // NUM_SPLITS)
     notes = []
     if shared := int((sides > 1).sum()):
