@@ -10,10 +10,11 @@ rows in every optimiser step, float32 weights and AdamW state with bfloat16 comp
 head on trained positions, which it always has. `trl tuned` adds Liger's kernels for the layers (TRL keeps its own head
 and loss), drops checkpointing, and is padding-free where flash-attn is installed; without it rows stay padded, because
 a mask over all rows in one line is slower than padding. tunesmith's attention is torch's varlen_attn where the row
-says `varlen`. `bytes/parameter` is the peak, activations included, over the number of parameters. The first rows are
-long and unique, as chat is: there a tuned peer is about as fast as tunesmith can be. `of peak` is the lower
-bound on FLOPs (tunesmith.train.limit) over the time taken and the measured rate of a bfloat16 matrix product: work that
-a system does twice or on padding does not count.
+says `varlen`. The first rows are long and unique, as chat is: there a tuned peer is about as fast as tunesmith can be.
+
+`bytes/parameter` is the peak, activations included, over the number of parameters. `of peak` is the lower bound on
+FLOPs (tunesmith.train.limit) over the time taken and the measured rate of a bfloat16 matrix product: work that a system
+does twice or on padding does not count.
 
 Each run is a process of its own. What does not fit into the time or the memory says so in its row.
 """
