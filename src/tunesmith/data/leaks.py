@@ -18,6 +18,8 @@ GRAM_WORDS = 13
 MAX_TEXTS_OF_GRAM = 10  # a run of words in more test texts than this is boilerplate and no leak
 MAX_GRAMS = 1 << 21  # in memory at a time; of a test split with more, so many parts are searched one after the other
 
+NOWHERE = np.iinfo(np.int32).max
+
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 
@@ -44,17 +46,15 @@ def overlap(words: Words, train: NDArray[np.bool_], test: NDArray[np.bool_], n: 
     `train` and `test` say of each row of `words` whether it is one. The memory depends on MAX_GRAMS and the number of
     test rows, not on the size of train.
     """
-    found_in: dict[int, int] = {}  # by test row: the first training row
-    equal: set[int] = set()
-    for test_row, train_row in _matches(words, train, *_texts(words, test)):
-        equal.add(test_row)
-        found_in[test_row] = min(train_row, found_in.get(test_row, train_row))
+    found_in = np.full(len(words), NOWHERE, dtype=np.int32)  # the first training row, for each row of the table
+    _match(words, train, *_texts(words, test), found_in)
+    num_equal = int((found_in != NOWHERE).sum())
     num_parts = 1 + int(words.lengths[test].sum()) // MAX_GRAMS
     for part in range(num_parts):
         grams, owners = _without_boilerplate(*_runs(words, test, n, part, num_parts))
-        for test_row, train_row in _matches(words, train, grams, owners, n):
-            found_in[test_row] = min(train_row, found_in.get(test_row, train_row))
-    return Overlap(int(test.sum()), len(equal), sorted(found_in.items()))
+        _match(words, train, grams, owners, found_in, n)
+    rows = np.flatnonzero(found_in != NOWHERE)
+    return Overlap(int(test.sum()), num_equal, list(zip(rows.tolist(), found_in[rows].tolist(), strict=True)))
 
 
 def _blocks(words: Words, wanted: NDArray[np.bool_]) -> Iterator[tuple[Block, Rows]]:
@@ -101,21 +101,26 @@ def _without_boilerplate(grams: Hashes, rows: Rows) -> tuple[Hashes, Rows]:
     return grams[kept], rows[kept]
 
 
-def _matches(
-    words: Words, train: NDArray[np.bool_], hashes: Hashes, owners: Rows, n: int | None = None
-) -> Iterator[tuple[int, int]]:
-    """(test row, train row) for each run of n words (without n: each whole text) of train that is among the hashes."""
+def _match(
+    words: Words,
+    train: NDArray[np.bool_],
+    hashes: Hashes,
+    owners: Rows,
+    found_in: NDArray[np.int32],
+    n: int | None = None,
+) -> None:
+    """Write the first training row that has one of the hashes to its owners' places in `found_in`.
+
+    Compared are runs of n words; without n, whole texts.
+    """
     if not len(hashes):
         return
     for block, rows in _blocks(words, train):
-        if n is None:
-            keys, texts = text_hashes(block), np.arange(len(block.lengths))
-        else:
-            keys, texts = run_hashes(block, n)
-        start = np.searchsorted(hashes, keys, side="left")
-        found = np.flatnonzero((start < len(hashes)) & (hashes[np.minimum(start, len(hashes) - 1)] == keys))
-        stop = np.searchsorted(hashes, keys[found], side="right")
-        for key, first, last in zip(found.tolist(), start[found].tolist(), stop.tolist(), strict=True):
-            if n is not None or block.lengths[key]:
-                for owner in owners[first:last].tolist():
-                    yield owner, int(rows[texts[key]])
+        keys, texts = run_hashes(block, n) if n else (text_hashes(block), np.arange(len(block.lengths)))
+        start = np.searchsorted(hashes, keys)
+        is_found = hashes[np.minimum(start, len(hashes) - 1)] == keys
+        is_found &= block.lengths[texts] > 0
+        start = start[is_found]
+        counts = np.searchsorted(hashes, keys[is_found], side="right") - start
+        places = np.arange(counts.sum()) + np.repeat(start - (counts.cumsum() - counts), counts)
+        np.minimum.at(found_in, owners[places], np.repeat(rows[texts[is_found]], counts).astype(np.int32))
