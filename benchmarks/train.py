@@ -9,10 +9,10 @@ random weights from the same seed. `trl default` is what SFTConfig() gives on th
 chooses so, gradient checkpointing), but that rows are not cut at 1024 tokens; `trl` is float32 without checkpointing,
 which is its fastest exact setting on a CPU; `trl packed` merges rows into packs and so takes other optimiser steps.
 
-First a parity gate: 20 float32 steps in which the loss of each system must agree with the plain loop's within 1e-5.
-A system that does not pass gets no speed. Then the systems run in turn, `--repeats` times, and the median counts;
-the first `WARM_UP` steps of each run are not timed. Rows of unique long answers (gsm8k) come first: there nothing is
-shared, and the gain is smallest.
+First a parity gate: 20 float32 steps (of `--parity-batch-size` rows) in which the loss of each system must agree with
+the plain loop's within 1e-5. A system that does not pass gets no speed. Then the systems run in turn, `--repeats`
+times, and the median counts; the first `WARM_UP` steps of each run are not timed. Rows of unique long answers (gsm8k)
+come first: there nothing is shared, and the gain is smallest.
 """
 
 from __future__ import annotations
@@ -206,23 +206,27 @@ def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: i
     }
 
 
-def measure(system: str, args: argparse.Namespace, shape: str, data_name: str, num_rows: int) -> dict[str, Any]:
+def measure(
+    system: str, args: argparse.Namespace, shape: str, data_name: str, num_rows: int, batch_size: int
+) -> dict[str, Any]:
     """One run in a fresh process; a run that fails says why and has no numbers."""
     rows_file = args.work / f"{data_name}.npz"
-    command = [sys.executable, __file__, "--child", system, shape, str(rows_file), str(num_rows), str(args.batch_size)]
+    command = [sys.executable, __file__, "--child", system, shape, str(rows_file), str(num_rows), str(batch_size)]
     environment = {**os.environ, "BENCHMARK_TOKENIZER": str(args.work / "tokenizer")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "killed"}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    rate, peak = found["rows_per_second"], found["peak_bytes"] / 1e9
+    print(f"{shape} {data_name} {system}, {num_rows} rows: {rate:.2f} rows/s, {peak:.2f} GB", file=sys.stderr)
     return found
 
 
 def parity(args: argparse.Namespace, shape: str, data_name: str) -> dict[str, float]:
     """The largest relative difference of a step's loss from the plain loop's, by system."""
-    num_rows = PARITY_STEPS * args.batch_size
+    num_rows = PARITY_STEPS * args.parity_batch_size
     systems = [s for s in IN_PARITY_GATE if s in args.systems or s == "transformers"]
-    runs = {system: measure(system, args, shape, data_name, num_rows) for system in systems}
+    runs = {system: measure(system, args, shape, data_name, num_rows, args.parity_batch_size) for system in systems}
     for system, run in runs.items():
         if "error" in run:
             print(f"{system}: {run['error']}", file=sys.stderr)
@@ -321,7 +325,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
             runs: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
             for _ in range(args.repeats):
                 for system in systems:
-                    runs[system].append(measure(system, args, shape, data_name, args.rows))
+                    runs[system].append(measure(system, args, shape, data_name, args.rows, args.batch_size))
             for system in args.systems:
                 found = summary(runs[system], limit) if system in runs else {"error": "its losses differ"}
                 where = {"shape": shape, "data": data_name, "system": system}
@@ -358,6 +362,7 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument("--rows", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--parity-batch-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, help="writes OUTPUT.md, OUTPUT.json and OUTPUT.png")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
