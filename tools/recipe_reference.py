@@ -148,7 +148,8 @@ MEANINGS = {
     "with AdamW); each update is rounded up or down at random. Needs torchao, and `optim` adamw or adamw_8bit.",
     "train.gradient_checkpointing": "Compute activations twice to save memory. `auto`: only when it would not fit.",
     "train.share_prefixes": "Compute the common beginning of the prompts of a batch once. The gradients are the same.",
-    "train.max_batch_tokens": "Most tokens, padding included, in memory at once. `null`: from the free memory.",
+    "train.max_batch_tokens": "Most tokens, padding included, in memory at once; rows that share little use a quarter "
+    "of it. `null`: from the memory there is.",
     "train.torch_compile": "Compile the model's layers; pays on a GPU and long runs.",
     "train.use_liger_kernel": "Liger's kernels for norms, rotary embeddings and feed-forwards; needs an NVIDIA GPU.",
     "train.lora": "Train low-rank adapters (see train.lora below) instead of all weights.",
