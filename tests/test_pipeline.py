@@ -226,6 +226,21 @@ def test_the_report_says_in_which_wording_the_few_shot_base_was_asked(finished: 
     assert f"in the wording {found['wording']}, the best of 5 on 12 validation rows" in notes[0]
 
 
+def test_wordings_seen_and_never_seen_in_training_are_reported_apart(tmp_path: Path, tiny_model_dir: Path) -> None:
+    recipe = recipe_for(
+        tmp_path, tiny_model_dir, data={"task": "classify", "wordings": 2}, train={"num_train_epochs": 1}
+    )
+    report, run = pipeline.run(recipe), RunDir(tmp_path / "run")
+    held_out = set(read_json(run.manifest)["held_out_wordings"])
+    assert held_out
+    assert not held_out & {example.template for example in read_examples(run.examples("train"))}
+    test = read_examples(run.examples("test"))
+    never_seen = sum(example.template in held_out for example in test)
+    counts = {name: systems["tuned"]["accuracy"]["n"] for name, systems in report["wordings"].items()}
+    assert counts == {"Wordings seen in training": len(test) - never_seen, "Wordings never seen": never_seen}
+    assert never_seen == len(held_out) * len({example.row_id for example in test})
+
+
 def test_the_likelihood_of_the_right_answers_stands_beside_the_metrics(finished: tuple[Path, dict[str, Any]]) -> None:
     evaluations = finished[1]["evaluations"]
     assert all(evaluations[name]["perplexity"]["mean"] > 1 for name in ("base", "base_few_shot", "tuned"))
