@@ -22,7 +22,6 @@ import json
 import math
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -184,14 +183,19 @@ SYSTEMS: dict[str, Callable[..., list[dict[str, float]]]] = {
 IN_PARITY_GATE = ("trl", "transformers", "tunesmith, nothing shared", "tunesmith")
 
 
+def peak_bytes() -> int:
+    """Of this process, model and libraries included. Linux' VmHWM: getrusage's ru_maxrss begins at the parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
 def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: int) -> dict[str, Any]:
     data = load_rows(rows_file, num_rows)
     model = build_model(shape)
     with tempfile.TemporaryDirectory() as work:
         steps = SYSTEMS[system](model, data, batch_size, Path(work))
     timed = steps[WARM_UP:]
-    # The processes' peak, model and libraries included; kilobytes on Linux.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     return {
         "losses": [step.get("loss", math.nan) for step in steps],
         "rows_per_second": batch_size * len(timed) / sum(step["seconds"] for step in timed),
