@@ -208,6 +208,10 @@ def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None
     if keys.words is not None:
         found = near_duplicate_clusters(keys.words, first, folder)
         clusters, num_clusters, notes = found.clusters, found.num_clusters, [found.note] if found.note else []
+        if num_clusters:
+            row = int(np.flatnonzero(clusters != first)[0])
+            a, b = keys.ids[int(clusters[row])], keys.ids[row]
+            notes.append(f"near-duplicates are kept in one split, for example rows {a} and {b}")
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
     splits = fixed.copy()
     config, more = _split_config(data.split, sources)
