@@ -351,7 +351,8 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
         for i, system in enumerate(systems):
             found = {r["data"]: r["rows_per_second"] for r in mine if r["system"] == system}
             at = np.arange(len(names)) + i * 0.8 / len(systems)
-            axis.bar(at, [found.get(name, 0) for name in names], 0.8 / len(systems), label=system)
+            heights, colour = [found.get(name, 0) for name in names], f"C{list(SYSTEMS).index(system)}"
+            axis.bar(at, heights, 0.8 / len(systems), label=system, color=colour)
         axis.set(title=shape, ylabel="rows/s", yscale="log", xticks=np.arange(len(names)) + 0.4)
         axis.set_xticklabels(names, rotation=20)
     axes[0][0].legend(fontsize=7)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,9 @@ def test_a_fingerprint_changes_with_the_weights_and_a_hub_id_is_its_own(tiny_mod
     }
     assert different == {"model.safetensors"}
     assert fingerprint("HuggingFaceTB/SmolLM2-135M") == {"hub id": "HuggingFaceTB/SmolLM2-135M"}
+
+
+def test_loading_a_model_prints_nothing_whatever_is_installed_beside_it() -> None:
+    code = "from tunesmith.model import *; load_tokenizer(BUILT_IN_MODEL), load_model(BUILT_IN_MODEL)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

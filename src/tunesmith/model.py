@@ -6,6 +6,7 @@ the answer, the end-of-sequence token. So a plain string and a one-message chat 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -111,8 +112,16 @@ def resolve_model(name: str) -> str:
     return name
 
 
-def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+def _only_errors() -> None:
+    """transformers imports torchao where it is installed, which tells of kernels for other machines."""
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+    _only_errors()
     try:
         return AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
@@ -121,8 +130,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
 
 def load_model(name: str, dtype: str = "auto", trust_remote_code: bool = False, device: str | None = None) -> Any:
     """A causal LM in eval mode. `auto` is float32 weights (training keeps them so; a GPU computes in bf16)."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    _only_errors()
     wanted = torch.float32 if dtype == "auto" else getattr(torch, dtype)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
