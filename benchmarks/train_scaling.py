@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ from tunesmith.rundir import RunDir
 from tunesmith.train.batches import TrainingData
 from tunesmith.train.loop import train
 
-TYPICAL = {"batch_size": 8, "length": 128, "vocabulary": 32_000, "rows": 80}
+TYPICAL = {"batch_size": 8, "length": 128, "vocabulary": 32_000, "rows": 128}
 VARIED = {
     "batch_size": [1, 2, 4, 8, 16, 32],
     "length": [32, 64, 128, 256, 512],
     "vocabulary": [4_000, 8_000, 16_000, 32_000, 64_000],
-    "rows": [80, 160, 320, 640],
+    "rows": [128, 256, 512],
 }
 TRAINED_TOKENS = 16
 
@@ -46,13 +45,12 @@ def milliseconds_per_row(batch_size: int, length: int, vocabulary: int, rows: in
     torch.manual_seed(0)
     shape = {**SHAPES["15m"], "vocab_size": vocabulary}
     model = LlamaForCausalLM(LlamaConfig(**shape, max_position_embeddings=4096, tie_word_embeddings=True))
-    seconds: list[float] = []
+    records: list[dict[str, Any]] = []
     config = TrainConfig(num_train_epochs=1, train_batch_size=batch_size, learning_rate=LEARNING_RATE, report_to=[])
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            model, data, config, run=RunDir(Path(folder)), on_progress=lambda record: seconds.append(record["seconds"])
-        )
-    return 1000 * statistics.mean(seconds[min(WARM_UP, len(seconds) - 1) :]) / batch_size
+        train(model, data, config, run=RunDir(Path(folder)), on_progress=records.append)
+    timed = records[min(WARM_UP, len(records) - 1) :]
+    return 1000 * length * sum(r["seconds"] for r in timed) / sum(r["raw_tokens"] for r in timed)
 
 
 def measure(repeats: int) -> dict[str, list[tuple[int, float]]]:
