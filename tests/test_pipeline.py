@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import write_rows
 
-from tunesmith import pipeline
+from tunesmith import cli, pipeline
 from tunesmith.data.examples import read_examples
 from tunesmith.errors import DataError, InputError, RecipeError
 from tunesmith.evaluate.statistics import holm
@@ -315,9 +315,20 @@ def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_di
     assert (found["rows"], found["steps"]) == ({"train": 30, "validation": 12, "test": 18}, 8)
     # sqrt(0.3 / 18) * (1.95996 + 0.84162)
     assert found["smallest_detectable"] == pytest.approx(0.36168, abs=1e-4)
+    assert (found["metric"], found["assumed_discordant"]) == ("accuracy", 0.3)
     assert rehearse.limit(recipe)["raw_tokens"] == found["tokens"]
     assert {result.name: result.ok for result in rehearse.check(recipe)}["gradients reach every weight"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]
+
+
+def test_the_plan_of_a_graded_metric_gives_the_gain_in_standard_deviations(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(tmp_path, tiny_model_dir, evaluation={"metrics": ["rougeL"]})
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    cli.plan(tmp_path / "recipe.yaml")
+    # (1.95996 + 0.84162) / sqrt(18)
+    assert "18 test rows can show a gain in rougeL of 0.66 standard deviations" in capsys.readouterr().out
 
 
 def test_a_run_reports_its_speed_memory_and_distance_to_the_limit(finished: tuple[Path, dict[str, Any]]) -> None:

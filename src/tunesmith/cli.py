@@ -221,12 +221,18 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
     from tunesmith import rehearse
 
     found = rehearse.plan(read_recipe(recipe, overrides))
+    gain, discordant = found["smallest_detectable"], found["assumed_discordant"]
+    smallest = (
+        f"{found['metric']} of {gain:.2f} standard deviations of the rows' differences (80 % power)"
+        if discordant is None
+        else f"{found['metric']} of {100 * gain:.1f} points (80 % power, if the two models differ on "
+        f"{100 * discordant:.0f} % of the rows)"
+    )
     print_json(found) if as_json else print(
         f"{found['steps']:,} steps over {found['rows']['train']:,} training rows, {found['trained_tokens']:,} trained "
         f"tokens of {found['tokens']:,}\nlearning rate {found['learning_rate']:.2g} for {found['parameters']:,} "
         f"parameters; at least {found['least_seconds']:.0f} s of training on this machine\n"
-        f"{found['rows']['test']:,} test rows can show a gain of {100 * found['smallest_detectable']:.1f} points "
-        f"(80 % power, if the two models differ on {100 * found['assumed_discordant']:.0f} % of the rows)"
+        f"{found['rows']['test']:,} test rows can show a gain in {smallest}"
     )
 
 

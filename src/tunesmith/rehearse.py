@@ -13,6 +13,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from tunesmith import pipeline
+from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_effect
 from tunesmith.model import complete_tokenizer, fit_embeddings, load_model, load_tokenizer, resolve_model
 from tunesmith.recipe import Recipe
@@ -25,7 +26,7 @@ from tunesmith.train.limit import lower_bound, model_size, probe_machine
 from tunesmith.train.optim import default_learning_rate
 
 DISCORDANT = 0.3
-"""Share of test rows on which two models are assumed to differ, for the smallest effect that can be detected."""
+"""Share of test rows on which two models are assumed to differ, for the smallest effect on a right/wrong metric."""
 
 
 @contextmanager
@@ -37,13 +38,18 @@ def prepared(recipe: Recipe) -> Iterator[RunDir]:
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """Rows, steps, tokens, learning rate, the least time here, and the smallest gain the test rows can show."""
+    """Rows, steps, tokens, learning rate, the least time here, and the smallest gain the test rows can show.
+
+    Of a metric that is not right or wrong, how much two models differ from row to row is not known beforehand:
+    `assumed_discordant` is None, and the gain is in standard deviations of these differences.
+    """
     with prepared(recipe) as run:
-        ledger, train = read_json(run.ledger), recipe.train
+        ledger, train, metric = read_json(run.ledger), recipe.train, read_json(run.manifest)["metrics"][0]
         size = model_size(AutoConfig.from_pretrained(resolve_model(recipe.model)))
         least = _limit(run, recipe)
     rows, test_rows = ledger["splits"]["train"]["examples"], ledger["splits"]["test"]["rows"]
     steps = steps_per_epoch(rows, train.train_batch_size) * train.num_train_epochs
+    binary = find_metric(metric).binary
     return {
         "rows": {split: counts["rows"] for split, counts in ledger["splits"].items()},
         "steps": steps,
@@ -52,8 +58,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "parameters": size.parameters,
         "learning_rate": train.learning_rate or default_learning_rate(size.parameters),
         "least_seconds": least["seconds"],
-        "smallest_detectable": smallest_detectable_effect(test_rows, discordant_sd(DISCORDANT)),
-        "assumed_discordant": DISCORDANT,
+        "metric": metric,
+        "smallest_detectable": smallest_detectable_effect(test_rows, discordant_sd(DISCORDANT) if binary else 1.0),
+        "assumed_discordant": DISCORDANT if binary else None,
     }
 
 
