@@ -119,6 +119,12 @@ def test_duplicates_are_dropped_and_conflicts_stay_on_one_side(tmp_path: Path, t
     assert len(sides) == 1
 
 
+def test_rows_with_one_answer_only_are_refused_before_training(tmp_path: Path, tiny_model_dir: Path) -> None:
+    with pytest.raises(DataError, match="every training row has the same answer, 'yes'"):
+        prepare(tmp_path, tiny_model_dir, rows=[(text, "yes") for text, _ in ROWS])
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
 def test_near_duplicates_are_counted_and_two_of_them_named(tmp_path: Path, tiny_model_dir: Path) -> None:
     long = " ".join(f"word{i}" for i in range(30))
     run = prepare(tmp_path, tiny_model_dir, rows=[*ROWS, (f"{long} end", "yes"), ("between", "no"), (long, "yes")])

@@ -255,11 +255,17 @@ def _overlap_note(found: Overlap, ids: Sequence[str]) -> list[str]:
 
 
 def _check_splits(run_dir: RunDir) -> None:
-    from tunesmith.data.examples import num_examples
+    from tunesmith.data.examples import num_examples, only_answer
 
     for split in SPLITS:
         if not num_examples(run_dir.examples(split)):
             raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
+    answer = only_answer(run_dir.examples("train"))
+    if answer is not None:
+        raise DataError(
+            f"every training row has the same answer, {answer!r}: there is nothing to learn",
+            hint="are the rows sorted by their label, and cut after some of them? See also data.columns and the template",
+        )
 
 
 def prompt_writer(run_dir: RunDir) -> Callable[[str], str] | None:

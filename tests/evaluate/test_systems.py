@@ -12,7 +12,7 @@ import torch
 from support import byte_tokenizer, tiny_llama
 
 from tunesmith.evaluate.choices import choice_logprobs
-from tunesmith.evaluate.systems import Decoding, answer, few_shot_exemplars, with_exemplars
+from tunesmith.evaluate.systems import Decoding, answer, few_shot_exemplars, linear_predictions, with_exemplars
 from tunesmith.model import chat_format, complete_tokenizer
 from tunesmith.records import Example
 
@@ -120,3 +120,10 @@ class LLM:
     found = answer(model, chat, [example(1), example(2)], replace(DECODING, backend="vllm"))
     assert (tmp_path / "asked.txt").read_text() == f"{tiny_model_dir} 2"
     assert [(p.example_id, p.stopped, p.num_tokens) for p in found] == [("e1", True, 2), ("e2", True, 2)]
+
+
+@pytest.mark.parametrize("train", [[example(1), example(2)], [example(1, prompt="! "), example(2, "? ", "no")]])
+def test_a_linear_model_that_cannot_be_fitted_gives_the_commonest_label(train: list[Example]) -> None:
+    """One label only; no word in any row."""
+    train = [replace(e, prompt=e.prompt[:2]) for e in train]
+    assert [p.text for p in linear_predictions(train, [example(3)])] == ["yes"]

@@ -91,6 +91,16 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
+def only_answer(path: Path) -> str | None:
+    """The completion that all examples of a split have; None where there are two, or one example only."""
+    found: set[str] = set()
+    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["completion"]):
+        found.update(batch.column(0).unique().to_pylist())
+        if len(found) > 1:
+            return None
+    return found.pop() if num_examples(path) > 1 else None
+
+
 def read_tokenized(path: Path) -> Iterator[TokenizedExample]:
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["id", "input_ids", "num_prompt_tokens"]):
         for record in batch.to_pylist():

@@ -184,7 +184,10 @@ def baseline_predictions(
 
 
 def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> list[Prediction]:
-    """scikit-learn's logistic regression on word 1- and 2-gram TF-IDF of the prompts."""
+    """scikit-learn's logistic regression on word 1- and 2-gram TF-IDF of the prompts.
+
+    Where it refuses (one label in all rows, or no word in any), the commonest label, which is what is left of it.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -192,6 +195,9 @@ def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> lis
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000)
     )
-    model.fit([example.prompt for example in train], [example.completion for example in train])
+    try:
+        model.fit([example.prompt for example in train], [example.completion for example in train])
+    except ValueError:
+        return majority_predictions(train, test, "choice")
     labels = model.predict([example.prompt for example in test])
     return [Prediction(example.id, str(label), True, 0) for example, label in zip(test, labels, strict=True)]
