@@ -264,7 +264,7 @@ def _check_splits(run_dir: RunDir) -> None:
     if answer is not None:
         raise DataError(
             f"every training row has the same answer, {answer!r}: there is nothing to learn",
-            hint="are the rows sorted by their label, and cut after some of them? See also data.columns and the template",
+            hint="are the rows sorted by their label, and only the first of them taken? `tunesmith preview` shows them",
         )
 
 
