@@ -125,5 +125,4 @@ class LLM:
 @pytest.mark.parametrize("train", [[example(1), example(2)], [example(1, prompt="! "), example(2, "? ", "no")]])
 def test_a_linear_model_that_cannot_be_fitted_gives_the_commonest_label(train: list[Example]) -> None:
     """One label only; no word in any row."""
-    train = [replace(e, prompt=e.prompt[:2]) for e in train]
     assert [p.text for p in linear_predictions(train, [example(3)])] == ["yes"]

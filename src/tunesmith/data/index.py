@@ -30,7 +30,7 @@ from tunesmith.data.duplicates import (
 from tunesmith.data.formats import detect_format
 from tunesmith.data.leaks import Overlap, overlap
 from tunesmith.data.mixture import sample_mixture
-from tunesmith.data.near_duplicates import near_duplicate_clusters
+from tunesmith.data.near_duplicates import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.render import collect_choices
 from tunesmith.data.rows import Unreadable, read_rows
 from tunesmith.data.sandbox import SEPARATOR, used_columns
@@ -207,11 +207,8 @@ def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None
     clusters, num_clusters, notes = first, 0, list[str]()
     if keys.words is not None:
         found = near_duplicate_clusters(keys.words, first, folder)
-        clusters, num_clusters, notes = found.clusters, found.num_clusters, [found.note] if found.note else []
-        if num_clusters:
-            row = int(np.flatnonzero(clusters != first)[0])
-            a, b = keys.ids[int(clusters[row])], keys.ids[row]
-            notes.append(f"near-duplicates are kept in one split, for example rows {a} and {b}")
+        clusters, num_clusters = found.clusters, found.num_clusters
+        notes = _near_duplicate_notes(found, first, keys.ids)
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
     splits = fixed.copy()
     config, more = _split_config(data.split, sources)
@@ -226,6 +223,16 @@ def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None
         tuple(sources), num_rows, keys.num_unreadable, splits.astype(np.uint8), dropped, leaked, not_drawn,
         duplicates.conflicting, clusters, keys.column("group"), num_clusters, tuple(notes), keys.ids, keys.words,
     )  # fmt: skip
+
+
+def _near_duplicate_notes(found: NearDuplicates, first: NDArray[np.int32], ids: Sequence[str]) -> list[str]:
+    if found.note:
+        return [found.note]
+    joined = np.flatnonzero(found.clusters != first)
+    if not len(joined):
+        return []
+    a, b = ids[int(found.clusters[joined[0]])], ids[int(joined[0])]
+    return [f"there are near-duplicates, for example rows {a} and {b}"]
 
 
 def _stands_in(values: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
