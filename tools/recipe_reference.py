@@ -81,7 +81,8 @@ HEADINGS = {
     ),
     "data.split": (
         "data.split",
-        "Rows that share an input, near-duplicates and groups always stay on one side.",
+        "Rows that share an input, near-duplicates and groups stay on one side of a split that is drawn. A split that "
+        "you give, by a column or files of your own, stays as it is; what its sides share is reported.",
     ),
     "train": ("train", "Names and meanings are those of Hugging Face's `TrainingArguments` where it has them."),
     "train.lora": ("train.lora", "`lora: {}` takes these defaults. Needs `pip install 'tunesmith[lora]'`."),
@@ -104,7 +105,7 @@ MEANINGS = {
     "data.labels": "Names of the labels: of 0, 1, 2 ... in order, or of each raw value.",
     "data.id": "The column with a row's id; without it, the row's number.",
     "data.wordings": "Of how many wordings of the family each row gets one, so that the phrase is not what is learnt.",
-    "data.near_duplicates": "Keep texts that are almost the same on one side of the split.",
+    "data.near_duplicates": "Keep texts that are almost the same on one side of a split that is drawn.",
     "data.max_rejected": "The share of rows that may be unusable (too long, empty, unreadable) before it is an error.",
     "data.max_rows": "Read only so many rows of each source.",
     "data.mixture_cap": "In a mixture a source counts for at most so many examples: rate = min(n, cap) / their sum.",

@@ -237,7 +237,7 @@ def ledger_table(ledger: Mapping[str, Any]) -> Table:
         per_split("= rows kept" if name == "rows" else name.replace("_", " "), name)
     table.add_section()
     total("kept rows whose input has another target too", ledger["conflicting_rows"])
-    total("near-duplicate clusters, each in one split", ledger["near_duplicate_clusters"])
+    total("near-duplicate clusters", ledger["near_duplicate_clusters"])
     for reason, number in ledger["dropped_examples_of_kept_rows"].items():
         total(f"examples of kept rows left out: {reason.replace('_', ' ')}", number)
     for name, cut in ledger["shortened"].items():
