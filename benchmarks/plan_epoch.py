@@ -1,0 +1,48 @@
+"""How long the step plan of an epoch takes: seconds, and the peak memory of this process.
+
+    OMP_NUM_THREADS=1 python benchmarks/plan_epoch.py --rows 1000000
+
+Random token ids, 40 to 99 a row, of which the first 20 are the same in all rows; 16 rows a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from typing import Any
+
+import numpy as np
+
+from tunesmith.train.batches import TrainingData, plan_epoch
+
+SHARED = 20
+OWN = (20, 80)
+PLAN: dict[str, Any] = {"seed": 0, "epoch": 0, "batch_size": 16, "max_batch_tokens": 4096, "share_prefixes": True}
+
+
+def made_rows(num_rows: int) -> TrainingData:
+    random = np.random.default_rng(0)
+    lengths = SHARED + random.integers(*OWN, num_rows)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = random.integers(3, 32_000, offsets[-1], dtype=np.int32)
+    ids[offsets[:-1, None] + np.arange(SHARED)] = random.integers(3, 32_000, SHARED)
+    return TrainingData.from_arrays(ids, offsets, lengths - 4, [str(row) for row in range(num_rows)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    data = made_rows(parser.parse_args().rows)
+    started = time.perf_counter()
+    steps = sum(1 for _ in plan_epoch(data, **PLAN))
+    whole = time.perf_counter() - started
+    started = time.perf_counter()
+    next(iter(plan_epoch(data, **PLAN, first_step=steps // 2)))
+    one = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{steps:,} steps in {whole:.1f} s, one from the middle in {one:.2f} s, peak {peak:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()
