@@ -5,9 +5,10 @@
 
 Every measurement is a process of its own (peak memory is the process's). All systems get the same rows in the same
 order, the same number of rows per optimiser step, AdamW with the same constant learning rate, clipping at 1.0, and
-random weights from the same seed. `trl default` is what SFTConfig() gives on this machine (bf16 autocast where it
-chooses so, gradient checkpointing), but that rows are not cut at 1024 tokens; `trl` is float32 without checkpointing,
-which is its fastest exact setting on a CPU; `trl packed` merges rows into packs and so takes other optimiser steps.
+random weights from the same seed. With `--dtype bfloat16` all of them compute under autocast. `trl default` is what
+SFTConfig() gives on this machine (bf16 autocast where it chooses so, gradient checkpointing), but that rows are not cut
+at 1024 tokens; `trl` is in `--dtype` and without checkpointing, which is its fastest setting on a CPU; `trl packed`
+merges rows into packs and so takes other optimiser steps.
 
 First a parity gate: 20 float32 steps (of `--parity-batch-size` rows) in which the loss of each system must agree with
 the plain loop's within 1e-5. A system that does not pass gets no speed. Then the systems run in turn, `--repeats`
@@ -68,7 +69,9 @@ def rows_in_training_order(data: TrainingData) -> np.ndarray:
     return np.random.default_rng([0, 0]).permutation(len(data))
 
 
-def run_tunesmith(model: Any, data: TrainingData, batch_size: int, work: Path, share: bool) -> list[dict[str, float]]:
+def run_tunesmith(
+    model: Any, data: TrainingData, batch_size: int, work: Path, dtype: str, share: bool
+) -> list[dict[str, float]]:
     steps: list[dict[str, float]] = []
     last = time.perf_counter()
 
@@ -85,13 +88,14 @@ def run_tunesmith(model: Any, data: TrainingData, batch_size: int, work: Path, s
         lr_scheduler_type="constant",
         warmup_ratio=0.0,
         share_prefixes=share,
+        dtype=dtype,
         report_to=[],
     )
     train(model, data, config, run=RunDir(work), on_progress=note)
     return steps
 
 
-def run_transformers(model: Any, data: TrainingData, batch_size: int, work: Path) -> list[dict[str, float]]:
+def run_transformers(model: Any, data: TrainingData, batch_size: int, work: Path, dtype: str) -> list[dict[str, float]]:
     """The loop many tutorials show: pad, one pass, `model(input_ids, attention_mask, labels)`, AdamW."""
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
@@ -107,7 +111,8 @@ def run_transformers(model: Any, data: TrainingData, batch_size: int, work: Path
             ids_BT[i, :length] = torch.from_numpy(data.row(row).astype(np.int64))
             labels_BT[i, n:length] = ids_BT[i, n:length]
         mask_BT = (torch.arange(width) < torch.from_numpy(data.lengths[rows])[:, None]).long()
-        loss = model(input_ids=ids_BT, attention_mask=mask_BT, labels=labels_BT).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = model(input_ids=ids_BT, attention_mask=mask_BT, labels=labels_BT).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -117,7 +122,9 @@ def run_transformers(model: Any, data: TrainingData, batch_size: int, work: Path
     return steps
 
 
-def run_trl(model: Any, data: TrainingData, batch_size: int, work: Path, **settings: Any) -> list[dict[str, float]]:
+def run_trl(
+    model: Any, data: TrainingData, batch_size: int, work: Path, dtype: str, default: bool = False, **settings: Any
+) -> list[dict[str, float]]:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -145,7 +152,10 @@ def run_trl(model: Any, data: TrainingData, batch_size: int, work: Path, **setti
             if "loss" in logs:
                 steps[-1]["loss"] = logs["loss"]
 
+    if not default:
+        settings |= {"bf16": dtype == "bfloat16", "gradient_checkpointing": False}
     settings.setdefault("per_device_train_batch_size", batch_size)
+    settings.setdefault("max_length", None)
     config = SFTConfig(
         output_dir=str(work),
         num_train_epochs=1,
@@ -171,11 +181,10 @@ def run_trl(model: Any, data: TrainingData, batch_size: int, work: Path, **setti
     return steps
 
 
-TRL_EXACT = {"bf16": False, "gradient_checkpointing": False, "max_length": None}
 SYSTEMS: dict[str, Callable[..., list[dict[str, float]]]] = {
-    "trl default": lambda *a: run_trl(*a, max_length=None),
-    "trl": lambda *a: run_trl(*a, **TRL_EXACT),
-    "trl packed": lambda *a: run_trl(*a, **{**TRL_EXACT, "packing": True, "max_length": 1024}),
+    "trl default": lambda *a: run_trl(*a, default=True),
+    "trl": run_trl,
+    "trl packed": lambda *a: run_trl(*a, packing=True, max_length=1024),
     "transformers": run_transformers,
     "tunesmith, nothing shared": lambda *a: run_tunesmith(*a, share=False),
     "tunesmith": lambda *a: run_tunesmith(*a, share=True),
@@ -189,11 +198,11 @@ def peak_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: int) -> dict[str, Any]:
+def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: int, dtype: str) -> dict[str, Any]:
     data = load_rows(rows_file, num_rows)
     model = build_model(shape)
     with tempfile.TemporaryDirectory() as work:
-        steps = SYSTEMS[system](model, data, batch_size, Path(work))
+        steps = SYSTEMS[system](model, data, batch_size, Path(work), dtype)
     timed = steps[WARM_UP:]
     peak = peak_bytes()
     return {
@@ -211,11 +220,12 @@ def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: i
 
 
 def measure(
-    system: str, args: argparse.Namespace, shape: str, data_name: str, num_rows: int, batch_size: int
+    system: str, args: argparse.Namespace, shape: str, data_name: str, num_rows: int, batch_size: int, dtype: str
 ) -> dict[str, Any]:
     """One run in a fresh process; a run that fails says why and has no numbers."""
     rows_file = args.work / f"{data_name}.npz"
-    command = [sys.executable, __file__, "--child", system, shape, str(rows_file), str(num_rows), str(batch_size)]
+    sizes = [str(num_rows), str(batch_size)]
+    command = [sys.executable, __file__, "--child", system, shape, str(rows_file), *sizes, dtype]
     environment = {**os.environ, "BENCHMARK_TOKENIZER": str(args.work / "tokenizer")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -227,10 +237,11 @@ def measure(
 
 
 def parity(args: argparse.Namespace, shape: str, data_name: str) -> dict[str, float]:
-    """The largest relative difference of a step's loss from the plain loop's, by system."""
+    """The largest relative difference of a step's loss from the plain loop's in float32, by system."""
     num_rows = PARITY_STEPS * args.parity_batch_size
     systems = [s for s in IN_PARITY_GATE if s in args.systems or s == "transformers"]
-    runs = {system: measure(system, args, shape, data_name, num_rows, args.parity_batch_size) for system in systems}
+    sizes = (num_rows, args.parity_batch_size, "float32")
+    runs = {system: measure(system, args, shape, data_name, *sizes) for system in systems}
     for system, run in runs.items():
         if "error" in run:
             print(f"{system}: {run['error']}", file=sys.stderr)
@@ -314,7 +325,7 @@ def environment(machine: Machine) -> dict[str, Any]:
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    machine = probe_machine()
+    machine = probe_machine(dtype=getattr(torch, args.dtype))
     tokenizer = build_tokenizer(SHARED)
     tokenizer.save_pretrained(args.work / "tokenizer")
     for name in args.data:
@@ -327,12 +338,13 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
             systems = [s for s in args.systems if differences.get(s, 0.0) <= PARITY]
             limit = limit_seconds(args, shape, data_name, machine)
             runs: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
+            sizes = (args.rows, args.batch_size, args.dtype)
             for _ in range(args.repeats):
                 for system in systems:
-                    runs[system].append(measure(system, args, shape, data_name, args.rows, args.batch_size))
+                    runs[system].append(measure(system, args, shape, data_name, *sizes))
             for system in args.systems:
                 found = summary(runs[system], limit) if system in runs else {"error": "its losses differ"}
-                where = {"shape": shape, "data": data_name, "system": system}
+                where = {"shape": f"{shape} {args.dtype}", "data": data_name, "system": system}
                 results.append({**where, "parity": differences.get(system, math.nan), **found})
     return {"environment": environment(machine), "results": results}
 
@@ -365,16 +377,17 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=["15m", "135m"], choices=SHAPES)
     parser.add_argument("--data", nargs="+", default=list(DATA_SETS), choices=DATA_SETS)
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--rows", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--parity-batch-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, help="writes OUTPUT.md, OUTPUT.json and OUTPUT.png")
-    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        system, shape, rows_file, rows, batch_size = args.child
-        print(json.dumps(child(system, shape, Path(rows_file), int(rows), int(batch_size))))
+        system, shape, rows_file, rows, batch_size, dtype = args.child
+        print(json.dumps(child(system, shape, Path(rows_file), int(rows), int(batch_size), dtype)))
         return
     with tempfile.TemporaryDirectory() as work:
         args.work = Path(work)

@@ -115,23 +115,44 @@ def test_a_loss_far_from_the_label_is_finite_and_exact() -> None:
     assert states_NH.grad.item() == 2.0  # the softmax is (1, 0, 0): 1 * 1 - 1 * -1
 
 
-def test_slices_add_up_the_heads_gradient_in_float32_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name, plain", [("llama", True), ("granite", False)])
+def test_slices_add_up_the_heads_gradient_in_float32_under_autocast(
+    name: str, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """200 slices of one position: summed in bfloat16 (8 bits), the later ones would be rounded away."""
-    model = build("llama")
+    model = build(name)
     ids = np.random.default_rng(3).integers(3, VOCABULARY, (20, 12)).tolist()
     data = TrainingData.from_examples([example(f"r{i}", row, 2) for i, row in enumerate(ids)])
     batch = to_packed(data, alone(20))
 
     def head_gradient() -> torch.Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return ours(model, [batch])[1]["lm_head.weight"]
+            gradients = ours(model, [batch])[1]
+        return gradients.get("lm_head.weight", gradients["model.embed_tokens.weight"])
 
     whole = head_gradient()
     monkeypatch.setattr(loss, "SLICE_LOGITS", VOCABULARY)
-    error = float((head_gradient() - whole).norm() / whole.norm())
-    monkeypatch.setattr(loss, "_autocast_without_cache", lambda device_type: nullcontext())
-    biased = float((head_gradient() - whole).norm() / whole.norm())
-    assert error < 3e-3 < biased
+    assert float((head_gradient() - whole).norm() / whole.norm()) < 3e-3
+    if not plain:
+        monkeypatch.setattr(loss, "_autocast_without_cache", lambda device_type: nullcontext())
+        assert float((head_gradient() - whole).norm() / whole.norm()) > 3e-3
+
+
+def test_a_plain_heads_products_under_autocast_are_autocasts() -> None:
+    torch.manual_seed(0)
+    states_NH, weight_VH = torch.randn(40, 64, requires_grad=True), torch.randn(300, 64, requires_grad=True)
+    labels_N = torch.arange(40)
+
+    def loss_and_gradients(total: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return total.detach(), *torch.autograd.grad(total, (states_NH, weight_VH))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits_NV = torch.nn.functional.linear(states_NH, weight_VH)
+        expected = loss_and_gradients(torch.nn.functional.cross_entropy(logits_NV.float(), labels_N, reduction="sum"))
+        found = loss_and_gradients(_PlainHead.apply(states_NH, weight_VH, labels_N, 300, False))
+    assert float(found[0]) == pytest.approx(float(expected[0]), rel=1e-6)
+    for ours_, autocasts in zip(found, expected, strict=True):
+        assert float((ours_ - autocasts).norm()) <= 1e-3 * float(autocasts.norm())
 
 
 def test_label_smoothing_is_transformers() -> None:

@@ -9,9 +9,9 @@ from conftest import tiny_llama
 from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 
 from tunesmith.recipe import TrainConfig
-from tunesmith.train import memory
+from tunesmith.train import memory, settings
 from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import model_size
+from tunesmith.train.limit import Machine, model_size
 from tunesmith.train.loss import nll_sum, split_model
 from tunesmith.train.memory import _made_rows, activation_bytes, kept_bytes, state_bytes, tokens_that_fit
 from tunesmith.train.settings import MEASURED_TOKENS, Settings, settle
@@ -24,7 +24,8 @@ def data(length: int = 100) -> TrainingData:
 
 
 def settled(**changes: object) -> Settings:
-    return settle(split_model(tiny_llama()), data(), TrainConfig(**changes), CPU)[0]  # type: ignore[arg-type]
+    config = TrainConfig(**{"dtype": "float32", **changes})  # type: ignore[arg-type]
+    return settle(split_model(tiny_llama()), data(), config, CPU)[0]
 
 
 def test_what_a_forward_pass_keeps_worked_out_by_hand() -> None:
@@ -99,7 +100,22 @@ def test_a_large_models_activations_take_at_most_four_gibibytes_of_a_cpus_memory
     assert memory.largest_useful_batch(CPU, bytes_per_token=1) == memory.CPU_BATCH_TOKENS
 
 
-def test_a_cpu_without_tiles_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "hardware, speed, dtype",
+    [(False, 9.0, "float32"), (True, 1.4, "float32"), (True, 1.6, "bfloat16")],
+)
+def test_a_cpu_computes_in_bfloat16_where_its_hardware_does_and_is_faster_for_it(
+    hardware: bool, speed: float, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    assert settled().dtype == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware, raising=False)
+    rates = {torch.float32: 1e9, torch.bfloat16: speed * 1e9}
+    monkeypatch.setattr(settings, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e9))
+    assert settled(dtype="auto").dtype == dtype
     assert settled(dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_few_kernels_are_kept_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.os, "environ", {"LRU_CACHE_CAPACITY": "7"})
+    memory.keep_few_kernels()
+    assert memory.os.environ == {"LRU_CACHE_CAPACITY": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32"}

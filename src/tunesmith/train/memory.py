@@ -28,6 +28,7 @@ GPU_BATCH_TOKENS = 1 << 18
 USABLE = 0.8
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_BYTES = (1 << 31) - 1
+KEPT_KERNELS = "32"  # a layer's and the head's, forward and backward
 STATE_BYTES = {
     ("adamw", "float32"): 16,
     ("adafactor", "float32"): 9,
@@ -114,6 +115,14 @@ def largest_useful_batch(device: torch.device, bytes_per_token: int) -> int:
     if device.type == "cuda":
         return GPU_BATCH_TOKENS
     return min(CPU_BATCH_TOKENS, CPU_ACTIVATION_BYTES // bytes_per_token)
+
+
+def keep_few_kernels() -> None:
+    """oneDNN, which multiplies bfloat16 on a CPU, compiles a kernel for each shape and keeps 1,024 of them. A step's
+    number of tokens hardly comes again, and blocks of half a megabyte, left standing between activations, tear the heap
+    apart. The two caches (oneDNN's, and that of torch's interface to it) are read at the first product."""
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, KEPT_KERNELS)
 
 
 def keep_freed_memory() -> None:

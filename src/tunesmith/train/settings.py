@@ -97,12 +97,12 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
 
 
 def fastest_dtype(device: torch.device) -> str:
-    """bfloat16 on CUDA; on a CPU only where it has tiles for it (AMX), which torch otherwise emulates slowly, and a
-    matrix product shows that it pays."""
+    """bfloat16 on CUDA; on a CPU only where it multiplies bfloat16 in hardware (AVX-512 BF16 or AMX; torch emulates it
+    slowly on others), and a matrix product shows that it pays."""
     if device.type == "cuda":
         return "bfloat16"
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    if not has_tiles:
+    has_bfloat16 = any(getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile"))
+    if not has_bfloat16:
         return "float32"
     rates = {dtype: probe_machine(device, dtype).flops_per_second for dtype in (torch.float32, torch.bfloat16)}
     return "bfloat16" if rates[torch.bfloat16] > 1.5 * rates[torch.float32] else "float32"

@@ -22,7 +22,7 @@ from tunesmith.train.checkpoint import (
 )
 from tunesmith.train.kernels import use_liger_kernels
 from tunesmith.train.loss import Parts, add_lookups_in_place, split_model
-from tunesmith.train.memory import keep_freed_memory
+from tunesmith.train.memory import keep_few_kernels, keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.settings import Settings, settle
 
@@ -97,6 +97,7 @@ def set_up(
     """Prepare model, optimisers and schedules; a resumed run keeps the settings it started with."""
     device = next(model.parameters()).device
     keep_freed_memory()
+    keep_few_kernels()
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()  # the model is tried out in float32, and stays in it

@@ -31,11 +31,11 @@ def tree_attention(
     blocks: tuple[Block, ...],
     scale: float | None,
 ) -> torch.Tensor:
-    """Attention output (1, H, U, D) with gradients, on a CPU; `scale` is 1 / sqrt(D) where it is None."""
-    # Under autocast, queries and keys come out of their norms and rotations in float32.
-    inputs = (tensor.to(value_1HUD.dtype) for tensor in (query_1HUD, key_1HUD, value_1HUD))
-    result: torch.Tensor = _TreeAttention.apply(*inputs, blocks, scale)
-    return result
+    """Attention output (1, H, U, D) with gradients, on a CPU; `scale` is 1 / sqrt(D) where it is None. Of the values'
+    kind of number, but computed in float32: torch's backward kernel takes three to six times as long in bfloat16."""
+    inputs = (tensor.float() for tensor in (query_1HUD, key_1HUD, value_1HUD))
+    out_1HUD: torch.Tensor = _TreeAttention.apply(*inputs, blocks, scale)
+    return out_1HUD.to(value_1HUD.dtype)
 
 
 class _TreeAttention(torch.autograd.Function):
@@ -49,7 +49,7 @@ class _TreeAttention(torch.autograd.Function):
         scale: float | None,
     ) -> torch.Tensor:
         # (1, U, H, D) in memory: what the output projection reads, and what the kernels write.
-        out = torch.empty_like(query.transpose(1, 2), dtype=torch.float32, memory_format=torch.contiguous_format)
+        out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
         out_1HUD = out.transpose(1, 2)
         lse_1HU = out.new_empty(out.shape[:3]).transpose(1, 2)
         end_of_seen = 0
@@ -63,7 +63,6 @@ class _TreeAttention(torch.autograd.Function):
                 else:
                     out_1HUD[:, :, queries], lse_1HU[:, :, queries] = piece, lse
             end_of_seen = max(end_of_seen, block.end)
-        out_1HUD = out_1HUD.to(query.dtype)
         ctx.save_for_backward(query, key, value, out_1HUD, lse_1HU)
         ctx.blocks, ctx.scale = blocks, scale
         return out_1HUD
@@ -71,7 +70,7 @@ class _TreeAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        sums = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in (query, key, value)]
+        sums = [torch.zeros_like(tensor) for tensor in (query, key, value)]
         for whole in ctx.blocks:
             for block in whole.cut(BACKWARD_KEYS):
                 for queries, causal in _pieces(block):
@@ -81,7 +80,7 @@ class _TreeAttention(torch.autograd.Function):
                     )  # fmt: skip
                     for total, part, at in zip(sums, found, (queries, block.keys, block.keys), strict=True):
                         total[:, :, at] += part
-        return *(total.to(query.dtype) for total in sums), None, None
+        return *sums, None, None
 
 
 def _pieces(block: Block) -> list[tuple[slice, bool]]:
@@ -93,5 +92,5 @@ def _pieces(block: Block) -> list[tuple[slice, bool]]:
 def _add(out: torch.Tensor, lse: torch.Tensor, piece: torch.Tensor, piece_lse: torch.Tensor) -> None:
     """Put a further part of a softmax's terms to the others, in place."""
     both = torch.logaddexp(lse, piece_lse)
-    out.lerp_(piece.float(), (piece_lse - both).exp_()[..., None])
+    out.lerp_(piece, (piece_lse - both).exp_()[..., None])
     lse.copy_(both)
