@@ -7,8 +7,8 @@ Every measurement is a process of its own (peak memory is the process's). All sy
 order, the same number of rows per optimiser step, AdamW with the same constant learning rate, clipping at 1.0, and
 random weights from the same seed. With `--dtype bfloat16` all of them compute under autocast. `trl default` is what
 SFTConfig() gives on this machine (bf16 autocast where it chooses so, gradient checkpointing), but that rows are not cut
-at 1024 tokens; `trl` is in `--dtype` and without checkpointing, which is its fastest setting on a CPU; `trl packed`
-merges rows into packs and so takes other optimiser steps.
+at 1024 tokens; `trl` is in `--dtype` and without checkpointing; `trl packed` merges rows into packs of 1024 tokens, one a
+step, and so takes other optimiser steps. Use numbers of rows that the batch size divides.
 
 First a parity gate: 20 float32 steps (of `--parity-batch-size` rows) in which the loss of each system must agree with
 the plain loop's within 1e-5. A system that does not pass gets no speed. Then the systems run in turn, `--repeats`
@@ -184,7 +184,7 @@ def run_trl(
 SYSTEMS: dict[str, Callable[..., list[dict[str, float]]]] = {
     "trl default": lambda *a: run_trl(*a, default=True),
     "trl": run_trl,
-    "trl packed": lambda *a: run_trl(*a, packing=True, max_length=1024),
+    "trl packed": lambda *a: run_trl(*a, packing=True, max_length=1024, per_device_train_batch_size=1),
     "transformers": run_transformers,
     "tunesmith, nothing shared": lambda *a: run_tunesmith(*a, share=False),
     "tunesmith": lambda *a: run_tunesmith(*a, share=True),
@@ -207,7 +207,8 @@ def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: i
     peak = peak_bytes()
     return {
         "losses": [step.get("loss", math.nan) for step in steps],
-        "rows_per_second": batch_size * len(timed) / sum(step["seconds"] for step in timed),
+        # packs hold rows of their own number, on average rows / steps; in all others that is the batch size
+        "rows_per_second": len(data) / len(steps) * len(timed) / sum(step["seconds"] for step in timed),
         "first_step_seconds": steps[0]["seconds"],
         "forward_tokens": sum(step.get("forward_tokens", 0) for step in steps),
         "peak_bytes": peak,

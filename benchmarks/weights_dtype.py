@@ -1,4 +1,5 @@
-"""What the kind of weights costs in quality: float32, bfloat16 rounded stochastically, bfloat16 rounded to the nearest.
+"""What the kind of numbers costs in quality: weights in float32, with products in float32 or in bfloat16, or weights in
+bfloat16, rounded stochastically or to the nearest.
 
     pip install 'tunesmith[gpu]'
     python benchmarks/weights_dtype.py --rates 1e-3 1e-4 --epochs 3
@@ -26,7 +27,12 @@ from tunesmith.recipe import BUILT_IN_MODEL
 from tunesmith.rundir import RunDir
 from tunesmith.train.loop import train
 
-KINDS = {"float32": "float32", "bfloat16, stochastic": "bfloat16", "bfloat16, nearest": "bfloat16"}
+KINDS = {
+    "float32": ("float32", "float32"),
+    "float32, computed in bfloat16": ("float32", "bfloat16"),
+    "bfloat16, stochastic": ("bfloat16", "bfloat16"),
+    "bfloat16, nearest": ("bfloat16", "bfloat16"),
+}  # what the weights are kept in, and what is computed in
 torchao_adamw = torchao.optim._AdamW
 
 
@@ -45,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-3, 1e-4])
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     args = parser.parse_args()
     print("| learning rate | seed | weights | validation loss | weights moved | seconds |\n|---|---|---|---|---|---|")
@@ -54,9 +61,10 @@ def main() -> None:
         rows = RunDir(Path(folder) / "rows")
         data, validation = (pipeline.training_data(rows, split) for split in ("train", "validation"))
         base = {name: p.detach().clone() for name, p in built_in().named_parameters()}
-        for rate, seed, kind in ((r, s, k) for r in args.rates for s in args.seeds for k in KINDS):
-            changes = {"learning_rate": rate, "num_train_epochs": args.epochs, "weights_dtype": KINDS[kind]}
-            config = recipe.train.model_copy(update={**changes, "seed": seed, "report_to": []})
+        for rate, seed, kind in ((r, s, k) for r in args.rates for s in args.seeds for k in args.kinds):
+            changes = {"learning_rate": rate, "num_train_epochs": args.epochs, "seed": seed, "report_to": []}
+            weights, dtype = KINDS[kind]
+            config = recipe.train.model_copy(update={**changes, "weights_dtype": weights, "dtype": dtype})
             model, run, started = built_in(), RunDir(Path(folder) / f"{kind} {rate} {seed}"), time.perf_counter()
             other = nearest if kind.endswith("nearest") else torchao_adamw
             with mock.patch.object(torchao.optim, "_AdamW", other):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support import write_rows
 
 from tunesmith import cli, pipeline
@@ -331,8 +332,23 @@ def test_the_plan_of_a_graded_metric_gives_the_gain_in_standard_deviations(
     assert "18 test rows can show a gain in rougeL of 0.66 standard deviations" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_limit_is_that_of_the_numbers_the_training_computes_in(
+    tmp_path: Path, tiny_model_dir: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith import rehearse
+    from tunesmith.train.limit import Machine
+
+    rates = {torch.float32: 1e9, torch.bfloat16: 2e9}
+    monkeypatch.setattr(rehearse, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e15))
+    found = rehearse.limit(recipe_for(tmp_path, tiny_model_dir, train={"dtype": dtype}))
+    assert found["dtype"] == dtype
+    assert found["seconds"] == pytest.approx(found["flops"] / rates[getattr(torch, dtype)])
+
+
 def test_a_run_reports_its_speed_memory_and_distance_to_the_limit(finished: tuple[Path, dict[str, Any]]) -> None:
     training = finished[1]["run"]["training"]
     assert 0 < training["fraction_of_limit"] < 1.5
+    assert training["dtype"] in ("float32", "bfloat16")
     assert training["rows_per_second"] > 0
     assert training["peak_memory_bytes"] > 1e6

@@ -267,7 +267,7 @@ def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
     found = rehearse.limit(read_recipe(recipe, overrides))
     print_json(found) if as_json else print(
         f"at least {found['seconds']:.1f} s: {found['flops'] / 1e12:.3g} TFLOP at a measured "
-        f"{found['flops_per_second'] / 1e9:.3g} GFLOP/s, {found['bytes'] / 1e9:.3g} GB at "
+        f"{found['flops_per_second'] / 1e9:.3g} GFLOP/s in {found['dtype']}, {found['bytes'] / 1e9:.3g} GB at "
         f"{found['bytes_per_second'] / 1e9:.3g} GB/s; {found['unique_tokens']:,.0f} unique of "
         f"{found['raw_tokens']:,} tokens"
     )

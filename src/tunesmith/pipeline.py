@@ -324,12 +324,13 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
     """The result with speed, memory, and how near it came to the least time this machine allows."""
     import resource
 
+    import torch
+
     from tunesmith.train.limit import lower_bound, model_size, probe_machine
 
     epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
-    least = lower_bound(
-        data, model_size(model.config), probe_machine(model.device), batch_size=batch_size, epochs=epochs
-    )
+    machine = probe_machine(model.device, getattr(torch, result["dtype"]))
+    least = lower_bound(data, model_size(model.config), machine, batch_size=batch_size, epochs=epochs)
     seconds = max(result["seconds"], 1e-9)
     return result | {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

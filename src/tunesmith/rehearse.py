@@ -10,12 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig
 
 from tunesmith import pipeline
 from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_effect
-from tunesmith.model import complete_tokenizer, fit_embeddings, load_model, load_tokenizer, resolve_model
+from tunesmith.model import (
+    complete_tokenizer,
+    default_device,
+    fit_embeddings,
+    load_model,
+    load_tokenizer,
+    resolve_model,
+)
 from tunesmith.recipe import Recipe
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.train.adapters import wrap_lora
@@ -24,6 +32,7 @@ from tunesmith.train.check import CheckResult
 from tunesmith.train.check import check as run_checks
 from tunesmith.train.limit import lower_bound, model_size, probe_machine
 from tunesmith.train.optim import default_learning_rate
+from tunesmith.train.settings import computed_in
 
 DISCORDANT = 0.3
 """Share of test rows on which two models are assumed to differ, for the smallest effect on a right/wrong metric."""
@@ -77,14 +86,16 @@ def check(recipe: Recipe) -> list[CheckResult]:
 
 
 def limit(recipe: Recipe) -> dict[str, Any]:
-    """The lower bound on FLOPs, bytes and seconds of the recipe's training on this machine."""
+    """The lower bound on FLOPs, bytes and seconds of the recipe's training on this machine, in what it computes in."""
     with prepared(recipe) as run:
         return _limit(run, recipe)
 
 
 def _limit(run: RunDir, recipe: Recipe) -> dict[str, Any]:
     size = model_size(AutoConfig.from_pretrained(resolve_model(recipe.model)))
-    machine = probe_machine()
+    device = torch.device(default_device())
+    dtype = computed_in(recipe.train, device)
+    machine = probe_machine(device, getattr(torch, dtype))
     found = lower_bound(
         pipeline.training_data(run, "train"),
         size,
@@ -93,4 +104,4 @@ def _limit(run: RunDir, recipe: Recipe) -> dict[str, Any]:
         epochs=recipe.train.num_train_epochs,
         seed=recipe.train.seed,
     )
-    return asdict(found) | asdict(machine)
+    return asdict(found) | asdict(machine) | {"dtype": dtype}

@@ -39,7 +39,8 @@ MEMORY_OF_LOSS = 20  # steps
 class TrainResult:
     """`history` has one entry per epoch: its step, epoch and validation numbers. Of all steps taken,
     `trained_tokens` had a label, `raw_tokens` are prompts and completions, and `forward_tokens` went through the
-    model (padding included, what rows share once). `seconds` is time in steps, without validation and checkpoints."""
+    model (padding included, what rows share once). `seconds` is time in steps, without validation and
+    checkpoints; `dtype` is what was computed in."""
 
     best_step: int
     steps: int
@@ -49,6 +50,7 @@ class TrainResult:
     trained_tokens: int
     raw_tokens: int
     forward_tokens: int
+    dtype: str
 
 
 def train(
@@ -97,6 +99,7 @@ def train(
         trained_tokens=progress.trained_tokens,
         raw_tokens=progress.raw_tokens,
         forward_tokens=progress.forward_tokens,
+        dtype=training.settings.dtype,
     )
 
 

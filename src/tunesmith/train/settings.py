@@ -63,9 +63,7 @@ class Settings:
 def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device) -> tuple[Settings, list[str]]:
     """Resolve every `auto`, and say why something is slower than it could be."""
     notes: list[str] = []
-    dtype = fastest_dtype(device) if config.dtype == "auto" else config.dtype
-    if config.weights_dtype == "bfloat16":
-        dtype = "bfloat16"  # there is nothing finer to compute with
+    dtype = computed_in(config, device)
     longest = int(data.lengths.max())
     not_packed = _why_rows_are_padded(parts, config)
     per_token = activation_bytes(parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype))
@@ -94,6 +92,13 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
         if not settings.varlen:
             notes.append("attention runs on padded groups of rows: the model's is not plain causal or sliding")
     return settings, notes
+
+
+def computed_in(config: TrainConfig, device: torch.device) -> str:
+    """float32 or bfloat16, what `train.dtype` says or is fastest."""
+    if config.weights_dtype == "bfloat16":
+        return "bfloat16"  # there is nothing finer to compute with
+    return fastest_dtype(device) if config.dtype == "auto" else config.dtype
 
 
 def fastest_dtype(device: torch.device) -> str:
