@@ -7,8 +7,8 @@ Every measurement is a process of its own (peak memory is the process's). All sy
 order, the same number of rows per optimiser step, AdamW with the same constant learning rate, clipping at 1.0, and
 random weights from the same seed. With `--dtype bfloat16` all of them compute under autocast. `trl default` is what
 SFTConfig() gives on this machine (bf16 autocast where it chooses so, gradient checkpointing), but that rows are not cut
-at 1024 tokens; `trl` is in `--dtype` and without checkpointing; `trl packed` merges rows into packs of 1024 tokens, one a
-step, and so takes other optimiser steps. Use numbers of rows that the batch size divides.
+at 1024 tokens; `trl` is in `--dtype` and without checkpointing; `trl packed` merges rows into packs of 1024 tokens, one
+a step, and so takes other optimiser steps. Use numbers of rows that the batch size divides.
 
 First a parity gate: 20 float32 steps (of `--parity-batch-size` rows) in which the loss of each system must agree with
 the plain loop's within 1e-5. A system that does not pass gets no speed. Then the systems run in turn, `--repeats`
