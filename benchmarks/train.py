@@ -70,7 +70,7 @@ def rows_in_training_order(data: TrainingData) -> np.ndarray:
 
 
 def run_tunesmith(
-    model: Any, data: TrainingData, batch_size: int, work: Path, dtype: str, share: bool
+    model: Any, data: TrainingData, batch_size: int, work: Path, share: bool, dtype: str = "auto"
 ) -> list[dict[str, float]]:
     steps: list[dict[str, float]] = []
     last = time.perf_counter()
@@ -122,9 +122,7 @@ def run_transformers(model: Any, data: TrainingData, batch_size: int, work: Path
     return steps
 
 
-def run_trl(
-    model: Any, data: TrainingData, batch_size: int, work: Path, dtype: str, default: bool = False, **settings: Any
-) -> list[dict[str, float]]:
+def run_trl(model: Any, data: TrainingData, batch_size: int, work: Path, **settings: Any) -> list[dict[str, float]]:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -152,10 +150,7 @@ def run_trl(
             if "loss" in logs:
                 steps[-1]["loss"] = logs["loss"]
 
-    if not default:
-        settings |= {"bf16": dtype == "bfloat16", "gradient_checkpointing": False}
     settings.setdefault("per_device_train_batch_size", batch_size)
-    settings.setdefault("max_length", None)
     config = SFTConfig(
         output_dir=str(work),
         num_train_epochs=1,
@@ -181,13 +176,19 @@ def run_trl(
     return steps
 
 
+def in_dtype(dtype: str) -> dict[str, Any]:
+    """SFTConfig's arguments for computing in `dtype`, without checkpointing, whole rows."""
+    return {"bf16": dtype == "bfloat16", "gradient_checkpointing": False, "max_length": None}
+
+
+PACKS = {"packing": True, "max_length": 1024, "per_device_train_batch_size": 1}
 SYSTEMS: dict[str, Callable[..., list[dict[str, float]]]] = {
-    "trl default": lambda *a: run_trl(*a, default=True),
-    "trl": run_trl,
-    "trl packed": lambda *a: run_trl(*a, packing=True, max_length=1024, per_device_train_batch_size=1),
+    "trl default": lambda *a, dtype: run_trl(*a, max_length=None),
+    "trl": lambda *a, dtype: run_trl(*a, **in_dtype(dtype)),
+    "trl packed": lambda *a, dtype: run_trl(*a, **(in_dtype(dtype) | PACKS)),
     "transformers": run_transformers,
-    "tunesmith, nothing shared": lambda *a: run_tunesmith(*a, share=False),
-    "tunesmith": lambda *a: run_tunesmith(*a, share=True),
+    "tunesmith, nothing shared": lambda *a, dtype: run_tunesmith(*a, share=False, dtype=dtype),
+    "tunesmith": lambda *a, dtype: run_tunesmith(*a, share=True, dtype=dtype),
 }
 IN_PARITY_GATE = ("trl", "transformers", "tunesmith, nothing shared", "tunesmith")
 
@@ -202,7 +203,7 @@ def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: i
     data = load_rows(rows_file, num_rows)
     model = build_model(shape)
     with tempfile.TemporaryDirectory() as work:
-        steps = SYSTEMS[system](model, data, batch_size, Path(work), dtype)
+        steps = SYSTEMS[system](model, data, batch_size, Path(work), dtype=dtype)
     timed = steps[WARM_UP:]
     peak = peak_bytes()
     return {

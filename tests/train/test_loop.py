@@ -41,7 +41,8 @@ def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingDa
 
 def config(**changes: Any) -> TrainConfig:
     values = {"num_train_epochs": 2, "train_batch_size": 4, "learning_rate": 3e-3, "report_to": [], "warmup_ratio": 0.2}
-    return TrainConfig(**{**values, "dtype": "float32", **changes})  # whatever this machine is fastest at
+    values |= {"dtype": "float32"}  # whatever this machine is fastest at
+    return TrainConfig(**{**values, **changes})
 
 
 def run_once(folder: Path, model: Any = None, **options: Any) -> tuple[Any, TrainResult]:

@@ -75,7 +75,7 @@ def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.T
     states_NH = rows_of(states_LH, batch.positions_N)
     vocabulary = parts.head.weight.shape[0]
     size = max(1, SLICE_LOGITS // vocabulary)
-    if _is_plain(parts, states_NH) and not label_smoothing:
+    if _is_plain(parts) and not label_smoothing:
         total: torch.Tensor = _PlainHead.apply(
             states_NH, parts.head.weight, batch.labels_N, size, parts.model.get_input_embeddings().sparse
         )
@@ -85,7 +85,7 @@ def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.T
     return _nll_in_slices(parts, states_NH, batch.labels_N, label_smoothing, size)
 
 
-def _is_plain(parts: Parts, states_NH: torch.Tensor) -> bool:
+def _is_plain(parts: Parts) -> bool:
     """Logits are states @ weight.T, and gradients are asked for."""
     linear = type(parts.head) is torch.nn.Linear and parts.head.bias is None and parts.scale is _unscaled
     return linear and torch.is_grad_enabled()

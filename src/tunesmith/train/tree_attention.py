@@ -32,7 +32,7 @@ def tree_attention(
     scale: float | None,
 ) -> torch.Tensor:
     """Attention output (1, H, U, D) with gradients, on a CPU; `scale` is 1 / sqrt(D) where it is None. Of the values'
-    kind of number, but computed in float32: torch's backward kernel takes three to six times as long in bfloat16."""
+    kind of number, but computed in float32: torch's backward kernel takes three to five times as long in bfloat16."""
     inputs = (tensor.float() for tensor in (query_1HUD, key_1HUD, value_1HUD))
     out_1HUD: torch.Tensor = _TreeAttention.apply(*inputs, blocks, scale)
     return out_1HUD.to(value_1HUD.dtype)
