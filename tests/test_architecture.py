@@ -18,7 +18,7 @@ LAYERS = [
     {"judge", "panel"},
     {"seeds"},
     {"train", "evaluate", "report"},
-    {"data", "model"},
+    {"data", "model", "chat_format", "chat_template", "chat_syntax"},
     {"recipe", "records", "errors", "rundir", "progress"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

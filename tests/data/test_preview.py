@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support import byte_tokenizer, shared
 
+from tunesmith.chat_format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data.preview import Preview, ShownRow, Token, as_json, preview, spread
 from tunesmith.data.preview_view import PreviewScreen, as_html
-from tunesmith.model import ChatFormat, chat_format, complete_tokenizer, load_tokenizer
+from tunesmith.model import load_tokenizer
 from tunesmith.recipe import DataConfig
 
 
