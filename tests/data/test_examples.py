@@ -17,7 +17,7 @@ from tunesmith.data.examples import (
     read_token_arrays,
     read_tokenized,
 )
-from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
+from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
 
 def pair(i: int, input_ids: list[int], n: int) -> tuple[Example, TokenizedExample]:
@@ -29,10 +29,14 @@ def pair(i: int, input_ids: list[int], n: int) -> tuple[Example, TokenizedExampl
         completion="é",
         references=("é", "e"),
         choices=("e", "é"),
-        history=(("system", "Be kind."),) if i == 1 else (),
+        history=(Turn("system", "Be kind."), Turn("assistant", "", '{"tool_calls": []}')) if i == 1 else (),
         group="g",
         split="test",
         source="a.csv:2",
+        asked_by="tool" if i == 1 else "user",
+        prompt_keys='{"name": "a"}' if i == 1 else "",
+        answer_keys='{"thinking": "é"}' if i == 1 else "",
+        tools="[{}]" if i == 1 else "",
     )
     return example, TokenizedExample(example.id, input_ids, [IGNORE_INDEX] * n + input_ids[n:], n)
 
@@ -51,6 +55,7 @@ def write(path: Path, pairs: list[tuple[Example, TokenizedExample]]) -> Path:
 def test_examples_and_their_tokens_come_back_as_they_were(tmp_path: Path) -> None:
     path = write(tmp_path / "test.parquet", PAIRS)
     assert read_examples(path) == [example for example, _ in PAIRS]
+    assert all(isinstance(turn, Turn) for example in read_examples(path) for turn in example.history)
     assert list(read_tokenized(path)) == [tokens for _, tokens in PAIRS]
     assert list(example_ids(path)) == ["r0", "r1", "r2"]
     assert num_examples(path) == 3

@@ -163,8 +163,9 @@ def _placed(e: Example, split: str, group: str | None) -> Example:
     """`dataclasses.replace`, which takes four times as long, a tenth of all preparation."""
     group = e.group if group is None else group
     return Example(
-        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history, group, split, e.source
-    )
+        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history, group, split, e.source,
+        e.asked_by, e.prompt_keys, e.answer_keys, e.tools,
+    )  # fmt: skip
 
 
 def _templates(source: Source, row: Row, split: str, data: DataConfig) -> list[PromptTemplate]:
