@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tunesmith.data.examples import (
     ExampleWriter,
     example_ids,
     num_examples,
+    only_answer,
     read_examples,
     read_token_arrays,
     read_tokenized,
@@ -88,6 +90,14 @@ def test_small_writes_become_large_row_groups(tmp_path: Path, monkeypatch: pytes
 def test_rows_with_equal_choices_share_them(tmp_path: Path) -> None:
     first, second, _ = read_examples(write(tmp_path / "test.parquet", PAIRS))
     assert first.choices is second.choices
+
+
+def test_answers_that_differ_in_their_tool_calls_only_are_not_one_answer(tmp_path: Path) -> None:
+    (first, tokens), others = PAIRS[0], PAIRS[2:]
+    assert only_answer(write(tmp_path / "same.parquet", [PAIRS[0], *others])) == "é"
+    called = [(replace(first, answer_keys=f'{{"tool_calls": [{i}]}}'), tokens) for i in range(2)]
+    assert only_answer(write(tmp_path / "calls.parquet", called)) is None
+    assert only_answer(write(tmp_path / "one.parquet", PAIRS[:1])) is None
 
 
 def test_a_file_that_is_not_closed_has_not_taken_its_name(tmp_path: Path) -> None:

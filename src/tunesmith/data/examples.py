@@ -96,13 +96,17 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def only_answer(path: Path) -> str | None:
-    """The completion that all examples of a split have; None where there are two, or one example only."""
-    found: set[str] = set()
-    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["completion"]):
-        found.update(batch.column(0).unique().to_pylist())
+    """The completion that all examples of a split have; None where there are two, or one example only.
+
+    Answers with the same completion and other tool calls are two.
+    """
+    found: set[tuple[str, str]] = set()
+    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["completion", "answer_keys"]):
+        pairs = pa.Table.from_batches([batch]).group_by(["completion", "answer_keys"]).aggregate([])
+        found.update(zip(pairs["completion"].to_pylist(), pairs["answer_keys"].to_pylist(), strict=True))
         if len(found) > 1:
             return None
-    return found.pop() if num_examples(path) > 1 else None
+    return found.pop()[0] if num_examples(path) > 1 else None
 
 
 def read_tokenized(path: Path) -> Iterator[TokenizedExample]:

@@ -40,6 +40,7 @@ OPTIONAL: dict[Format, tuple[str, ...]] = {
 }
 SAME_IN_MANY_ROWS = ("system", "tools")  # their words make no two rows near-duplicates
 PREFERENCES = ("chosen", "rejected")
+NOT_TRAINED = (*NOT_TEXT, *PREFERENCES)
 
 
 def detect_format(columns: Collection[str]) -> Format | None:
@@ -181,8 +182,8 @@ def _is_blank(text: str) -> bool:
 
 def _check_meaning(fmt: Format, row: Row) -> None:
     """DataError for columns that make a row something else than a text to learn."""
-    for column in (*NOT_TEXT, *PREFERENCES):
-        if not is_empty(row.values.get(column)):
+    for column in NOT_TRAINED:
+        if column in row.values and not is_empty(row.values[column]):
             what = "preferences are" if column in PREFERENCES else f"{column} is"
             raise DataError(
                 f"{row.source}: the table has the column {column!r}, and {what} not trained",

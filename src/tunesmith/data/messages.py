@@ -90,35 +90,42 @@ def _message(fmt: str, item: Any, where: str) -> Message:
     role = ROLES[fmt].get(name)
     if role is None:
         raise DataError(f"{where}: unknown role {item[role_key]!r}", hint=did_you_mean(name, ROLES[fmt]))
-    for key in NOT_TEXT:
-        if not is_empty(item.get(key)):
-            raise DataError(f"{where}: the message has {key}", hint="only text is trained: leave the row out")
-    if fmt == "sharegpt" and name == "function_call" and not is_empty(item.get(content_key)):
-        item = {**item, content_key: "", "tool_calls": item[content_key]}
-    keys = {key: item[key] for key in CARRIED if not is_empty(item.get(key))}
-    calls = next((item[key] for key in CALLS if not is_empty(item.get(key))), None)
-    if calls is not None:
-        keys["tool_calls"] = _calls(calls, where)
-    if content_key not in item and calls is None:
+    content, others = item.get(content_key), {}
+    if len(item) > 2 or content_key not in item:
+        others = {key: value for key, value in item.items() if key not in KEYS[fmt] and not is_empty(value)}
+    if fmt == "sharegpt" and name == "function_call" and not is_empty(content):
+        content, others = "", {**others, "tool_calls": content}
+    if content_key not in item and not any(key in others for key in CALLS):
         raise _misshapen(fmt, item, where)
-    content = item.get(content_key)
-    text = "" if is_empty(content) and role == "assistant" else _text(content, where)
-    turn = Turn(role, text, as_json(dict(sorted(keys.items()))) if keys else "")
-    return Message(turn, _is_trained(item, where) and role == "assistant")
+    text = "" if role == "assistant" and is_empty(content) else _text(content, where)
+    turn = Turn(role, text, _carried(others, where) if others else "")
+    return Message(turn, role == "assistant" and _is_trained(others, where))
+
+
+def _carried(others: dict[str, Any], where: str) -> str:
+    """JSON of the keys that go to the chat template."""
+    for key in NOT_TEXT:
+        if key in others:
+            raise DataError(f"{where}: the message has {key}", hint="only text is trained: leave the row out")
+    keys = {key: others[key] for key in CARRIED if key in others}
+    for key in CALLS:
+        if key in others:
+            keys.setdefault("tool_calls", _calls(others[key], where))
+    return as_json(dict(sorted(keys.items()))) if keys else ""
 
 
 def _text(content: Any, where: str) -> str:
     """Text, or OpenAI's list of parts where all of them are text."""
+    if isinstance(content, str):
+        return content
     parts = content if isinstance(content, list) else []
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
         if kind not in TEXT_PARTS or not isinstance(part.get("text"), str):
             raise DataError(f"{where}: the content has a part of type {kind}", hint="only text is trained")
-    if parts:
-        return "".join(part["text"] for part in parts)
-    if not isinstance(content, str):
+    if not parts:
         raise DataError(f"{where}: the content is {type(content).__name__}, expected text", hint="only text is trained")
-    return content
+    return "".join(part["text"] for part in parts)
 
 
 def _calls(value: Any, where: str) -> list[dict[str, Any]]:
@@ -157,8 +164,8 @@ def read_tools(cell: Any, source: str) -> str:
     return as_json(wrapped) if wrapped else ""
 
 
-def _is_trained(item: dict[str, Any], where: str) -> bool:
-    given = [(key, item[key]) for key in WEIGHTS if not is_empty(item.get(key))]
+def _is_trained(others: dict[str, Any], where: str) -> bool:
+    given = [(key, others[key]) for key in WEIGHTS if key in others]
     for key, value in given:
         if value not in (0, 1):
             raise DataError(
