@@ -82,6 +82,7 @@ def test_encode_gives_the_tokenizers_own_ids_even_after_it_has_cut_and_padded() 
     assert chat.decode(wanted) == texts
 
 
+PLAIN = "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
 HI = (Turn("user", "Hi there"), Turn("assistant", "Hello."))
 BRIEF = (Turn("system", "Be brief."),)
 CASES: dict[str, dict[str, Any]] = {
@@ -138,7 +139,185 @@ def test_every_row_is_trained_as_transformers_serves_it(name: str, kind: str) ->
         try:
             served = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
             asked = [*messages, {"role": "assistant", "content": texts["completion"]}]
-            finished = "{% for m in messages %}{{ ('<no>' if m.role == 'assistant' else '') + m.content + eos_token }}{% endfor %}"
+            finished = tokenizer.apply_chat_template(asked, tokenize=False)
+        except Exception:  # the template refuses these roles
+            assert isinstance(row, Rejected), case
+            assert case in ("two user turns", "a first turn by the assistant")
+            continue
+        assert isinstance(row, TokenizedExample), (case, row)
+        answer = row.input_ids[row.num_prompt_tokens :]
+        assert row.input_ids[: row.num_prompt_tokens] == served, case
+        assert answer[-1] == chat.stop_id
+        text = chat.decode([answer[:-1]])[0] + chat.stop_token
+        assert text.lstrip(" ") in finished, case  # some tokenizers take a text's first blank away
+        end = texts["completion"].rpartition("</think>")[2].strip()
+        assert end in text
+        trained += 1
+    assert trained >= len(CASES) - 2
+    if tokenizer.chat_template == original:
+        assert chat_format(tokenizer) == chat
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_completing_a_tokenizer_again_changes_nothing(name: str) -> None:
+    tokenizer = real_tokenizer(name, "gpt2")
+    complete_tokenizer(tokenizer)
+    before = tokenizer.chat_template
+    assert complete_tokenizer(tokenizer) == []
+    assert tokenizer.chat_template == before
+
+
+def test_rows_of_the_cases_folder_keep_every_example_and_its_bos_per_turn() -> None:
+    template = shared("cases", "30-bos-per-turn", "llama2.jinja").read_text(encoding="utf-8")
+    tokenizer = tokenizer_for("sentencepiece", template, "<s>", "</s>")
+    complete_tokenizer(tokenizer)
+    row = tokenize_examples([example("Add 3 more.", "5", history=HI)], chat_format(tokenizer), 1000)[0]
+    assert isinstance(row, TokenizedExample)
+    assert row.input_ids.count(tokenizer.bos_token_id) == 2
+
+
+# ---- templates that are proved to write contents as they are
+
+
+@pytest.mark.parametrize(
+    "template, proved",
+    [
+        (CHAT_TEMPLATE, True),
+        ("{% for m in messages %}{{ m.role + ': ' + m.content }}{% endfor %}", True),
+        ("{% set rest = messages[1:] %}{% for m in rest %}{{ m['content'] if loop.first else '' }}{% endfor %}", True),
+        ("{% for m in messages %}{% set c = m['content'] %}{{ 'x' ~ c }}{% endfor %}{{ messages|length }}", True),
+        ("{% for m in messages %}{% if m.content is string %}{{ m.content }}{% endif %}{% endfor %}", True),
+        ("{% for m in messages %}{{ m.content | trim }}{% endfor %}", False),
+        ("{% for m in messages %}{{ m.content[:60] }}{% endfor %}", False),
+        ("{% for m in messages %}{{ m.content.strip() }}{% endfor %}", False),
+        ("{% for m in messages %}{% if m.content %}{{ m.content }}{% endif %}{% endfor %}", False),
+        ("{% for m in messages %}{% if m.content == 'a' %}b{% endif %}{{ m.content }}{% endfor %}", False),
+        ("{% for m in messages %}{{ m | tojson }}{% endfor %}", False),
+        ("{% for m in messages %}{% for k, v in m.items() %}{{ v }}{% endfor %}{% endfor %}", False),
+        ("{% for m in messages %}{{ m[key] }}{% endfor %}", False),
+        ("{% set c = messages[0].content %}{% if c %}x{% endif %}{{ c }}", False),
+        ("{% for m in messages %}{% if m == messages[-1] %}{{ m.content }}{% endif %}{% endfor %}", False),
+        ("{% set t %}{% for m in messages %}{{ m.content }}{% endfor %}{% endset %}{{ t | trim }}", False),
+        ("{% macro f(x) %}{{ x | trim }}{% endmacro %}{% for m in messages %}{{ f(m.content) }}{% endfor %}", False),
+        ("{% set ns = namespace(c='') %}{% set ns.c = messages[0].content %}{{ ns.c }}", False),
+        ("{{ messages | map(attribute='content') | join }}", False),
+    ],
+)
+def test_only_a_template_that_writes_contents_as_they_are_is_proved(template: str, proved: bool) -> None:
+    assert writes_content_as_is(template) is proved
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(max_size=20), min_size=3, max_size=5), st.booleans())
+def test_pieces_give_what_rendering_gives(texts: list[str], with_system: bool) -> None:
+    tokenizer = byte_tokenizer()
+    complete_tokenizer(tokenizer)
+    pieces = chat_format(tokenizer)
+    assert pieces.as_is
+    prompt, completion, *others = texts
+    roles = ["assistant" if i % 2 else "user" for i in range(len(others) // 2 * 2)]
+    history = tuple(Turn(role, text) for role, text in zip(roles, others, strict=False))
+    given_example = example(prompt, completion, history=(*(BRIEF if with_system else ()), *history))
+    rendered = replace(pieces, as_is=False)
+    assert pieces.prompts([given_example]) == rendered.prompts([given_example])
+    if "".join(texts).split() and "\ue000" not in "".join(texts):
+        assert pieces.written([given_example])[0] == replace_remarks(rendered.written([given_example])[0])
+
+
+def replace_remarks(found: Written | Unserved) -> Written | Unserved:
+    return replace(found, remarks=()) if isinstance(found, Written) else found
+
+
+# ---- what a template lacks
+
+
+def completed(template: str, **settings: Any) -> tuple[ChatFormat, list[str]]:
+    tokenizer = tokenizer_for("gpt2", template, "<s>", "</s>")
+    notes = complete_tokenizer(tokenizer, ChatSettings(**settings), now=datetime(2026, 7, 26))
+    return chat_format(tokenizer), [note for note in notes if "pad token" not in note]
+
+
+def trained(chat: ChatFormat, **texts: Any) -> tuple[str, str]:
+    written = chat.written([example(**texts)])[0]
+    assert isinstance(written, Written), written
+    return written.prompt, written.answer
+
+
+THINKING = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content.split('</think>')[-1] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+)
+
+
+def test_a_generation_prompt_that_no_finished_answer_follows_is_replaced_by_the_header_that_one_has() -> None:
+    chat, notes = completed(THINKING)
+    assert trained(chat, prompt="q?", completion="yes") == ("<|user|>q?</s><|assistant|>", "yes</s>")
+    assert "the saved one's is '</s><|assistant|>', in place of '</s><|assistant|><think>\\n'" in notes[0]
+
+
+def test_reasoning_that_the_template_takes_away_is_remarked() -> None:
+    written = completed(THINKING)[0].written([example(completion="<think>hm</think>yes")])[0]
+    assert isinstance(written, Written)
+    assert written.answer == "yes</s>"
+    assert written.remarks == ("the chat template takes away the reasoning before the answer",)
+
+
+def test_a_template_without_a_stop_token_is_saved_with_one_and_writes_it_in_later_turns() -> None:
+    chat, notes = completed("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    prompt, answer = trained(chat, prompt="q?", completion="yes", history=HI)
+    assert prompt == "user: Hi there\nassistant: Hello.</s>\nuser: q?\n"
+    assert answer == "assistant: yes</s>"
+    assert notes == ["the chat template writes no stop token after an answer: the saved one writes </s>"]
+
+
+def test_what_a_template_writes_before_each_answer_is_trained_and_not_read_as_the_answer() -> None:
+    start = "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}<|START|>{{ m.content }}<|STOP|>"
+    chat, _ = completed(start + "{% else %}{{ m.content }}{% endif %}</s>{% endfor %}")
+    assert trained(chat) == ("<|user|>q?</s>", "<|assistant|><|START|>x<|STOP|></s>")
+    assert chat.stop_token == "</s>"
+    assert chat.read("<|assistant|><|START|>a b<|STOP|>") == "a b"
+
+
+def test_a_template_that_moves_the_system_message_is_trained_on_the_prompt_that_is_served() -> None:
+    last = "{% if loop.last and system is defined %}{{ system + ' ' }}{% endif %}"
+    chat, _ = completed(
+        "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}"
+        "{% endif %}{% for m in messages %}{% if m.role == 'user' %}[" + last + "{{ m.content }}]"
+        "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+    )
+    assert trained(chat, history=BRIEF) == ("[Be brief. q?]", "x</s>")
+
+
+def test_a_system_message_that_is_refused_goes_to_the_first_user_turn_with_a_remark() -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    chat, _ = completed(refusing + PLAIN)
+    written = replace(chat, system="Be kind.").written([example()])[0]
+    assert isinstance(written, Written)
+    assert written.prompt == "Be kind.\n\nq?</s>"
+    assert "takes no system message" in written.remarks[0]
+
+
+def test_the_recipes_system_message_is_for_conversations_that_bring_none() -> None:
+    chat, _ = completed("{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}")
+    chat = replace(chat, system="Be kind.")
+    assert trained(chat)[0] == "systemBe kind.</s>userq?</s>"
+    assert trained(chat, history=BRIEF)[0] == "systemBe brief.</s>userq?</s>"
+
+
+CLOCK = "{{ strftime_now('%d %b %Y') + ' ' }}"
+
+
+def test_a_clock_is_stopped_at_the_day_of_preparation_and_stays_stopped() -> None:
+    chat, notes = completed(CLOCK + PLAIN)
+    assert trained(chat)[0] == "26 Jul 2026 q?</s>"
+    assert "26 Jul 2026 is pinned" in notes[0]
+    assert complete_tokenizer(chat.tokenizer) == []
+
+
+def test_variables_of_the_recipe_are_pinned_and_hold_for_whoever_renders() -> None:
+    thinks = "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}<no>{% endif %}"
+    answer = "{% if m.role == 'assistant' %}<no>{% endif %}"
+    finished = PLAIN.replace("{{ m", answer + "{{ m")
     chat, _ = completed(finished + thinks, variables={"enable_thinking": False})
     assert trained(chat) == ("q?</s><no>", "x</s>")
     messages = [{"role": "user", "content": "q?"}]

@@ -33,7 +33,8 @@ EOS_TOKEN = "<|eos|>"  # noqa: S105
 QUESTION, ANSWER = "Qx7 q", "Ay9 a"
 END_OF_REASONING = "</think>"
 ENOUGH_TO_KNOW = 20  # characters by which a text is found again that its template cuts
-KEYS_TO_WRITE = ("name", "tool_calls", "reasoning_content")
+REASONING = ("reasoning_content", "reasoning", "thinking")
+KEYS_TO_WRITE = ("name", "tool_calls", *REASONING)
 """Keys of a message that mean something: a row is refused where its template leaves them out."""
 
 Message = dict[str, Any]
@@ -81,6 +82,11 @@ class ChatFormat:
         if isinstance(found, Unserved):
             raise ModelError(found.detail)
         return found
+
+    def answer_text(self, example: Example) -> str:
+        """The answer as the template writes it, tool calls included, without what stands around every answer."""
+        found = self._written(example)
+        return example.completion if isinstance(found, Unserved) else self._body(found.answer)
 
     def answer_after(self, text: str) -> str | Unserved:
         """What is trained of an answer after a single user turn."""
@@ -245,7 +251,7 @@ class ChatFormat:
             return "the chat template takes no tools, and the row has some"
         for i, message in enumerate(whole):
             for key in KEYS_TO_WRITE:
-                by_design = key == "reasoning_content" and i < len(whole) - 1  # earlier turns' is not served
+                by_design = key in REASONING and i < len(whole) - 1  # earlier turns' is not served
                 of_a_tool = key == "name" and message["role"] not in ("user", "assistant", "system")
                 if message.get(key) and not by_design and not of_a_tool and without(i, key) == full:
                     return f"the chat template leaves out {key!r} of turn {i + 1}, {message['role']}"
@@ -262,7 +268,7 @@ class ChatFormat:
                 return Unserved(f"the chat template leaves out the text of a turn of the role {turn.role}")
             if content not in served:
                 remarks.append("the chat template cuts or changes the text of the prompt")
-        body = answer[: len(answer) - len(self.tail)].removeprefix(self.lead)
+        body = self._body(answer)
         if body == example.completion:
             return tuple(remarks)
         wanted, found = _squeezed(example.completion), _squeezed(body)
@@ -276,6 +282,9 @@ class ChatFormat:
         else:
             return Unserved(f"the chat template writes the answer as {body[:60]!r}")
         return tuple(remarks)
+
+    def _body(self, answer: str) -> str:
+        return answer[: len(answer) - len(self.tail)].removeprefix(self.lead)
 
     def _render(self, messages: Sequence[Message], tools: str, *, ask: bool) -> str | Unserved:
         try:
