@@ -17,6 +17,7 @@ LAYERS = [
     {"pipeline"},
     {"judge", "panel"},
     {"seeds"},
+    {"verify"},
     {"train", "evaluate", "report"},
     {"data", "model", "chat_format", "chat_template", "chat_syntax"},
     {"recipe", "records", "errors", "rundir", "progress"},
