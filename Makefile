@@ -4,7 +4,8 @@ BIN := .venv/bin
 
 .PHONY: demo test check lint types clean setup
 demo: setup
-	$(BIN)/tunesmith demo
+	@model=$$($(BIN)/python tools/demo_model.py .venv/models); \
+	$(BIN)/tunesmith demo $${model:+--model "$$model"}
 
 test: setup
 	$(BIN)/python -m pytest
@@ -24,7 +25,7 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --upgrade pip
 # torch first, by its pinned number: a range would let pip choose a build of several gigabytes
 	$(BIN)/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,lora]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,lora,gguf]'
 	touch $@
 
 clean:

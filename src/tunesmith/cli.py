@@ -120,17 +120,22 @@ OutputOption = Annotated[str | None, typer.Option("--output-dir", help="The run 
 @app.command()
 def demo(
     output_dir: Annotated[Path | None, typer.Option(help="The run folder; default: the next free runs/demo.")] = None,
+    model: ModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune the built-in base model on the built-in reviews, and show whether it helped.
+    """Fine-tune a model on the built-in reviews, and show whether it helped. Works offline with the built-in one.
 
-    Example: tunesmith demo --output-dir runs/demo --json
+    Example: tunesmith demo --model SmolLM2-135M-Instruct.Q4_1.gguf --output-dir runs/demo --json
     """
     from tunesmith import pipeline
+    from tunesmith.recipe import BUILT_IN_MODEL
 
     folder = output_dir or pipeline.next_free(Path("runs/demo"))
-    report = pipeline.run(pipeline.demo_recipe(folder))
+    report = pipeline.run(pipeline.demo_recipe(folder, model or BUILT_IN_MODEL))
     _finish(report, as_json)
+    tunesmith = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
+    for text in (f'chat {folder} --once "Broke after a day."', f"verify {folder}", f"resume {folder}"):
+        print(f"  {tunesmith} {text}", file=sys.stderr)
 
 
 @app.command()

