@@ -363,6 +363,12 @@ def test_a_template_of_several_chooses_by_the_tools_as_transformers_does() -> No
     assert trained(chat, tools='[{"name": "f"}]')[0] == '[{"name": "f"}]q?</s>'
 
 
+def test_a_template_for_conversations_with_tools_only_refuses_the_others() -> None:
+    chat, _ = completed("{% for t in tools %}{{ t.function.name }} {% endfor %}" + PLAIN)
+    assert trained(chat, tools=TOOLS) == ("stock q?</s>", "x</s>")
+    assert isinstance(chat.written([example()])[0], Unserved)
+
+
 # ---- other keys of a message
 
 CALL = json.dumps({"tool_calls": [{"type": "function", "function": {"name": "stock", "arguments": {"item": "lamp"}}}]})

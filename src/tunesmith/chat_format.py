@@ -31,6 +31,10 @@ from tunesmith.records import Example, Turn, Unserved, Written
 PAD_TOKEN = "<|pad|>"  # noqa: S105
 EOS_TOKEN = "<|eos|>"  # noqa: S105
 QUESTION, ANSWER = "Qx7 q", "Ay9 a"
+TOOL = {
+    "type": "function",
+    "function": {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}},
+}
 END_OF_REASONING = "</think>"
 ENOUGH_TO_KNOW = 20  # characters by which a text is found again that its template cuts
 REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -332,6 +336,17 @@ def render_chat(tokenizer: Any, messages: Sequence[Message], *, add_generation_p
     return str(text)
 
 
+def _probe(tokenizer: Any, messages: Sequence[Message], *, ask: bool) -> str:
+    """As `render_chat`, with a tool where a template is for conversations with tools only."""
+    try:
+        return render_chat(tokenizer, messages, add_generation_prompt=ask)
+    except ModelError as error:
+        try:
+            return render_chat(tokenizer, messages, add_generation_prompt=ask, tools=[TOOL])
+        except ModelError:
+            raise error from None
+
+
 def complete_tokenizer(tokenizer: Any, settings: ChatSettings | None = None, now: datetime | None = None) -> list[str]:
     """Add what a tokenizer lacks (end token, chat template, pad token), make its template fit to be trained on and
     served (chat_template.py), and say what was done.
@@ -389,22 +404,22 @@ def _complete_template(tokenizer: Any, settings: ChatSettings, now: datetime) ->
 
 
 def _shown_prompt(tokenizer: Any) -> str:
-    text = render_chat(tokenizer, [{"role": "user", "content": QUESTION}], add_generation_prompt=True)
+    text = _probe(tokenizer, [{"role": "user", "content": QUESTION}], ask=True)
     return text.rpartition(QUESTION)[2]
 
 
 def _writes_a_stop_token(tokenizer: Any) -> bool:
     """Whether any added token stands after the answer of a finished conversation."""
     messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
-    after = render_chat(tokenizer, messages, add_generation_prompt=False).rpartition(ANSWER)[2]
+    after = _probe(tokenizer, messages, ask=False).rpartition(ANSWER)[2]
     return any(str(token.content) in after for token in tokenizer.added_tokens_decoder.values())
 
 
 def _parts(tokenizer: Any) -> tuple[str, str] | None:
     """What stands between a prompt and its answer, and after it; None where the answer does not follow the prompt."""
     asked = [{"role": "user", "content": QUESTION}]
-    prompt = render_chat(tokenizer, asked, add_generation_prompt=True)
-    whole = render_chat(tokenizer, [*asked, {"role": "assistant", "content": ANSWER}], add_generation_prompt=False)
+    prompt = _probe(tokenizer, asked, ask=True)
+    whole = _probe(tokenizer, [*asked, {"role": "assistant", "content": ANSWER}], ask=False)
     lead, answer, end = whole[len(prompt) :].partition(ANSWER)
     return (lead, end) if whole.startswith(prompt) and answer else None
 
@@ -414,15 +429,15 @@ def chat_format(tokenizer: Any, system: str = "") -> ChatFormat:
     parts = _parts(tokenizer)
     if parts is None:
         asked = [{"role": "user", "content": QUESTION}]
-        prompt = render_chat(tokenizer, asked, add_generation_prompt=True)
+        prompt = _probe(tokenizer, asked, ask=True)
         raise ModelError(
             f"the chat template does not continue its own prompt {prompt!r} with the answer",
             hint="set chat_template to a file whose generation prompt ends where the answer begins",
         )
-    others = render_chat(tokenizer, [{"role": "user", "content": ANSWER}], add_generation_prompt=True)
-    if QUESTION not in render_chat(tokenizer, [{"role": "user", "content": QUESTION}], add_generation_prompt=True):
+    prompt = _probe(tokenizer, [{"role": "user", "content": QUESTION}], ask=True)
+    if QUESTION not in prompt:
         raise ModelError(
-            f"the chat template does not write the user's text: {others!r}",
+            f"the chat template does not write the user's text: {prompt!r} for {QUESTION!r}",
             hint="set chat_template to a file that writes each message's content",
         )
     lead, end = parts
@@ -466,7 +481,7 @@ def _takes_system(tokenizer: Any) -> bool:
     """Whether a system message is written: some templates refuse it, some pass over it."""
     marks = [{"role": "system", "content": ANSWER}, {"role": "user", "content": QUESTION}]
     try:
-        return ANSWER in render_chat(tokenizer, marks, add_generation_prompt=True)
+        return ANSWER in _probe(tokenizer, marks, ask=True)
     except ModelError:
         return False
 
