@@ -404,3 +404,12 @@ def test_a_turn_whose_role_the_template_passes_over_refuses_the_row() -> None:
     refused = completed(only_known)[0].written([example(prompt="3", asked_by="tool", history=HI)])[0]
     assert isinstance(refused, Unserved)
     assert "tool" in refused.detail
+
+
+def test_plain_jinja_refuses_the_generation_tag_so_our_template_has_none() -> None:
+    import jinja2
+
+    plain = jinja2.Environment()
+    assert plain.from_string(CHAT_TEMPLATE).render(messages=[{"role": "user", "content": "q?"}]) == "q?"
+    with pytest.raises(jinja2.TemplateSyntaxError, match="unknown tag 'generation'"):
+        plain.from_string("{% generation %}{% endgeneration %}")

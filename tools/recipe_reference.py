@@ -91,6 +91,10 @@ HEADINGS = {
 
 MEANINGS = {
     "model": "The base model: a Hugging Face folder with safetensors, a hub id, or the small model that is built in.",
+    "chat_template": "A file with a Jinja chat template, in place of the model's own. See chat_templates.md.",
+    "chat_template_kwargs": "Values for the chat template's variables, such as `{enable_thinking: false}`. They are "
+    "pinned in the saved template.",
+    "system": "The system message of conversations that bring none.",
     "output_dir": "The run folder. It must not exist, or be empty.",
     "trust_remote_code": "Run Python code that comes with the model. Only for models whose code you have read.",
     "data.source": "A csv, tsv, json, jsonl, parquet or arrow file, a folder of them, a hub data set "
