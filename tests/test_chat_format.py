@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -407,7 +408,6 @@ def test_a_turn_whose_role_the_template_passes_over_refuses_the_row() -> None:
 
 
 def test_plain_jinja_refuses_the_generation_tag_so_our_template_has_none() -> None:
-    import jinja2
 
     plain = jinja2.Environment()
     assert plain.from_string(CHAT_TEMPLATE).render(messages=[{"role": "user", "content": "q?"}]) == "q?"

@@ -181,7 +181,7 @@ MEANINGS = {
     "transformers' always. `vllm` needs `pip install 'tunesmith[serve]'`.",
 }
 
-PLAIN_TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+PLAIN_TYPES = {Any: "any value", str: "text", int: "whole number", float: "number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
