@@ -15,11 +15,14 @@ LAYERS = [
     {"cli", "cli_templates"},
     {"rehearse", "curve", "chat"},
     {"pipeline"},
-    {"judge", "panel"},
+    {"judge", "panel", "preflight"},
     {"seeds"},
     {"train", "evaluate", "report"},
     {"data", "model"},
-    {"recipe", "records", "errors", "rundir", "progress"},
+    {"loading"},
+    {"gguf"},
+    {"saving", "weights"},
+    {"recipe", "records", "errors", "rundir", "progress", "packages"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
