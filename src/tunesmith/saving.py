@@ -76,6 +76,8 @@ def with_old_names(config: dict[str, Any]) -> dict[str, Any]:
         old |= _old_rope(rope)
     if config.get("model_type") == "gpt_neox" and rope:
         old |= {"rotary_emb_base": rope.get("rope_theta"), "rotary_pct": rope.get("partial_rotary_factor", 1.0)}
+    if "num_local_experts" in config:
+        old["num_experts"] = config["num_local_experts"]
     return {**old, **config}
 
 
