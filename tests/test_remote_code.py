@@ -113,8 +113,8 @@ def test_no_command_runs_a_folders_code_or_asks_whether_to(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_whose_architecture_is_known_is_loaded_by_transformers_own_class(tmp_path: Path) -> None:
-    known = Folder(tmp_path / "known", model_type="llama", generate=True)
+def test_a_folder_of_a_known_kind_is_loaded_by_transformers_own_classes(tmp_path: Path) -> None:
+    known = Folder(tmp_path / "known", model_type="llama", tokenizer=True, generate=True)
     path, run = recipe(tmp_path, known.path, trusted=False), str(tmp_path / "run")
     found = commands(
         tmp_path, ["run", str(path)], ["chat", run, "--once", "good"], ["export", run, str(tmp_path / "out")],
@@ -123,15 +123,6 @@ def test_a_folder_whose_architecture_is_known_is_loaded_by_transformers_own_clas
     assert found["found"] == [[0, ""]] * 4
     assert found["stdin"] == ANSWERS
     assert not known.marker.exists()
-
-
-def test_a_tokenizers_own_code_is_refused_where_only_it_has_some(tmp_path: Path) -> None:
-    own = Folder(tmp_path / "own", model_type="llama", tokenizer=True)
-    config = json.loads((own.path / "config.json").read_text())
-    config["model_type"] = "mixtral"  # no tokenizer class of its own
-    found = commands(tmp_path, ["prepare", str(recipe(tmp_path, own.path, trusted=False))])
-    assert found["stdin"] == ANSWERS
-    assert not own.marker.exists()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
@@ -123,6 +123,12 @@ def load_config(name: str, trust_remote_code: bool = False) -> Any:
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         parts = [config, config.get_text_config()]
     _check_causal(name, parts[-1])
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in getattr(
+        config, "auto_map", {}
+    ):
+        raise ModelError(
+            f"{name}: {config.model_type} is no model that only writes text", hint="give a decoder-only language model"
+        )
     for part in parts:
         _check_plain(name, part, trust_remote_code)
     return config
@@ -154,7 +160,7 @@ def load_model(name: str, dtype: str = "auto", trust_remote_code: bool = False, 
             ignore_mismatched_sizes=True,  # refused below, by name
         )
     model, info = loaded
-    check_loaded(name, info)
+    check_loaded(name, info, _is_part(config))
     check_finite(name, model.named_parameters())
     return model.to(torch.device(device or default_device())).eval()
 
@@ -183,7 +189,7 @@ def check_weights(name: str, trust_remote_code: bool = False) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    check_loaded(name, info)
+    check_loaded(name, info, _is_part(config))
     return model
 
 
@@ -198,6 +204,11 @@ def _named(config: Any) -> str | None:
     """The file of weights that a config names, which few do."""
     named: str | None = getattr(config, "transformers_weights", None)
     return named
+
+
+def _is_part(config: Any) -> bool:
+    """Whether the language model is one part of what the folder holds, beside one that sees or hears."""
+    return config.get_text_config() is not config
 
 
 def default_device() -> str:

@@ -112,9 +112,8 @@ def model_bytes(model: Any, config: TrainConfig) -> int:
 def checkpoint_bytes(model: Any, config: TrainConfig) -> int:
     """Trained weights and the optimiser's state; gradients are not saved."""
     trained = sum(p.numel() for p in model.parameters()) if config.lora is None else lora_parameters(model, config.lora)
-    kind = config.optim, config.weights_dtype
-    saved = STATE_BYTES.get(kind, STATE_BYTES["adamw", "float32"]) - WEIGHT_BYTES[config.weights_dtype]
-    return trained * saved
+    optim = "adamw" if config.optim == "muon" else config.optim  # AdamW has the embeddings, often the larger part
+    return trained * (STATE_BYTES[optim, config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype])
 
 
 def lora_parameters(model: Any, config: LoraConfig) -> int:

@@ -27,6 +27,8 @@ def write_model_folder(model: Any, tokenizer: Any, folder: Path) -> None:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         _name_as_before(temporary, model.config)
+        for path in temporary.glob("*.safetensors"):  # written for the owner alone
+            shutil.copymode(temporary / "config.json", path)
         for path in (*temporary.rglob("*"), temporary):
             sync(path)
         if folder.exists():

@@ -73,11 +73,12 @@ def _opened(file: Path) -> Any:
         raise ModelError(f"{file}: {reason}", hint=hint) from error
 
 
-def check_loaded(name: str, info: dict[str, Any]) -> None:
+def check_loaded(name: str, info: dict[str, Any], is_part: bool = False) -> None:
     """ModelError for what transformers only reports: tensors that are missing (it draws them at random), not of this
-    model (it leaves them out), or of another shape. What it counts as harmless (tied weights, old buffers) is."""
+    model (it leaves them out), or of another shape. What it counts as harmless (tied weights, old buffers) is. Where
+    the model `is_part` of what the folder holds, the tensors of the other parts are left out by right."""
     for what, tensors in (("missing from the weights", "missing_keys"), ("not of this model", "unexpected_keys")):
-        if info[tensors]:
+        if info[tensors] and not (is_part and tensors == "unexpected_keys"):
             raise ModelError(
                 f"{name}: {_count(info[tensors])} {what}: {_some(info[tensors])}",
                 hint="config.json and the weights do not belong together, or the folder is not whole",
