@@ -114,15 +114,20 @@ def test_no_command_runs_a_folders_code_or_asks_whether_to(tmp_path: Path) -> No
 
 
 def test_a_folder_of_a_known_kind_is_loaded_by_transformers_own_classes(tmp_path: Path) -> None:
-    known = Folder(tmp_path / "known", model_type="llama", tokenizer=True, generate=True)
+    known = Folder(tmp_path / "known", model_type="llama", generate=True)
+    words = Folder(tmp_path / "words", model_type="llama", tokenizer=True)
+    (tmp_path / "other").mkdir()
     path, run = recipe(tmp_path, known.path, trusted=False), str(tmp_path / "run")
     found = commands(
         tmp_path, ["run", str(path)], ["chat", run, "--once", "good"], ["export", run, str(tmp_path / "out")],
-        ["limit", str(path)],
+        ["limit", str(path)], ["prepare", str(recipe(tmp_path / "other", words.path, trusted=False))],
     )  # fmt: skip
-    assert found["found"] == [[0, ""]] * 4
+    assert found["found"][:4] == [[0, ""]] * 4
+    assert found["found"][4][0] == 2
+    assert "the tokenizer brings code of its own" in found["found"][4][1]
     assert found["stdin"] == ANSWERS
     assert not known.marker.exists()
+    assert not words.marker.exists()
 
 
 @pytest.fixture(scope="module")
