@@ -22,7 +22,8 @@ import torch
 import torchao.optim
 
 from tunesmith import pipeline
-from tunesmith.model import complete_tokenizer, fit_embeddings, load_model, load_tokenizer
+from tunesmith.chat_format import complete_tokenizer
+from tunesmith.model import fit_embeddings, load_model, load_tokenizer
 from tunesmith.recipe import BUILT_IN_MODEL
 from tunesmith.rundir import RunDir
 from tunesmith.train.loop import train

@@ -18,7 +18,7 @@ LAYERS = [
     {"judge", "panel", "preflight"},
     {"seeds"},
     {"train", "evaluate", "report"},
-    {"data", "model"},
+    {"data", "model", "chat_format", "chat_template", "chat_syntax"},
     {"loading"},
     {"gguf"},
     {"saving", "weights"},

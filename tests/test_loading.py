@@ -18,6 +18,7 @@ from support import byte_tokenizer, tiny_llama
 
 from tunesmith import gguf as gguf_module
 from tunesmith import loading
+from tunesmith.chat_format import complete_tokenizer
 from tunesmith.errors import ModelError
 from tunesmith.loading import (
     check_numbers,
@@ -29,7 +30,7 @@ from tunesmith.loading import (
     load_tokenizer,
     max_positions,
 )
-from tunesmith.model import complete_tokenizer, save_model
+from tunesmith.model import save_model
 from tunesmith.saving import with_old_names
 
 UP = "model.layers.0.mlp.up_proj.weight"

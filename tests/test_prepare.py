@@ -13,7 +13,7 @@ from tunesmith import pipeline
 from tunesmith.data.examples import example_ids, read_examples, read_tokenized
 from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.recipe import build_recipe
-from tunesmith.records import IGNORE_INDEX, SPLITS
+from tunesmith.records import IGNORE_INDEX, SPLITS, Turn
 from tunesmith.rundir import RunDir, ids_sha256, open_seal, read_json
 
 ROWS = [(f"text number {i} is {'good' if i % 2 else 'bad'}", "yes" if i % 2 else "no") for i in range(40)]
@@ -240,7 +240,10 @@ def test_a_conversation_gives_an_example_for_each_answer_on_one_side(tmp_path: P
     pipeline.prepare(build_recipe(values)[0])
     examples = [e for split in SPLITS for e in read_examples(RunDir(tmp_path / "run").examples(split))]
     assert len(examples) == 60
-    assert {e.history for e in examples if e.row_id == "1"} == {(), (("user", "hi 0"), ("assistant", "hello 0"))}
+    assert {e.history for e in examples if e.row_id == "1"} == {
+        (),
+        (Turn("user", "hi 0"), Turn("assistant", "hello 0")),
+    }
     sides = {row: {e.split for e in examples if e.row_id == row} for row in {e.row_id for e in examples}}
     assert all(len(split) == 1 for split in sides.values())
 

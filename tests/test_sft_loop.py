@@ -17,8 +17,9 @@ import torch
 from support import byte_tokenizer, shared, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tunesmith.chat_format import chat_format, complete_tokenizer
 from tunesmith.data.tokenize import tokenize_examples
-from tunesmith.model import chat_format, complete_tokenizer, load_tokenizer
+from tunesmith.model import load_tokenizer
 from tunesmith.records import Example, TokenizedExample
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "sft_loop.py"

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tunesmith.chat_format import ChatFormat, chat_format, stop_ids
 from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import generate
-from tunesmith.model import ChatFormat, chat_format, load_model, load_tokenizer, max_positions, stop_ids
+from tunesmith.model import load_model, load_tokenizer, max_positions
 from tunesmith.pipeline import open_run, prompt_writer, run_recipe
 
 
@@ -24,7 +25,7 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
     tokenizer = load_tokenizer(str(run.model), trusted)
     model = load_model(str(run.model), trust_remote_code=trusted)
     write = str if plain else prompt_writer(run) or str
-    reply = _reply(model, chat_format(tokenizer), write)
+    reply = _reply(model, chat_format(tokenizer, run_recipe(run).system or ""), write)
     if once is not None:
         print(reply(once))
         return
@@ -44,7 +45,7 @@ def _reply(model: object, chat: ChatFormat, write: Callable[[str], str]) -> Call
         if len(ids) > limit:
             return f"(too long: {len(ids)} tokens, the model reads {limit})"
         output = generate(model, [ids], stop_ids=stop_ids(chat.tokenizer, model), max_new_tokens=budget)[0]
-        return str(chat.tokenizer.decode(output.ids, skip_special_tokens=True)).strip()
+        return chat.read(str(chat.tokenizer.decode(output.ids, skip_special_tokens=True)))
 
     return reply
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from tunesmith.chat_format import ChatFormat
 from tunesmith.data.examples import read_examples
 from tunesmith.evaluate.compare import compare, evaluate
 from tunesmith.evaluate.forgetting import bits_per_byte, compare_panel, read_texts
 from tunesmith.evaluate.systems import Decoding, answer
-from tunesmith.model import ChatFormat
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe, load_recipe
 from tunesmith.rundir import RunDir, read_json

@@ -132,11 +132,12 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
 
     `trainings` is how many the disk must have room for: the recipe's `train.seeds` where it is not given.
     """
+    from tunesmith.chat_format import chat_format, complete_tokenizer
     from tunesmith.data.cache import cache_key, input_hashes, restore, store
     from tunesmith.data.index import plan_sources
     from tunesmith.data.ledger import ledger_table
     from tunesmith.data.prepare import prompt_layout
-    from tunesmith.model import complete_tokenizer, fingerprint, load_tokenizer, max_positions
+    from tunesmith.model import fingerprint, load_tokenizer, max_positions
     from tunesmith.preflight import check_before_work
 
     folder = Path(recipe.output_dir)
@@ -144,15 +145,17 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
     _check_evaluation(recipe)
     sources = plan_sources(recipe.data)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
-    notes = complete_tokenizer(tokenizer)
+    original = tokenizer.chat_template
+    notes = complete_tokenizer(tokenizer, chat_settings(recipe))
+    chat = chat_format(tokenizer, recipe.system or "")
     max_length = min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
     temporary = RunDir(folder.with_name(f".{folder.name}.preparing"))
     shutil.rmtree(temporary.path, ignore_errors=True)
     try:
-        key = cache_key(sources, recipe.data, tokenizer, max_length)
+        key = cache_key(sources, recipe.data, chat, max_length)
         facts = restore(key, temporary) if key else None
         if facts is None:
-            facts = _prepare_rows(sources, recipe.data, tokenizer, max_length, temporary, notes)
+            facts = _prepare_rows(sources, recipe.data, chat, max_length, temporary, notes)
             if key:
                 store(key, temporary, facts)
         else:
@@ -162,6 +165,9 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
         _check_splits(temporary)
         template = sources[0].templates[0] if sources[0].templates else None
         write_atomic(temporary.recipe, dump_recipe(recipe))
+        write_atomic(temporary.chat_template, tokenizer.chat_template)
+        if isinstance(original, str) and original != tokenizer.chat_template:
+            write_atomic(temporary.original_chat_template, original)
         write_seal(temporary, _ids(temporary, "test"))
         manifest = {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -170,7 +176,11 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
             "inputs": input_hashes(recipe.data),
             "files": {
                 str(path.relative_to(temporary.path)): file_sha256(path)
-                for path in [temporary.recipe, *(temporary.examples(split) for split in SPLITS)]
+                for path in [
+                    temporary.recipe,
+                    temporary.chat_template,
+                    *(temporary.examples(split) for split in SPLITS),
+                ]
             },
             "max_length": max_length,
             "family": template.family if template else "free",
@@ -200,20 +210,19 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
 
 
 def _prepare_rows(
-    sources: Sequence[Source], data: DataConfig, tokenizer: Any, max_length: int, run_dir: RunDir, notes: list[str]
+    sources: Sequence[Source], data: DataConfig, chat: Any, max_length: int, run_dir: RunDir, notes: list[str]
 ) -> dict[str, Any]:
     """Index, search, render, tokenise and write; the ledger. `notes` are those of the tokenizer."""
     from tunesmith.data.index import build_index, find_overlap
     from tunesmith.data.ledger import Ledger
     from tunesmith.data.prepare import write_splits
-    from tunesmith.model import chat_format
 
     run_dir.path.mkdir(parents=True, exist_ok=True)
     index = build_index(sources, data, run_dir.path)
     notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
     with Ledger(run_dir.rejected) as ledger, progress("preparing rows", sum(index.num_rows)) as advance:
-        write_splits(index, data, chat_format(tokenizer), max_length, run_dir, ledger, advance)
-    ledger.near_duplicate_clusters, ledger.notes = index.near_duplicate_clusters, notes
+        write_splits(index, data, chat, max_length, run_dir, ledger, advance)
+    ledger.near_duplicate_clusters, ledger.notes = index.near_duplicate_clusters, [*notes, *ledger.remarks()]
     return ledger.finish(data.max_rejected, sum(index.num_rows) + index.num_unreadable)
 
 
@@ -287,17 +296,16 @@ def train(run_dir: RunDir) -> None:
     from tunesmith.data.examples import read_examples
     from tunesmith.evaluate.metrics import find_metric, score_predictions
     from tunesmith.evaluate.systems import answer
-    from tunesmith.model import chat_format, complete_tokenizer, fit_embeddings, load_tokenizer, save_model
+    from tunesmith.model import fit_embeddings, save_model
     from tunesmith.train.adapters import merge_lora, wrap_lora
     from tunesmith.train.loop import train as train_model
 
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
-    tokenizer, model = load_tokenizer(recipe.model, recipe.trust_remote_code), _load_base(recipe)
-    complete_tokenizer(tokenizer)
-    fit_embeddings(model, tokenizer)
+    chat, model = run_chat(run_dir, recipe), _load_base(recipe)
+    fit_embeddings(model, chat.tokenizer)
     if recipe.train.lora is not None:
         model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
-    chat, primary = chat_format(tokenizer), manifest["metrics"][0]
+    primary = manifest["metrics"][0]
     decoding = _decoding(run_dir, recipe, chat, model)
     sample = _sample(read_examples(run_dir.examples("validation")), recipe.evaluation.num_validation_examples)
 
@@ -320,7 +328,9 @@ def train(run_dir: RunDir) -> None:
     )
     model = merge_lora(model)
     write_json(run_dir.training, _training_facts(model, data, recipe, asdict(result)))
-    save_model(model, tokenizer, run_dir.model, decoding.max_new_tokens)
+    save_model(model, chat.tokenizer, run_dir.model, decoding.max_new_tokens)
+    if run_dir.original_chat_template.exists():  # beside the one that was trained on, under a name nothing loads
+        shutil.copy(run_dir.original_chat_template, run_dir.model / run_dir.original_chat_template.name)
 
 
 def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
@@ -343,6 +353,24 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
         "fraction_of_limit": round(least.seconds / seconds, 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
+
+
+def chat_settings(recipe: Recipe) -> Any:
+    from tunesmith.chat_template import ChatSettings
+
+    return ChatSettings(recipe.chat_template, recipe.chat_template_kwargs, recipe.system or "")
+
+
+def run_chat(run_dir: RunDir, recipe: Recipe) -> Any:
+    """The chat format that the run's rows were prepared in: its template is the run's own file."""
+    from tunesmith.chat_format import chat_format, complete_tokenizer
+    from tunesmith.model import load_tokenizer
+
+    tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
+    if run_dir.chat_template.exists():
+        tokenizer.chat_template = run_dir.chat_template.read_text(encoding="utf-8")
+    complete_tokenizer(tokenizer)
+    return chat_format(tokenizer, recipe.system or "")
 
 
 def training_data(run_dir: RunDir, split: str) -> Any:
@@ -375,6 +403,7 @@ def _sample(examples: Sequence[Example], n: int) -> list[Example]:
 
 def evaluate(run_dir: RunDir) -> None:
     """Answers of base, few-shot base and tuned on the sealed test, same rows and decoding, and the baselines'."""
+    from tunesmith.chat_format import chat_format
     from tunesmith.data.examples import read_examples
     from tunesmith.evaluate.store import write_predictions
     from tunesmith.evaluate.systems import (
@@ -386,7 +415,7 @@ def evaluate(run_dir: RunDir) -> None:
     )
     from tunesmith.evaluate.wordings import TRIAL_ROWS, best_wording
     from tunesmith.judge import YARDSTICK
-    from tunesmith.model import chat_format, fit_embeddings, load_tokenizer
+    from tunesmith.model import fit_embeddings, load_tokenizer
     from tunesmith.panel import panel_rows
 
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
@@ -397,7 +426,7 @@ def evaluate(run_dir: RunDir) -> None:
     uses = open_seal(run_dir, [example.id for example in test], "base, few-shot base and tuned")
     if uses > 1:
         say(f"note: the test split has now been used {uses} times; a choice made on it makes its result optimistic")
-    chat = chat_format(load_tokenizer(str(run_dir.model), recipe.trust_remote_code))
+    chat = chat_format(load_tokenizer(str(run_dir.model), recipe.trust_remote_code), recipe.system or "")
     tuned, base = _load_tuned(run_dir, recipe), _load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
     decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned, train_split), recipe)
@@ -436,14 +465,15 @@ def _for_the_test(decoding: Any, recipe: Recipe) -> Any:
 
 def answer_tuned(run_dir: RunDir) -> None:
     """The tuned model's answers to the test split alone; the caller records the use."""
+    from tunesmith.chat_format import chat_format
     from tunesmith.data.examples import read_examples
     from tunesmith.evaluate.store import write_predictions
     from tunesmith.evaluate.systems import answer
-    from tunesmith.model import chat_format, load_tokenizer
+    from tunesmith.model import load_tokenizer
 
     recipe = run_recipe(run_dir)
     _check_backend(recipe)
-    chat = chat_format(load_tokenizer(str(run_dir.model), recipe.trust_remote_code))
+    chat = chat_format(load_tokenizer(str(run_dir.model), recipe.trust_remote_code), recipe.system or "")
     tuned = _load_tuned(run_dir, recipe)
     test = read_examples(run_dir.examples("test"))
     decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned), recipe)
@@ -501,5 +531,6 @@ def export(run_dir: RunDir, folder: Path, dtype: str) -> None:
     model = _load_tuned(run_dir, recipe, dtype, "cpu")
     tokenizer = load_tokenizer(str(run_dir.model), recipe.trust_remote_code)
     save_model(model, tokenizer, folder, model.generation_config.max_new_tokens)
-    if (run_dir.model / "README.md").exists():
-        shutil.copy(run_dir.model / "README.md", folder / "README.md")
+    for name in ("README.md", run_dir.original_chat_template.name):
+        if (run_dir.model / name).exists():
+            shutil.copy(run_dir.model / name, folder / name)

@@ -136,6 +136,9 @@ class EvaluationConfig(Section):
 
 class Recipe(Section):
     model: str = BUILT_IN_MODEL
+    chat_template: str | None = None  # a Jinja file; None: the model's own
+    chat_template_kwargs: dict[str, Any] = {}  # values for the template's variables, pinned in the saved one
+    system: str | None = None  # the system message of conversations that bring none
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 IGNORE_INDEX = -100
 """The label of a position that is not trained (Hugging Face's convention)."""
@@ -26,13 +26,24 @@ class Row:
     source: str
 
 
+class Turn(NamedTuple):
+    """One message of a conversation. `keys` is JSON of the other keys that a chat template may read (name, tool_calls,
+    tool_call_id, reasoning_content ...), sorted by key; empty where there are none."""
+
+    role: str
+    content: str
+    keys: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One prompt and its completion.
 
-    `prompt` is the text of the last user turn; `history` holds the turns before it as (role, content), the system
-    turn included, and is empty for a template's examples. `references` are all answers that count as right, the
-    completion first. `choices` is empty for free text. Examples of one `group` are never on two sides of a split.
+    `prompt` is the text of the last turn before the answer, as a rule the user's (`asked_by`); `history` holds the
+    turns before it, the system turn included, and is empty for a template's examples. `prompt_keys` and `answer_keys`
+    are those messages' other keys, as in Turn, and `tools` is a JSON list. `references` are all answers that count as
+    right, the completion first. `choices` is empty for free text. Examples of one `group` are never on two sides of a
+    split.
     """
 
     id: str
@@ -42,10 +53,33 @@ class Example:
     completion: str
     references: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
-    history: tuple[tuple[str, str], ...] = ()
+    history: tuple[Turn, ...] = ()
     group: str = ""
     split: str = "train"
     source: str = ""
+    asked_by: str = "user"
+    prompt_keys: str = ""
+    answer_keys: str = ""
+    tools: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Why the chat template cannot write a conversation."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the template makes of an example; `answer` follows `prompt` and ends with the stop token.
+
+    `remarks` say what it changed, in words that fit many rows.
+    """
+
+    prompt: str
+    answer: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +87,15 @@ class TokenizedExample:
     """Token ids and labels of one example; same length, not shifted (the loss shifts, once).
 
     `labels[i]` is `input_ids[i]` where position i is trained, else IGNORE_INDEX. The first
-    `num_prompt_tokens` labels are IGNORE_INDEX; the last trained label is a stop token.
+    `num_prompt_tokens` labels are IGNORE_INDEX; the last trained label is a stop token. `remarks` say what the chat
+    template changed in the texts.
     """
 
     id: str
     input_ids: list[int]
     labels: list[int]
     num_prompt_tokens: int
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,10 @@ from tunesmith import pipeline
 from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_effect
 from tunesmith.model import (
-    complete_tokenizer,
     default_device,
     fit_embeddings,
     load_config,
     load_model,
-    load_tokenizer,
 )
 from tunesmith.recipe import Recipe
 from tunesmith.rundir import RunDir, read_json
@@ -75,10 +73,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 def check(recipe: Recipe) -> list[CheckResult]:
     """The sanity checks of train.check on the recipe's own rows and model."""
     with prepared(recipe) as run:
-        tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
         model = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
-        complete_tokenizer(tokenizer)
-        fit_embeddings(model, tokenizer)
+        fit_embeddings(model, pipeline.run_chat(run, recipe).tokenizer)
         if recipe.train.lora is not None:
             model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
         return run_checks(model, pipeline.training_data(run, "train"), recipe.train)

@@ -26,6 +26,8 @@ class RunDir:
 
     recipe = property(lambda self: self.path / "recipe.yaml")
     manifest = property(lambda self: self.path / "manifest.json")
+    chat_template = property(lambda self: self.path / "chat_template.jinja")
+    original_chat_template = property(lambda self: self.path / "chat_template.original.jinja")
     ledger = property(lambda self: self.path / "ledger.json")
     rejected = property(lambda self: self.path / "data" / "rejected.jsonl")
     seal = property(lambda self: self.path / "data" / "test.seal.json")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support import byte_tokenizer
 
+from tunesmith.chat_format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data import cache
 from tunesmith.data.cache import cache_key, folder, restore, store
 from tunesmith.data.index import plan_sources
@@ -31,9 +32,17 @@ def table(tmp_path: Path, text: str = "text,label\na,x\nb,y\n") -> Path:
     return path
 
 
+OTHER = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+
+
+def chat_of(tokenizer: Any) -> ChatFormat:
+    complete_tokenizer(tokenizer)
+    return chat_format(tokenizer)
+
+
 def key(path: Path, tokenizer: Any = None, max_length: int = 100, **data: Any) -> str:
     config = DataConfig(source=str(path), **({"task": "classify"} | data))
-    found = cache_key(plan_sources(config), config, tokenizer or byte_tokenizer(), max_length)
+    found = cache_key(plan_sources(config), config, chat_of(tokenizer or byte_tokenizer()), max_length)
     assert found is not None
     return found
 
@@ -59,7 +68,7 @@ def test_the_same_bytes_have_the_same_key_whenever_they_were_written(tmp_path: P
         lambda path: key(table(path, "text,label\na,x\nb,x\n")),
         lambda path: key(table(path), max_length=101),
         lambda path: key(table(path), tokenizer=byte_tokenizer(bos=False)),
-        lambda path: key(table(path), tokenizer=byte_tokenizer(chat_template="{{ messages[0].content }}")),
+        lambda path: key(table(path), tokenizer=byte_tokenizer(chat_template=OTHER)),
         lambda path: key(table(path), task="classify/terse"),
         lambda path: key(table(path), split={"seed": 1}),
         lambda path: key(table(path), labels=["x", "y"]),
@@ -156,4 +165,4 @@ def test_rows_that_are_no_files_are_not_cached(tmp_path: Path) -> None:
     config = DataConfig(source=str(table(tmp_path)), task="classify")
     sources = plan_sources(config)
     (tmp_path / "rows.csv").unlink()
-    assert cache_key(sources, config, byte_tokenizer(), 100) is None
+    assert cache_key(sources, config, chat_of(byte_tokenizer()), 100) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from tunesmith.data.examples import (
     ExampleWriter,
     example_ids,
     num_examples,
+    only_answer,
     read_examples,
     read_token_arrays,
     read_tokenized,
 )
-from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
+from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
 
 def pair(i: int, input_ids: list[int], n: int) -> tuple[Example, TokenizedExample]:
@@ -29,10 +31,14 @@ def pair(i: int, input_ids: list[int], n: int) -> tuple[Example, TokenizedExampl
         completion="é",
         references=("é", "e"),
         choices=("e", "é"),
-        history=(("system", "Be kind."),) if i == 1 else (),
+        history=(Turn("system", "Be kind."), Turn("assistant", "", '{"tool_calls": []}')) if i == 1 else (),
         group="g",
         split="test",
         source="a.csv:2",
+        asked_by="tool" if i == 1 else "user",
+        prompt_keys='{"name": "a"}' if i == 1 else "",
+        answer_keys='{"thinking": "é"}' if i == 1 else "",
+        tools="[{}]" if i == 1 else "",
     )
     return example, TokenizedExample(example.id, input_ids, [IGNORE_INDEX] * n + input_ids[n:], n)
 
@@ -51,6 +57,7 @@ def write(path: Path, pairs: list[tuple[Example, TokenizedExample]]) -> Path:
 def test_examples_and_their_tokens_come_back_as_they_were(tmp_path: Path) -> None:
     path = write(tmp_path / "test.parquet", PAIRS)
     assert read_examples(path) == [example for example, _ in PAIRS]
+    assert all(isinstance(turn, Turn) for example in read_examples(path) for turn in example.history)
     assert list(read_tokenized(path)) == [tokens for _, tokens in PAIRS]
     assert list(example_ids(path)) == ["r0", "r1", "r2"]
     assert num_examples(path) == 3
@@ -83,6 +90,14 @@ def test_small_writes_become_large_row_groups(tmp_path: Path, monkeypatch: pytes
 def test_rows_with_equal_choices_share_them(tmp_path: Path) -> None:
     first, second, _ = read_examples(write(tmp_path / "test.parquet", PAIRS))
     assert first.choices is second.choices
+
+
+def test_answers_that_differ_in_their_tool_calls_only_are_not_one_answer(tmp_path: Path) -> None:
+    (first, tokens), others = PAIRS[0], PAIRS[2:]
+    assert only_answer(write(tmp_path / "same.parquet", [PAIRS[0], *others])) == "é"
+    called = [(replace(first, answer_keys=f'{{"tool_calls": [{i}]}}'), tokens) for i in range(2)]
+    assert only_answer(write(tmp_path / "calls.parquet", called)) is None
+    assert only_answer(write(tmp_path / "one.parquet", PAIRS[:1])) is None
 
 
 def test_a_file_that_is_not_closed_has_not_taken_its_name(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support import byte_tokenizer, shared
 
+from tunesmith.chat_format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data.preview import Preview, ShownRow, Token, as_json, preview, spread
 from tunesmith.data.preview_view import PreviewScreen, as_html
-from tunesmith.model import ChatFormat, chat_format, complete_tokenizer, load_tokenizer
+from tunesmith.model import load_tokenizer
 from tunesmith.recipe import DataConfig
 
 
@@ -68,7 +69,7 @@ def test_the_tokens_texts_together_are_the_rendered_text(
     rows = [{"prompt": prompt, "completion": completion}]
     [row] = preview_of(rows, chat, tmp_path_factory.mktemp("rows")).rows
     if row.tokens:
-        assert "".join(token.text for token in row.tokens) == f"<s>{prompt.strip()} {completion.strip()}</s>"
+        assert "".join(token.text for token in row.tokens) == f"<s>{prompt} {completion}</s>"
 
 
 def test_words_keep_their_space_where_a_tokenizer_counts_it_to_no_token(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ TEXTS = st.text(st.sampled_from("ab|{}% \n#\\\"'é"), min_size=1, max_size=30).f
 def test_separators_and_jinja_in_values_survive_as_text(text: str, target: str) -> None:
     found = example({"text": text, "target": target}, {"task": "summarise"})
     assert found.prompt == f"Summarise the text.\n\nText: {text.strip()}\nSummary:"
-    assert found.completion == target.strip()
+    assert found.completion == target  # byte for byte: it is what is trained
     assert MARK not in found.prompt + found.completion
 
 

@@ -31,7 +31,7 @@ def refusal(kind: Any, raw: Any, labels: Labels = None) -> str:
         ("text", True, "True"),
         ("text", ["a", " b"], "a, b"),
         ("text", {"naïve": [1, 2]}, '{"naïve": [1, 2]}'),
-        ("target", " yes ", ("yes",)),
+        ("target", " yes ", (" yes ",)),
         ("target", ["one", "1", "one", " "], ("one", "1")),
         ("target", {"text": ["Cork"], "answer_start": [3]}, ("Cork",)),
         ("target", [], ()),

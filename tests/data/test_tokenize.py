@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import byte_tokenizer, shared
 
+from tunesmith.chat_format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data.tokenize import Rejected, tokenize_examples, tokenize_prompts
-from tunesmith.errors import DataError
-from tunesmith.model import ChatFormat, chat_format, complete_tokenizer, load_tokenizer
-from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
+from tunesmith.model import load_tokenizer
+from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +57,15 @@ def test_control_tokens_in_the_data_are_refused(chat: ChatFormat, text: str) -> 
         assert row.reason == "control_token"
 
 
-def test_prompt_ids_that_are_not_a_prefix_are_an_error_naming_the_row_and_both_texts() -> None:
-    tokenizer = byte_tokenizer(chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    from tokenizers import Tokenizer, models
+def test_an_answer_that_would_melt_into_its_prompt_is_tokenised_alone() -> None:
+    end = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
+    tokenizer = byte_tokenizer(chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}" + end)
+    from tokenizers import models
 
     vocabulary = {"<s>": 0, "</s>": 1, "<pad>": 2, "a": 3, "b": 4, "ab": 5}
     tokenizer._tokenizer.model = models.BPE(vocab=vocabulary, merges=[("a", "b")])
-    assert isinstance(tokenizer._tokenizer, Tokenizer)
-    chat = ChatFormat(tokenizer, "", "</s>", 1, "", "")
-    with pytest.raises(DataError) as caught:
-        tokenize_examples([example("a", "b")], chat, 100)
-    assert "rows.csv:2: row r1: the prompt's tokens are not the beginning" in str(caught.value)
+    chat = ChatFormat(tokenizer, "", "</s>", "", "</s>", 1)
+    assert tokenize_examples([example("a", "b")], chat, 100) == [TokenizedExample("r1", [3, 4, 1], [-100, 4, 1], 1)]
 
 
 def test_a_completion_the_tokenizer_cannot_spell_is_refused_with_both_strings() -> None:
@@ -90,8 +88,8 @@ def test_prompts_for_generation_are_the_training_rows_prompts(chat: ChatFormat) 
 def test_decoded_labels_are_the_completion_and_the_stop_token(prompt: str, completion: str, turn: bool) -> None:
     tokenizer = byte_tokenizer()
     complete_tokenizer(tokenizer)
-    history = (("user", "hello"), ("assistant", "hi")) if turn else ()
-    given_example = replace(example(prompt.strip() or "p", completion.strip() or "c"), history=history)
+    history = (Turn("user", "hello"), Turn("assistant", "hi")) if turn else ()
+    given_example = replace(example(prompt, completion), history=history)
     row = tokenize_examples([given_example], chat_format(tokenizer), 10_000)[0]
     if isinstance(row, TokenizedExample):
         trained = [i for i in row.labels if i != IGNORE_INDEX]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from support import byte_tokenizer, tiny_llama
 
+from tunesmith.chat_format import chat_format, complete_tokenizer
 from tunesmith.evaluate.choices import choice_logprobs
 from tunesmith.evaluate.systems import Decoding, answer, few_shot_exemplars, linear_predictions, with_exemplars
-from tunesmith.model import chat_format, complete_tokenizer
 from tunesmith.records import Example
 
 CHATML = (
@@ -37,7 +37,7 @@ def test_an_instruct_base_is_shown_exemplars_as_turns_of_its_own_chat_template()
     chat = chat_format(byte_tokenizer(chat_template=CHATML))
     prompted, shown = with_exemplars([example(3)], [example(1), example(2)], chat, tiny_llama(), DECODING)
     assert shown == 2
-    assert chat.prompt_text(prompted[0].prompt, prompted[0].history) == (
+    assert chat.prompts(prompted)[0] == (
         "<|user|>Q1</s><|assistant|>yes</s><|user|>Q2</s><|assistant|>yes</s><|user|>Q3</s><|assistant|>"
     )
 

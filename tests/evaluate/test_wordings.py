@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from support import write_rows
 
+from tunesmith.chat_format import chat_format, complete_tokenizer
 from tunesmith.data.index import plan_sources
 from tunesmith.data.prepare import render_source_row
 from tunesmith.data.rows import read_rows
 from tunesmith.evaluate import wordings
 from tunesmith.evaluate.systems import Decoding
 from tunesmith.evaluate.wordings import Trial, best_wording
-from tunesmith.model import chat_format, complete_tokenizer, load_model, load_tokenizer
+from tunesmith.model import load_model, load_tokenizer
 from tunesmith.recipe import DataConfig
 from tunesmith.records import Example, Prediction
 

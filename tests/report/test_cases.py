@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tunesmith.records import Evaluation, Example, Prediction
+from tunesmith.records import Evaluation, Example, Prediction, Turn
 from tunesmith.report.cases import choose_cases, common_start
 from tunesmith.report.content import Report
 
@@ -60,7 +60,7 @@ def test_without_a_shared_score_there_are_no_cases() -> None:
 
 def test_turns_before_the_prompt_are_shown_with_it() -> None:
     report = _report(base=[0], tuned=[1])
-    example = replace(report.examples["e0"], history=(("system", "Be brief."),))
+    example = replace(report.examples["e0"], history=(Turn("system", "Be brief."),))
     found = choose_cases(replace(report, examples={"e0": example}))
     assert found is not None
     assert found.fixed[0].prompt == "system: Be brief.\n\nprompt 0"

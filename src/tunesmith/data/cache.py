@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.chat_format import ChatFormat
 from tunesmith.data.index import Source, member_configs
 from tunesmith.data.templates import resolve_templates
 from tunesmith.recipe import DataConfig
@@ -24,7 +25,7 @@ from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir, file_sha256, read_json, versions, write_json
 
 PACKAGE = Path(__file__).parents[1]
-CODE = ("data", "model.py", "records.py", "recipe.py")
+CODE = ("data", "chat_format.py", "chat_syntax.py", "chat_template.py", "loading.py", "records.py", "recipe.py")
 FACTS = "facts.json"
 
 
@@ -33,7 +34,7 @@ def folder() -> Path:
     return Path(os.environ.get("TUNESMITH_CACHE") or Path.home() / ".cache" / "tunesmith") / "prepared"
 
 
-def cache_key(sources: Sequence[Source], data: DataConfig, tokenizer: Any, max_length: int) -> str | None:
+def cache_key(sources: Sequence[Source], data: DataConfig, chat: ChatFormat, max_length: int) -> str | None:
     """The hash of all that the splits depend on; None where the rows are no files (a hub id).
 
     The sources' paths are in it as well, since each example says where its row stands.
@@ -41,11 +42,13 @@ def cache_key(sources: Sequence[Source], data: DataConfig, tokenizer: Any, max_l
     paths = [Path(source.path) for source in sources]
     if not all(path.exists() for path in paths):
         return None
+    tokenizer = chat.tokenizer
     parts = {
         "rows": [[str(path), *_file_hashes(path)] for path in paths],
         "sources": [repr(source) for source in sources],
         "data": data.model_dump(mode="json"),
         "tokenizer": [tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map],
+        "system": chat.system,
         "max_length": max_length,
         "code": [*_file_hashes(*(PACKAGE / name for name in CODE))],
         "versions": versions(),

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
+from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
 SCHEMA = pa.schema(
     [
@@ -25,10 +25,14 @@ SCHEMA = pa.schema(
         ("completion", pa.string()),
         ("references", pa.list_(pa.string())),
         ("choices", pa.list_(pa.string())),
-        ("history", pa.string()),  # JSON: [[role, content], ...]
+        ("history", pa.string()),  # JSON: [[role, content, keys], ...]
         ("group", pa.string()),
         ("split", pa.string()),
         ("source", pa.string()),
+        ("asked_by", pa.string()),
+        ("prompt_keys", pa.string()),
+        ("answer_keys", pa.string()),
+        ("tools", pa.string()),
         ("input_ids", pa.list_(pa.int32())),
         ("num_prompt_tokens", pa.int32()),
     ]
@@ -86,19 +90,23 @@ def read_examples(path: Path) -> list[Example]:
             choices = tuple(record["choices"])
             record["choices"] = shared.setdefault(choices, choices)
             record["references"] = tuple(record["references"])
-            record["history"] = tuple((role, text) for role, text in json.loads(record["history"] or "[]"))
+            record["history"] = tuple(Turn(*turn) for turn in json.loads(record["history"] or "[]"))
             examples.append(Example(**record))
     return examples
 
 
 def only_answer(path: Path) -> str | None:
-    """The completion that all examples of a split have; None where there are two, or one example only."""
-    found: set[str] = set()
-    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["completion"]):
-        found.update(batch.column(0).unique().to_pylist())
+    """The completion that all examples of a split have; None where there are two, or one example only.
+
+    Answers with the same completion and other tool calls are two.
+    """
+    found: set[tuple[str, str]] = set()
+    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["completion", "answer_keys"]):
+        pairs = pa.Table.from_batches([batch]).group_by(["completion", "answer_keys"]).aggregate([])
+        found.update(zip(pairs["completion"].to_pylist(), pairs["answer_keys"].to_pylist(), strict=True))
         if len(found) > 1:
             return None
-    return found.pop() if num_examples(path) > 1 else None
+    return found.pop()[0] if num_examples(path) > 1 else None
 
 
 def read_tokenized(path: Path) -> Iterator[TokenizedExample]:

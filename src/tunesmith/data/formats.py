@@ -1,17 +1,27 @@
 """Tables that need no template: prompt/completion, messages, ShareGPT and Alpaca columns.
 
-The same data in each of these forms gives the same prompt, completion and history.
+The same data in each of these forms gives the same prompt, completion and history, byte for byte.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
 
+from tunesmith.data.messages import (
+    NOT_TEXT,
+    Message,
+    has_text_arguments,
+    is_empty,
+    is_message_list,
+    parse_json,
+    read_messages,
+    read_tools,
+    unused_keys,
+)
 from tunesmith.data.templates import Excluded
-from tunesmith.errors import DataError, did_you_mean
-from tunesmith.records import Example, Row
+from tunesmith.errors import DataError
+from tunesmith.records import Example, Row, Turn
 
 Format = Literal["prompt_completion", "messages", "sharegpt", "alpaca"]
 
@@ -21,16 +31,16 @@ COLUMNS: dict[Format, tuple[str, ...]] = {
     "sharegpt": ("conversations",),
     "alpaca": ("instruction", "output"),
 }
-ROLES = {
-    "messages": {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"},
-    "sharegpt": {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"},
+ANSWERS = ("completion", "output")
+OPTIONAL: dict[Format, tuple[str, ...]] = {
+    "prompt_completion": ("history", "system", "tools"),
+    "messages": ("system", "tools"),
+    "sharegpt": ("system", "tools"),
+    "alpaca": ("input", "history", "system", "tools"),
 }
-KEYS = {"messages": ("role", "content"), "sharegpt": ("from", "value")}
-
-
-class Turn(NamedTuple):
-    role: str
-    content: str
+SAME_IN_MANY_ROWS = ("system", "tools")  # their words make no two rows near-duplicates
+PREFERENCES = ("chosen", "rejected")
+NOT_TRAINED = (*NOT_TEXT, *PREFERENCES)
 
 
 def detect_format(columns: Collection[str]) -> Format | None:
@@ -41,28 +51,43 @@ def detect_format(columns: Collection[str]) -> Format | None:
     return None
 
 
-def format_examples(fmt: str, row: Row) -> list[Example | Excluded]:
-    """One example for each answer in the row: a conversation with k assistant turns gives k.
+def question_columns(fmt: Format) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(columns that make two rows the same question, columns that make them the same answer)."""
+    columns = (*COLUMNS[fmt], *OPTIONAL[fmt])
+    return tuple(c for c in columns if c not in ANSWERS), tuple(c for c in columns if c in ANSWERS)
+
+
+def format_examples(fmt: Format, row: Row) -> list[Example | Excluded]:
+    """One example for each answer in the row: a conversation with k assistant turns gives k, those of weight 0 aside.
 
     An example's `history` holds the turns before its prompt. All have the row's id as `group`. An empty answer is
-    Excluded. Raises DataError naming file:line for bad cells, unknown roles and turns out of order.
+    Excluded, and so is a row without an answer to train. Raises DataError naming file:line for what cannot be read,
+    and for what would mean something else without the columns that are not trained on.
     """
-    if fmt == "prompt_completion":
-        turns = [Turn("user", _text(row, "prompt")), Turn("assistant", _text(row, "completion"))]
-    elif fmt == "alpaca":
-        turns = _alpaca_turns(row)
-    else:
-        turns = _conversation(fmt, row)
+    _check_meaning(fmt, row)
+    messages = _with_system(row, _messages(fmt, row))
+    turns = [message.turn for message in messages]
+    if turns[-1].role != "assistant":
+        column = COLUMNS[fmt][-1]
+        raise DataError(
+            f"{row.source}: {column} ends with a {turns[-1].role} turn", hint="the last turn is the answer to train on"
+        )
     answers = [i for i, turn in enumerate(turns) if turn.role == "assistant"]
-    return [
-        _example(fmt, row, turns[: i + 1], f"{row.id}/{k}" if len(answers) > 1 else row.id)
-        for k, i in enumerate(answers, start=1)
-    ]
+    trained = [i for i in answers if messages[i].trained]
+    asked = [i for i in trained if any(turn.role not in ("system", "assistant") for turn in turns[:i])]
+    if not asked:
+        reason = (
+            "no answer has a question before it" if trained else "every answer is marked not to be trained (weight 0)"
+        )
+        return [Excluded(row.id, fmt, reason, row.source)]
+    tools = read_tools(row.values.get("tools"), row.source)
+    ids = {i: f"{row.id}/{k}" if len(answers) > 1 else row.id for k, i in enumerate(answers, start=1)}
+    return [_example(fmt, row, turns[: i + 1], ids[i], tools) for i in asked]
 
 
-def _example(fmt: str, row: Row, turns: list[Turn], example_id: str) -> Example | Excluded:
+def _example(fmt: str, row: Row, turns: list[Turn], example_id: str, tools: str) -> Example | Excluded:
     *history, prompt, answer = turns
-    if not answer.content:
+    if _is_blank(answer.content) and '"tool_calls":' not in answer.keys:
         return Excluded(row.id, fmt, "the completion is empty", row.source)
     return Example(
         id=example_id,
@@ -71,77 +96,69 @@ def _example(fmt: str, row: Row, turns: list[Turn], example_id: str) -> Example 
         prompt=prompt.content,
         completion=answer.content,
         references=(answer.content,),
-        history=tuple((turn.role, turn.content) for turn in history),
+        history=tuple(history),
         group=row.id,
         source=row.source,
+        asked_by=prompt.role,
+        prompt_keys=prompt.keys,
+        answer_keys=answer.keys,
+        tools=tools,
     )
 
 
-def _alpaca_turns(row: Row) -> list[Turn]:
+# ---- the columns of each form
+
+
+def _messages(fmt: Format, row: Row) -> list[Message]:
+    if fmt == "messages" or fmt == "sharegpt":
+        column = COLUMNS[fmt][0]
+        return read_messages(fmt, row.values.get(column), column, row.source)
+    if fmt == "alpaca":
+        return [*_history(row), *_pair(_alpaca_prompt(row), _text(row, "output"))]
+    prompt, completion = row.values.get("prompt"), row.values.get("completion")
+    if is_message_list(prompt) and is_message_list(completion):
+        before = read_messages("messages", prompt, "prompt", row.source)
+        answers = read_messages("messages", completion, "completion", row.source)
+        return [*(message._replace(trained=False) for message in before), *answers]
+    return [*_history(row), *_pair(_text(row, "prompt"), _text(row, "completion"))]
+
+
+def _pair(prompt: str, answer: str) -> list[Message]:
+    return [Message(Turn("user", prompt), trained=False), Message(Turn("assistant", answer), trained=True)]
+
+
+def _alpaca_prompt(row: Row) -> str:
     instruction = _text(row, "instruction")
-    extra = "" if row.values.get("input") is None else _text(row, "input")
-    prompt = f"{instruction}\n\n{extra}" if extra else instruction
-    return [Turn("user", prompt), Turn("assistant", _text(row, "output"))]
+    extra = "" if is_empty(row.values.get("input")) else _text(row, "input")
+    return instruction if _is_blank(extra) else f"{instruction}\n\n{extra}"
 
 
-def _conversation(fmt: str, row: Row) -> list[Turn]:
-    column = COLUMNS[fmt][0]  # type: ignore[index]
-    cell = row.values.get(column)
-    if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{row.source}: {column} is not JSON: {error.msg} at character {error.pos}",
-                hint=f"a list of {_shape(fmt)}",
-            ) from error
-    if not isinstance(cell, list) or not cell:
-        found = "an empty list" if cell == [] else type(cell).__name__
-        raise DataError(f"{row.source}: {column} is {found}", hint=f"a list of {_shape(fmt)}")
-    turns = [_turn(fmt, row, number, item) for number, item in enumerate(cell, start=1)]
-    _check_order(row, column, turns)
-    return turns
+def _history(row: Row) -> list[Message]:
+    """The turns before a single one: a list of [instruction, answer], whose answers are trained like any other."""
+    cell = row.values.get("history")
+    if is_empty(cell):
+        return []
+    expected = "a list of [instruction, answer]"
+    pairs = parse_json(cell, f"{row.source}: history", expected)
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+            raise DataError(f"{row.source}: history has {str(pair)[:60]}, no pair of texts", hint=expected)
+    return [message for prompt, answer in pairs for message in _pair(prompt, answer)]
 
 
-def _turn(fmt: str, row: Row, number: int, item: Any) -> Turn:
-    role_key, content_key = KEYS[fmt]
-    where = f"{row.source}: turn {number}"
-    if not isinstance(item, dict) or role_key not in item or content_key not in item:
-        raise DataError(f"{where} is not {_shape(fmt)}: {str(item)[:60]}", hint=f"keys: {role_key}, {content_key}")
-    role = ROLES[fmt].get(str(item[role_key]))
-    if role is None:
-        raise DataError(f"{where}: unknown role {item[role_key]!r}", hint=did_you_mean(str(item[role_key]), ROLES[fmt]))
-    return Turn(role, _content(item[content_key], where))
-
-
-def _content(value: Any, where: str) -> str:
-    """Text, or OpenAI's list of parts where all of them are text."""
-    if isinstance(value, list) and all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in value):
-        value = "".join(part["text"] for part in value)
-    if not isinstance(value, str):
-        raise DataError(f"{where}: the content is {type(value).__name__}, expected text", hint="only text is trained")
-    return value.strip()
-
-
-def _check_order(row: Row, column: str, turns: list[Turn]) -> None:
-    """An optional system turn, then user and assistant in turn, ending with the assistant."""
-    start = 1 if turns[0].role == "system" else 0
-    for i, turn in enumerate(turns[start:]):
-        expected = "assistant" if i % 2 else "user"
-        if turn.role != expected:
-            raise DataError(
-                f"{row.source}: turn {start + i + 1} of {column} is {turn.role}, expected {expected}",
-                hint="an optional system turn, then user and assistant alternate",
-            )
-    if turns[-1].role != "assistant":
+def _with_system(row: Row, messages: list[Message]) -> list[Message]:
+    """The messages after what a `system` column says."""
+    if is_empty(row.values.get("system")) or _is_blank(system := _text(row, "system")):
+        return messages
+    first = messages[0].turn
+    if first.role != "system":
+        return [Message(Turn("system", system), trained=False), *messages]
+    if first.content != system:
         raise DataError(
-            f"{row.source}: {column} ends with a {turns[-1].role} turn", hint="the last turn is the answer to train on"
+            f"{row.source}: the column system has {system[:40]!r}, the system turn {first.content[:40]!r}",
+            hint="the conversation can have one of them: drop the column, or the turn",
         )
-
-
-def _shape(fmt: str) -> str:
-    role, content = KEYS[fmt]
-    return f'{{"{role}": ..., "{content}": ...}}'
+    return messages
 
 
 def _text(row: Row, column: str) -> str:
@@ -149,8 +166,65 @@ def _text(row: Row, column: str) -> str:
     if isinstance(value, list | dict):
         raise DataError(
             f"{row.source}: {column} is a {type(value).__name__}, expected text",
-            hint="a conversation belongs in a column named messages",
+            hint="a conversation belongs in a column named messages, or as lists in both prompt and completion",
         )
     if value is None or value != value:  # NaN, the missing value of some tables, differs from itself
         raise DataError(f"{row.source}: {column} has no value", hint="fill it, or drop the row")
-    return str(value).strip()
+    return str(value)
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+# ---- columns that no form uses
+
+
+def _check_meaning(fmt: Format, row: Row) -> None:
+    """DataError for columns that make a row something else than a text to learn."""
+    for column in NOT_TRAINED:
+        if column in row.values and not is_empty(row.values[column]):
+            what = "preferences are" if column in PREFERENCES else f"{column} is"
+            raise DataError(
+                f"{row.source}: the table has the column {column!r}, and {what} not trained",
+                hint="only text is trained, answer by answer: drop the column if the rest says all there is to learn",
+            )
+    if fmt == "prompt_completion" and _verdict(row.values.get("label")) is False:
+        raise DataError(
+            f"{row.source}: label is false: the completion is an answer not to give",
+            hint="every completion is trained: leave out the rows whose label is false",
+        )
+
+
+def _verdict(label: Any) -> bool | None:
+    """Of a table for KTO, where a label says whether the completion is a good one; None where it is something else."""
+    return {"true": True, "false": False}.get(str(label).lower())
+
+
+def unused_columns(fmt: Format, row: Row, used: Collection[str]) -> set[str]:
+    """The row's columns that have a value, are none of the form's, and not in `used`, those the recipe names."""
+    known = {*COLUMNS[fmt], *OPTIONAL[fmt], *used}
+    if fmt == "prompt_completion" and _verdict(row.values.get("label")) is not None:
+        known.add("label")
+    return {column for column, value in row.values.items() if column not in known and not is_empty(value)}
+
+
+def format_notes(fmt: Format, rows: Iterable[Row], used: Collection[str], path: str) -> list[str]:
+    """What of these rows of a source is not used, and what is read as something else."""
+    columns, keys, has_text = set[str](), set[str](), False
+    for row in rows:
+        columns |= unused_columns(fmt, row, used)
+        for cell in (row.values.get(column) for column in COLUMNS[fmt]):
+            if fmt in ("messages", "sharegpt") or is_message_list(cell):
+                keys.update(unused_keys(fmt if fmt == "sharegpt" else "messages", cell))
+                has_text = has_text or has_text_arguments(cell)
+    notes = []
+    if columns:
+        notes.append(f"{path}: columns not used: {', '.join(sorted(columns))}")
+    if keys:
+        notes.append(f"{path}: message keys not used: {', '.join(sorted(keys))}")
+    if has_text:
+        notes.append(
+            f"{path}: arguments of tool calls that are JSON text are read as objects, as chat templates expect"
+        )
+    return notes

@@ -27,8 +27,9 @@ from tunesmith.data.duplicates import (
     normalised_value,
     target_hash,
 )
-from tunesmith.data.formats import detect_format
+from tunesmith.data.formats import SAME_IN_MANY_ROWS, Format, detect_format, format_notes, question_columns
 from tunesmith.data.leaks import Overlap, overlap
+from tunesmith.data.messages import is_empty
 from tunesmith.data.mixture import sample_mixture
 from tunesmith.data.near_duplicates import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.render import collect_choices
@@ -58,7 +59,7 @@ class Source:
     path: str
     prefix: str
     templates: tuple[PromptTemplate, ...]
-    fmt: str | None
+    fmt: Format | None
     columns: dict[str, str]
     labels: Labels
     choices: tuple[str, ...]
@@ -137,7 +138,7 @@ def _source(data: DataConfig, member: str | SourceConfig, prefix: str, split: Sp
         raise DataError(f"{member}: no rows", hint="the first line of a csv file names the columns")
     fmt = detect_format(first.values) if data.task is None and data.template is None else None
     if fmt is not None:
-        inputs, targets = _format_columns(fmt, first)
+        inputs, targets = question_columns(fmt)
         return Source(member, prefix, (), fmt, dict(data.columns), None, (), inputs, targets, split)
     try:
         templates = tuple(load_templates(data, list(first.values)))
@@ -166,17 +167,6 @@ def source_rows(source: Source, data: DataConfig, unreadable: Unreadable = pass_
     """The source's rows, ids made distinct between sources. `unreadable` is told the others (see `read_rows`)."""
     for row in _limited(source.path, data, unreadable):
         yield replace(row, id=source.prefix + row.id) if source.prefix else row
-
-
-def _format_columns(fmt: str, first: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    known = {
-        "prompt_completion": (("prompt",), ("completion",)),
-        "alpaca": (("instruction", "input"), ("output",)),
-        "messages": (("messages",), ()),
-        "sharegpt": (("conversations",), ()),
-    }
-    inputs, targets = known[fmt]
-    return tuple(c for c in inputs if c in first.values), targets
 
 
 def _template_columns(
@@ -216,7 +206,7 @@ def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None
     splits[free] = assigned
     splits[splits < 0] = SPLITS.index("train")
     not_drawn, mixture_notes = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
-    notes = [*notes, *more, *split_notes, *mixture_notes]
+    notes = [*keys.notes, *notes, *more, *split_notes, *mixture_notes]
     if leaked.any():
         notes.append(f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training")
     return Index(
@@ -285,6 +275,7 @@ class _Keys:
         self.num_unreadable, self._first_unreadable = 0, ""
         self.inputs, self.targets = array("Q"), array("Q")
         self.ids = RowIds(folder)
+        self.notes: list[str] = []
         self.words = Words(folder) if data.near_duplicates else None
         self._columns: dict[str, CodedWriter] = {}
         self._times: TimeColumn | None = None
@@ -296,7 +287,7 @@ class _Keys:
             column.extend_missing(len(self.inputs))
 
     def _read(self, source: Source, data: DataConfig) -> None:
-        columns = _key_columns(source, data.split)
+        columns, start = _key_columns(source, data.split), len(self.inputs)
         for key in columns:
             if key == "time":
                 self._times = self._times or TimeColumn()
@@ -305,12 +296,14 @@ class _Keys:
                 self._columns.setdefault(key, CodedWriter()).extend_missing(len(self.inputs))
         rows = source_rows(source, data, self._count_unreadable)
         while batch := list(islice(rows, BATCH_ROWS)):
+            if source.fmt is not None and len(self.inputs) == start:
+                self.notes += format_notes(source.fmt, batch, _recipe_columns(data), source.path)
             self.ids.append([row.id for row in batch])
-            texts = [{c: normalised_value(row.values.get(c)) for c in source.inputs} for row in batch]
+            texts = [_normalised(source, row) for row in batch]
             self.inputs.extend(map(hash_of_normalised, texts))
             self.targets.extend([target_hash(_target(source, row)) for row in batch])
             if self.words is not None:
-                self.words.append([_all_text(row, values) for row, values in zip(batch, texts, strict=True)])
+                self.words.append([_all_text(source, row, own) for row, own in zip(batch, texts, strict=True)])
             for key, column in columns.items():
                 if key == "time" and self._times:
                     for row in batch:
@@ -340,12 +333,28 @@ class _Keys:
         return self._times.seconds() if self._times else None
 
 
-def _all_text(row: Row, normalised: dict[str, str]) -> str:
-    """The input as one normalised text; of values that are not text (messages, numbers) their JSON."""
+def _normalised(source: Source, row: Row) -> dict[str, str]:
+    """The input columns that have a value: an empty text, null and NaN are the same as no column."""
+    values = ((column, row.values.get(column)) for column in source.inputs)
+    return {column: normalised_value(value) for column, value in values if not is_empty(value)}
+
+
+def _all_text(source: Source, row: Row, normalised: dict[str, str]) -> str:
+    """The input as one normalised text; of values that are not text (messages, numbers) their JSON.
+
+    Without the columns of a known form that are boilerplate, which makes different questions look alike.
+    """
+    if source.fmt is not None:
+        normalised = {name: text for name, text in normalised.items() if name not in SAME_IN_MANY_ROWS}
     if len(normalised) == 1 and isinstance(row.values.get(*normalised), str):
         return next(iter(normalised.values()))
-    there = {name: text for name, text in normalised.items() if row.values.get(name) is not None}
-    return " ".join(text if isinstance(row.values[name], str) else normalise(text) for name, text in there.items())
+    texts = (text if isinstance(row.values[name], str) else normalise(text) for name, text in normalised.items())
+    return " ".join(texts)
+
+
+def _recipe_columns(data: DataConfig) -> set[str]:
+    split = data.split
+    return {c for c in (data.id, split.stratify, split.group, split.time, split.column) if c is not None}
 
 
 def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:

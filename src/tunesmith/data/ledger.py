@@ -25,6 +25,7 @@ REMEDIES = {
     "unreadable": "repair these lines, or set data.encoding",
     "too_long": "raise train.max_length, or mark a field that may be shortened: {{ article | fit }}",
     "control_token": "remove the model's special tokens from these texts",
+    "chat_template": "give a chat_template that writes these conversations, or clean them",
     "not_spelled": "the tokenizer cannot spell these answers: clean them, or choose another model",
     EXCLUDED: "fill the empty cells, or leave these rows out of the source",
 }
@@ -47,6 +48,12 @@ class Shortened:
     examples: int = 0
     characters: int = 0
     most_characters: int = 0
+
+
+@dataclass
+class _Remark:
+    first: str
+    examples: int = 0
 
 
 class _Failure(NamedTuple):
@@ -76,8 +83,10 @@ class Ledger:
         self._shortened: dict[str, Shortened] = {}
         self._unreadable: list[str] = []
         self._failed: dict[str, _Failure] = {}  # by row id: rows with a failed example and, so far, no kept one
-        self._dropped_examples: Counter[str] = Counter()
+        self._dropped: dict[str, list[str]] = {}  # places of examples that were left out of kept rows, by reason
         self._last_kept: str | None = None
+        self._remarks: dict[str, _Remark] = {}
+        self._num_examples = 0
 
     def __enter__(self) -> Ledger:
         return self
@@ -110,8 +119,11 @@ class Ledger:
             counts.rows += 1
             self._last_kept = example.row_id
         if failure := self._failed.pop(example.row_id, None):
-            self._dropped_examples[failure.reason] += 1
+            self._drop(failure.reason, failure.source)
         counts.examples += 1
+        self._num_examples += 1
+        for text in tokens.remarks:
+            self._remarks.setdefault(text, _Remark(example.source)).examples += 1
         counts.tokens += len(tokens.input_ids)
         counts.trained_tokens += len(tokens.input_ids) - tokens.num_prompt_tokens
 
@@ -123,9 +135,12 @@ class Ledger:
         """An example that cannot be used; its row is rejected when none of its examples is kept."""
         self._write(row_id, source, reason, split, detail)
         if row_id == self._last_kept or row_id in self._failed:
-            self._dropped_examples[reason] += 1
+            self._drop(reason, source)
         else:
             self._failed[row_id] = _Failure(source, reason, split)
+
+    def _drop(self, reason: str, source: str) -> None:
+        self._dropped.setdefault(reason, []).append(source)
 
     def shortened(self, row_id: str, field: str, characters: int) -> None:
         """A field that the template marks was cut by so many characters; the row is kept."""
@@ -135,11 +150,19 @@ class Ledger:
         counts.characters += characters
         counts.most_characters = max(counts.most_characters, characters)
 
+    def remarks(self) -> list[str]:
+        """What the chat template changed in the examples that were kept."""
+        return [
+            f"{text} ({remark.examples:,} of {self._num_examples:,} examples, for example {remark.first})"
+            for text, remark in self._remarks.items()
+        ]
+
     def finish(self, max_rejected: float, num_raw: int | None = None) -> dict[str, Any]:
         """The ledger as plain values, for ledger.json.
 
         `num_raw` is the number of raw rows where it was counted apart. Raises RunError where the fates do not add up,
-        DataError where more than the share `max_rejected` of the raw rows was rejected or unreadable.
+        DataError where more than the share `max_rejected` of the raw rows was rejected or unreadable; a conversation
+        with several answers counts as often, an example that its template leaves out on purpose does not.
         """
         self._file.close()
         if num_raw is None:
@@ -158,7 +181,9 @@ class Ledger:
         return {
             "rows": rows,
             "rejected": _sorted(Counter(failure.reason for failure in self._failed.values())),
-            "dropped_examples_of_kept_rows": _sorted(self._dropped_examples),
+            "dropped_examples_of_kept_rows": _sorted(
+                Counter({reason: len(places) for reason, places in self._dropped.items()})
+            ),
             "conflicting_rows": self._conflicting,
             "near_duplicate_clusters": self.near_duplicate_clusters,
             "shortened": {name: asdict(counts) for name, counts in self._shortened.items()},
@@ -178,16 +203,21 @@ class Ledger:
         places: dict[str, list[str]] = {"unreadable": self._unreadable} if self._unreadable else {}
         for failure in self._failed.values():
             places.setdefault(failure.reason, []).append(failure.source)
+        dropped = {r: found for r, found in self._dropped.items() if not r.startswith(EXCLUDED)}
+        for reason, found in dropped.items():
+            places.setdefault(reason, []).extend(found)
         num_rejected = sum(map(len, places.values()))
-        if num_rejected <= max_rejected * num_raw:
+        more = self._num_examples - sum(counts.rows for counts in self._splits.values())
+        total = num_raw + more + sum(map(len, dropped.values()))
+        if num_rejected <= max_rejected * total:
             return
         reasons = sorted(places, key=lambda reason: -len(places[reason]))
         shown = "; ".join(f"{reason} {len(places[reason]):,} ({_first(places[reason])})" for reason in reasons)
-        share = num_rejected / num_raw
+        share, what = num_rejected / total, "rows" if total == num_raw else "examples"
         enough = math.ceil(share * 100) / 100
         remedy = REMEDIES.get(reasons[0].partition(":")[0], "repair these rows")
         raise DataError(
-            f"{num_rejected:,} of {num_raw:,} rows rejected ({share:.1%}), "
+            f"{num_rejected:,} of {total:,} {what} rejected ({share:.1%}), "
             f"data.max_rejected is {max_rejected:.1%}: {shown}",
             hint=f"{remedy}; data.max_rejected={enough:g} goes on without them",
         )

@@ -79,6 +79,9 @@ def _accepted(
     if isinstance(result, Rejected):
         ledger.reject(example.row_id, example.source, result.reason, result.detail, example.split)
         return None
+    if example.answer_keys:  # what is compared with the model's answers is the call as the template writes it
+        text = chat.answer_text(example)
+        example = replace(example, completion=text, references=(text,))
     ledger.keep(example, result)
     return example, result
 
@@ -163,8 +166,9 @@ def _placed(e: Example, split: str, group: str | None) -> Example:
     """`dataclasses.replace`, which takes four times as long, a tenth of all preparation."""
     group = e.group if group is None else group
     return Example(
-        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history, group, split, e.source
-    )
+        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history, group, split, e.source,
+        e.asked_by, e.prompt_keys, e.answer_keys, e.tools,
+    )  # fmt: skip
 
 
 def _templates(source: Source, row: Row, split: str, data: DataConfig) -> list[PromptTemplate]:

@@ -6,6 +6,7 @@ shown with the reason.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -17,7 +18,7 @@ from tunesmith.data.templates import Excluded
 from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
 from tunesmith.errors import DataError, TemplateError
 from tunesmith.recipe import DataConfig
-from tunesmith.records import Example, Row
+from tunesmith.records import Example, Row, TokenizedExample, Unserved
 
 NUM_MEASURED = 1000  # rows whose lengths are counted, so that a few long ones are noticed
 T = TypeVar("T")
@@ -118,18 +119,15 @@ def _outcomes(source: Source, row: Row, data: DataConfig) -> Sequence[Rendering 
 
 
 def _lengths(examples: Sequence[Example], chat: Format) -> list[int]:
-    texts = [chat.prompt_text(e.prompt, e.history) + chat.completion_text(e.completion) for e in examples]
-    return [len(ids) for ids in chat.encode(texts)]
+    rows = tokenize_examples(examples, chat, sys.maxsize)
+    return [len(row.input_ids) for row in rows if isinstance(row, TokenizedExample)]
 
 
 def _show(outcome: Rendering | Excluded, data: DataConfig, chat: Format, max_length: int) -> ShownRow:
     if isinstance(outcome, Excluded):
         return ShownRow(outcome.row_id, outcome.source, outcome.template, max_length=max_length, problem=outcome.reason)
     example, problem, note, too_long_by = outcome.example, "", "", 0
-    try:
-        result = tokenize_examples([example], chat, max_length)[0]
-    except DataError as error:
-        result = Rejected(example.id, "prompt", error.message)
+    result = tokenize_examples([example], chat, max_length)[0]
     if isinstance(result, Rejected) and result.reason == "too_long":
         too_long_by = result.tokens - max_length
         shorter = shorten(outcome, data, chat, max_length)
@@ -154,16 +152,24 @@ def _show(outcome: Rendering | Excluded, data: DataConfig, chat: Format, max_len
 
 
 def _tokens(example: Example, chat: Format) -> Iterator[Token]:
-    prompt = chat.prompt_text(example.prompt, example.history)
-    text = prompt + chat.completion_text(example.completion)
-    num_prompt_tokens = len(chat.encode([prompt])[0])
-    found = chat.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    """Each token with the text it stands for; none of a conversation that the chat template refuses."""
+    text = chat.written([example])[0]
+    if isinstance(text, Unserved):
+        return
+    whole, num_prompt_tokens = text.prompt + text.answer, len(chat.encode([text.prompt])[0])
+    row = tokenize_examples([example], chat, sys.maxsize)[0]
+    together = chat.encode([whole])[0]
+    alone = isinstance(row, TokenizedExample) and row.input_ids != together
+    parts = [text.prompt, text.answer] if alone else [whole]
     special = {chat.tokenizer.convert_tokens_to_ids(token) for token in chat.special_tokens}
-    end = 0
-    for position, (token_id, (start, stop)) in enumerate(zip(found.ids, found.offsets, strict=True)):
-        start = min(start, end) if not text[end:start].strip() else start  # a space that a tokenizer counts to no token
-        yield Token(token_id, text[max(start, end) : stop], position >= num_prompt_tokens, token_id in special)
-        end = max(end, stop)
+    position = 0
+    for part in parts:
+        found = chat.tokenizer.backend_tokenizer.encode(part, add_special_tokens=False)
+        end = 0
+        for token_id, (start, stop) in zip(found.ids, found.offsets, strict=True):
+            start = min(start, end) if not part[end:start].strip() else start  # a blank that is counted to no token
+            yield Token(token_id, part[max(start, end) : stop], position >= num_prompt_tokens, token_id in special)
+            end, position = max(end, stop), position + 1
 
 
 def as_json(found: Preview) -> list[dict[str, Any]]:

@@ -52,6 +52,8 @@ def render_row(
     if not completions or not all(completions):  # an empty one would make an empty answer right
         reason = "the completion is empty" if completions else "the template leaves the row out"
         return Excluded(row.id, template.name, reason, row.source)
+    if targets and completions[0] == targets[0].strip():  # the blanks around a template's parts are not the answer's
+        completions[0] = targets[0]
     if template.parser == "choice":
         _check_choice(completions[0], own, where)
     return Example(

@@ -76,13 +76,14 @@ def as_text(cell: Cell) -> str:
 
 
 def as_targets(cell: Cell) -> tuple[str, ...]:
-    """All right answers, the one to train first: a text, a list of texts, or SQuAD's {"text": [...]}."""
+    """All right answers, the one to train first: a text, a list of texts, or SQuAD's {"text": [...]}. A text is kept
+    byte for byte, as it is trained."""
     value = cell.value["text"] if isinstance(cell.value, dict) and "text" in cell.value else cell.value
     answers = value if isinstance(value, list) else [value]
     if any(is_missing(answer) for answer in answers):
         raise cell.error("has a list with a missing answer", hint="fill it, or drop the row")
-    texts = [as_text(Cell(answer, cell.column, cell.source)) for answer in answers]
-    return tuple(dict.fromkeys(text for text in texts if text))
+    texts = [a if isinstance(a, str) else as_text(Cell(a, cell.column, cell.source)) for a in answers]
+    return tuple(dict.fromkeys(text for text in texts if text.strip()))
 
 
 def as_number(cell: Cell) -> int | float:

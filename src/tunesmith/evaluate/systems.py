@@ -7,19 +7,23 @@ The linear model on TF-IDF features reads the same rows and is the yardstick of 
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tunesmith.chat_format import ChatFormat, stop_ids
+from tunesmith.chat_template import CHAT_TEMPLATE
 from tunesmith.data.prepare import PLACEHOLDER
 from tunesmith.data.render import few_shot_prompt
-from tunesmith.data.tokenize import tokenize_prompts
+from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
+from tunesmith.errors import DataError
 from tunesmith.evaluate.choices import choice_logprobs
 from tunesmith.evaluate.compare import constant_predictions, copy_input_predictions, majority_predictions
 from tunesmith.evaluate.generate import generate, generate_vllm
-from tunesmith.model import CHAT_TEMPLATE, ChatFormat, max_positions, stop_ids
+from tunesmith.model import max_positions
 from tunesmith.recipe import EvaluationConfig
-from tunesmith.records import Example, Prediction
+from tunesmith.records import Example, Prediction, TokenizedExample, Turn
 
 COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
 
@@ -85,7 +89,7 @@ def answer(
         wanted = [[ids[choice] for choice in example.choices] for example in examples]
         ranked = choice_logprobs(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
     predictions = [
-        Prediction(example.id, text.strip(), output.stopped, len(output.ids), tuple(logprobs))
+        Prediction(example.id, chat.read(text), output.stopped, len(output.ids), tuple(logprobs))
         for example, text, output, logprobs in zip(examples, texts, outputs, ranked, strict=True)
     ]
     return _with_references(predictions, model, chat, examples, decoding) if decoding.score_references else predictions
@@ -98,14 +102,13 @@ def _with_references(
 
     Where choices are ranked the completion is one of them and nothing is computed again.
     """
-    prompts = [chat.prompt_text(example.prompt, example.history) for example in examples]
-    texts = [prompt + chat.completion_text(e.completion) for prompt, e in zip(prompts, examples, strict=True)]
-    before, whole = chat.encode(prompts), chat.encode(texts)
-    ids = [after[len(first) :] for first, after in zip(before, whole, strict=True)]
+    rows = tokenize_examples(examples, chat, max_positions(model.config))
+    if not all(isinstance(row, TokenizedExample) for row in rows):
+        return list(predictions)
+    before = [row.input_ids[: row.num_prompt_tokens] for row in rows if isinstance(row, TokenizedExample)]
+    ids = [row.input_ids[row.num_prompt_tokens :] for row in rows if isinstance(row, TokenizedExample)]
     if decoding.rank_choices:
         ranked = [p.choice_logprobs[e.choices.index(e.completion)] for p, e in zip(predictions, examples, strict=True)]
-    elif max(map(len, whole)) > max_positions(model.config):
-        return list(predictions)
     else:
         batch_tokens = decoding.batch_tokens
         ranked = [one for (one,) in choice_logprobs(model, before, [[i] for i in ids], batch_tokens=batch_tokens)]
@@ -116,10 +119,11 @@ def _with_references(
 
 
 def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
-    """Token ids of a choice and the stop token as they follow a prompt."""
-    prompt = chat.prompt_text(example.prompt, example.history)
-    before, whole = chat.encode([prompt, prompt + chat.completion_text(choice)])
-    return whole[len(before) :]
+    """Token ids of a choice and the stop token as they follow a prompt; DataError where it cannot be written."""
+    row = tokenize_examples([replace(example, completion=choice)], chat, sys.maxsize)[0]
+    if not isinstance(row, TokenizedExample):
+        raise DataError(f"the choice {choice!r}: {row.detail}")
+    return row.input_ids[row.num_prompt_tokens :]
 
 
 def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
@@ -163,8 +167,9 @@ def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> E
     """Exemplars as text for our plain chat template, as earlier turns for a tokenizer's own."""
     if chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE):
         return replace(example, prompt=few_shot_prompt(exemplars, example.prompt))
-    turns = tuple(turn for e in exemplars for turn in (("user", e.prompt), ("assistant", e.completion)))
-    return replace(example, history=(*turns, *example.history))
+    turns = tuple(t for e in exemplars for t in (Turn("user", e.prompt), Turn("assistant", e.completion)))
+    system = tuple(turn for turn in example.history[:1] if turn.role == "system")
+    return replace(example, history=(*system, *turns, *example.history[len(system) :]))
 
 
 def baseline_predictions(

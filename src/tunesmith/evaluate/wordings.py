@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tunesmith.chat_format import ChatFormat
 from tunesmith.data.index import Source, plan_sources, source_rows
 from tunesmith.data.library import family_names
 from tunesmith.data.render import render_row
@@ -14,7 +15,7 @@ from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.errors import InputError, TemplateError
 from tunesmith.evaluate.metrics import find_metric, score_predictions
 from tunesmith.evaluate.systems import Decoding, answer, with_exemplars
-from tunesmith.model import ChatFormat, max_positions
+from tunesmith.model import max_positions
 from tunesmith.recipe import DataConfig
 from tunesmith.records import Example, Row
 

@@ -108,7 +108,7 @@ def _pairs(report: Report, before: Evaluation, after: Evaluation, metric: str) -
 
 def prompt_of(example: Example) -> str:
     """The prompt with the turns before it."""
-    turns = [f"{role}: {content}" for role, content in example.history]
+    turns = [f"{turn.role}: {turn.content}" for turn in example.history]
     return "\n\n".join([*turns, example.prompt])
 
 
