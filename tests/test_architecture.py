@@ -17,6 +17,7 @@ LAYERS = [
     {"pipeline"},
     {"judge", "panel", "preflight"},
     {"seeds"},
+    {"verify"},
     {"train", "evaluate", "report"},
     {"data", "model", "chat_format", "chat_template", "chat_syntax"},
     {"loading"},

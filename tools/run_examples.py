@@ -1,8 +1,8 @@
 """Run the example recipes with several models, one after the other, and print the rows of docs/results.md.
 
-    python tools/run_examples.py --output runs/results --model built-in --model ../shared/models/stories260K
+    python tools/run_examples.py --output runs/results --model built-in --model SmolLM2-135M-Instruct.Q4_1.gguf
 
-A run that is finished in --output is not run again. Seconds are the whole run: preparation to report.
+A run that is finished in --output is not run again. Seconds are those of each stage, in one process.
 
 With --shuffle-labels every file's answers are dealt out anew among its rows, so that there is nothing to learn but
 their form and how often each occurs: a verdict of "better" would then be false.
@@ -13,22 +13,34 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from example_rows import write_all
+
+from tunesmith import pipeline
 from tunesmith.data.rows import read_rows
-from tunesmith.pipeline import demo_recipe
-from tunesmith.recipe import Recipe, dump_recipe, load_recipe
+from tunesmith.recipe import BUILT_IN_MODEL, Recipe, load_recipe
+from tunesmith.rundir import RunDir, read_json, write_json
 
-EXAMPLES = ("demo", "customer_reviews", "trec", "dialogsum", "banking77")
+EXAMPLES = (
+    "demo", "customer_reviews", "trec", "dialogsum", "snips", "instruction_induction", "gsm8k", "mts_dialog",
+    "banking77",
+)  # fmt: skip
 SYSTEMS = ("majority", "constant", "copy", "base", "base_few_shot", "tfidf_linear", "tuned")
+STAGES = ("prepare", "train", "evaluate", "verify", "report")
+TINY_MODELS_RATE = 1e-3  # few epochs for weights that know little: the rule by size gives a third of it
 
 
-def recipe_of(name: str, folder: Path) -> Recipe:
-    return demo_recipe(folder) if name == "demo" else load_recipe(Path(f"examples/{name}.yaml"))[0]
+def recipe_of(name: str, model: str, folder: Path, overrides: list[str]) -> Recipe:
+    if name == "demo":
+        return pipeline.demo_recipe(folder, model)
+    tiny = model == BUILT_IN_MODEL or "stories" in model
+    rate = [f"train.learning_rate={TINY_MODELS_RATE}"] if tiny else []
+    changes = [f"model={model}", f"output_dir={folder}", *rate, *overrides]
+    return load_recipe(Path(__file__).parents[1] / "examples" / f"{name}.yaml", changes)[0]
 
 
 def shuffled(recipe: Recipe, folder: Path) -> Recipe:
@@ -47,32 +59,46 @@ def shuffled(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=changed)})
 
 
-def run(name: str, model: str, folder: Path, shuffle: bool) -> None:
-    if (folder / "report.json").exists():
+def run(recipe: Recipe, folder: Path, shuffle: bool) -> None:
+    """Every stage that is not done, timed."""
+    seconds_file, run_dir = folder / "seconds.json", RunDir(folder)
+    if run_dir.report_json.exists():
         return
-    files = folder.with_name(f"{folder.name}.files")
-    files.mkdir(parents=True, exist_ok=True)
-    recipe = recipe_of(name, folder).model_copy(update={"model": model, "output_dir": str(folder)})
-    written = files / "recipe.yaml"
-    written.write_text(dump_recipe(shuffled(recipe, files) if shuffle else recipe), encoding="utf-8")
+    if not run_dir.manifest.exists():
+        files = folder.with_name(f"{folder.name}.files")
+        files.mkdir(parents=True, exist_ok=True)
+        took = {"prepare": timed(lambda: pipeline.prepare(shuffled(recipe, files) if shuffle else recipe))}
+        write_json(seconds_file, took)
+    took = read_json(seconds_file)
+    for stage in STAGES[1:]:
+        took[stage] = timed(lambda stage=stage: getattr(pipeline, stage)(run_dir))
+        write_json(seconds_file, took)
+
+
+def timed(work: Callable[[], object]) -> float:
     started = time.monotonic()
-    subprocess.run([sys.executable, "-m", "tunesmith.cli", "run", str(written)], check=True)
-    (folder / "seconds.json").write_text(json.dumps(time.monotonic() - started))
+    work()
+    return time.monotonic() - started
 
 
-def cell(report: dict[str, Any], system: str) -> str:
-    found = report["evaluations"].get(system)
-    return f"{found[report['verdict']['metric']]['mean']:.3f}" if found else ""
+def cell(report: dict[str, Any], system: str, metric: str) -> str:
+    found = report["evaluations"].get(system, {}).get(metric)
+    return f"{found['mean']:.3f}" if found else ""
 
 
 def row(name: str, model: str, folder: Path) -> str:
-    report = json.loads((folder / "report.json").read_text())
-    comparison, seconds = report["comparison"], json.loads((folder / "seconds.json").read_text())
+    report, seconds = read_json(folder / "report.json"), read_json(folder / "seconds.json")
+    metric, comparison = report["verdict"]["metric"], report["comparison"]
     low, high = comparison["ci"]
     difference = f"{comparison['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-    cells = [name, Path(model).name, report["verdict"]["metric"], str(comparison["n"])]
-    cells += [cell(report, system) for system in SYSTEMS]
-    cells += [f"{difference} against {comparison['a']}", report["verdict"]["kind"], f"{seconds:.0f}"]
+    rows = report["run"]["data"]["splits"]["train"]["examples"]
+    cells = [name, Path(model).name, metric, f"{rows:,}", str(comparison["n"])]
+    for system in SYSTEMS:
+        cells.append(cell(report, system, metric))
+        if system == "base":
+            cells.append(cell(report, "base", "choice_acc"))
+    cells += [f"{difference} against {comparison['a']}", report["verdict"]["kind"]]
+    cells += [" + ".join(f"{seconds.get(stage, 0):.0f}" for stage in STAGES)]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -81,15 +107,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("--example", action="append", choices=EXAMPLES)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--shuffle-labels", action="store_true")
+    parser.add_argument("overrides", nargs="*", help="key=value for every recipe but the demo's")
     args = parser.parse_args()
+    write_all(args.data, Path("runs/rows"))
     rows = []
     for name in args.example or EXAMPLES:
         for model in args.model:
             folder = args.output / f"{name}-{Path(model).name}"
-            run(name, model, folder, args.shuffle_labels)
+            run(recipe_of(name, model, folder, args.overrides), folder, args.shuffle_labels)
             rows.append(row(name, model, folder))
-    header = ["data", "model", "metric", "n", *SYSTEMS, "tuned minus best baseline", "verdict", "seconds"]
+    systems = [*SYSTEMS[:4], "base by likelihood", *SYSTEMS[4:]]
+    header = ["data", "model", "metric", "train", "n", *systems, "tuned minus best baseline", "verdict"]
+    header += [" + ".join(STAGES) + ", s"]
     print("| " + " | ".join(header) + " |", "|" + "---|" * len(header), *rows, sep="\n")
 
 

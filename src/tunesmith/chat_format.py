@@ -68,6 +68,10 @@ class ChatFormat:
     as_is: bool = False
     system: str = ""
 
+    def messages(self, example: Example) -> list[Message]:
+        """The messages that the prompt is made of, as `apply_chat_template` takes them."""
+        return [_message(turn) for turn in self._turns(example)[0]]
+
     def prompts(self, examples: Sequence[Example]) -> list[str | Unserved]:
         """The text of each prompt as it is served."""
         return [self._prompt(example) for example in examples]
@@ -147,7 +151,7 @@ class ChatFormat:
         turns, _ = self._turns(example)
         found = self._structure(turns, example)
         if found is None:
-            return self._render([_message(turn) for turn in turns], example.tools, ask=True)
+            return self._render(self.messages(example), example.tools, ask=True)
         return found if isinstance(found, Unserved) else _filled(found, turns)
 
     def _written(self, example: Example) -> Written | Unserved:

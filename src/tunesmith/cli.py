@@ -298,6 +298,22 @@ def evaluate(run_folder: RunArgument) -> None:
 
 
 @app.command()
+def verify(run_folder: RunArgument, as_json: Json = False) -> None:
+    """Load the saved model in a fresh process and compare its prompts, answers and stops with the stored ones.
+
+    Example: tunesmith verify runs/reviews
+    """
+    from tunesmith import pipeline
+    from tunesmith.verify import as_json as plain
+
+    found = pipeline.verify(pipeline.open_run(run_folder))
+    if as_json:
+        print_json(plain(found))
+    if found.differences:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(run_folder: RunArgument, as_json: Json = False) -> None:
     """Write report.html, report.md and report.json again from a run's evaluations.
 

@@ -17,6 +17,7 @@ from tunesmith.records import Comparison, Evaluation, Example, Prediction
 from tunesmith.report.content import TUNED, ForgettingRow, JudgedMetric, Report
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.seeds import seed_folders, with_seeds
+from tunesmith.verify import Verification
 
 BASELINES = ("base", "base_few_shot", "majority", "constant", "copy")
 YARDSTICK = "tfidf_linear"
@@ -64,7 +65,11 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         data=read_json(run.ledger),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest["versions"],
-        notes=[*manifest["notes"], *training["notes"], *filter(None, [*seed_notes[:1], _few_shot_note(run)])],
+        notes=[
+            *manifest["notes"],
+            *training["notes"],
+            *filter(None, [*seed_notes[:1], _few_shot_note(run), _verification_note(run)]),
+        ],
         test_uses=len(read_json(run.seal)["uses"]),
         forgetting=[ForgettingRow(**{**row, "ci": tuple(row["ci"])}) for row in _panel(run)],
         wordings=_by_wording(run, recipe, test, manifest),
@@ -99,6 +104,11 @@ def _few_shot_note(run: RunDir) -> str:
         f"the few-shot base saw {found['mean_shown']:.2g} of {len(found['exemplars'])} exemplars on average, in the "
         f"wording {found['wording']}, {how}"
     )
+
+
+def _verification_note(run: RunDir) -> str:
+    """What a fresh process made of the saved model; empty where none was asked."""
+    return Verification.of(read_json(run.verification)).sentence if run.verification.exists() else ""
 
 
 def _tuned(run: RunDir, recipe: Recipe, test: Sequence[Example], manifest: Mapping[str, Any]) -> Evaluation:

@@ -88,6 +88,8 @@ def _remaining_stages(run_dir: RunDir) -> dict[str, Any]:
     for other in seed_folders(run_dir, recipe):
         if not other.predictions(TUNED, "test").exists():
             answer_tuned(other)
+    if not run_dir.verification.exists():
+        verify(run_dir)
     return report(run_dir)
 
 
@@ -455,6 +457,31 @@ def evaluate(run_dir: RunDir) -> None:
     write_json(
         run_dir.panel, panel_rows(run_dir, recipe, (base, tuned), chat, partial(prepare, trainings=0), _decoding)
     )
+
+
+def verify(run_dir: RunDir) -> Any:
+    """A fresh process answers test prompts from model/ alone; what it found goes into the report."""
+    from tunesmith.chat_format import chat_format
+    from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.store import read_predictions
+    from tunesmith.model import load_tokenizer
+    from tunesmith.verify import as_json
+    from tunesmith.verify import verify as verify_folder
+
+    recipe = run_recipe(run_dir)
+    if not run_dir.predictions(TUNED, "test").exists():
+        raise DataError(f"{run_dir.path}: not evaluated yet", hint=f"`tunesmith resume {run_dir.path}` goes on")
+    tokenizer = load_tokenizer(str(run_dir.model), recipe.trust_remote_code)
+    found = verify_folder(
+        run_dir.model,
+        chat_format(tokenizer, recipe.system or ""),
+        read_examples(run_dir.examples("test")),
+        read_predictions(run_dir, TUNED, "test")[0],
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    write_json(run_dir.verification, as_json(found))
+    say(f"note: {found.sentence}")
+    return found
 
 
 def _for_the_test(decoding: Any, recipe: Recipe) -> Any:

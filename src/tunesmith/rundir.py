@@ -39,6 +39,7 @@ class RunDir:
     model = property(lambda self: self.path / "model")
     evaluation = property(lambda self: self.path / "evaluation")
     panel = property(lambda self: self.path / "evaluation" / "panel.json")
+    verification = property(lambda self: self.path / "evaluation" / "verify.json")
     few_shot = property(lambda self: self.path / "evaluation" / "few_shot.json")
     plots = property(lambda self: self.path / "plots")
     report_html = property(lambda self: self.path / "report.html")

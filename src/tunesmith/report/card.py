@@ -95,6 +95,8 @@ def _source_names(report: Report) -> list[str]:
 def _snippet(report: Report) -> str:
     """The pipeline call with the prompt as Python text, one literal a line, so that no prompt can end the block."""
     prompt = report.prompt_layout or next((prompt_of(example) for example in report.examples.values()), "")
+    said = report.recipe.get("system")
+    system = f'{{"role": "system", "content": {json.dumps(said, ensure_ascii=False)}}}, ' if said else ""
     literals = [f"    {json.dumps(text, ensure_ascii=False)}" for text in prompt.splitlines(keepends=True)]
     return "\n".join(
         [
@@ -105,7 +107,7 @@ def _snippet(report: Report) -> str:
             "prompt = (",
             *(literals or ['    ""']),
             ').replace("{text}", "your text")' if report.prompt_layout else ")",
-            'messages = [{"role": "user", "content": prompt}]',
+            f"messages = [{system}" + '{"role": "user", "content": prompt}]',
             'print(generate(messages, do_sample=False, return_full_text=False)[0]["generated_text"])',
             "```",
         ]
