@@ -137,9 +137,9 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Folder]:
     path, run = recipe(folder, own.path, trusted=True), str(folder / "run")
     found = commands(
         folder, ["run", str(path)], ["chat", run, "--once", "good"], ["export", run, str(folder / "out")],
-        ["plan", str(path)], ["preview", str(path)], ["evaluate", run], ["report", run],
+        ["plan", str(path)], ["preview", str(path)], ["evaluate", run], ["verify", run], ["report", run],
     )  # fmt: skip
-    assert found["found"] == [[0, ""]] * 7
+    assert found["found"] == [[0, ""]] * 8
     assert found["stdin"] == ANSWERS
     return folder, own
 
@@ -167,9 +167,9 @@ def test_no_command_on_a_run_runs_code_that_its_recipe_does_not_trust(
     found = commands(
         tmp_path, ["chat", str(whole.path), "--once", "good"], ["export", str(whole.path), str(tmp_path / "out")],
         ["evaluate", str(whole.path)], ["train", str(again.path)], ["resume", str(again.path)],
-        ["report", str(whole.path)], ["compare", str(whole.path), str(whole.path)],
+        ["verify", str(whole.path)], ["report", str(whole.path)], ["compare", str(whole.path), str(whole.path)],
     )  # fmt: skip
-    assert [code for code, _ in found["found"]] == [2] * 5 + [0] * 2
+    assert [code for code, _ in found["found"]] == [2] * 6 + [0] * 2
     assert found["stdin"] == ANSWERS
     assert not own.marker.exists()
     assert not (tmp_path / "out").exists()

@@ -90,7 +90,7 @@ HEADINGS = {
 }
 
 MEANINGS = {
-    "model": "The base model: a Hugging Face folder with safetensors, a .gguf file, a hub id, or the small built-in model.",
+    "model": "The base model: a folder with safetensors, a .gguf file, a hub id, or the small model that is built in.",
     "output_dir": "The run folder. It must not exist, or be empty.",
     "trust_remote_code": "Run Python code that comes with the model. Only for models whose code you have read.",
     "data.source": "A csv, tsv, json, jsonl, parquet or arrow file, a folder of them, a hub data set "
