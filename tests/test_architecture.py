@@ -15,12 +15,15 @@ LAYERS = [
     {"cli", "cli_templates"},
     {"rehearse", "curve", "chat"},
     {"pipeline"},
-    {"judge", "panel"},
+    {"judge", "panel", "preflight"},
     {"seeds"},
     {"verify"},
     {"train", "evaluate", "report"},
     {"data", "model", "chat_format", "chat_template", "chat_syntax"},
-    {"recipe", "records", "errors", "rundir", "progress"},
+    {"loading"},
+    {"gguf"},
+    {"saving", "weights"},
+    {"recipe", "records", "errors", "rundir", "progress", "packages"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 

@@ -90,7 +90,7 @@ HEADINGS = {
 }
 
 MEANINGS = {
-    "model": "The base model: a Hugging Face folder with safetensors, a hub id, or the small model that is built in.",
+    "model": "The base model: a folder with safetensors, a .gguf file, a hub id, or the small model that is built in.",
     "chat_template": "A file with a Jinja chat template, in place of the model's own. See chat_templates.md.",
     "chat_template_kwargs": "Values for the chat template's variables, such as `{enable_thinking: false}`. They are "
     "pinned in the saved template.",

@@ -21,7 +21,9 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
     run = open_run(folder)
     if not run.model.is_dir():
         raise DataError(f"{folder}: no tuned model in this run", hint=f"finish it with `tunesmith resume {folder}`")
-    tokenizer, model = load_tokenizer(str(run.model)), load_model(str(run.model))
+    trusted = run_recipe(run).trust_remote_code
+    tokenizer = load_tokenizer(str(run.model), trusted)
+    model = load_model(str(run.model), trust_remote_code=trusted)
     write = str if plain else prompt_writer(run) or str
     reply = _reply(model, chat_format(tokenizer, run_recipe(run).system or ""), write)
     if once is not None:

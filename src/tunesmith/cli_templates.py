@@ -218,7 +218,7 @@ def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
 
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     complete_tokenizer(tokenizer, chat_settings(recipe))
-    max_length = min(recipe.train.max_length, max_positions(recipe.model))
+    max_length = min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
     return preview(recipe.data, chat_format(tokenizer, recipe.system or ""), max_length, num_rows)
 
 

@@ -37,7 +37,7 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> dict[str, Any]:
     if len(parts) < 2 or parts[0] <= 0 or parts[-1] > 1:
         raise RecipeError(f"fractions {', '.join(f'{f:g}' for f in fractions)}", hint="two or more, above 0, at most 1")
     whole = RunDir(Path(recipe.output_dir))
-    pipeline.prepare(recipe)
+    pipeline.prepare(recipe, trainings=len(parts))
     points, evaluations = [], []
     primary = read_json(whole.manifest)["metrics"][0]
     for fraction in parts:

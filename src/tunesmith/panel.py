@@ -60,7 +60,8 @@ def _task(
 ) -> dict[str, Any]:
     other, folder = load_recipe(path)[0], run.path / "panel" / path.stem
     if not (folder / "manifest.json").exists():
-        prepare(other.model_copy(update={"model": recipe.model, "output_dir": str(folder)}))
+        same = {"model": recipe.model, "trust_remote_code": recipe.trust_remote_code, "output_dir": str(folder)}
+        prepare(other.model_copy(update=same))
     panel_run = RunDir(folder)
     manifest, test = read_json(panel_run.manifest), read_examples(panel_run.examples("test"))
     decoding, primary = decoding_of(panel_run, other, chat, models[1]), manifest["metrics"][0]

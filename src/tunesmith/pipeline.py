@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,26 +131,28 @@ def check_unchanged(run_dir: RunDir) -> None:
 # ---- prepare
 
 
-def prepare(recipe: Recipe) -> dict[str, Any]:
-    """Read, split, render, tokenise and prove the rows; the ledger. The run folder appears when all is well."""
+def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
+    """Read, split, render, tokenise and prove the rows; the ledger. The run folder appears when all is well.
+
+    `trainings` is how many the disk must have room for: the recipe's `train.seeds` where it is not given.
+    """
     from tunesmith.chat_format import chat_format, complete_tokenizer
     from tunesmith.data.cache import cache_key, input_hashes, restore, store
     from tunesmith.data.index import plan_sources
     from tunesmith.data.ledger import ledger_table
     from tunesmith.data.prepare import prompt_layout
     from tunesmith.model import fingerprint, load_tokenizer, max_positions
+    from tunesmith.preflight import check_before_work
 
     folder = Path(recipe.output_dir)
-    if folder.exists() and any(folder.iterdir()):
-        hint = f"`tunesmith resume {folder}` goes on with it; or set another output_dir"
-        raise RecipeError(f"output_dir {folder}: exists already and is not empty", hint=hint)
+    check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     _check_evaluation(recipe)
     sources = plan_sources(recipe.data)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     original = tokenizer.chat_template
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
-    max_length = min(recipe.train.max_length, max_positions(recipe.model))
+    max_length = min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
     temporary = RunDir(folder.with_name(f".{folder.name}.preparing"))
     shutil.rmtree(temporary.path, ignore_errors=True)
     try:
@@ -344,7 +347,8 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
 
     epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
     machine = probe_machine(model.device, getattr(torch, result["dtype"]))
-    least = lower_bound(data, model_size(model.config), machine, batch_size=batch_size, epochs=epochs)
+    size = model_size(model.config, recipe.trust_remote_code)
+    least = lower_bound(data, size, machine, batch_size=batch_size, epochs=epochs)
     seconds = max(result["seconds"], 1e-9)
     return result | {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -415,7 +419,7 @@ def evaluate(run_dir: RunDir) -> None:
     )
     from tunesmith.evaluate.wordings import TRIAL_ROWS, best_wording
     from tunesmith.judge import YARDSTICK
-    from tunesmith.model import fit_embeddings, load_model, load_tokenizer
+    from tunesmith.model import fit_embeddings, load_tokenizer
     from tunesmith.panel import panel_rows
 
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
@@ -426,8 +430,8 @@ def evaluate(run_dir: RunDir) -> None:
     uses = open_seal(run_dir, [example.id for example in test], "base, few-shot base and tuned")
     if uses > 1:
         say(f"note: the test split has now been used {uses} times; a choice made on it makes its result optimistic")
-    chat = chat_format(load_tokenizer(str(run_dir.model)), recipe.system or "")
-    tuned, base = load_model(str(run_dir.model)), _load_base(recipe)
+    chat = chat_format(load_tokenizer(str(run_dir.model), recipe.trust_remote_code), recipe.system or "")
+    tuned, base = _load_tuned(run_dir, recipe), _load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
     decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned, train_split), recipe)
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
@@ -452,7 +456,9 @@ def evaluate(run_dir: RunDir) -> None:
         write_predictions(run_dir, name, test, predictions)
     if test[0].choices:
         write_predictions(run_dir, YARDSTICK, test, linear_predictions(train_split, test))
-    write_json(run_dir.panel, panel_rows(run_dir, recipe, (base, tuned), chat, prepare, _decoding))
+    write_json(
+        run_dir.panel, panel_rows(run_dir, recipe, (base, tuned), chat, partial(prepare, trainings=0), _decoding)
+    )
 
 
 def verify(run_dir: RunDir) -> Any:
@@ -492,12 +498,12 @@ def answer_tuned(run_dir: RunDir) -> None:
     from tunesmith.data.examples import read_examples
     from tunesmith.evaluate.store import write_predictions
     from tunesmith.evaluate.systems import answer
-    from tunesmith.model import load_model, load_tokenizer
+    from tunesmith.model import load_tokenizer
 
     recipe = run_recipe(run_dir)
     _check_backend(recipe)
-    chat = chat_format(load_tokenizer(str(run_dir.model)), recipe.system or "")
-    tuned = load_model(str(run_dir.model))
+    chat = chat_format(load_tokenizer(str(run_dir.model), recipe.trust_remote_code), recipe.system or "")
+    tuned = _load_tuned(run_dir, recipe)
     test = read_examples(run_dir.examples("test"))
     decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned), recipe)
     with progress("evaluating tuned", len(test)) as advance:
@@ -508,6 +514,13 @@ def _load_base(recipe: Recipe) -> Any:
     from tunesmith.model import load_model
 
     return load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
+
+
+def _load_tuned(run_dir: RunDir, recipe: Recipe, dtype: str = "auto", device: str | None = None) -> Any:
+    """Code that the base brought was saved with the tuned model, and is trusted as the base's was."""
+    from tunesmith.model import load_model
+
+    return load_model(str(run_dir.model), dtype, recipe.trust_remote_code, device)
 
 
 # ---- report
@@ -539,11 +552,13 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
 
 def export(run_dir: RunDir, folder: Path, dtype: str) -> None:
     """The tuned model in another folder and number format, with its tokenizer and card."""
-    from tunesmith.model import load_model, load_tokenizer, save_model
+    from tunesmith.model import load_tokenizer, save_model
 
     if folder.exists():
         raise RecipeError(f"{folder}: exists already", hint="name a folder that does not exist")
-    model, tokenizer = load_model(str(run_dir.model), dtype, device="cpu"), load_tokenizer(str(run_dir.model))
+    recipe = run_recipe(run_dir)
+    model = _load_tuned(run_dir, recipe, dtype, "cpu")
+    tokenizer = load_tokenizer(str(run_dir.model), recipe.trust_remote_code)
     save_model(model, tokenizer, folder, model.generation_config.max_new_tokens)
     for name in ("README.md", run_dir.original_chat_template.name):
         if (run_dir.model / name).exists():

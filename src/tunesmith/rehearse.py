@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from tunesmith import pipeline
 from tunesmith.evaluate.metrics import find_metric
@@ -19,8 +18,8 @@ from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_eff
 from tunesmith.model import (
     default_device,
     fit_embeddings,
+    load_config,
     load_model,
-    resolve_model,
 )
 from tunesmith.recipe import Recipe
 from tunesmith.rundir import RunDir, read_json
@@ -28,7 +27,7 @@ from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.batches import steps_per_epoch
 from tunesmith.train.check import CheckResult
 from tunesmith.train.check import check as run_checks
-from tunesmith.train.limit import lower_bound, model_size, probe_machine
+from tunesmith.train.limit import ModelSize, lower_bound, model_size, probe_machine
 from tunesmith.train.optim import default_learning_rate
 from tunesmith.train.settings import computed_in
 
@@ -40,7 +39,7 @@ DISCORDANT = 0.3
 def prepared(recipe: Recipe) -> Iterator[RunDir]:
     """The recipe's rows, prepared in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
-        pipeline.prepare(recipe.model_copy(update={"output_dir": str(Path(folder) / "run")}))
+        pipeline.prepare(recipe.model_copy(update={"output_dir": str(Path(folder) / "run")}), trainings=0)
         yield RunDir(Path(folder) / "run")
 
 
@@ -52,7 +51,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     """
     with prepared(recipe) as run:
         ledger, train, metric = read_json(run.ledger), recipe.train, read_json(run.manifest)["metrics"][0]
-        size = model_size(AutoConfig.from_pretrained(resolve_model(recipe.model)))
+        size = _size(recipe)
         least = _limit(run, recipe)
     rows, test_rows = ledger["splits"]["train"]["examples"], ledger["splits"]["test"]["rows"]
     steps = steps_per_epoch(rows, train.train_batch_size) * train.num_train_epochs
@@ -87,14 +86,17 @@ def limit(recipe: Recipe) -> dict[str, Any]:
         return _limit(run, recipe)
 
 
+def _size(recipe: Recipe) -> ModelSize:
+    return model_size(load_config(recipe.model, recipe.trust_remote_code), recipe.trust_remote_code)
+
+
 def _limit(run: RunDir, recipe: Recipe) -> dict[str, Any]:
-    size = model_size(AutoConfig.from_pretrained(resolve_model(recipe.model)))
     device = torch.device(default_device())
     dtype = computed_in(recipe.train, device)
     machine = probe_machine(device, getattr(torch, dtype))
     found = lower_bound(
         pipeline.training_data(run, "train"),
-        size,
+        _size(recipe),
         machine,
         batch_size=recipe.train.train_batch_size,
         epochs=recipe.train.num_train_epochs,

@@ -25,7 +25,7 @@ from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir, file_sha256, read_json, versions, write_json
 
 PACKAGE = Path(__file__).parents[1]
-CODE = ("data", "chat_format.py", "chat_syntax.py", "chat_template.py", "model.py", "records.py", "recipe.py")
+CODE = ("data", "chat_format.py", "chat_syntax.py", "chat_template.py", "loading.py", "records.py", "recipe.py")
 FACTS = "facts.json"
 
 

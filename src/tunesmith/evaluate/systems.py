@@ -78,7 +78,8 @@ def answer(
         "max_new_tokens": [max(1, min(decoding.max_new_tokens, room - len(prompt))) for prompt in prompts],
     }
     if decoding.backend == "vllm":
-        outputs = generate_vllm(model.name_or_path, prompts, **ends)
+        own_code = type(model).is_remote_code()  # it was loaded so: the recipe trusts it
+        outputs = generate_vllm(model.name_or_path, prompts, trust_remote_code=own_code, **ends)
     else:
         outputs = generate(model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends)
     texts = chat.tokenizer.batch_decode([output.ids for output in outputs], skip_special_tokens=True)

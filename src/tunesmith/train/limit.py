@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 
+from tunesmith.loading import empty_model
 from tunesmith.train.batches import Ints, TrainingData, plan_epoch, sorted_by_tokens, steps_per_epoch
 
 BYTES_PER_PARAMETER = 40
@@ -84,10 +84,9 @@ def lower_bound(
     )
 
 
-def model_size(config: Any) -> ModelSize:
+def model_size(config: Any, trust_remote_code: bool = False) -> ModelSize:
     """Sizes of a causal LM from its config alone; of a mixture of experts, the experts one token uses."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    model = empty_model(config, trust_remote_code)
     text = config.get_text_config()
     embedding = model.get_input_embeddings().weight
     active = _active_share_of_experts(text)

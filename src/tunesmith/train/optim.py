@@ -13,6 +13,7 @@ import torch
 from transformers import Adafactor, get_scheduler
 
 from tunesmith.errors import InputError
+from tunesmith.packages import installed
 from tunesmith.recipe import TrainConfig
 
 WSD_DECAY_SHARE = 0.2
@@ -33,17 +34,38 @@ def resolved_learning_rate(model: torch.nn.Module, config: TrainConfig) -> float
     return min(1e-3, 10 * rate) if config.lora else rate
 
 
-def build_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """One optimiser, or two for Muon: Muon for the matrices, AdamW for embeddings, head, norms and biases.
-
-    Weight decay acts on matrices only. Raises InputError where an optional package is missing.
-    """
-    rate = resolved_learning_rate(model, config)
+def check_optimizer(config: TrainConfig, on_cuda: bool) -> None:
+    """InputError where the recipe's optimiser cannot round its kind of weights, or needs what is not installed."""
     if config.weights_dtype == "bfloat16" and config.optim not in ("adamw", "adamw_8bit"):
         raise InputError(
             f"train.weights_dtype = bfloat16 with train.optim = {config.optim}: small updates would be rounded away",
             hint="train.optim=adamw or adamw_8bit, which round stochastically, or train.weights_dtype=float32",
         )
+    if config.weights_dtype == "bfloat16":
+        asked = "train.weights_dtype = bfloat16"
+    elif config.optim == "adamw_8bit" and not (on_cuda and installed("bitsandbytes")):
+        asked = "train.optim = adamw_8bit"
+    else:
+        return
+    if not installed("torchao"):
+        raise InputError(
+            f"{asked} needs torchao, which is not installed",
+            hint="pip install 'tunesmith[gpu]', or train.optim=adafactor, which also keeps little state",
+        )
+    if not on_cuda and not has_compiler():
+        raise InputError(
+            f"{asked} is compiled when it runs, and on a CPU there is no C++ compiler here",
+            hint="install g++ or clang, or train.optim=adamw with train.weights_dtype=float32",
+        )
+
+
+def build_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """One optimiser, or two for Muon: Muon for the matrices, AdamW for embeddings, head, norms and biases.
+
+    Weight decay acts on matrices only. Raises InputError as `check_optimizer` does.
+    """
+    rate = resolved_learning_rate(model, config)
+    check_optimizer(config, next(model.parameters()).is_cuda)
     if config.optim == "muon":
         matrices, others = _matrices_and_others(model)
         # "match_rms_adamw" scales the update so that AdamW's learning rates suit it too.
@@ -100,7 +122,7 @@ def _matrices_and_others(model: Any) -> tuple[list[torch.nn.Parameter], list[tor
 def _adamw(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
     betas = (config.adam_beta1, config.adam_beta2)
     if config.weights_dtype == "bfloat16":
-        return _torchao("_AdamW", "train.weights_dtype = bfloat16", groups, rate, config)
+        return _torchao("_AdamW", groups, rate, config)
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=config.adam_epsilon, fused=True)
 
 
@@ -115,23 +137,13 @@ def _adamw_8bit(groups: list[Group], rate: float, config: TrainConfig) -> torch.
             betas = (config.adam_beta1, config.adam_beta2)
             optimizer: torch.optim.Optimizer = AdamW8bit(groups, lr=rate, betas=betas, eps=config.adam_epsilon)
             return optimizer
-    return _torchao("AdamW8bit", "train.optim = adamw_8bit", groups, rate, config)
+    return _torchao("AdamW8bit", groups, rate, config)
 
 
-def _torchao(name: str, asked: str, groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
+def _torchao(name: str, groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
     """An AdamW of torchao, which computes in float32 whatever it keeps, and rounds bfloat16 weights stochastically."""
-    try:
-        from torchao import optim
-    except ImportError as error:
-        raise InputError(
-            f"{asked} needs torchao, which is not installed",
-            hint="pip install 'tunesmith[gpu]', or train.optim=adafactor, which also keeps little state",
-        ) from error
-    if not groups[0]["params"][0].is_cuda and not has_compiler():
-        raise InputError(
-            f"{asked} is compiled when it runs, and on a CPU there is no C++ compiler here",
-            hint="install g++ or clang, or train.optim=adamw with train.weights_dtype=float32",
-        )
+    from torchao import optim
+
     optimizer: torch.optim.Optimizer = getattr(optim, name)(
         groups,
         lr=rate,
