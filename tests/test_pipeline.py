@@ -337,7 +337,7 @@ def test_the_limit_is_that_of_the_numbers_the_training_computes_in(
     tmp_path: Path, tiny_model_dir: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tunesmith import rehearse
-    from tunesmith.train.limit import Machine
+    from tunesmith.machine import Machine
 
     rates = {torch.float32: 1e9, torch.bfloat16: 2e9}
     monkeypatch.setattr(rehearse, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e15))

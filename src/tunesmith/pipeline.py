@@ -326,7 +326,8 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
 
     import torch
 
-    from tunesmith.train.limit import lower_bound, model_size, probe_machine
+    from tunesmith.machine import probe_machine
+    from tunesmith.train.limit import lower_bound, model_size
 
     epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
     machine = probe_machine(model.device, getattr(torch, result["dtype"]))
