@@ -358,7 +358,22 @@ def _decoding(
 
     train_split = read_examples(run_dir.examples("train")) if train_split is None else train_split
     lengths = training_data(run_dir, "train").num_trained.tolist()
-    return decoding_for(train_split, lengths, chat, model, recipe.evaluation)
+    return decoding_for(train_split, lengths, chat, model, recipe.evaluation, answered_in(run_dir, recipe))
+
+
+def answered_in(run_dir: RunDir, recipe: Recipe) -> str:
+    """What answers are computed in, float32 or bfloat16: decided at its first use and kept through every resume, so
+    that all systems, seeds and parts of a curve are answered alike."""
+    import torch
+
+    from tunesmith.machine import fastest_dtype
+    from tunesmith.model import default_device
+
+    if not run_dir.answered_in.exists():
+        asked = recipe.evaluation.dtype
+        found = fastest_dtype(torch.device(default_device())) if asked == "auto" else asked
+        write_json(run_dir.answered_in, {"dtype": found})
+    return str(read_json(run_dir.answered_in)["dtype"])
 
 
 def _sample(examples: Sequence[Example], n: int) -> list[Example]:
@@ -373,6 +388,7 @@ def _sample(examples: Sequence[Example], n: int) -> list[Example]:
 def evaluate(run_dir: RunDir) -> None:
     """Answers of base, few-shot base and tuned on the sealed test, same rows and decoding, and the baselines'."""
     from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.forward import in_dtype
     from tunesmith.evaluate.store import write_predictions
     from tunesmith.evaluate.systems import (
         answer,
@@ -398,6 +414,7 @@ def evaluate(run_dir: RunDir) -> None:
     tuned, base = load_model(str(run_dir.model)), _load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
     decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned, train_split), recipe)
+    tuned, base = in_dtype(tuned, decoding.dtype), in_dtype(base, decoding.dtype)
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
     trial_rows = _sample(read_examples(run_dir.examples("validation")), TRIAL_ROWS)
     asked, exemplars, trial = best_wording(

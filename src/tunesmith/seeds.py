@@ -24,6 +24,9 @@ def copy_of(whole: RunDir, folder: Path, recipe: Recipe) -> RunDir:
         shutil.copy(whole.examples(split), part.examples(split))
     for source, target in ((whole.seal, part.seal), (whole.ledger, part.ledger)):
         shutil.copy(source, target)
+    if whole.answered_in.exists():
+        part.evaluation.mkdir()
+        shutil.copy(whole.answered_in, part.answered_in)
     write_atomic(part.recipe, dump_recipe(recipe.model_copy(update={"output_dir": str(folder)})))
     seal_files(whole, part)
     return part
