@@ -24,6 +24,7 @@ from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions
 if TYPE_CHECKING:
     from tunesmith.data.index import Source
     from tunesmith.data.leaks import Overlap
+    from tunesmith.train.batches import TrainingData
 
 ASSETS = Path(__file__).parent / "assets"
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
@@ -296,7 +297,9 @@ def train(run_dir: RunDir) -> None:
         model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
     chat, primary = chat_format(tokenizer), manifest["metrics"][0]
     decoding = _decoding(run_dir, recipe, chat, model)
-    sample = _sample(read_examples(run_dir.examples("validation")), recipe.evaluation.num_validation_examples)
+    data, validation = training_data(run_dir, "train"), training_data(run_dir, "validation")
+    examples = read_examples(run_dir.examples("validation"))
+    sample = _sample(examples, _validation_rows(data, validation, examples, recipe, decoding.rank_choices))
 
     def validate(current: Any) -> dict[str, float]:
         predictions = answer(current, chat, sample, decoding)
@@ -304,13 +307,12 @@ def train(run_dir: RunDir) -> None:
         means = result.corpus | {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
         return means | {SELECTED: find_metric(primary).sign * means[primary]}
 
-    data = training_data(run_dir, "train")
     result = train_model(
         model,
         data,
         recipe.train,
         run=run_dir,
-        validation=training_data(run_dir, "validation"),
+        validation=validation,
         validate=validate,
         select=SELECTED,
         resume=True,
@@ -347,6 +349,29 @@ def training_data(run_dir: RunDir, split: str) -> Any:
     from tunesmith.train.batches import TrainingData
 
     return TrainingData.from_arrays(*read_token_arrays(run_dir.examples(split)))
+
+
+def _validation_rows(
+    data: TrainingData, validation: TrainingData, examples: Sequence[Example], recipe: Recipe, ranked: bool
+) -> int:
+    """How many validation rows are answered after each epoch; a note where they are fewer than was asked for."""
+    from tunesmith.evaluate.budget import affordable_rows
+    from tunesmith.evaluate.forward import common_prefix
+
+    answers = validation.num_trained
+    prompts = [validation.row(row)[:-n].tolist() for row, n in enumerate(answers[:200])]
+    shared = common_prefix(prompts)
+    asked = min(recipe.evaluation.num_validation_examples, len(examples))
+    found = affordable_rows(
+        int((data.lengths - shared).clip(min=1).sum()),
+        float((validation.lengths - answers).mean()) - shared,
+        float(answers.mean()),
+        sum(len(example.choices) for example in examples) / len(examples) if ranked else 0.0,
+        asked,
+    )
+    if found < asked:
+        say(f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth of its training time")
+    return found
 
 
 def _decoding(

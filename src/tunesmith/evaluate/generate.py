@@ -71,16 +71,18 @@ def generate(
     with evaluating(model) as kind:
         check_lengths(prompts, budgets, kind.limit)
         lengths = [len(prompt) + budget for prompt, budget in zip(prompts, budgets, strict=True)]
-        in_slots = _fits_slots(kind, lengths) and _slots_are_exact(model, kind)
+        fits = _fits_slots(kind, lengths)
+        apart = fits and kind.device.type == "cpu" and _slots_are_exact(model, kind, apart=True)
+        in_slots = apart or (fits and _slots_are_exact(model, kind, apart=False))
         most = batch_rows or (GPU_ROWS if kind.device.type == "cuda" else CPU_ROWS)
         for shared, rows in _groups(prompts, lengths, kind):
             prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
             if in_slots:
-                for alike in _of_like_length(rows, lengths):
-                    longest = lengths[alike[0]]
+                lengths_in_slots = [length - shared for length in lengths] if apart else lengths
+                for size, alike in _slots_for(rows, lengths_in_slots, most, batch_tokens):
                     waiting = deque((prompts[row][shared:], answers[row]) for row in alike)
-                    size = max(1, min(len(alike), most, batch_tokens // longest))
-                    slots = Slots(size, longest, kind.num_layers, kind.device, prefix)
+                    longest = lengths_in_slots[alike[0]]
+                    slots = Slots(size, longest, kind.num_layers, kind.device, prefix, apart)
                     _Writer(model, kind, slots, waiting, pass_tokens(kind, batch_tokens), tell).write()
                 continue
             for batch in token_batches(rows, lengths, batch_tokens):
@@ -95,15 +97,18 @@ def _fits_slots(kind: Traits, lengths: Sequence[int]) -> bool:
     return kind.masked and (kind.window is None or max(lengths, default=0) <= kind.window)
 
 
-def _of_like_length(rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The rows, the longest first, in lists within which none is shorter than half the longest."""
-    alike: list[int] = []
-    for row in sorted(rows, key=lambda row: (-lengths[row], row)):
-        if alike and 2 * lengths[row] < lengths[alike[0]]:
-            yield alike
-            alike = []
-        alike.append(row)
-    yield alike
+def _slots_for(
+    rows: Sequence[int], lengths: Sequence[int], most: int, batch_tokens: int
+) -> Iterator[tuple[int, list[int]]]:
+    """The rows, the longest first, and in how many slots they are answered: of the size of their longest. Rows of less
+    than half its length have smaller slots, and so more of them, once there are rows enough to fill the larger ones."""
+    ordered = sorted(rows, key=lambda row: (-lengths[row], row))
+    while ordered:
+        longest = lengths[ordered[0]]
+        size = max(1, min(len(ordered), most, batch_tokens // longest))
+        count = max(size, sum(2 * lengths[row] >= longest for row in ordered))
+        yield size, ordered[:count]
+        ordered = ordered[count:]
 
 
 @dataclass
@@ -122,6 +127,10 @@ class _Writer:
 
     def write(self) -> None:
         self.tokens = [0] * self.slots.num_rows
+        with self.slots.attending(self.model.config.get_text_config()):
+            self._write()
+
+    def _write(self) -> None:
         while self.waiting or self.writing:
             free = self.slots.num_rows - len(self.writing)
             if self.waiting and free >= max(1, int(REFILLED * self.slots.num_rows)):
@@ -183,21 +192,22 @@ def _step(model: Any, kind: Traits, slots: Slots, input_R1: Tensor) -> Tensor:
     return logits.float()
 
 
-def _slots_are_exact(model: Any, kind: Traits) -> bool:
-    """Whether two short rows of different lengths come out as without slots.
+def _slots_are_exact(model: Any, kind: Traits, apart: bool) -> bool:
+    """Whether two short rows of different lengths that begin alike come out as without slots.
 
     Most models take the mask, positions and cache they are given; one that ignores them (remote code may do anything)
     is found out here and keeps a cache of its own.
     """
     vocabulary = model.get_input_embeddings().num_embeddings
-    rows = [[i % vocabulary for i in row] for row in ([5, 7, 3, 11, 2], [13, 4, 6])]
+    rows = [[i % vocabulary for i in row] for row in ([9, 4, 5, 7, 3, 11, 2], [9, 4, 13, 4, 6])]
     plain_BV = torch.stack(
         [model(input_ids=torch.tensor([row], device=kind.device), use_cache=False).logits[0, -1] for row in rows]
     )
-    slots = Slots(2, 8, kind.num_layers, kind.device)
     try:
-        _read(model, kind, slots, [0, 1], [row[:-1] for row in rows])
-        found_BV = _step(model, kind, slots, torch.tensor([row[-1:] for row in rows], device=kind.device))
+        slots = Slots(2, 8, kind.num_layers, kind.device, cached_prefix(model, kind, rows[0][:2]), apart)
+        with slots.attending(model.config.get_text_config()):
+            _read(model, kind, slots, [0, 1], [row[2:-1] for row in rows])
+            found_BV = _step(model, kind, slots, torch.tensor([row[-1:] for row in rows], device=kind.device))
     except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError, NotImplementedError):
         return False  # a model with attention of its own says so in one of these ways
     tolerance = 1e-3 if kind.dtype == torch.float32 else 0.05
