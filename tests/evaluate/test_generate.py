@@ -77,7 +77,6 @@ def test_rows_take_the_slots_of_rows_that_are_answered(kind: str, apart: bool, m
     assert generate(model, prompts, stop_ids=stops, max_new_tokens=budgets, batch_rows=4) == expected
     assert (made[-1].apart, made[-1].shared) == (apart, 20)
     assert generate(model, prompts, stop_ids=stops, max_new_tokens=budgets) == expected
-    assert made[-1].num_rows < 13, "given up where no row was waiting for them"
 
 
 def test_a_model_that_ignores_the_mask_answers_without_slots(monkeypatch: pytest.MonkeyPatch) -> None:
