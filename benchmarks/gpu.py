@@ -39,9 +39,10 @@ from train import WARM_UP, run_trl, run_tunesmith
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 from transformers.utils import is_flash_attn_2_available
 
+from tunesmith.machine import Machine, probe_machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import Machine, lower_bound, model_size, probe_machine
+from tunesmith.train.limit import lower_bound, model_size
 from tunesmith.train.loss import split_model
 from tunesmith.train.settings import settle
 

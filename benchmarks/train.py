@@ -38,10 +38,11 @@ import torch
 from train_rows import DATA_SETS, build_tokenizer, load_rows, save_rows, token_hash
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tunesmith.machine import Machine, probe_machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import Machine, lower_bound, model_size, probe_machine
+from tunesmith.train.limit import lower_bound, model_size
 from tunesmith.train.loop import train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

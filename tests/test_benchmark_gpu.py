@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tunesmith.train.limit import Machine, lower_bound, model_size
+from tunesmith.machine import Machine
+from tunesmith.train.limit import lower_bound, model_size
 
 
 @pytest.fixture

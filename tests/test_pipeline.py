@@ -16,10 +16,14 @@ from support import write_rows
 from tunesmith import cli, pipeline
 from tunesmith.data.examples import read_examples
 from tunesmith.errors import DataError, InputError, RecipeError
+from tunesmith.evaluate.forgetting import TextScore
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.store import read_predictions
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
 from tunesmith.rundir import RunDir, file_sha256, read_json
+from tunesmith.seeds import copy_of
+
+TEXT_SCORES = [TextScore(100.0 + i, 50) for i in range(4)]
 
 
 def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[str, Any]) -> Recipe:
@@ -32,7 +36,7 @@ def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[
         }
         | sections.get("data", {}),
         "train": {"num_train_epochs": 2, "learning_rate": 5e-3, "train_batch_size": 8} | sections.get("train", {}),
-        "evaluation": {"few_shot": 2, "resamples": 200} | sections.get("evaluation", {}),
+        "evaluation": {"few_shot": 2, "resamples": 200, "dtype": "float32"} | sections.get("evaluation", {}),
         "output_dir": str(folder / output),
     }
     return build_recipe(values)[0]
@@ -308,6 +312,50 @@ def test_two_runs_on_the_same_rows_can_be_compared(finished: tuple[Path, dict[st
     assert result["verdict"]["kind"] == "cannot tell"
 
 
+def test_what_answers_are_computed_in_is_decided_once_and_said(
+    finished: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before, run = RunDir(finished[0] / "run"), RunDir(tmp_path / "again")
+    shutil.copytree(before.path, run.path)
+    shutil.rmtree(run.evaluation)
+    recipe = pipeline.run_recipe(run)
+    auto = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"dtype": "auto"})})
+    monkeypatch.setattr("tunesmith.machine.fastest_dtype", lambda device: "bfloat16")
+    assert pipeline.answered_in(run, auto) == "bfloat16"
+    monkeypatch.setattr("tunesmith.machine.fastest_dtype", lambda device: "float32")
+    assert pipeline.answered_in(run, auto) == "bfloat16", "whatever a later probe would say"
+    copy = copy_of(run, tmp_path / "seed", recipe)
+    assert pipeline.answered_in(copy, auto) == "bfloat16"
+    asked = []
+    monkeypatch.setattr(
+        "tunesmith.panel.bits_per_byte", lambda model, *_, **__: asked.append(model.dtype) or TEXT_SCORES
+    )
+    pipeline.evaluate(run)
+    assert asked == [torch.bfloat16] * 2
+    pipeline.report(run)
+    assert "all models were computed in bfloat16" in run.report_md.read_text(encoding="utf-8")
+    assert "all models were computed in" not in before.report_md.read_text(encoding="utf-8")
+    pipeline.compare_runs(before, run)
+    assert "was answered in float32" in " ".join(capsys.readouterr().err.split())
+
+
+def test_fewer_validation_rows_are_answered_where_they_would_take_more_than_a_fifth_of_an_epoch(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(tmp_path, tiny_model_dir, data={"split": {"train": 0.3, "validation": 0.5, "test": 0.2}})
+    pipeline.prepare(recipe)
+    run = RunDir(tmp_path / "run")
+    data, validation = (pipeline.training_data(run, split) for split in ("train", "validation"))
+    examples = read_examples(run.examples("validation"))
+    found = pipeline._validation_rows(data, validation, examples, recipe, ranked=True)
+    assert 16 <= found < len(examples) == 30
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{found} of 30 validation rows are answered after each epoch" in said
+
+
 def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_dir: Path) -> None:
     from tunesmith import rehearse
 
@@ -337,7 +385,7 @@ def test_the_limit_is_that_of_the_numbers_the_training_computes_in(
     tmp_path: Path, tiny_model_dir: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tunesmith import rehearse
-    from tunesmith.train.limit import Machine
+    from tunesmith.machine import Machine
 
     rates = {torch.float32: 1e9, torch.bfloat16: 2e9}
     monkeypatch.setattr(rehearse, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e15))

@@ -172,11 +172,14 @@ MEANINGS = {
     "best of up to five wordings on validation; 0: none.",
     "evaluation.max_new_tokens": "Longest answer in tokens. `null`: a quarter more than the longest training answer.",
     "evaluation.rank_choices": "Closed tasks: rank every choice by its likelihood too, a pass over all choices.",
-    "evaluation.num_validation_examples": "Validation rows answered after each epoch. Their loss is taken of all rows.",
+    "evaluation.num_validation_examples": "Most validation rows answered after each epoch; fewer where answering would "
+    "take more than a fifth of the epoch's training, by their tokens. The loss is taken of all rows.",
     "evaluation.resamples": "Of the bootstrap behind intervals.",
     "evaluation.confidence": "Of the intervals.",
     "evaluation.panel": "General text files, and recipes with their test sets, scored before and after: what was lost.",
     "evaluation.batch_tokens": "Most tokens, padding included, in a batch of prompts.",
+    "evaluation.dtype": "What answers and likelihoods are computed in, the same for every system. `auto`: bfloat16 "
+    "where the machine is fast at it; decided once for a run.",
     "evaluation.backend": "What generates the answers to the test set; likelihoods and validation in training are "
     "transformers' always. `vllm` needs `pip install 'tunesmith[serve]'`.",
 }

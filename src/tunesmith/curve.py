@@ -40,6 +40,7 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> dict[str, Any]:
     pipeline.prepare(recipe, trainings=len(parts))
     points, evaluations = [], []
     primary = read_json(whole.manifest)["metrics"][0]
+    pipeline.answered_in(whole, recipe)  # decided once, for all parts
     for fraction in parts:
         part = _part(whole, recipe, fraction)
         say(f"training on {fraction:g} of the rows")

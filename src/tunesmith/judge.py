@@ -12,6 +12,7 @@ from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.store import read_predictions
 from tunesmith.evaluate.verdict import verdict
+from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, Prediction
 from tunesmith.report.content import TUNED, ForgettingRow, JudgedMetric, Report
@@ -68,7 +69,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         notes=[
             *manifest["notes"],
             *training["notes"],
-            *filter(None, [*seed_notes[:1], _few_shot_note(run), _verification_note(run)]),
+            *filter(None, [*seed_notes[:1], _few_shot_note(run), _dtype_note(run), _verification_note(run)]),
         ],
         test_uses=len(read_json(run.seal)["uses"]),
         forgetting=[ForgettingRow(**{**row, "ci": tuple(row["ci"])}) for row in _panel(run)],
@@ -109,6 +110,16 @@ def _few_shot_note(run: RunDir) -> str:
 def _verification_note(run: RunDir) -> str:
     """What a fresh process made of the saved model; empty where none was asked."""
     return Verification.of(read_json(run.verification)).sentence if run.verification.exists() else ""
+
+
+def _answered_in(run: RunDir) -> str:
+    return str(read_json(run.answered_in)["dtype"]) if run.answered_in.exists() else "float32"
+
+
+def _dtype_note(run: RunDir) -> str:
+    """Empty for float32, which is what anyone would expect."""
+    found = _answered_in(run)
+    return "" if found == "float32" else f"the answers and likelihoods of all models were computed in {found}"
 
 
 def _tuned(run: RunDir, recipe: Recipe, test: Sequence[Example], manifest: Mapping[str, Any]) -> Evaluation:
@@ -177,7 +188,9 @@ def _by_wording(
 
 def compare_runs(a: RunDir, b: RunDir, recipes: tuple[Recipe, Recipe], metric: str | None = None) -> dict[str, Any]:
     """The tuned models of two runs on the same test rows: b minus a, and the verdict."""
-    found = []
+    found, dtypes = [], [_answered_in(run) for run in (a, b)]
+    if dtypes[0] != dtypes[1]:
+        say(f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers differ by that alone")
     for run, recipe in zip((a, b), recipes, strict=True):
         test, manifest = read_examples(run.examples("test")), read_json(run.manifest)
         tuned = [e for e in system_evaluations(run, recipe, test, manifest) if e.system == TUNED]

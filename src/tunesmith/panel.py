@@ -65,7 +65,7 @@ def _task(
     panel_run = RunDir(folder)
     manifest, test = read_json(panel_run.manifest), read_examples(panel_run.examples("test"))
     decoding, primary = decoding_of(panel_run, other, chat, models[1]), manifest["metrics"][0]
-    decoding = replace(decoding, backend=recipe.evaluation.backend)
+    decoding = replace(decoding, backend=recipe.evaluation.backend, dtype=str(models[1].dtype).removeprefix("torch."))
     with progress(f"panel {path.stem}", 2 * len(test)) as advance:
         before, after = (
             evaluate(name, "test", test, answer(model, chat, test, decoding, advance), [primary], manifest["parser"])

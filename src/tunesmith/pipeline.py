@@ -25,6 +25,7 @@ from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions
 if TYPE_CHECKING:
     from tunesmith.data.index import Source
     from tunesmith.data.leaks import Overlap
+    from tunesmith.train.batches import TrainingData
 
 ASSETS = Path(__file__).parent / "assets"
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
@@ -311,7 +312,9 @@ def train(run_dir: RunDir) -> None:
         model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
     primary = manifest["metrics"][0]
     decoding = _decoding(run_dir, recipe, chat, model)
-    sample = _sample(read_examples(run_dir.examples("validation")), recipe.evaluation.num_validation_examples)
+    data, validation = training_data(run_dir, "train"), training_data(run_dir, "validation")
+    examples = read_examples(run_dir.examples("validation"))
+    sample = _sample(examples, _validation_rows(data, validation, examples, recipe, decoding.rank_choices))
 
     def validate(current: Any) -> dict[str, float]:
         predictions = answer(current, chat, sample, decoding)
@@ -319,13 +322,12 @@ def train(run_dir: RunDir) -> None:
         means = result.corpus | {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
         return means | {SELECTED: find_metric(primary).sign * means[primary]}
 
-    data = training_data(run_dir, "train")
     result = train_model(
         model,
         data,
         recipe.train,
         run=run_dir,
-        validation=training_data(run_dir, "validation"),
+        validation=validation,
         validate=validate,
         select=SELECTED,
         resume=True,
@@ -343,7 +345,8 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
 
     import torch
 
-    from tunesmith.train.limit import lower_bound, model_size, probe_machine
+    from tunesmith.machine import probe_machine
+    from tunesmith.train.limit import lower_bound, model_size
 
     epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
     machine = probe_machine(model.device, getattr(torch, result["dtype"]))
@@ -384,6 +387,29 @@ def training_data(run_dir: RunDir, split: str) -> Any:
     return TrainingData.from_arrays(*read_token_arrays(run_dir.examples(split)))
 
 
+def _validation_rows(
+    data: TrainingData, validation: TrainingData, examples: Sequence[Example], recipe: Recipe, ranked: bool
+) -> int:
+    """How many validation rows are answered after each epoch; a note where they are fewer than was asked for."""
+    from tunesmith.evaluate.budget import affordable_rows
+    from tunesmith.evaluate.forward import common_prefix
+
+    answers = validation.num_trained
+    prompts = [validation.row(row)[:-n].tolist() for row, n in enumerate(answers[:200])]
+    shared = common_prefix(prompts)
+    asked = min(recipe.evaluation.num_validation_examples, len(examples))
+    found = affordable_rows(
+        int((data.lengths - shared).clip(min=1).sum()),
+        float((validation.lengths - answers).mean()) - shared,
+        float(answers.mean()),
+        sum(len(example.choices) for example in examples) / len(examples) if ranked else 0.0,
+        asked,
+    )
+    if found < asked:
+        say(f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth of its training time")
+    return found
+
+
 def _decoding(
     run_dir: RunDir, recipe: Recipe, chat: Any, model: Any, train_split: Sequence[Example] | None = None
 ) -> Any:
@@ -393,7 +419,22 @@ def _decoding(
 
     train_split = read_examples(run_dir.examples("train")) if train_split is None else train_split
     lengths = training_data(run_dir, "train").num_trained.tolist()
-    return decoding_for(train_split, lengths, chat, model, recipe.evaluation)
+    return decoding_for(train_split, lengths, chat, model, recipe.evaluation, answered_in(run_dir, recipe))
+
+
+def answered_in(run_dir: RunDir, recipe: Recipe) -> str:
+    """What answers are computed in, float32 or bfloat16: decided at its first use and kept through every resume, so
+    that all systems, seeds and parts of a curve are answered alike."""
+    import torch
+
+    from tunesmith.machine import fastest_dtype
+    from tunesmith.model import default_device
+
+    if not run_dir.answered_in.exists():
+        asked = recipe.evaluation.dtype
+        found = fastest_dtype(torch.device(default_device())) if asked == "auto" else asked
+        write_json(run_dir.answered_in, {"dtype": found})
+    return str(read_json(run_dir.answered_in)["dtype"])
 
 
 def _sample(examples: Sequence[Example], n: int) -> list[Example]:
@@ -409,6 +450,7 @@ def evaluate(run_dir: RunDir) -> None:
     """Answers of base, few-shot base and tuned on the sealed test, same rows and decoding, and the baselines'."""
     from tunesmith.chat_format import chat_format
     from tunesmith.data.examples import read_examples
+    from tunesmith.evaluate.forward import in_dtype
     from tunesmith.evaluate.store import write_predictions
     from tunesmith.evaluate.systems import (
         answer,
@@ -434,6 +476,7 @@ def evaluate(run_dir: RunDir) -> None:
     tuned, base = _load_tuned(run_dir, recipe), _load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
     decoding = _for_the_test(_decoding(run_dir, recipe, chat, tuned, train_split), recipe)
+    tuned, base = in_dtype(tuned, decoding.dtype), in_dtype(base, decoding.dtype)
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
     trial_rows = _sample(read_examples(run_dir.examples("validation")), TRIAL_ROWS)
     asked, exemplars, trial = best_wording(
@@ -479,6 +522,7 @@ def verify(run_dir: RunDir) -> Any:
         chat_format(tokenizer, recipe.system or ""),
         read_examples(run_dir.examples("test")),
         read_predictions(run_dir, TUNED, "test")[0],
+        dtype=answered_in(run_dir, recipe),
         trust_remote_code=recipe.trust_remote_code,
     )
     write_json(run_dir.verification, as_json(found))

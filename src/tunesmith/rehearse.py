@@ -15,6 +15,7 @@ import torch
 from tunesmith import pipeline
 from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_effect
+from tunesmith.machine import probe_machine
 from tunesmith.model import (
     default_device,
     fit_embeddings,
@@ -27,7 +28,7 @@ from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.batches import steps_per_epoch
 from tunesmith.train.check import CheckResult
 from tunesmith.train.check import check as run_checks
-from tunesmith.train.limit import ModelSize, lower_bound, model_size, probe_machine
+from tunesmith.train.limit import ModelSize, lower_bound, model_size
 from tunesmith.train.optim import default_learning_rate
 from tunesmith.train.settings import computed_in
 

@@ -38,6 +38,7 @@ class RunDir:
     base = property(lambda self: self.path / "base")
     model = property(lambda self: self.path / "model")
     evaluation = property(lambda self: self.path / "evaluation")
+    answered_in = property(lambda self: self.path / "evaluation" / "answered_in.json")
     panel = property(lambda self: self.path / "evaluation" / "panel.json")
     verification = property(lambda self: self.path / "evaluation" / "verify.json")
     few_shot = property(lambda self: self.path / "evaluation" / "few_shot.json")

@@ -22,8 +22,9 @@ def copy_of(whole: RunDir, folder: Path, recipe: Recipe) -> RunDir:
     part.examples("train").parent.mkdir(parents=True)
     for split in SPLITS:
         shutil.copy(whole.examples(split), part.examples(split))
-    for path in (whole.seal, whole.ledger, whole.chat_template, whole.original_chat_template):
+    for path in (whole.seal, whole.ledger, whole.chat_template, whole.original_chat_template, whole.answered_in):
         if path.exists():
+            (part.path / path.relative_to(whole.path)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, part.path / path.relative_to(whole.path))
     write_atomic(part.recipe, dump_recipe(recipe.model_copy(update={"output_dir": str(folder)})))
     seal_files(whole, part)

@@ -11,10 +11,13 @@ import torch
 from random_models import counting, prompts_of, tiny
 
 from tunesmith.errors import DataError, InputError, ModelError
+from tunesmith.evaluate import generate as generate_module
 from tunesmith.evaluate.forward import prefix_groups, token_batches
-from tunesmith.evaluate.generate import Generated, generate, generate_vllm
+from tunesmith.evaluate.generate import Generated, _slots_for, generate, generate_vllm
+from tunesmith.evaluate.slots import Slots
 
 STOP = 1
+Slots_mask = Slots.mask
 COUNTING_VLLM = """
 from types import SimpleNamespace
 SamplingParams = dict
@@ -54,6 +57,40 @@ def test_answers_are_those_of_transformers_generate_row_by_row(kind: str, shared
     expected = row_by_row(model, prompts, stops, budget=12)
     assert {answer.stopped for answer in expected} == {True, False}, "both ways to end must be seen"
     assert generate(model, prompts, stop_ids=stops, max_new_tokens=12) == expected
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "qwen3"])
+@pytest.mark.parametrize("apart", [True, False])
+def test_rows_take_the_slots_of_rows_that_are_answered(kind: str, apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def recorded(*args: Any) -> Slots:
+        made.append(Slots(*args))
+        return made[-1]
+
+    model, prompts, stops = tiny(kind, window=64), prompts_of(13, shared=20), [5, 15, 19, 31, 47]
+    budgets = [1 + row % 9 for row in range(13)]
+    monkeypatch.setattr("tunesmith.evaluate.generate.Slots", recorded)
+    exact = generate_module._slots_are_exact
+    monkeypatch.setattr(generate_module, "_slots_are_exact", lambda *a, **k: k["apart"] is apart and exact(*a, **k))
+    expected = [row_by_row(model, [prompt], stops, budget)[0] for prompt, budget in zip(prompts, budgets, strict=True)]
+    assert generate(model, prompts, stop_ids=stops, max_new_tokens=budgets, batch_rows=4) == expected
+    assert (made[-1].apart, made[-1].shared) == (apart, 20)
+    assert generate(model, prompts, stop_ids=stops, max_new_tokens=budgets) == expected
+
+
+def test_a_model_that_ignores_the_mask_answers_without_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = tiny("llama"), prompts_of(6, shared=20)
+    expected = generate(model, prompts, stop_ids=[STOP], max_new_tokens=5)
+    monkeypatch.setattr(Slots, "mask", lambda self, dtype: Slots_mask(self, dtype) * 0)
+    assert generate(model, prompts, stop_ids=[STOP], max_new_tokens=5) == expected
+
+
+def test_slots_of_half_the_length_are_more_where_the_long_ones_can_be_filled() -> None:
+    lengths = [100, 90, 30, 20, 20, 10]
+    assert list(_slots_for(range(6), lengths, most=8, batch_tokens=200)) == [(2, [0, 1]), (4, [2, 3, 4, 5])]
+    assert list(_slots_for(range(6), lengths, most=8, batch_tokens=800)) == [(6, [0, 1, 2, 3, 4, 5])]
+    assert list(_slots_for([2, 5], lengths, most=8, batch_tokens=1)) == [(1, [2]), (1, [5])]
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3"])

@@ -13,6 +13,7 @@ from support import byte_tokenizer, tiny_llama
 
 from tunesmith.chat_format import chat_format, complete_tokenizer
 from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.systems import Decoding, answer, few_shot_exemplars, linear_predictions, with_exemplars
 from tunesmith.records import Example
 
@@ -120,6 +121,20 @@ class LLM:
     found = answer(model, chat, [example(1), example(2)], replace(DECODING, backend="vllm"))
     assert (tmp_path / "asked.txt").read_text() == f"{tiny_model_dir} 2"
     assert [(p.example_id, p.stopped, p.num_tokens) for p in found] == [("e1", True, 2), ("e2", True, 2)]
+
+
+def test_answers_in_bfloat16_are_those_of_a_copy_and_the_model_stays_as_it_is() -> None:
+    model, examples = tiny_llama().train(), [example(i, choices=("no", "yes")) for i in range(3)]
+    kept = {name: weight.clone() for name, weight in model.named_parameters()}
+    copied = in_dtype(model, "bfloat16")
+    assert copied.lm_head.weight is copied.model.embed_tokens.weight, "tied weights stay tied"
+    assert {weight.dtype for weight in copied.parameters()} == {torch.bfloat16}
+    assert copied.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert in_dtype(copied, "bfloat16") is copied
+    half = replace(DECODING, dtype="bfloat16", rank_choices=True, score_references=True)
+    assert answer(model, plain_chat(), examples, half) == answer(copied, plain_chat(), examples, half)
+    assert model.training
+    assert all(torch.equal(weight, kept[name]) for name, weight in model.named_parameters())
 
 
 @pytest.mark.parametrize("train", [[example(1), example(2)], [example(1, prompt="! "), example(2, "? ", "no")]])

@@ -6,9 +6,10 @@ import pytest
 from conftest import tiny_llama
 from transformers import MistralConfig
 
+from tunesmith.machine import Machine, probe_machine
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
 from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import Machine, ModelSize, lower_bound, model_size, probe_machine
+from tunesmith.train.limit import ModelSize, lower_bound, model_size
 
 FOREVER = 1 << 60
 

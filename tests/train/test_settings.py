@@ -8,10 +8,12 @@ import torch
 from conftest import tiny_llama
 from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 
+from tunesmith import machine
+from tunesmith.machine import Machine
 from tunesmith.recipe import TrainConfig
-from tunesmith.train import memory, settings
+from tunesmith.train import memory
 from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import Machine, model_size
+from tunesmith.train.limit import model_size
 from tunesmith.train.loss import nll_sum, split_model
 from tunesmith.train.memory import _made_rows, activation_bytes, kept_bytes, state_bytes, tokens_that_fit
 from tunesmith.train.settings import MEASURED_TOKENS, Settings, settle
@@ -110,7 +112,7 @@ def test_a_cpu_computes_in_bfloat16_where_its_hardware_does_and_is_faster_for_it
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware, raising=False)
     rates = {torch.float32: 1e9, torch.bfloat16: speed * 1e9}
-    monkeypatch.setattr(settings, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e9))
+    monkeypatch.setattr(machine, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e9))
     assert settled(dtype="auto").dtype == dtype
     assert settled(dtype="bfloat16").dtype == "bfloat16"
 

@@ -42,6 +42,7 @@ class Traits:
     recurrent: bool
     window: int | None
     limit: int
+    num_layers: int
     device: torch.device
     dtype: torch.dtype
 
@@ -63,9 +64,24 @@ def traits(model: Any) -> Traits:
         recurrent=recurrent,
         window=getattr(config, "sliding_window", None) if slides else None,
         limit=max_positions(model.config),
+        num_layers=config.num_hidden_layers,
         device=weights.device,
         dtype=weights.dtype,
     )
+
+
+def in_dtype(model: Any, dtype: str) -> Any:
+    """The model with its weights in `dtype`, a copy where they are in another; the original stays as it is.
+
+    Buffers keep their numbers: rotary frequencies are float32 in a bfloat16 model too. Weights that are tied stay so.
+    """
+    wanted = getattr(torch, dtype)
+    floats = [weight for weight in model.parameters() if weight.is_floating_point()]
+    if all(weight.dtype == wanted for weight in floats):
+        return model
+    copies = {id(w): torch.nn.Parameter(w.detach().to(wanted), requires_grad=False) for w in floats}
+    copied = copy.deepcopy(model, memo=copies)  # the weights are taken from the memo, so there is one copy of them
+    return copied.eval()
 
 
 @contextmanager
@@ -168,6 +184,14 @@ def target_logprobs(
         result_E[here] = (logits_NV[places, targets_E[here]] - logits_NV.logsumexp(-1)[places]).double()
     values: npt.NDArray[np.float64] = result_E.cpu().numpy()
     return values
+
+
+def last_logits(model: Any, last_B: Tensor, inputs: dict[str, Any]) -> Tensor:
+    """Logits in float32 after position `last_B[b]` of each row, from one forward pass; (B, V)."""
+    rows_B = torch.arange(len(last_B), device=last_B.device)
+    return _with_head_input(
+        model, model.get_output_embeddings(), lambda _, args: (args[0][rows_B, last_B][None],), inputs
+    )
 
 
 def _chosen_logits(model: Any, where: tuple[Tensor, Tensor], inputs: dict[str, Any]) -> Iterator[tuple[slice, Tensor]]:

@@ -1,11 +1,13 @@
 """Greedy answers, the same whatever the batch size and the order of the rows.
 
-Shape suffixes: B rows still unanswered, T tokens of the longest prompt after the shared prefix, S tokens seen so far.
+Shape suffixes: B rows still unanswered, T tokens of the longest prompt after the shared prefix, S tokens seen so far;
+see slots.py for R and b.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import groupby
@@ -20,10 +22,20 @@ from tunesmith.evaluate.forward import (
     cached_prefix,
     check_lengths,
     evaluating,
+    last_logits,
+    pass_tokens,
     prefix_groups,
     repeated,
     token_batches,
 )
+from tunesmith.evaluate.slots import Slots
+
+CPU_ROWS = 32  # answers written at once: with more, a step takes as much longer as there are rows
+GPU_ROWS = 256
+REFILLED = 1 / 8  # of the slots are free when the next prompts are read
+KEPT = (
+    3 / 4
+)  # of the slots are in use, or fewer, when the others are given up: each number of rows is a shape of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +53,165 @@ def generate(
     stop_ids: Collection[int],
     max_new_tokens: int | Sequence[int],
     newline_ids: Collection[int] = frozenset(),
-    batch_tokens: int = 8192,
+    batch_tokens: int = 16384,
+    batch_rows: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """The greedy answer to each prompt, in the prompts' order.
 
     An answer ends at a stop token, after `max_new_tokens` (one number, or one for each prompt), or with a token of
     `newline_ids` that follows other text: a base model's answer of one line. `batch_tokens` bounds the tokens in the
-    KV cache of a batch. `on_progress` is called with the number of rows just answered.
+    KV cache, `batch_rows` the answers written at once (None: what the device is fastest with). `on_progress` is called
+    with the number of rows just answered.
     Raises ModelError naming the row where prompt and answer are longer than the model reads.
     """
     budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     answers = [_Answer(frozenset(stop_ids), frozenset(newline_ids), budget) for budget in budgets]
+    tell = on_progress or (lambda _: None)
     with evaluating(model) as kind:
         check_lengths(prompts, budgets, kind.limit)
         lengths = [len(prompt) + budget for prompt, budget in zip(prompts, budgets, strict=True)]
+        fits = _fits_slots(kind, lengths)
+        apart = fits and kind.device.type == "cpu" and _slots_are_exact(model, kind, apart=True)
+        in_slots = apart or (fits and _slots_are_exact(model, kind, apart=False))
+        most = batch_rows or (GPU_ROWS if kind.device.type == "cuda" else CPU_ROWS)
         for shared, rows in _groups(prompts, lengths, kind):
             prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
+            if in_slots:
+                lengths_in_slots = [length - shared for length in lengths] if apart else lengths
+                for size, alike in _slots_for(rows, lengths_in_slots, most, batch_tokens):
+                    waiting = deque((prompts[row][shared:], answers[row]) for row in alike)
+                    longest = lengths_in_slots[alike[0]]
+                    slots = Slots(size, longest, kind.num_layers, kind.device, prefix, apart)
+                    _Writer(model, kind, slots, waiting, pass_tokens(kind, batch_tokens), tell).write()
+                continue
             for batch in token_batches(rows, lengths, batch_tokens):
-                rests = [prompts[row][shared:] for row in batch]
-                _answer_batch(model, kind, rests, shared, repeated(prefix, len(batch)), [answers[row] for row in batch])
-                if on_progress:
-                    on_progress(len(batch))
+                for part in (batch[i : i + most] for i in range(0, len(batch), most)):
+                    rests = [prompts[row][shared:] for row in part]
+                    _answer_batch(model, kind, rests, shared, repeated(prefix, len(part)), [answers[r] for r in part])
+                    tell(len(part))
     return [Generated(answer.ids, answer.stopped) for answer in answers]
+
+
+def _fits_slots(kind: Traits, lengths: Sequence[int]) -> bool:
+    return kind.masked and (kind.window is None or max(lengths, default=0) <= kind.window)
+
+
+def _slots_for(
+    rows: Sequence[int], lengths: Sequence[int], most: int, batch_tokens: int
+) -> Iterator[tuple[int, list[int]]]:
+    """The rows, the longest first, and in how many slots they are answered: of the size of their longest. Rows of less
+    than half its length have smaller slots, and so more of them, once there are rows enough to fill the larger ones."""
+    ordered = sorted(rows, key=lambda row: (-lengths[row], row))
+    while ordered:
+        longest = lengths[ordered[0]]
+        size = max(1, min(len(ordered), most, batch_tokens // longest))
+        count = max(size, sum(2 * lengths[row] >= longest for row in ordered))
+        yield size, ordered[:count]
+        ordered = ordered[count:]
+
+
+@dataclass
+class _Writer:
+    """Writes the answers of `waiting`, (rest of the prompt, answer) each, in the cache's slots: all of them at once,
+    and the next ones in the places of those that are done."""
+
+    model: Any
+    kind: Traits
+    slots: Slots
+    waiting: deque[tuple[Sequence[int], _Answer]]
+    pass_tokens: int
+    tell: Callable[[int], None]
+    writing: dict[int, _Answer] = field(default_factory=dict)  # by slot
+    tokens: list[int] = field(default_factory=list)  # the last one of each slot
+
+    def write(self) -> None:
+        self.tokens = [0] * self.slots.num_rows
+        with self.slots.attending(self.model.config.get_text_config()):
+            self._write()
+
+    def _write(self) -> None:
+        while self.waiting or self.writing:
+            free = self.slots.num_rows - len(self.writing)
+            if self.waiting and free >= max(1, int(REFILLED * self.slots.num_rows)):
+                self._fill([slot for slot in range(self.slots.num_rows) if slot not in self.writing])
+            elif not self.waiting and len(self.writing) <= KEPT * self.slots.num_rows:
+                self._close_up()
+            if self.writing:
+                self._take(self._next_tokens(), list(self.writing))
+
+    def _fill(self, free: list[int]) -> None:
+        """Read as many waiting prompts as have a slot, in passes of about one length."""
+        while free and self.waiting:
+            longest = len(self.waiting[0][0])
+            count = min(len(free), len(self.waiting), max(1, self.pass_tokens // longest))
+            taken, free = free[:count], free[count:]
+            rests, answers = zip(*(self.waiting.popleft() for _ in taken), strict=True)
+            self.writing |= dict(zip(taken, answers, strict=True))
+            first = _read(self.model, self.kind, self.slots, taken, rests).argmax(-1).tolist()
+            self._take(dict(zip(taken, first, strict=True)), taken)
+
+    def _next_tokens(self) -> dict[int, int]:
+        input_R1 = torch.tensor(self.tokens, device=self.kind.device)[:, None]
+        tokens_R = _step(self.model, self.kind, self.slots, input_R1).argmax(-1).tolist()
+        going = [1 if slot in self.writing else 0 for slot in range(self.slots.num_rows)]
+        self.slots.positions_R += torch.tensor(going, device=self.kind.device)
+        return dict(enumerate(tokens_R))
+
+    def _take(self, tokens: dict[int, int], slots: list[int]) -> None:
+        done = 0
+        for slot in slots:
+            self.tokens[slot] = tokens[slot]
+            if not self.writing[slot].add(tokens[slot]):
+                del self.writing[slot]
+                done += 1
+        if done:
+            self.tell(done)
+
+    def _close_up(self) -> None:
+        kept = sorted(self.writing)
+        self.slots.keep(kept)
+        self.tokens = [self.tokens[slot] for slot in kept]
+        self.writing = {i: self.writing[slot] for i, slot in enumerate(kept)}
+
+
+def _read(model: Any, kind: Traits, slots: Slots, taken: Sequence[int], rests: Sequence[Sequence[int]]) -> Tensor:
+    """Read prompts into slots: the logits after each, in float32 (b, V). Padding comes last, where nothing sees it."""
+    longest = max(len(rest) for rest in rests)
+    input_bT = torch.tensor([[*rest, *[0] * (longest - len(rest))] for rest in rests], device=kind.device)
+    positions_bT = torch.arange(slots.shared, slots.shared + longest, device=kind.device).expand(len(rests), -1)
+    inputs = {"input_ids": input_bT, "position_ids": positions_bT, kind.cache_name: slots, "use_cache": True}
+    with slots.filling(taken, [slots.shared + len(rest) for rest in rests]):
+        return last_logits(model, torch.tensor([len(rest) - 1 for rest in rests], device=kind.device), inputs)
+
+
+def _step(model: Any, kind: Traits, slots: Slots, input_R1: Tensor) -> Tensor:
+    """The logits after one more token in every slot, in float32 (R, V)."""
+    inputs = {"input_ids": input_R1, "position_ids": slots.positions_R[:, None], kind.cache_name: slots}
+    logits: Tensor = model(**inputs, attention_mask=slots.mask(kind.dtype), use_cache=True).logits[:, -1]
+    return logits.float()
+
+
+def _slots_are_exact(model: Any, kind: Traits, apart: bool) -> bool:
+    """Whether two short rows of different lengths that begin alike come out as without slots.
+
+    Most models take the mask, positions and cache they are given; one that ignores them (remote code may do anything)
+    is found out here and keeps a cache of its own.
+    """
+    vocabulary = model.get_input_embeddings().num_embeddings
+    rows = [[i % vocabulary for i in row] for row in ([9, 4, 5, 7, 3, 11, 2], [9, 4, 13, 4, 6])]
+    plain_BV = torch.stack(
+        [model(input_ids=torch.tensor([row], device=kind.device), use_cache=False).logits[0, -1] for row in rows]
+    )
+    try:
+        slots = Slots(2, 8, kind.num_layers, kind.device, cached_prefix(model, kind, rows[0][:2]), apart)
+        with slots.attending(model.config.get_text_config()):
+            _read(model, kind, slots, [0, 1], [row[2:-1] for row in rows])
+            found_BV = _step(model, kind, slots, torch.tensor([row[-1:] for row in rows], device=kind.device))
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError, NotImplementedError):
+        return False  # a model with attention of its own says so in one of these ways
+    tolerance = 1e-3 if kind.dtype == torch.float32 else 0.05
+    return bool((found_BV - plain_BV).abs().max() <= tolerance * plain_BV.abs().max())
 
 
 def _groups(prompts: Sequence[Sequence[int]], lengths: Sequence[int], kind: Traits) -> list[tuple[int, list[int]]]:

@@ -20,6 +20,7 @@ from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
 from tunesmith.errors import DataError
 from tunesmith.evaluate.choices import choice_logprobs
 from tunesmith.evaluate.compare import constant_predictions, copy_input_predictions, majority_predictions
+from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import generate, generate_vllm
 from tunesmith.model import max_positions
 from tunesmith.recipe import EvaluationConfig
@@ -31,7 +32,7 @@ COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
 @dataclass(frozen=True)
 class Decoding:
     """What is the same for every system: the token budget, what ends an answer, whether choices are ranked and the
-    right answer's likelihood is taken, and what generates (`backend`, of the recipe)."""
+    right answer's likelihood is taken, what generates (`backend`, of the recipe), and what is computed in (`dtype`)."""
 
     max_new_tokens: int
     stop_ids: tuple[int, ...]
@@ -40,10 +41,16 @@ class Decoding:
     rank_choices: bool
     score_references: bool = False
     backend: str = "transformers"
+    dtype: str = "float32"
 
 
 def decoding_for(
-    train: Sequence[Example], lengths: Sequence[int], chat: ChatFormat, model: Any, settings: EvaluationConfig
+    train: Sequence[Example],
+    lengths: Sequence[int],
+    chat: ChatFormat,
+    model: Any,
+    settings: EvaluationConfig,
+    dtype: str = "float32",
 ) -> Decoding:
     """From the training completions: the longest one in tokens (and a quarter more) is the budget; where none has a
     second line, a line end ends the answer. `lengths` are the completions' tokens, the stop token included."""
@@ -56,6 +63,7 @@ def decoding_for(
         newline_ids=chat.newline_ids if one_line else frozenset(),
         batch_tokens=settings.batch_tokens,
         rank_choices=settings.rank_choices and bool(train) and () not in choices,
+        dtype=dtype,
     )
 
 
@@ -68,8 +76,10 @@ def answer(
 ) -> list[Prediction]:
     """Greedy answers and, for closed tasks, the log-likelihood of every choice; one prediction for each example.
 
-    vLLM reads the weights from where `model` was loaded.
+    Computed in `decoding.dtype`, by a copy of the model where its weights are in another. vLLM reads the weights from
+    where `model` was loaded.
     """
+    model = in_dtype(model, decoding.dtype)
     prompts = tokenize_prompts(examples, chat)
     room = max_positions(model.config)
     ends: dict[str, Any] = {

@@ -12,15 +12,13 @@ the nodes of the trie of the step's rows. A step takes at least max(FLOPs / matm
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from tunesmith.loading import empty_model
+from tunesmith.machine import Machine
 from tunesmith.train.batches import Ints, TrainingData, plan_epoch, sorted_by_tokens, steps_per_epoch
 
 BYTES_PER_PARAMETER = 40
@@ -37,14 +35,6 @@ class ModelSize:
     head: int
     query_width: int
     windows: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Measured: FLOPs a second of a large matrix product, and bytes a second of copying."""
-
-    flops_per_second: float
-    bytes_per_second: float
 
 
 @dataclass(frozen=True)
@@ -111,18 +101,6 @@ def model_size(config: Any, trust_remote_code: bool = False) -> ModelSize:
     )
 
 
-def probe_machine(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Machine:
-    """Measure the matmul rate and the copy bandwidth; about half a second on a CPU."""
-    size = 1024 if torch.device(device).type == "cpu" else 8192
-    a_NN = torch.randn(size, size, device=device, dtype=dtype)
-    b_NN = torch.randn(size, size, device=device, dtype=dtype)
-    seconds = _best_time(lambda: a_NN @ b_NN, device)
-    block = torch.empty(1 << 26, dtype=torch.uint8, device=device)
-    other = block.clone()  # not timed: a new block's pages come from the system one by one
-    copied = _best_time(lambda: other.copy_(block), device)
-    return Machine(2 * size**3 / seconds, 2 * block.numel() / copied)
-
-
 def _step_work(data: TrainingData, rows: Ints, size: ModelSize) -> tuple[float, int]:
     """FLOPs of one step, and its unique input tokens."""
     in_order, shared = sorted_by_tokens(data, rows)
@@ -144,15 +122,3 @@ def _active_share_of_experts(config: Any) -> float:
     used = getattr(config, "num_experts_per_tok", None)
     total = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
     return used / total if used and total else 1.0
-
-
-def _best_time(work: Callable[[], object], device: torch.device | str) -> float:
-    """Seconds of the fastest of several calls."""
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        work()
-        if torch.device(device).type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return min(times)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from tunesmith.machine import fastest_dtype
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, cut_padded, plan_epoch
-from tunesmith.train.limit import probe_machine
 from tunesmith.train.loss import Parts
 from tunesmith.train.memory import activation_bytes, largest_useful_batch, state_bytes, tokens_that_fit
 from tunesmith.train.packed import has_dropout, varlen_is_exact, why_not_packed
@@ -99,18 +99,6 @@ def computed_in(config: TrainConfig, device: torch.device) -> str:
     if config.weights_dtype == "bfloat16":
         return "bfloat16"  # there is nothing finer to compute with
     return fastest_dtype(device) if config.dtype == "auto" else config.dtype
-
-
-def fastest_dtype(device: torch.device) -> str:
-    """bfloat16 on CUDA; on a CPU only where it multiplies bfloat16 in hardware (AVX-512 BF16 or AMX; torch emulates it
-    slowly on others), and a matrix product shows that it pays."""
-    if device.type == "cuda":
-        return "bfloat16"
-    has_bfloat16 = any(getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile"))
-    if not has_bfloat16:
-        return "float32"
-    rates = {dtype: probe_machine(device, dtype).flops_per_second for dtype in (torch.float32, torch.bfloat16)}
-    return "bfloat16" if rates[torch.bfloat16] > 1.5 * rates[torch.float32] else "float32"
 
 
 def _why_rows_are_padded(parts: Parts, config: TrainConfig) -> str:

@@ -1,0 +1,51 @@
+"""What this machine is fast at: measured rates, and the number format that follows from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Measured: FLOPs a second of a large matrix product, and bytes a second of copying."""
+
+    flops_per_second: float
+    bytes_per_second: float
+
+
+def probe_machine(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Machine:
+    """Measure the matmul rate and the copy bandwidth; about half a second on a CPU."""
+    size = 1024 if torch.device(device).type == "cpu" else 8192
+    a_NN = torch.randn(size, size, device=device, dtype=dtype)
+    b_NN = torch.randn(size, size, device=device, dtype=dtype)
+    seconds = _best_time(lambda: a_NN @ b_NN, device)
+    block = torch.empty(1 << 26, dtype=torch.uint8, device=device)
+    other = block.clone()  # not timed: a new block's pages come from the system one by one
+    copied = _best_time(lambda: other.copy_(block), device)
+    return Machine(2 * size**3 / seconds, 2 * block.numel() / copied)
+
+
+def fastest_dtype(device: torch.device) -> str:
+    """bfloat16 on CUDA and on a CPU that multiplies it in hardware (AVX-512 BF16 or AMX; torch emulates it slowly on
+    others). Not measured: on a busy machine the same recipe would be computed in one format today and in another
+    tomorrow, and would not end in the same weights."""
+    if device.type == "cuda":
+        return "bfloat16"
+    in_hardware = any(getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile"))
+    return "bfloat16" if in_hardware else "float32"
+
+
+def _best_time(work: Callable[[], object], device: torch.device | str) -> float:
+    """Seconds of the fastest of several calls."""
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        work()
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times)
