@@ -9,7 +9,6 @@ from conftest import tiny_llama
 from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 
 from tunesmith import machine
-from tunesmith.machine import Machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.train import memory
 from tunesmith.train.batches import TrainingData
@@ -102,17 +101,13 @@ def test_a_large_models_activations_take_at_most_four_gibibytes_of_a_cpus_memory
     assert memory.largest_useful_batch(CPU, bytes_per_token=1) == memory.CPU_BATCH_TOKENS
 
 
-@pytest.mark.parametrize(
-    "hardware, speed, dtype",
-    [(False, 9.0, "float32"), (True, 1.4, "float32"), (True, 1.6, "bfloat16")],
-)
-def test_a_cpu_computes_in_bfloat16_where_its_hardware_does_and_is_faster_for_it(
-    hardware: bool, speed: float, dtype: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hardware, dtype", [(False, "float32"), (True, "bfloat16")])
+def test_a_cpu_computes_in_bfloat16_where_its_hardware_does_however_busy_it_is(
+    hardware: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware, raising=False)
-    rates = {torch.float32: 1e9, torch.bfloat16: speed * 1e9}
-    monkeypatch.setattr(machine, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e9))
+    monkeypatch.setattr(machine, "probe_machine", None)  # no clock decides it
     assert settled(dtype="auto").dtype == dtype
     assert settled(dtype="bfloat16").dtype == "bfloat16"
 
