@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import shared
+from support import shared, write_rows
+
+from tunesmith.recipe import build_recipe
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -75,3 +77,22 @@ def test_rows_are_made_of_the_data_sets_that_are_no_tables(tmp_path: Path, monke
     assert {"intent", "music_item"} <= set(json.loads(slots[0]["slots"]))
     tasks = {json.loads(line)["task"] for line in (tmp_path / "induction.jsonl").read_text().splitlines()}
     assert len(tasks) == 22
+
+
+def test_learning_rates_are_compared_on_the_same_rows(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "TOOLS", TOOLS.parent / "benchmarks")
+    module = tool("learning_rate", monkeypatch)
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {
+            "source": str(write_rows(tmp_path / "rows.csv", 40)),
+            "task": "classify",
+            "columns": {"text": "text", "label": "label"},
+        },
+        "train": {"num_train_epochs": 1, "dtype": "float32"},
+    }
+    losses = module.best_losses(build_recipe(values)[0], [1.0, 5.0], tmp_path / "runs")
+    assert [round(rate, 6) for rate in losses] == [1e-3, 5e-3]
+    assert all(loss > 0 for loss in losses.values())
