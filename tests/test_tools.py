@@ -15,12 +15,12 @@ from support import shared, write_rows
 
 from tunesmith.recipe import build_recipe
 
-TOOLS = Path(__file__).parents[1] / "tools"
+ROOT = Path(__file__).parents[1]
 
 
-def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+def tool(name: str, monkeypatch: pytest.MonkeyPatch, folder: str = "tools") -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / folder))
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -66,7 +66,7 @@ def test_every_example_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in module.EXAMPLES:
         recipe = module.recipe_of(name, "built-in", tmp_path / name, [])
         assert recipe.output_dir == str(tmp_path / name)
-    listed = {path.stem for path in (TOOLS.parent / "examples").glob("*.yaml")}
+    listed = {path.stem for path in (ROOT / "examples").glob("*.yaml")}
     assert listed | {"demo"} == set(module.EXAMPLES)
 
 
@@ -82,8 +82,7 @@ def test_rows_are_made_of_the_data_sets_that_are_no_tables(tmp_path: Path, monke
 def test_learning_rates_are_compared_on_the_same_rows(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "TOOLS", TOOLS.parent / "benchmarks")
-    module = tool("learning_rate", monkeypatch)
+    module = tool("learning_rate", monkeypatch, "benchmarks")
     values = {
         "model": str(tiny_model_dir),
         "data": {
