@@ -1,0 +1,1 @@
+def why_refused(config): return ""
