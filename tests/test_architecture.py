@@ -19,7 +19,7 @@ LAYERS = [
     {"seeds"},
     {"train", "evaluate", "report"},
     {"data", "model"},
-    {"recipe", "records", "errors", "rundir", "progress"},
+    {"recipe", "records", "errors", "rundir", "progress", "architectures"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 

@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 MODEL_TYPES = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 MAX_PARAMETERS = 5_000_000
 VOCABULARY = 64
-WINDOW = 5  # tokens; shorter than the test rows, longer than nothing
+WINDOW = 12  # tokens: longer than what probes look at, shorter than the rows
 
 HEADS = "num_attention_heads n_head n_heads num_heads decoder_attention_heads encoder_attention_heads attention_heads"
 LAYERS = "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers"
@@ -39,12 +39,12 @@ SIZES: dict[str, Any] = {
     "rotary_dim": 4, "n_group": 1, "topk_group": 1, "type_vocab_size": 2,
     # latent attention, and attention to the tokens that an indexer chooses
     "q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
-    "o_lora_rank": 8, "o_groups": 2, "index_n_heads": 2, "index_head_dim": 8, "index_topk": 4,
+    "o_lora_rank": 8, "o_groups": 2, "index_n_heads": 16, "index_head_dim": 8, "index_topk": WINDOW,
     # state spaces, linear attention, convolutions
     "mamba_d_state": 8, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_num_heads": 4, "mamba_head_dim": 16,
-    "mamba_d_ssm": 64, "mamba_chunk_size": 4, "chunk_size": 4, "state_size": 8, "ssm_state_size": 8,
+    "mamba_d_ssm": 64, "mamba_chunk_size": WINDOW, "chunk_size": WINDOW, "state_size": 8, "ssm_state_size": 8,
     "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
-    "linear_head_dim": 8, "linear_num_heads": 4, "block_size": 4, "block_multiple_of": 8,
+    "linear_head_dim": 8, "linear_num_heads": 4, "block_size": WINDOW, "block_multiple_of": 8,
 }  # fmt: skip
 KINDS = ("layer_types", "layers_block_type", "mlp_layer_types")
 SLIDING_FULL = ["sliding_attention", "full_attention"]
@@ -58,11 +58,15 @@ INKLING |= {"swa_head_dim": 8, "d_rel": 4, "rel_extent": 8, "n_layers_per_attn_r
 QWEN4_EXP = {
     "hc_count": 2, "hc_lowrank": 8, "ple_layer_ids": [1], "heads_per_ngram": 2, "ngram_vocab_size_base": 64,
     "make_ngram_vocab_size_divisible_by": 8, "split_ngram_parts": 2, "indexer_n_heads": 2, "indexer_kv_heads": 1,
-    "indexer_head_dim": 8, "indexer_budget": 4, "indexer_compress_ratio": 2,
+    "indexer_head_dim": 8, "indexer_budget": WINDOW, "indexer_compress_ratio": 2,
 }  # fmt: skip
 OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
     "blt": {"encoder_hash_byte_group_vocab": 64},
+    "blt_local_encoder": {"hidden_size_global": 32, "num_key_value_heads": 4},
+    "blt_local_decoder": {"hidden_size_global": 32, "num_key_value_heads": 4},
+    "blt_global_transformer": {"num_key_value_heads": 4},
+    "blt_patcher": {"num_key_value_heads": 4},
     "cohere_compass_text": {
         "layer_types": SLIDING_FULL,
         "rope_parameters": {
@@ -70,7 +74,10 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         },
     },
     "dots1": {"n_shared_experts": 1, "layer_types": SLIDING_FULL},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4}, "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 16}},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 16},
+    },
     "dots3_note_audio_encoder": {"adapter_input_size": 32, "adapter_out_dim": 32, "downsample_hidden_size": 8},
     "dots3_note_text": {
         "shared_experts_intermediate_size": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 4,
@@ -79,6 +86,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "dots3_note_vision_encoder": {"adapter_in_dim": 32, "adapter_out_dim": 32},
     "gemma3n_text": {**GEMMA, "laurel_rank": 4},
+    "gemma4_assistant": {
+        "text_config": {
+            "model_type": "gemma4_text", "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0,
+        },
+    },
     "gemma4_text": GEMMA,
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "granitemoehybrid": {"layer_types": LINEAR_FULL, "shared_intermediate_size": 16},
@@ -96,7 +108,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "longcat_flash": {"head_dim": 4, "num_layers": 1, "zero_expert_num": 2},
     "mamba2": {"num_heads": 8},
     "mellum": {"layer_types": SLIDING_FULL},
-    "minimax_m3_vl_text": {"dense_intermediate_size": 48, "shared_intermediate_size": 16, "index_block_size": 4},
+    "minimax_m3_vl_text": {"dense_intermediate_size": 48, "shared_intermediate_size": 16, "index_block_size": WINDOW},
     "ministral": {"layer_types": SLIDING_FULL},
     "mpt": {"attn_config": {}},
     "nemotron_h": {"n_groups": 2, "moe_shared_expert_intermediate_size": 16},
@@ -104,11 +116,14 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "num_blocks": 2, "ext_pw_out_channel": 32, "depthwise_separable_out_channel": 32, "nemo_conv_channels": 16,
     },
     "qwen4_exp_text": QWEN4_EXP,
+    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32},
     "reformer": {
         "axial_pos_embds": False, "attention_head_size": 8, "attn_layers": ["local", "lsh"],
         "local_attn_chunk_length": 4, "lsh_attn_chunk_length": 4, "num_buckets": 2, "hash_seed": 0,
     },
-    "roc_bert": {"pronunciation_vocab_size": 8, "pronunciation_embed_dim": 8, "shape_vocab_size": 8, "shape_embed_dim": 8},
+    "roc_bert": {
+        "pronunciation_vocab_size": 8, "pronunciation_embed_dim": 8, "shape_vocab_size": 8, "shape_embed_dim": 8,
+    },
     "xlnet": {"d_inner": 48},
     "xmod": {"default_language": "en_XX"},
     "zamba": {"layers_block_type": ["linear_attention", "linear_attention", "hybrid", "linear_attention", "hybrid"]},
@@ -184,5 +199,4 @@ def _one_layer_of_each_kind(config_class: Any, fields: list[str]) -> dict[str, A
     if not kinds:
         return {}
     layers = max(2, *(len(found) for found in kinds.values()))
-    every = {name: [found[i % len(found)] for i in range(layers)] for name, found in kinds.items()}
-    return every
+    return {name: [found[i % len(found)] for i in range(layers)] for name, found in kinds.items()}

@@ -18,6 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from tunesmith.architectures import why_refused
 from tunesmith.errors import ModelError, did_you_mean
 from tunesmith.recipe import BUILT_IN_MODEL
 from tunesmith.rundir import file_sha256
@@ -133,12 +134,22 @@ def load_model(name: str, dtype: str = "auto", trust_remote_code: bool = False, 
     _only_errors()
     wanted = torch.float32 if dtype == "auto" else getattr(torch, dtype)
     try:
+        _refuse(name, AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=trust_remote_code))
         model: Any = AutoModelForCausalLM.from_pretrained(
             resolve_model(name), dtype=wanted, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError) as error:
         raise _cannot_load("model", name, error) from error
     return model.to(torch.device(device or default_device())).eval()
+
+
+def _refuse(name: str, config: Any) -> None:
+    """ModelError for an architecture that is known not to work."""
+    if reason := why_refused(config):
+        raise ModelError(
+            f"{name}: a {config.model_type} model cannot be trained as a causal language model: {reason}",
+            hint="docs/architectures.md lists the architectures that can",
+        )
 
 
 def _cannot_load(what: str, name: str, error: Exception) -> ModelError:
