@@ -18,7 +18,7 @@ import torch
 import transformers
 from tiny_architectures import VOCABULARY, tiny_config, tiny_model
 
-from tunesmith.architectures import why_refused
+from tunesmith.architectures import ENCODERS, why_refused
 from tunesmith.evaluate.choices import choice_logprobs
 from tunesmith.evaluate.generate import generate
 from tunesmith.recipe import TrainConfig
@@ -87,6 +87,8 @@ def _verdict(model_type: str) -> Verdict:
     why = "; ".join(filter(None, [why, check_answers(model, data)]))
     check_choices(model, data)
     check_an_epoch_and_a_reload(model, data)
+    if model_type in ENCODERS:
+        why = f"with is_decoder: true, else refused as an encoder; {why}"
     return Verdict(model_type, "padded" if settings.padded else "packed", why)
 
 

@@ -13,14 +13,14 @@ ENCODERS = {
     "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
 }
 DECODERS = {
-    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "musicgen", "musicgen_melody", "mvp",
-    "pegasus", "plbart", "prophetnet", "trocr", "whisper",
+    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "musicgen", "musicgen_melody",
+    "mvp", "pegasus", "plbart", "prophetnet", "trocr", "whisper",
 }
 # fmt: on
 DRAFTS = "a draft model: it reads the states of the model it drafts for"
 PIECE = "transformers loads its text model alone, and a text model that is saved alone cannot be loaded again"
 REASONS = {
-    "cpmant": "not causal: its 32 prompt tokens and its position buckets let a prediction depend on later tokens",
+    "cpmant": "not causal: a prediction depends on later tokens",
     "gemma4_assistant": DRAFTS,
     "gemma4_unified_assistant": DRAFTS,
     "git": "it describes images: transformers computes no loss for it without one",
