@@ -98,9 +98,9 @@ def test_a_model_that_needs_more_than_token_ids_is_refused_before_the_first_step
         ("bloom", Caching.SHARES),
         ("mpt", Caching.PADS),  # its ALiBi counts padding as tokens
         ("roberta", Caching.DROPS),  # it counts positions from the pad token's number
-        ("mamba", Caching.DROPS),
-        ("lfm2", Caching.DROPS),
-        ("inkling_text", Caching.ALONE),  # its convolutions' states stay when rows leave
+        ("mamba", Caching.PLACED),
+        ("lfm2", Caching.PLACED),
+        ("bamba", Caching.PLACED),
         ("openai-gpt", Caching.NONE),
     ],
 )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tunesmith.evaluate.forward import Traits, cached_prefix, repeated
 
-TOLERANCE = 1e-3
+TOLERANCE = 1e-3  # of the largest logit
 HALF_TOLERANCE = 0.05
 ROWS = ([3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 10, 11])  # token ids; the first three are shared
 SHARED = 3
@@ -27,18 +27,14 @@ NEXT = 12
 
 
 class Caching(IntEnum):
-    """Each includes what stands above it.
+    """Each but the first does what those above it do, and more."""
 
-    NONE: no cache, or one that gives other answers. ALONE: one row at a time. DROPS: rows of equal length, of which
-    those that are done leave the batch. PADS: rows of different lengths, padded on the left.
-    SHARES: a cached prefix of all rows, with padding between it and the rest of a row.
-    """
-
-    NONE = 0
-    ALONE = 1
-    DROPS = 2
-    PADS = 3
-    SHARES = 4
+    NONE = 0  # no cache, or one that gives other answers
+    ALONE = 1  # one row at a time
+    DROPS = 2  # rows of equal length, of which those that are done leave the batch
+    PLACED = 3  # positions are given, not counted by the model
+    PADS = 4  # rows of different lengths, padded on the left
+    SHARES = 5  # a cached prefix of all rows, with padding between it and the rest of a row
 
 
 _known: WeakKeyDictionary[Any, Caching] = WeakKeyDictionary()
@@ -59,6 +55,7 @@ def _find(model: Any, kind: Traits) -> Caching:
     tries: dict[Caching, tuple[Callable[[], Tensor], Tensor]] = {
         Caching.SHARES: (lambda: _padded(model, kind, rows, SHARED), second_V),
         Caching.PADS: (lambda: _padded(model, kind, rows, 0), second_V),
+        Caching.PLACED: (lambda: _equal(model, kind, [rows[0][::-1], rows[0]], placed=True), first_V),
         Caching.DROPS: (lambda: _equal(model, kind, [rows[0][::-1], rows[0]]), first_V),
         Caching.ALONE: (lambda: _equal(model, kind, rows[:1]), first_V),
     }
@@ -105,11 +102,16 @@ def _padded(model: Any, kind: Traits, rows: list[list[int]], shared: int) -> Ten
     return last_V
 
 
-def _equal(model: Any, kind: Traits, rows: list[list[int]]) -> Tensor:
-    """The same for the last of rows of equal length, without mask and positions."""
-    cache = getattr(model(input_ids=torch.tensor(rows, device=kind.device), use_cache=True), kind.cache_name)
+def _equal(model: Any, kind: Traits, rows: list[list[int]], placed: bool = False) -> Tensor:
+    """The same for the last of rows of equal length, without a mask."""
+    input_BT = torch.tensor(rows, device=kind.device)
+    next_BT = torch.full((1, 1), NEXT, device=kind.device)
+    first, second = {"input_ids": input_BT}, {"input_ids": next_BT}
+    if placed and kind.takes_positions:
+        first["position_ids"] = torch.arange(input_BT.shape[1], device=kind.device).expand_as(input_BT)
+        second["position_ids"] = torch.full_like(next_BT, input_BT.shape[1])
+    cache = getattr(model(**first, use_cache=True), kind.cache_name)
     if len(rows) > 1:
         cache.reorder_cache(torch.tensor([len(rows) - 1], device=kind.device))
-    next_BT = torch.full((1, 1), NEXT, device=kind.device)
-    last_V: Tensor = model(**{"input_ids": next_BT, kind.cache_name: cache, "use_cache": True}).logits[0, -1]
+    last_V: Tensor = model(**second, **{kind.cache_name: cache}, use_cache=True).logits[0, -1]
     return last_V

@@ -117,7 +117,8 @@ def _answer_batch(
     cache: Any | None,
     answers: list[_Answer],
 ) -> None:
-    """Write the answers to one batch of prompts, whose first `shared` tokens are in the cache."""
+    """Write the answers to one batch of prompts, whose first `shared` tokens are in the cache. Where no cache can be
+    relied on, the batch is one row, which is read again for each token."""
     input_BT, mask_BS = _left_padded(rests, shared, kind.device)
     positions_BT = (mask_BS.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     while answers:
@@ -126,7 +127,7 @@ def _answer_batch(
             inputs[kind.cache_name] = cache
         if level >= Caching.PADS:
             inputs["attention_mask"] = mask_BS
-        if level >= Caching.PADS and kind.takes_positions:
+        if level >= Caching.PLACED and kind.takes_positions:
             inputs["position_ids"] = positions_BT
         output = model(**inputs, use_cache=bool(level), logits_to_keep=1)
         cache = getattr(output, kind.cache_name) if level else None

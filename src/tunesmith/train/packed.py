@@ -47,6 +47,12 @@ class _Masks:
     dtype: torch.dtype
     causal: bool
 
+    def __getitem__(self, key: tuple[slice, ...]) -> _Masks:
+        """All of it, which Gemma 4 asks for; a part there is not."""
+        if any(part not in (slice(None), slice(0, None)) for part in key):
+            raise TypeError(f"no part {key} of a packed mask")
+        return self
+
     @cached_property
     def of_buckets(self) -> tuple[torch.Tensor | None, ...]:
         """A (b, 1, Q, K) mask for each bucket, or None where plain causal attention does."""
