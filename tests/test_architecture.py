@@ -23,7 +23,7 @@ LAYERS = [
     {"loading"},
     {"gguf"},
     {"saving", "weights"},
-    {"recipe", "records", "errors", "rundir", "progress", "packages", "machine"},
+    {"recipe", "records", "errors", "rundir", "progress", "packages", "machine", "architectures"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 

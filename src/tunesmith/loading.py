@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from tunesmith.architectures import why_refused
 from tunesmith.errors import ModelError, did_you_mean
 from tunesmith.recipe import BUILT_IN_MODEL
 from tunesmith.rundir import file_sha256
@@ -28,7 +28,6 @@ ASSETS = Path(__file__).parent / "assets"
 MAX_UNKNOWN_CONTEXT = 1 << 20
 ADAPTER = "adapter_config.json"
 CONFIG_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-NEVER_CAUSAL = {"bert-generation"}  # an encoder unless its config says is_decoder, and no masked language model
 TRUST = "trust_remote_code: true"
 
 
@@ -235,16 +234,10 @@ def fit_embeddings(model: Any, tokenizer: Any) -> None:
 
 def _check_causal(name: str, config: Any) -> None:
     """Encoders are registered as decoders too; trained as such they would see the answer they are to give."""
-    kind = getattr(config, "model_type", "")
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"{name}: {kind} is an encoder with a decoder", hint="give a decoder-only language model")
-    encoder = kind in NEVER_CAUSAL or (
-        kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    )
-    if encoder and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
+    if reason := why_refused(config):
         raise ModelError(
-            f"{name}: {kind} is an encoder: each of its tokens sees those after it",
-            hint="give a decoder-only language model",
+            f"{name}: a {config.model_type} model cannot be trained as a causal language model: {reason}",
+            hint="give a decoder-only language model; docs/architectures.md lists those that work",
         )
 
 

@@ -25,6 +25,7 @@ from tunesmith.model import max_positions
 MIN_SHARED_TOKENS = 16  # a prefix of fewer tokens, or for fewer rows, is not worth its own forward pass
 MIN_SHARING_ROWS = 8
 CPU_PASS_TOKENS = 2048  # larger passes are slower on a CPU: their activations leave its caches
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 MAX_LOGITS = 1 << 26  # elements of one chunk of logits: 256 MiB in float32
 
 
@@ -32,8 +33,9 @@ MAX_LOGITS = 1 << 26  # elements of one chunk of logits: 256 MiB in float32
 class Traits:
     """What decides how a model can be run.
 
-    `masked`: every layer is attention under the mask we pass, so that a tree of tokens can be one sequence.
-    `window`: how many tokens back its sliding layers see, None without such layers.
+    `cache_name` is empty for a model without a cache. `masked`: every layer is attention under the mask we pass, so
+    that a tree of tokens can be one sequence. `recurrent`: a layer reads what attention's mask hides, as states,
+    convolutions and indexers do. `window`: how many tokens back its sliding or chunked layers see, None without such.
     """
 
     cache_name: str
@@ -53,16 +55,20 @@ def traits(model: Any) -> Traits:
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     slides = "sliding_attention" in layers or getattr(config, "layer_types", None) is None
-    recurrent = bool(getattr(inner, "_is_stateful", False)) or "linear_attention" in layers
+    windows = [getattr(config, "sliding_window", None)] if slides else []
+    windows += [getattr(config, "attention_chunk_size", None)] if "chunked_attention" in layers else []
+    windows += [config.window_size] if "local" in getattr(config, "attention_layers", ()) else []  # GPT-Neo
+    recurrent = bool(getattr(inner, "_is_stateful", False)) or not layers <= ATTENTION
+    cache_name = next((name for name in ("cache", "past_key_values", "cache_params") if name in names), "")
     attention = getattr(config, "_attn_implementation", "eager") in ("sdpa", "eager")
     plain = layers <= {"full_attention", "sliding_attention"} and not getattr(config, "alibi", False)
     weights = model.get_input_embeddings().weight
     return Traits(
-        cache_name=next(name for name in ("cache", "past_key_values", "cache_params") if name in names),
+        cache_name=cache_name,
         takes_positions="position_ids" in names,
-        masked=attention and plain and not recurrent and "position_ids" in names,
+        masked=attention and plain and not recurrent and "position_ids" in names and bool(cache_name),
         recurrent=recurrent,
-        window=getattr(config, "sliding_window", None) if slides else None,
+        window=min((size for size in windows if size), default=None),
         limit=max_positions(model.config),
         num_layers=config.num_hidden_layers,
         device=weights.device,

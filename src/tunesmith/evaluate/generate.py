@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.errors import InputError
+from tunesmith.evaluate.caching import Caching, caching
 from tunesmith.evaluate.forward import (
     Traits,
     cached_prefix,
@@ -75,7 +76,8 @@ def generate(
         apart = fits and kind.device.type == "cpu" and _slots_are_exact(model, kind, apart=True)
         in_slots = apart or (fits and _slots_are_exact(model, kind, apart=False))
         most = batch_rows or (GPU_ROWS if kind.device.type == "cuda" else CPU_ROWS)
-        for shared, rows in _groups(prompts, lengths, kind):
+        level = Caching.SHARES if in_slots else caching(model, kind)
+        for shared, rows in _groups(prompts, lengths, kind, level):
             prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
             if in_slots:
                 lengths_in_slots = [length - shared for length in lengths] if apart else lengths
@@ -85,10 +87,11 @@ def generate(
                     slots = Slots(size, longest, kind.num_layers, kind.device, prefix, apart)
                     _Writer(model, kind, slots, waiting, pass_tokens(kind, batch_tokens), tell).write()
                 continue
-            for batch in token_batches(rows, lengths, batch_tokens):
+            for batch in token_batches(rows, lengths, batch_tokens if level > Caching.ALONE else 1):
                 for part in (batch[i : i + most] for i in range(0, len(batch), most)):
                     rests = [prompts[row][shared:] for row in part]
-                    _answer_batch(model, kind, rests, shared, repeated(prefix, len(part)), [answers[r] for r in part])
+                    cache, mine = repeated(prefix, len(part)), [answers[row] for row in part]
+                    _answer_batch(model, kind, level, rests, shared, cache, mine)
                     tell(len(part))
     return [Generated(answer.ids, answer.stopped) for answer in answers]
 
@@ -214,17 +217,19 @@ def _slots_are_exact(model: Any, kind: Traits, apart: bool) -> bool:
     return bool((found_BV - plain_BV).abs().max() <= tolerance * plain_BV.abs().max())
 
 
-def _groups(prompts: Sequence[Sequence[int]], lengths: Sequence[int], kind: Traits) -> list[tuple[int, list[int]]]:
+def _groups(
+    prompts: Sequence[Sequence[int]], lengths: Sequence[int], kind: Traits, level: Caching
+) -> list[tuple[int, list[int]]]:
     """Shared prefixes where padding between prefix and row is invisible; else rows with nothing shared.
 
-    A sliding window counts padding as tokens, so a window that is shorter than the rows rules sharing out. A
-    recurrent layer reads padding, so its batches hold prompts of one length.
+    A sliding window counts padding as tokens, so a window that is shorter than the rows rules sharing out. Where
+    padding is read, batches hold prompts of one length.
     """
     everything = range(len(prompts))
-    if kind.recurrent:
+    if level < Caching.PADS:
         by_length = groupby(sorted(everything, key=lambda row: len(prompts[row])), key=lambda row: len(prompts[row]))
         return [(0, list(rows)) for _, rows in by_length]
-    if kind.window is not None and kind.window < max(lengths, default=0):
+    if level < Caching.SHARES or (kind.window is not None and kind.window < max(lengths, default=0)):
         return [(0, list(everything))]
     return prefix_groups(prompts)
 
@@ -252,29 +257,38 @@ class _Answer:
 
 
 def _answer_batch(
-    model: Any, kind: Traits, rests: Sequence[Sequence[int]], shared: int, cache: Any | None, answers: list[_Answer]
+    model: Any,
+    kind: Traits,
+    level: Caching,
+    rests: Sequence[Sequence[int]],
+    shared: int,
+    cache: Any | None,
+    answers: list[_Answer],
 ) -> None:
-    """Write the answers to one batch of prompts, whose first `shared` tokens are in the cache."""
+    """Write the answers to one batch of prompts, whose first `shared` tokens are in the cache. Where no cache can be
+    relied on, the batch is one row, which is read again for each token."""
     input_BT, mask_BS = _left_padded(rests, shared, kind.device)
     positions_BT = (mask_BS.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     while answers:
-        inputs: dict[str, Any] = {"input_ids": input_BT, kind.cache_name: cache}
-        if not kind.recurrent:
+        inputs: dict[str, Any] = {"input_ids": input_BT}
+        if level:
+            inputs[kind.cache_name] = cache
+        if level >= Caching.PADS:
             inputs["attention_mask"] = mask_BS
-        if kind.takes_positions:
+        if level >= Caching.PLACED and kind.takes_positions:
             inputs["position_ids"] = positions_BT
-        output = model(**inputs, use_cache=True, logits_to_keep=1)
-        cache = getattr(output, kind.cache_name)
+        output = model(**inputs, use_cache=bool(level), logits_to_keep=1)
+        cache = getattr(output, kind.cache_name) if level else None
         tokens_B = output.logits[:, -1].argmax(-1)
         goes_on = [answer.add(token) for answer, token in zip(answers, tokens_B.tolist(), strict=True)]
         going = [i for i, more in enumerate(goes_on) if more]
         positions_BT = positions_BT[:, -1:] + 1
-        if going and len(going) < len(answers):
+        if cache is not None and going and len(going) < len(answers):
             keep_B = torch.tensor(going, device=kind.device)
             cache.reorder_cache(keep_B)
             tokens_B, mask_BS, positions_BT = tokens_B[keep_B], mask_BS[keep_B], positions_BT[keep_B]
         answers = [answers[i] for i in going]
-        input_BT = tokens_B[:, None]
+        input_BT = tokens_B[:, None] if level else torch.cat([input_BT, tokens_B[:, None]], dim=1)
         mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(tokens_B), 1)], dim=1)
 
 

@@ -27,8 +27,8 @@ SAMPLED_STEPS = 500
 
 @dataclass(frozen=True)
 class ModelSize:
-    """`trunk` and `head` are parameters in matrix products; `query_width` is heads * head size, and `windows` has one
-    entry per attention layer: how many tokens it attends to at most."""
+    """`trunk` and `head` are parameters in matrix products; `query_width` is heads * head size of a layer, and
+    `windows` has one entry per attention layer: how many tokens it attends to at most."""
 
     parameters: int
     trunk: int
@@ -85,20 +85,30 @@ def model_size(config: Any, trust_remote_code: bool = False) -> ModelSize:
         for name, p in model.get_decoder().named_parameters()
         if p.ndim >= 2 and p is not embedding
     )
-    heads = getattr(text, "num_attention_heads", 0)  # a state-space model has none
-    layers = getattr(text, "layer_types", None) or ["full_attention"] * (text.num_hidden_layers if heads else 0)
+    width = _query_width(text)
+    layers = getattr(text, "layer_types", None) or ["full_attention"] * (text.num_hidden_layers if width else 0)
     window = getattr(text, "sliding_window", None) or 1 << 60
     return ModelSize(
         parameters=sum(p.numel() for p in model.parameters()),
         trunk=int(trunk),
         head=model.get_output_embeddings().weight.numel(),
-        query_width=heads * (getattr(text, "head_dim", None) or text.hidden_size // max(heads, 1)),
+        query_width=width,
         windows=tuple(
             window if kind == "sliding_attention" else 1 << 60
             for kind in layers
             if kind.endswith("attention") and kind != "linear_attention"
         ),
     )
+
+
+def _query_width(config: Any) -> int:
+    """Heads * head size, the least of all layers (Gemma 4's differ); 0 for a state-space model, which has no heads."""
+    layers = getattr(config, "per_layer_config", None) if hasattr(config, "num_hidden_layers") else None
+    widths = []
+    for layer in layers or [config]:
+        heads = getattr(layer, "num_attention_heads", 0)
+        widths.append(heads * (getattr(layer, "head_dim", None) or layer.hidden_size // heads) if heads else 0)
+    return int(min(widths))
 
 
 def _step_work(data: TrainingData, rows: Ints, size: ModelSize) -> tuple[float, int]:

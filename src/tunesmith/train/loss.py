@@ -24,6 +24,8 @@ from tunesmith.train.tensors import Batch, Packed
 SLICE_LOGITS = 1 << 24
 """Most logits held at once (V * positions): 64 MiB in float32."""
 
+LARGE = 30.0  # logits at which every soft cap in use shows
+
 Scale = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -42,12 +44,21 @@ class Parts:
 def split_model(model: Any) -> Parts:
     """Find decoder, head and scaling of any causal LM of transformers, LoRA adapters in place included."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    decoder, head = inner.get_decoder(), inner.get_output_embeddings()
+    decoder, head = _decoder_of(inner), inner.get_output_embeddings()
     attention = usual_attention(decoder)
     for scale in _scalings(inner.config.get_text_config()):
         if head is not None and decoder is not inner and _gives_the_logits(inner, decoder, head, scale):
             return Parts(inner, decoder, head, scale, attention)
     return Parts(inner, decoder, None, _unscaled, attention)
+
+
+def _decoder_of(model: Any) -> Any:
+    """The part that turns token ids into hidden states. Some architectures name another part their decoder, such as the
+    head (ModernBERT), or none (Llama 4 gives itself)."""
+    for part in (model.get_decoder(), model.base_model, getattr(model, "model", None)):
+        if part is not model and hasattr(part, "config"):
+            return part
+    return model
 
 
 def add_lookups_in_place(parts: Parts) -> None:
@@ -187,28 +198,45 @@ def _unscaled(logits_NV: torch.Tensor) -> torch.Tensor:
 def _scalings(config: Any) -> list[Scale]:
     """What architectures do to the head's output, by their config keys: soft-capping (Gemma), dividing (Granite) or
     multiplying (HyperCLOVA X) by logits_scaling, multiplying by logit_scale (Cohere) or lm_head_multiplier."""
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = _first_of(config, "final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
     if cap:
         return [lambda logits_NV: torch.tanh(logits_NV / cap) * cap]
-    names = ("logits_scaling", "logit_scale", "lm_head_multiplier")
-    by = next((getattr(config, name) for name in names if getattr(config, name, None) not in (None, 1)), None)
+    names = ("logits_scaling", "logit_scale", "lm_head_multiplier", "logits_mup_width_multiplier")
+    by = _first_of(config, *names)
     if by is None:
         return [_unscaled]
     return [lambda logits_NV: logits_NV / by, lambda logits_NV: logits_NV * by]
 
 
+def _first_of(config: Any, *names: str) -> Any:
+    return next((getattr(config, name) for name in names if getattr(config, name, None) not in (None, 1)), None)
+
+
 @torch.no_grad()
 def _gives_the_logits(model: Any, decoder: Any, head: Any, scale: Scale) -> bool:
+    """Also from hidden states so large that logits are about LARGE: a soft cap hardly shows in small ones."""
     was_training = model.training
     model.eval()
     try:
         device = next(model.parameters()).device
         ids_BT = torch.arange(1, 5, device=device)[None] % head.weight.shape[0]
-        expected_BTV = model(input_ids=ids_BT, use_cache=False).logits
-        found_BTV = scale(head(decoder(input_ids=ids_BT, use_cache=False).last_hidden_state))
+        states_BTH = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state
+        largest = float(head(states_BTH).abs().max())
+        return all(_same_logits(model, ids_BT, states_BTH, head, scale, by) for by in (1.0, LARGE / (largest + 1e-6)))
     except (TypeError, AttributeError, RuntimeError):
         return False
     finally:
         model.train(was_training)
-    same_shape = found_BTV.shape == expected_BTV.shape
-    return same_shape and torch.allclose(found_BTV.float(), expected_BTV.float(), rtol=1e-3, atol=1e-4)
+
+
+def _same_logits(
+    model: Any, ids_BT: torch.Tensor, states_BTH: torch.Tensor, head: Any, scale: Scale, by: float
+) -> bool:
+    """Whether the model makes of the head's input, multiplied by `by`, what `scale` and the head make of it."""
+    handle = head.register_forward_pre_hook(lambda _, args: (args[0] * by, *args[1:]))
+    try:
+        expected_BTV = model(input_ids=ids_BT, use_cache=False).logits.float()
+        found_BTV = scale(head(states_BTH)).float()
+    finally:
+        handle.remove()
+    return found_BTV.shape == expected_BTV.shape and torch.allclose(found_BTV, expected_BTV, rtol=1e-3, atol=1e-4)

@@ -47,6 +47,12 @@ class _Masks:
     dtype: torch.dtype
     causal: bool
 
+    def __getitem__(self, key: tuple[slice, ...]) -> _Masks:
+        """All of it, which Gemma 4 asks for; a part there is not."""
+        if any(part not in (slice(None), slice(0, None)) for part in key):
+            raise TypeError(f"no part {key} of a packed mask")
+        return self
+
     @cached_property
     def of_buckets(self) -> tuple[torch.Tensor | None, ...]:
         """A (b, 1, Q, K) mask for each bucket, or None where plain causal attention does."""
@@ -99,11 +105,18 @@ def why_not_packed(model: Any, decoder: Any) -> str:
 
 
 def has_dropout(model: Any) -> bool:
-    """Dropout modules that act in training, or dropout rates that the config hands to attention."""
+    """Dropout modules that act in training, or rates of dropout, of left-out layers or of a router's noise that the
+    config hands to functions."""
     modules = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
-    rates = model.config.get_text_config().to_dict()
-    names = ("attention_dropout", "attn_pdrop", "dropout", "hidden_dropout")
-    return modules or any(float(rates.get(name) or 0) > 0 for name in names)
+    return modules or _has_rate(model.config.get_text_config().to_dict())
+
+
+def _has_rate(config: dict[str, Any]) -> bool:
+    unused = ("classifier", "summary")  # of heads for other tasks
+    rates = [v for k, v in config.items() if ("drop" in k or "jitter" in k) and not k.startswith(unused)]
+    parts = [part for name, part in config.items() if isinstance(part, dict) and name.endswith("config")]
+    numbers = [rate for rate in rates if isinstance(rate, (int, float)) and not isinstance(rate, bool)]
+    return any(rate > 0 for rate in numbers) or any(_has_rate(part) for part in parts)
 
 
 def usual_attention(decoder: Any) -> str:

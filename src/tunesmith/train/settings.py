@@ -16,6 +16,7 @@ from tunesmith.train.loss import Parts
 from tunesmith.train.memory import activation_bytes, largest_useful_batch, state_bytes, tokens_that_fit
 from tunesmith.train.packed import has_dropout, varlen_is_exact, why_not_packed
 from tunesmith.train.tensors import Batch, to_packed, to_padded
+from tunesmith.train.tryout import check_is_causal
 from tunesmith.train.varlen import why_not_varlen
 
 MEASURED_TOKENS = 64  # of the rows on which a token's memory is measured
@@ -61,7 +62,11 @@ class Settings:
 
 
 def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device) -> tuple[Settings, list[str]]:
-    """Resolve every `auto`, and say why something is slower than it could be."""
+    """Resolve every `auto`, and say why something is slower than it could be.
+
+    Raises ModelError for a model that cannot be trained as a causal language model.
+    """
+    check_is_causal(parts.model)
     notes: list[str] = []
     dtype = computed_in(config, device)
     longest = int(data.lengths.max())
