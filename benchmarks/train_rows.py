@@ -43,6 +43,11 @@ def customer_reviews(shared: Path) -> Pairs:
     return [(f"{instruction}{row['review']}\n\nSentiment:", f" {row['sentiment']}") for row in rows]
 
 
+def trec(shared: Path) -> Pairs:
+    """Short questions, one word each as the answer."""
+    return [(row["question"], f" {row['type']}") for row in _csv(shared / "data/trec/train.csv")]
+
+
 def banking77(shared: Path) -> Pairs:
     """77 labels listed in every prompt."""
     rows = _csv(shared / "data/banking77/train.csv")
@@ -60,6 +65,7 @@ def dialogsum(shared: Path) -> Pairs:
 DATA_SETS: dict[str, Callable[[Path], Pairs]] = {
     "gsm8k": gsm8k,
     "customer_reviews": customer_reviews,
+    "trec": trec,
     "banking77": banking77,
     "dialogsum": dialogsum,
     "gsm8k_five_shot": gsm8k_five_shot,
