@@ -303,6 +303,7 @@ def generate_vllm(
     stop_ids: Collection[int],
     max_new_tokens: int | Sequence[int],
     newline_ids: Collection[int] = frozenset(),
+    dtype: str = "auto",
 ) -> list[Generated]:
     """What `generate` does, by vLLM from a model folder; InputError where vLLM is not installed.
 
@@ -318,7 +319,8 @@ def generate_vllm(
     ]
     requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
-    engine = LLM(model=model_dir, enable_prefix_caching=True, gpu_memory_utilization=0.9 * free / total)
+    share = 0.9 * free / total
+    engine = LLM(model=model_dir, dtype=dtype, enable_prefix_caching=True, gpu_memory_utilization=share)
     outputs = engine.generate(requests, settings)
     answers = [_Answer(frozenset(stop_ids), frozenset(newline_ids), budget) for budget in budgets]
     for answer, output in zip(answers, outputs, strict=True):

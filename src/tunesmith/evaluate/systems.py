@@ -84,7 +84,7 @@ def answer(
         "max_new_tokens": [max(1, min(decoding.max_new_tokens, room - len(prompt))) for prompt in prompts],
     }
     if decoding.backend == "vllm":
-        outputs = generate_vllm(model.name_or_path, prompts, **ends)
+        outputs = generate_vllm(model.name_or_path, prompts, dtype=decoding.dtype, **ends)
     else:
         outputs = generate(model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends)
     texts = chat.tokenizer.batch_decode([output.ids for output in outputs], skip_special_tokens=True)
