@@ -177,7 +177,7 @@ MEANINGS = {
     "evaluation.resamples": "Of the bootstrap behind intervals.",
     "evaluation.confidence": "Of the intervals.",
     "evaluation.panel": "General text files, and recipes with their test sets, scored before and after: what was lost.",
-    "evaluation.batch_tokens": "Most tokens, padding included, in a batch of prompts.",
+    "evaluation.batch_tokens": "Most tokens in the cache of the answers that are written at once.",
     "evaluation.dtype": "What answers and likelihoods are computed in, the same for every system. `auto`: bfloat16 "
     "where the machine is fast at it; decided once for a run.",
     "evaluation.backend": "What generates the answers to the test set; likelihoods and validation in training are "

@@ -130,7 +130,7 @@ class EvaluationConfig(Section):
     resamples: Annotated[int, Field(ge=100)] = 10_000
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     panel: list[str] = []  # general text files and recipes whose test sets must not get worse
-    batch_tokens: Annotated[int, Field(ge=16)] = 8192
+    batch_tokens: Annotated[int, Field(ge=16)] = 16384
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     backend: Literal["transformers", "vllm"] = "transformers"
 

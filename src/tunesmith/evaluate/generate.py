@@ -317,6 +317,7 @@ def generate_vllm(
     stop_ids: Collection[int],
     max_new_tokens: int | Sequence[int],
     newline_ids: Collection[int] = frozenset(),
+    dtype: str = "auto",
     trust_remote_code: bool = False,
 ) -> list[Generated]:
     """What `generate` does, by vLLM from a model folder; InputError where vLLM is not installed.
@@ -335,6 +336,7 @@ def generate_vllm(
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
     engine = LLM(
         model=model_dir,
+        dtype=dtype,
         trust_remote_code=trust_remote_code,
         enable_prefix_caching=True,
         gpu_memory_utilization=0.9 * free / total,

@@ -89,7 +89,7 @@ def answer(
     }
     if decoding.backend == "vllm":
         own_code = type(model).is_remote_code()  # it was loaded so: the recipe trusts it
-        outputs = generate_vllm(model.name_or_path, prompts, trust_remote_code=own_code, **ends)
+        outputs = generate_vllm(model.name_or_path, prompts, dtype=decoding.dtype, trust_remote_code=own_code, **ends)
     else:
         outputs = generate(model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends)
     texts = chat.tokenizer.batch_decode([output.ids for output in outputs], skip_special_tokens=True)
