@@ -120,7 +120,8 @@ class _Norm(torch.autograd.Function):
         norm_X1 = torch.linalg.vector_norm(states_XH, dim=-1, keepdim=True, dtype=torch.float32)
         inverse_X1 = norm_X1.square_().div_(states_XH.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(states_XH, weight_H, inverse_X1)
-        return (states_XH * inverse_X1).mul_(weight_H).bfloat16()
+        out_XH: torch.Tensor = (states_XH * inverse_X1).mul_(weight_H).bfloat16()
+        return out_XH
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
