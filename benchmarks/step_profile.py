@@ -27,10 +27,11 @@ from torch.profiler import ProfilerActivity, profile
 from train_rows import DATA_SETS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tunesmith.machine import probe_machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import Limit, lower_bound, model_size, probe_machine
+from tunesmith.train.limit import Limit, lower_bound, model_size
 from tunesmith.train.loop import train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -22,7 +22,6 @@ from tunesmith.train.adapters import merge_with_base
 from tunesmith.train.ahead import ahead
 from tunesmith.train.batches import Step, TrainingData, forward_tokens
 from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
-from tunesmith.train.lean import lean
 from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packed import packing
 from tunesmith.train.progress import Bar, MetricsLog, Record
@@ -126,8 +125,6 @@ def _run_steps(
         bar = Bar(training.num_steps, progress.step)
         stack.callback(bar.close)
         stack.enter_context(_neftune(training))
-        if not training.config.torch_compile:  # which fuses for itself
-            stack.enter_context(lean(training.parts.decoder, training.settings.dtype))
         interrupted = stack.enter_context(_ctrl_c())
         for step, batches in _planned_steps(training, progress.step):
             record = _take_step(training, progress, step, batches)

@@ -26,7 +26,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tunesmith.train.batches import MicroBatch, TrainingData
-from tunesmith.train.short_attention import SHORT, ShortRows, short_attention, short_rows
 from tunesmith.train.tensors import Bucket, Packed, to_packed, to_padded
 from tunesmith.train.tree_attention import tree_attention
 from tunesmith.train.varlen import Window, attend, window_of
@@ -58,10 +57,6 @@ class _Masks:
     def of_buckets(self) -> tuple[torch.Tensor | None, ...]:
         """A (b, 1, Q, K) mask for each bucket, or None where plain causal attention does."""
         return tuple(_mask(bucket, self) for bucket in self.batch.buckets)
-
-    @cached_property
-    def short_rows(self) -> tuple[ShortRows, ...]:
-        return short_rows(self.batch.buckets)
 
 
 _running: ContextVar[tuple[Packed, str]] = ContextVar("the packed batch in the model, and its usual attention")
@@ -164,11 +159,7 @@ def _attend(
     if isinstance(attention_mask, Window):
         return attend(query_1HUD, key_1HUD, value_1HUD, attention_mask, **settings), None
     if _fits_tree_attention(query_1HUD, value_1HUD, attention_mask, settings):
-        scale = settings.get("scaling")
-        if value_1HUD.dtype == torch.bfloat16 and attention_mask.batch.longest <= SHORT:
-            rows = attention_mask.short_rows
-            return short_attention(query_1HUD, key_1HUD, value_1HUD, rows, scale).transpose(1, 2), None
-        blocks = attention_mask.batch.blocks
+        blocks, scale = attention_mask.batch.blocks, settings.get("scaling")
         return tree_attention(query_1HUD, key_1HUD, value_1HUD, blocks, scale).transpose(1, 2), None
     batch = attention_mask.batch
     usual = _function(module, attention_mask.attention)
