@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from support import shared, write_rows
 
+from tunesmith import pipeline
 from tunesmith.recipe import build_recipe
+from tunesmith.rundir import RunDir
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,3 +97,26 @@ def test_learning_rates_are_compared_on_the_same_rows(
     losses = module.best_losses(build_recipe(values)[0], [1.0, 5.0], tmp_path / "runs")
     assert [round(rate, 6) for rate in losses] == [1e-3, 5e-3]
     assert all(loss > 0 for loss in losses.values())
+
+
+def test_the_job_by_hand_answers_and_scores_the_same_rows(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tool("run", monkeypatch, "benchmarks")
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {
+            "source": str(write_rows(tmp_path / "rows.csv", 40)),
+            "task": "classify",
+            "columns": {"text": "text", "label": "label"},
+        },
+        "train": {"num_train_epochs": 1, "dtype": "float32"},
+        "output_dir": str(tmp_path / "run"),
+    }
+    pipeline.prepare(build_recipe(values)[0])
+    run = RunDir(tmp_path / "run")
+    pipeline.train(run)
+    monkeypatch.setattr(module, "train_by_hand", lambda *_: 1.0)  # TRL is not among the development packages
+    found = module.by_hand(run, steps=1, answers=2)
+    assert list(found) == ["training", "validation", "metrics", "base", "few-shot base", "tuned", "linear model"]
+    assert all(seconds > 0 for seconds in found.values())
