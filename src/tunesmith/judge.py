@@ -11,7 +11,7 @@ from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.store import read_predictions
-from tunesmith.evaluate.verdict import verdict
+from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, Prediction
@@ -54,7 +54,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     return Report(
         name=run.path.name,
         verdict_kind=said.kind,
-        verdict=said.sentence,
+        verdict=" ".join([said.sentence, *_beside_linear(comparisons, by_name, primary, settings.confidence)]),
         primary_metric=primary,
         evaluations=evaluations,
         comparisons=comparisons,
@@ -78,6 +78,18 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         prompt_layout=manifest["prompt_layout"] or "",
         confidence=settings.confidence,
     )
+
+
+def _beside_linear(
+    comparisons: Sequence[Comparison], by_name: Mapping[str, Evaluation], metric: str, confidence: float
+) -> list[str]:
+    """A sentence where there is a linear model."""
+    estimates = by_name[TUNED].estimates[metric]
+    return [
+        beside_linear(c, (by_name[YARDSTICK].estimates[metric], estimates), confidence)
+        for c in comparisons
+        if c.a == YARDSTICK
+    ]
 
 
 def _against(

@@ -31,7 +31,7 @@ from tunesmith.evaluate.statistics import (
     standard_error,
     wilson_interval,
 )
-from tunesmith.evaluate.verdict import rows_needed
+from tunesmith.evaluate.verdict import beside_linear, rows_needed
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
 LABELS = ("bad", "fair", "good")
@@ -410,3 +410,23 @@ def test_a_comparison_is_json_without_nan() -> None:
     assert values["se"] is None
     assert values["ci"] == [None, None]
     assert verdict(found).kind == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    "ci, said",
+    [
+        ((0.02, 0.20), "It is also better than a linear model"),
+        ((-0.20, -0.02), "But a linear model on TF-IDF features is better still, and far cheaper"),
+        ((-0.05, 0.05), "These rows cannot tell it from a linear model"),
+    ],
+)
+def test_the_verdict_says_whether_a_linear_model_would_do(ci: tuple[float, float], said: str) -> None:
+    middle = (ci[0] + ci[1]) / 2
+    found = Comparison(
+        a="tfidf_linear", b="tuned", metric="accuracy", difference=middle, se=0.1, se_clustered=0.1, ci=ci, p=0.01,
+        wins=9, ties=80, losses=11, n=100, clusters=100, smallest_detectable=0.2,
+    )  # fmt: skip
+    means = (Estimate(0.8, 100, 0.04, (0.7, 0.9)), Estimate(0.8 + middle, 100, 0.04, (0.7, 0.9)))
+    sentence = beside_linear(found, means)
+    assert sentence.startswith(said)
+    assert "against 80.0 %" in sentence

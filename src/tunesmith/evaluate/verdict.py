@@ -63,6 +63,25 @@ def verdict(
     )
 
 
+def beside_linear(comparison: Comparison, estimates: tuple[Estimate, Estimate], confidence: float = 0.95) -> str:
+    """What a linear model on the same rows says about the verdict: it costs a thousandth, and who is told only that a
+    model beats its base would choose it in vain. `comparison` is b minus the linear model, `estimates` theirs."""
+    c = comparison
+    sign = find_metric(c.metric).sign
+    low, high = sorted(sign * end for end in c.ci)
+    ends = ", ".join(_amount(c.metric, end).removesuffix(" points") for end in c.ci)
+    numbers = (
+        f"{_level(c.metric, estimates[1].mean)} against {_level(c.metric, estimates[0].mean)}, "
+        f"{_amount(c.metric, c.difference)} ({100 * confidence:g} % interval [{ends}])"
+    )
+    linear = "a linear model on TF-IDF features"
+    if low > 0:
+        return f"It is also better than {linear}: {numbers}."
+    if high < 0:
+        return f"But {linear} is better still, and far cheaper: {numbers}."
+    return f"These rows cannot tell it from {linear}, which is far cheaper: {numbers}."
+
+
 def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float = 0.8) -> int:
     """Rows at which a difference of the size seen is found with this power; two significant digits, rounded up.
 
