@@ -468,6 +468,7 @@ def evaluate(run_dir: RunDir) -> None:
     if not run_dir.model.is_dir():
         raise DataError(f"{run_dir.path}: no tuned model yet", hint=f"`tunesmith train {run_dir.path}` first")
     _check_backend(recipe)
+    run_dir.verification.unlink(missing_ok=True)  # it was of the answers that are made anew
     test, train_split = read_examples(run_dir.examples("test")), read_examples(run_dir.examples("train"))
     uses = open_seal(run_dir, [example.id for example in test], "base, few-shot base and tuned")
     if uses > 1:
