@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types clean setup
+.PHONY: demo test test-slow check lint types clean setup
 demo: setup
 	@model=$$($(BIN)/python tools/demo_model.py .venv/models); \
 	$(BIN)/tunesmith demo $${model:+--model "$$model"}
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow or sweep"
 
 lint: setup
 	$(BIN)/ruff check .

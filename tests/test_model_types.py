@@ -43,7 +43,7 @@ def documented() -> dict[str, Verdict]:
 
 @table_of_this_version
 @pytest.mark.parametrize(
-    "model_type", [pytest.param(t, marks=[] if t in FAST else [pytest.mark.slow]) for t in MODEL_TYPES]
+    "model_type", [pytest.param(t, marks=[] if t in FAST else [pytest.mark.sweep]) for t in MODEL_TYPES]
 )
 def test_it_runs_as_the_table_says(model_type: str) -> None:
     expected = documented()[model_type]
