@@ -91,7 +91,7 @@ def row(name: str, model: str, folder: Path) -> str:
     metric, comparison = report["verdict"]["metric"], report["comparison"]
     low, high = comparison["ci"]
     difference = f"{comparison['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-    rows = report["run"]["data"]["splits"]["train"]["examples"]
+    rows = report["data"]["splits"]["train"]["examples"]
     cells = [name, Path(model).name, metric, f"{rows:,}", str(comparison["n"])]
     for system in SYSTEMS:
         cells.append(cell(report, system, metric))

@@ -14,7 +14,8 @@ from random_models import VOCABULARY, counting, prompts_of, tiny
 from tunesmith.errors import DataError, ModelError
 from tunesmith.evaluate import choices as module
 from tunesmith.evaluate import forward
-from tunesmith.evaluate.choices import build_tree, choice_logprobs
+from tunesmith.evaluate.choices import build_tree, choice_logprobs, rank_choices
+from tunesmith.evaluate.generate import generate
 
 
 def one_forward_per_choice(model: Any, prompts: list[list[int]], choices: list[list[list[int]]]) -> list[list[float]]:
@@ -167,3 +168,25 @@ def test_an_adapter_counts() -> None:
     found = choice_logprobs(model, prompts, choices)
     assert close(found, one_forward_per_choice(model, prompts, choices))
     assert not close(found, one_forward_per_choice(tiny("llama"), prompts, choices))
+
+
+def test_the_choice_that_greedy_decoding_writes_is_known_from_the_ranking() -> None:
+    model = counting()
+    prompts, choices = [[3, 5]] * 3 + [[9]], [[[6, 7, 8], [7, 8]], [[7], [6, 7]], [[6, 8], [9]], [[10]]]
+    ranked = rank_choices(model, prompts, choices)
+    assert [found.greedy for found in ranked] == [0, 1, None, 0]
+    for prompt, options, found in zip(prompts, choices, ranked, strict=True):
+        written = generate(model, [prompt], stop_ids=[], max_new_tokens=3)[0].ids
+        wanted = next((i for i, option in enumerate(options) if written[: len(option)] == option), None)
+        assert found.greedy == wanted
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom"])
+def test_ranking_finds_the_greedy_choice_of_random_models_as_generation_does(kind: str) -> None:
+    model, prompts = tiny(kind), prompts_of(12, shared=3)
+    written = [output.ids for output in generate(model, prompts, stop_ids=[], max_new_tokens=3)]
+    choices = [[[5, 6], ids, [ids[0], 7, 8]] if i % 2 else [[5, 6], [ids[0], 9]] for i, ids in enumerate(written)]
+    ranked = rank_choices(model, prompts, choices)
+    for ids, options, found in zip(written, choices, ranked, strict=True):
+        wanted = next((i for i, option in enumerate(options) if ids[: len(option)] == option), None)
+        assert found.greedy == wanted

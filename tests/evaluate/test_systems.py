@@ -12,9 +12,17 @@ import torch
 from support import byte_tokenizer, tiny_llama
 
 from tunesmith.chat_format import chat_format, complete_tokenizer
-from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.choices import Ranked, rank_choices
 from tunesmith.evaluate.forward import in_dtype
-from tunesmith.evaluate.systems import Decoding, answer, few_shot_exemplars, linear_predictions, with_exemplars
+from tunesmith.evaluate.generate import Generated
+from tunesmith.evaluate.systems import (
+    Decoding,
+    _greedy,
+    answer,
+    few_shot_exemplars,
+    linear_predictions,
+    with_exemplars,
+)
 from tunesmith.records import Example
 
 CHATML = (
@@ -85,16 +93,27 @@ def test_where_choices_are_ranked_the_right_one_is_not_scored_again(monkeypatch:
 
     calls: list[int] = []
 
-    def counted(*args: Any, **kwargs: Any) -> list[list[float]]:
+    def counted(*args: Any, **kwargs: Any) -> list[Ranked]:
         calls.append(len(args[1]))
-        return choice_logprobs(*args, **kwargs)
+        return rank_choices(*args, **kwargs)
 
-    monkeypatch.setattr(systems, "choice_logprobs", counted)
+    monkeypatch.setattr(systems, "rank_choices", counted)
+    monkeypatch.setattr(systems, "choice_logprobs", None)
     examples = [example(1, completion="no", choices=("yes", "no"))]
     found = answer(tiny_llama(), plain_chat(), examples, replace(DECODING, rank_choices=True, score_references=True))
     assert calls == [1]
     assert found[0].reference_logprob == found[0].choice_logprobs[1]
     assert found[0].reference_tokens == len("no") + 2
+
+
+def test_an_answer_that_the_ranking_has_shown_is_not_written_once_more() -> None:
+    decoding = replace(DECODING, stop_ids=(1,), newline_ids=frozenset({13}), max_new_tokens=3)
+    found, options = Ranked([-1.0, -2.0], greedy=1), [[5, 1], [6, 7, 1]]
+    assert _greedy(found, options, decoding) == Generated([6, 7], True)
+    assert _greedy(Ranked([-1.0, -2.0]), options, decoding) is None
+    assert _greedy(found, options, replace(decoding, max_new_tokens=2)) is None, "the budget ends it before it stops"
+    assert _greedy(found, [[5, 1], [6, 13, 1]], decoding) is None, "a line end ends it"
+    assert _greedy(found, [[5, 1], [6, 7]], decoding) is None, "it does not end with a stop token"
 
 
 def test_the_backend_of_the_recipe_generates_from_where_the_model_was_loaded(

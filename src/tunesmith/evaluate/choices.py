@@ -74,6 +74,15 @@ class _Item:
         return len(self.rest) + len(self.tree.tokens)
 
 
+@dataclass(slots=True)
+class Ranked:
+    """`logprobs[i]` is log p(choice i | prompt) in nats, summed over its tokens. `greedy` is the choice that greedy
+    decoding writes, each of its tokens being the likeliest; None where it writes something else."""
+
+    logprobs: list[float]
+    greedy: int | None = None
+
+
 def choice_logprobs(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -82,7 +91,20 @@ def choice_logprobs(
     batch_tokens: int = 8192,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[float]]:
-    """log p(choice | prompt) in nats, summed over the choice's tokens; `result[row][i]` belongs to `choices[row][i]`.
+    """The likelihoods of `rank_choices` alone: `result[row][i]` belongs to `choices[row][i]`."""
+    ranked = rank_choices(model, prompts, choices, batch_tokens=batch_tokens, on_progress=on_progress)
+    return [found.logprobs for found in ranked]
+
+
+def rank_choices(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Choices],
+    *,
+    batch_tokens: int = 8192,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Ranked]:
+    """How likely each choice of each row is.
 
     The ids of a choice hold its stop token where that is to be counted. `batch_tokens` bounds the tokens of a forward
     pass. `on_progress` is called with the number of rows just begun.
@@ -98,7 +120,7 @@ def choice_logprobs(
         longest = max(len(prompt) + more for prompt, more in zip(prompts, extra, strict=True))
         fits = kind.masked and (kind.window is None or longest <= kind.window)
         as_trees = fits and _trees_are_exact(model, kind, prompts, choices)
-        return _choice_logprobs(model, kind, prompts, choices, as_trees, batch_tokens, on_progress)
+        return _rank(model, kind, prompts, choices, as_trees, batch_tokens, on_progress)
 
 
 def _trees_are_exact(model: Any, kind: Traits, prompts: Sequence[Sequence[int]], choices: Sequence[Choices]) -> bool:
@@ -108,9 +130,9 @@ def _trees_are_exact(model: Any, kind: Traits, prompts: Sequence[Sequence[int]],
     here and read one choice at a time.
     """
     longest = [sorted(choices[0], key=len)[-2:]]
-    plain = _choice_logprobs(model, kind, prompts[:1], longest, False, 1024)[0]
+    plain = _rank(model, kind, prompts[:1], longest, False, 1024)[0].logprobs
     try:
-        found = _choice_logprobs(model, kind, prompts[:1], longest, True, 1024)[0]
+        found = _rank(model, kind, prompts[:1], longest, True, 1024)[0].logprobs
     except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError):
         found = [float("nan")] * len(plain)  # a model that takes no such mask may say so
     # In half precision a likelihood of e^-20 is known to half a nat; a mask that is ignored costs several.
@@ -121,7 +143,7 @@ def _trees_are_exact(model: Any, kind: Traits, prompts: Sequence[Sequence[int]],
     return exact
 
 
-def _choice_logprobs(
+def _rank(
     model: Any,
     kind: Traits,
     prompts: Sequence[Sequence[int]],
@@ -129,17 +151,19 @@ def _choice_logprobs(
     as_trees: bool,
     batch_tokens: int,
     on_progress: Callable[[int], None] | None = None,
-) -> list[list[float]]:
-    result = [[0.0] * len(options) for options in choices]
+) -> list[Ranked]:
+    result = [Ranked([0.0] * len(options)) for options in choices]
     groups = _groups(prompts) if as_trees else [(0, list(range(len(prompts))))]
     for shared, rows in groups:
         prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
         items = _items(prompts, choices, rows, shared, as_trees)
         for batch in token_batches(range(len(items)), [len(item) for item in items], pass_tokens(kind, batch_tokens)):
             chosen = [items[i] for i in batch]
-            for item, logprobs in zip(chosen, _score(model, kind, chosen, shared, prefix, as_trees), strict=True):
-                for number, logprob in zip(item.numbers, logprobs, strict=True):
-                    result[item.row][number] = logprob
+            for item, found in zip(chosen, _score(model, kind, chosen, shared, prefix, as_trees), strict=True):
+                for number, logprob in zip(item.numbers, found.logprobs, strict=True):
+                    result[item.row].logprobs[number] = logprob
+                if found.greedy is not None:
+                    result[item.row].greedy = item.numbers[found.greedy]
             if on_progress:
                 on_progress(sum(0 in item.numbers for item in chosen))
     return result
@@ -221,22 +245,22 @@ def _trees(choices: Choices, as_trees: bool) -> list[tuple[list[int], ChoiceTree
     return trees
 
 
-def _score(
-    model: Any, kind: Traits, items: list[_Item], shared: int, prefix: Any, as_trees: bool
-) -> Iterator[list[float]]:
-    """The log-likelihoods of each item's choices, from one forward pass. The first item is the longest."""
+def _score(model: Any, kind: Traits, items: list[_Item], shared: int, prefix: Any, as_trees: bool) -> Iterator[Ranked]:
+    """Each item's choices, from one forward pass. The first item is the longest."""
     fits = min(SEQUENCE_TOKENS, kind.limit - shared)  # some models have masks and tables no longer than their limit
     side_by_side = max(1, fits // len(items[0])) if as_trees else 1
     starts = [(i // side_by_side, i % side_by_side * len(items[0])) for i in range(len(items))]
     inputs = _inputs(items, starts, side_by_side * len(items[0]), shared, as_trees, kind)
     if as_trees:
         inputs[kind.cache_name] = repeated(prefix, len(inputs["input_ids"]))
-    logprobs_E = _edge_logprobs(model, inputs, items, starts, kind)
+    logprobs_E, likeliest_E = _edges(model, inputs, items, starts, kind)
     begin = 0
     for tree in (item.tree for item in items):
-        steps = logprobs_E[tree.steps + begin]
+        edges = tree.steps + begin
         begin += len(tree.targets)
-        yield np.bincount(tree.owners, weights=steps, minlength=tree.num_choices).tolist()
+        logprobs = np.bincount(tree.owners, weights=logprobs_E[edges], minlength=tree.num_choices).tolist()
+        unlikely = np.bincount(tree.owners, weights=~likeliest_E[edges], minlength=tree.num_choices)
+        yield Ranked(logprobs, next(iter(np.flatnonzero(unlikely == 0).tolist()), None))
 
 
 def _inputs(
@@ -277,10 +301,11 @@ def _tree_mask(
     return mask
 
 
-def _edge_logprobs(
+def _edges(
     model: Any, inputs: dict[str, Any], items: list[_Item], starts: list[tuple[int, int]], kind: Traits
-) -> npt.NDArray[np.float64]:
-    """log p of every edge of every item, one after the other, from the positions that edges leave."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """log p of every edge of every item, one after the other, from the positions that edges leave; and whether it is
+    the likeliest of all tokens there."""
     begins = np.cumsum([0, *(1 + len(item.tree.tokens) for item in items)])
     asked = [
         np.arange(start + len(item.rest) - 1, start + len(item)) for item, (_, start) in zip(items, starts, strict=True)

@@ -144,7 +144,7 @@ def _score(model: Any, kind: Traits, windows: list[_Window]) -> Floats:
     where = torch.from_numpy(rows_N).to(kind.device), torch.from_numpy(positions_N).to(kind.device)
     # padding comes last, where no scored token sees it
     inputs = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT), "use_cache": False}
-    return target_logprobs(model, where, torch.arange(len(targets_N), device=kind.device), targets_N, inputs)
+    return target_logprobs(model, where, torch.arange(len(targets_N), device=kind.device), targets_N, inputs)[0]
 
 
 def compare_panel(

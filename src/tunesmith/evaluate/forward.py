@@ -181,15 +181,17 @@ def repeated(cache: Any | None, rows: int) -> Any | None:
 
 def target_logprobs(
     model: Any, where: tuple[Tensor, Tensor], places_E: Tensor, targets_E: Tensor, inputs: dict[str, Any]
-) -> npt.NDArray[np.float64]:
-    """log p of token `targets_E[e]` after position number `places_E[e]` of the N chosen (rows, positions), in nats."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """log p of token `targets_E[e]` after position number `places_E[e]` of the N chosen (rows, positions), in nats, and
+    whether it is the likeliest there, which greedy decoding would take."""
     result_E = torch.zeros(len(places_E), dtype=torch.float64, device=places_E.device)
+    likeliest_E = torch.zeros(len(places_E), dtype=torch.bool, device=places_E.device)
     for chunk, logits_NV in _chosen_logits(model, where, inputs):
         here = ((places_E >= chunk.start) & (places_E < chunk.stop)).nonzero()[:, 0]
-        places = places_E[here] - chunk.start
-        result_E[here] = (logits_NV[places, targets_E[here]] - logits_NV.logsumexp(-1)[places]).double()
-    values: npt.NDArray[np.float64] = result_E.cpu().numpy()
-    return values
+        places, targets = places_E[here] - chunk.start, targets_E[here]
+        result_E[here] = (logits_NV[places, targets] - logits_NV.logsumexp(-1)[places]).double()
+        likeliest_E[here] = logits_NV.argmax(-1)[places] == targets
+    return result_E.cpu().numpy(), likeliest_E.cpu().numpy()
 
 
 def last_logits(model: Any, last_B: Tensor, inputs: dict[str, Any]) -> Tensor:

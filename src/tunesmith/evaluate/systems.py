@@ -18,10 +18,10 @@ from tunesmith.data.prepare import PLACEHOLDER
 from tunesmith.data.render import few_shot_prompt
 from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
 from tunesmith.errors import DataError
-from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.choices import Ranked, choice_logprobs, rank_choices
 from tunesmith.evaluate.compare import constant_predictions, copy_input_predictions, majority_predictions
 from tunesmith.evaluate.forward import in_dtype
-from tunesmith.evaluate.generate import generate, generate_vllm
+from tunesmith.evaluate.generate import Generated, generate, generate_vllm
 from tunesmith.model import max_positions
 from tunesmith.recipe import EvaluationConfig
 from tunesmith.records import Example, Prediction, TokenizedExample, Turn
@@ -81,6 +81,47 @@ def answer(
     """
     model = in_dtype(model, decoding.dtype)
     prompts = tokenize_prompts(examples, chat)
+    ranked: Sequence[Ranked] = [Ranked([])] * len(examples)
+    written: list[Generated | None] = [None] * len(examples)
+    if decoding.rank_choices:
+        ids = {choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices}
+        wanted = [[ids[choice] for choice in example.choices] for example in examples]
+        ranked = rank_choices(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
+        if decoding.backend == "transformers":
+            written = [_greedy(found, options, decoding) for found, options in zip(ranked, wanted, strict=True)]
+    waiting = [i for i, output in enumerate(written) if output is None]
+    if on_progress:
+        on_progress(len(examples) - len(waiting))
+    for i, output in zip(waiting, _generated(model, [prompts[i] for i in waiting], decoding, on_progress), strict=True):
+        written[i] = output
+    outputs = [output for output in written if output is not None]
+    texts = chat.tokenizer.batch_decode([output.ids for output in outputs], skip_special_tokens=True)
+    predictions = [
+        Prediction(example.id, chat.read(text), output.stopped, len(output.ids), tuple(found.logprobs))
+        for example, text, output, found in zip(examples, texts, outputs, ranked, strict=True)
+    ]
+    return _with_references(predictions, model, chat, examples, decoding) if decoding.score_references else predictions
+
+
+def _greedy(found: Ranked, options: Sequence[Sequence[int]], decoding: Decoding) -> Generated | None:
+    """The answer that greedy decoding writes, where that is one of the choices with its stop token: it need not be
+    written once more. Nothing but the stop token may end it before."""
+    if found.greedy is None:
+        return None
+    *ids, last = options[found.greedy]
+    ends_early = {*decoding.stop_ids, *decoding.newline_ids} & set(ids)
+    return (
+        Generated(ids, True)
+        if last in decoding.stop_ids and not ends_early and len(ids) < decoding.max_new_tokens
+        else None
+    )
+
+
+def _generated(
+    model: Any, prompts: Sequence[list[int]], decoding: Decoding, on_progress: Callable[[int], None] | None
+) -> list[Generated]:
+    if not prompts:
+        return []
     room = max_positions(model.config)
     ends: dict[str, Any] = {
         "stop_ids": decoding.stop_ids,
@@ -89,20 +130,8 @@ def answer(
     }
     if decoding.backend == "vllm":
         own_code = type(model).is_remote_code()  # it was loaded so: the recipe trusts it
-        outputs = generate_vllm(model.name_or_path, prompts, dtype=decoding.dtype, trust_remote_code=own_code, **ends)
-    else:
-        outputs = generate(model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends)
-    texts = chat.tokenizer.batch_decode([output.ids for output in outputs], skip_special_tokens=True)
-    ranked: Sequence[Sequence[float]] = [()] * len(examples)
-    if decoding.rank_choices:
-        ids = {choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices}
-        wanted = [[ids[choice] for choice in example.choices] for example in examples]
-        ranked = choice_logprobs(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
-    predictions = [
-        Prediction(example.id, chat.read(text), output.stopped, len(output.ids), tuple(logprobs))
-        for example, text, output, logprobs in zip(examples, texts, outputs, ranked, strict=True)
-    ]
-    return _with_references(predictions, model, chat, examples, decoding) if decoding.score_references else predictions
+        return generate_vllm(model.name_or_path, prompts, dtype=decoding.dtype, trust_remote_code=own_code, **ends)
+    return generate(model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends)
 
 
 def _with_references(
