@@ -44,7 +44,7 @@ def demo_recipe(folder: Path, model: str = BUILT_IN_MODEL) -> Recipe:
             "columns": {"text": "review", "label": "sentiment"},
             "split": {"train": 0.6, "validation": 0.1, "test": 0.3},
         },
-        "train": built_in if model == BUILT_IN_MODEL else {"num_train_epochs": 3},
+        "train": built_in if model == BUILT_IN_MODEL else {"num_train_epochs": 2},
         "evaluation": {"panel": [str(ASSETS / "held_out.txt")]},
         "output_dir": str(folder),
     }
