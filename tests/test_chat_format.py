@@ -350,6 +350,14 @@ def test_a_template_that_cuts_texts_is_trained_as_it_serves_and_remarked() -> No
     assert written.remarks == ("the chat template cuts or changes the text of the prompt",)
 
 
+def test_a_template_that_rewrites_prompts_is_trained_as_it_serves_and_remarked() -> None:
+    chat, _ = completed(PLAIN.replace("m.content", "(m.content if m.role == 'assistant' else m.content | upper)"))
+    written = chat.written([example(prompt="is it good?", history=HI)])[0]
+    assert isinstance(written, Written)
+    assert written.prompt == "HI THERE</s>Hello.</s>IS IT GOOD?</s>"
+    assert set(written.remarks) == {"the chat template cuts or changes the text of the prompt"}
+
+
 def test_an_answer_that_the_template_cuts_is_refused() -> None:
     chat, _ = completed("{% for m in messages %}{{ m.content[:30] + eos_token }}{% endfor %}")
     assert isinstance(chat.written([example(completion="a long answer, " * 5)])[0], Unserved)
