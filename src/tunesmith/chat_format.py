@@ -437,10 +437,10 @@ def chat_format(tokenizer: Any, system: str = "") -> ChatFormat:
             f"the chat template does not continue its own prompt {prompt!r} with the answer",
             hint="set chat_template to a file whose generation prompt ends where the answer begins",
         )
-    prompt = _probe(tokenizer, [{"role": "user", "content": QUESTION}], ask=True)
-    if QUESTION not in prompt:
+    prompt, other = (_probe(tokenizer, [{"role": "user", "content": c}], ask=True) for c in (QUESTION, ANSWER))
+    if prompt == other:
         raise ModelError(
-            f"the chat template does not write the user's text: {prompt!r} for {QUESTION!r}",
+            f"the chat template does not write the user's text: {prompt!r} whatever it is asked",
             hint="set chat_template to a file that writes each message's content",
         )
     lead, end = parts
