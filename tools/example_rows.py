@@ -44,8 +44,11 @@ def induction(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """In an order of chance, so that the first ones (`data.max_rows`) are of all kinds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    random.Random(0).shuffle(lines)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def write_all(data: Path, folder: Path) -> None:
