@@ -27,8 +27,11 @@ from typing import Any
 
 import torch
 
+from tunesmith.chat_format import chat_format, complete_tokenizer, stop_ids
+from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.evaluate.generate import Generated, generate
-from tunesmith.model import chat_format, complete_tokenizer, load_model, load_tokenizer, stop_ids
+from tunesmith.model import load_model, load_tokenizer
+from tunesmith.records import Example, Turn
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,13 @@ def read_prompts(args: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
     def fill(text: str, row: dict[str, Any]) -> str:
         return text.replace("\\n", "\n").format(**row)
 
-    shown = [
-        message
+    shown = tuple(
+        turn
         for row in rows[: args.exemplars]
-        for message in (("user", fill(args.prompt, row)), ("assistant", fill(args.answer, row)))
-    ]
-    chat = chat_format(tokenizer)
-    return chat.encode([chat.prompt_text(fill(args.prompt, row), tuple(shown)) for row in rows[-args.rows :]])
+        for turn in (Turn("user", fill(args.prompt, row)), Turn("assistant", fill(args.answer, row)))
+    )
+    asked = [Example("", "", "", fill(args.prompt, row), "", history=shown) for row in rows[-args.rows :]]
+    return tokenize_prompts(asked, chat_format(tokenizer))
 
 
 def measure(
