@@ -14,7 +14,7 @@ import pytest
 from support import shared, write_rows
 
 from tunesmith import pipeline
-from tunesmith.recipe import build_recipe
+from tunesmith.recipe import Recipe, build_recipe
 from tunesmith.rundir import RunDir
 
 ROOT = Path(__file__).parents[1]
@@ -81,20 +81,25 @@ def test_rows_are_made_of_the_data_sets_that_are_no_tables(tmp_path: Path, monke
     assert len(tasks) == 22
 
 
-def test_learning_rates_are_compared_on_the_same_rows(
-    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = tool("learning_rate", monkeypatch, "benchmarks")
+def recipe_of_few_rows(folder: Path, model: Path) -> Recipe:
     values = {
-        "model": str(tiny_model_dir),
+        "model": str(model),
         "data": {
-            "source": str(write_rows(tmp_path / "rows.csv", 40)),
+            "source": str(write_rows(folder / "rows.csv", 40)),
             "task": "classify",
             "columns": {"text": "text", "label": "label"},
         },
         "train": {"num_train_epochs": 1, "dtype": "float32"},
+        "output_dir": str(folder / "run"),
     }
-    losses = module.best_losses(build_recipe(values)[0], [1.0, 5.0], tmp_path / "runs")
+    return build_recipe(values)[0]
+
+
+def test_learning_rates_are_compared_on_the_same_rows(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tool("learning_rate", monkeypatch, "benchmarks")
+    losses = module.best_losses(recipe_of_few_rows(tmp_path, tiny_model_dir), [1.0, 5.0], tmp_path / "runs")
     assert [round(rate, 6) for rate in losses] == [1e-3, 5e-3]
     assert all(loss > 0 for loss in losses.values())
 
@@ -103,17 +108,7 @@ def test_the_job_by_hand_answers_and_scores_the_same_rows(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = tool("run", monkeypatch, "benchmarks")
-    values = {
-        "model": str(tiny_model_dir),
-        "data": {
-            "source": str(write_rows(tmp_path / "rows.csv", 40)),
-            "task": "classify",
-            "columns": {"text": "text", "label": "label"},
-        },
-        "train": {"num_train_epochs": 1, "dtype": "float32"},
-        "output_dir": str(tmp_path / "run"),
-    }
-    pipeline.prepare(build_recipe(values)[0])
+    pipeline.prepare(recipe_of_few_rows(tmp_path, tiny_model_dir))
     run = RunDir(tmp_path / "run")
     pipeline.train(run)
     monkeypatch.setattr(module, "train_by_hand", lambda *_: 1.0)  # TRL is not among the development packages

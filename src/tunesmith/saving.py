@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from tunesmith.rundir import read_json
+from tunesmith.rundir import read_json, sync
 
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 
@@ -38,15 +38,6 @@ def write_model_folder(model: Any, tokenizer: Any, folder: Path) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _name_as_before(folder: Path, config: Any) -> None:

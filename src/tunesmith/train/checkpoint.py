@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tunesmith.errors import TrainingError
-from tunesmith.rundir import file_sha256
+from tunesmith.rundir import file_sha256, sync
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 RNG = "rng."
@@ -63,10 +62,10 @@ def save_checkpoint(
             _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
             _write(temporary / "manifest.json", json.dumps({name: file_sha256(temporary / name) for name in FILES}))
             for file in (*temporary.iterdir(), temporary):
-                _sync(file)
+                sync(file)
             _remove(target)
             temporary.rename(target)
-            _sync(folder)
+            sync(folder)
         except (OSError, SafetensorError):
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -219,14 +218,6 @@ def _remove(path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_disk_full(error: Exception) -> bool:
