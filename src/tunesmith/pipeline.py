@@ -6,7 +6,9 @@ preparation has succeeded, so bad input leaves nothing behind.
 
 from __future__ import annotations
 
+import math
 import shutil
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -25,6 +27,7 @@ from tunesmith.rundir import RunDir, file_sha256, open_seal, read_json, versions
 if TYPE_CHECKING:
     from tunesmith.data.index import Source
     from tunesmith.data.leaks import Overlap
+    from tunesmith.evaluate.metrics import MetricResult
     from tunesmith.train.batches import TrainingData
 
 ASSETS = Path(__file__).parent / "assets"
@@ -320,7 +323,7 @@ def train(run_dir: RunDir) -> None:
         predictions = answer(current, chat, sample, decoding)
         result = score_predictions(sample, predictions, manifest["metrics"], manifest["parser"])
         means = result.corpus | {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
-        return means | {SELECTED: find_metric(primary).sign * means[primary]}
+        return means | {SELECTED: find_metric(primary).sign * means[primary], **_standard_error(result, primary)}
 
     result = train_model(
         model,
@@ -385,6 +388,16 @@ def training_data(run_dir: RunDir, split: str) -> Any:
     from tunesmith.train.batches import TrainingData
 
     return TrainingData.from_arrays(*read_token_arrays(run_dir.examples(split)))
+
+
+def _standard_error(result: MetricResult, metric: str) -> dict[str, float]:
+    """Of the selecting metric's mean over the rows; none for a metric of the whole split."""
+    from tunesmith.train.loop import STANDARD_ERROR
+
+    scores = result.scores.get(metric, [])
+    if len(scores) < 2:
+        return {}
+    return {f"{SELECTED}{STANDARD_ERROR}": statistics.stdev(scores) / math.sqrt(len(scores))}
 
 
 def _validation_rows(

@@ -243,6 +243,21 @@ def test_the_best_epoch_by_metric_is_loaded_at_the_end(tmp_path: Path) -> None:
     assert [r["validation_accuracy"] for r in records if "validation_accuracy" in r] == [0.2, 0.9, 0.9, 0.1]
 
 
+@pytest.mark.parametrize("error, best_step", [(0.05, 6), (0.01, 3), (0.0, 3)])
+def test_metrics_within_a_standard_error_are_decided_by_the_validation_loss(
+    tmp_path: Path, error: float, best_step: int
+) -> None:
+    scores = iter([0.5, 0.48])
+
+    def validate(model: Any) -> dict[str, float]:
+        return {"accuracy": next(scores), "accuracy_standard_error": error}
+
+    _, result = run_once(tmp_path, validation=made_data(), validate=validate, select="accuracy")
+    losses = [entry["loss"] for entry in result.history]
+    assert losses[1] < losses[0]
+    assert result.best_step == best_step
+
+
 def test_equal_metrics_are_decided_by_the_validation_loss(tmp_path: Path) -> None:
     _, result = run_once(tmp_path, validation=made_data(), validate=lambda model: {"accuracy": 0.5}, select="accuracy")
     losses = [entry["loss"] for entry in result.history]

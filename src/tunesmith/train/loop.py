@@ -33,6 +33,7 @@ Validate = Callable[[Any], dict[str, float]]
 
 PLANNED_AHEAD = 4
 MEMORY_OF_LOSS = 20  # steps
+STANDARD_ERROR = "_standard_error"  # what a validation metric's uncertainty is called, behind its name
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def train(
     """Train `model` in place and leave the best checkpoint's weights in it, in eval mode.
 
     After each epoch the validation loss (nats per trained token) and `validate(model)` are taken; the best epoch is
-    the one with the highest `select`, or the lowest loss where `select` is "loss" or the metric ties. Without
+    the one with the highest `select`, or the lowest loss where `select` is "loss" or the metric is within a standard
+    error of the highest (`select` + "_standard_error" of `validate`; without it, where the metric ties). Without
     validation the last step is the best. `on_progress` is given each line of metrics.jsonl.
 
     Raises InputError where a run cannot be started or resumed, TrainingError for a loss that is not finite or
@@ -241,7 +243,7 @@ class _Judge:
     def look(self, progress: Progress) -> dict[str, float]:
         numbers = self._numbers()
         progress.history.append({"step": progress.step, "epoch": len(progress.history) + 1, **numbers})
-        progress.best_step = int(max(progress.history, key=self._merit)["step"]) if numbers else progress.step
+        progress.best_step = self._best(progress) if numbers else progress.step
         return {f"validation_{name}": value for name, value in numbers.items()}
 
     def _numbers(self) -> dict[str, float]:
@@ -257,10 +259,18 @@ class _Judge:
             raise TrainingError(f"no validation metric is called {self.select!r}: there are {', '.join(numbers)}")
         return numbers
 
-    def _merit(self, entry: dict[str, float]) -> tuple[float, float]:
-        """Greater is better; the first of equal epochs wins."""
-        by_loss = -entry.get("loss", 0.0)
-        return (by_loss, 0.0) if self.select == "loss" else (entry[self.select], by_loss)
+    def _best(self, progress: Progress) -> int:
+        """The step of the best epoch so far or of this one. Of epochs that the validation rows cannot tell apart, their
+        metric within one standard error of the highest, it is the one with the lower loss, which all rows and tokens
+        decide (the one-standard-error rule, Breiman et al. 1984). No other epoch's weights are kept."""
+        history = progress.history
+        if self.select == "loss":
+            return int(min(history, key=lambda entry: entry["loss"])["step"])
+        top = max(history, key=lambda entry: entry[self.select])
+        enough = top[self.select] - top.get(f"{self.select}{STANDARD_ERROR}", 0.0)
+        kept = [entry for entry in history if entry["step"] in (progress.best_step, progress.step)]
+        candidates = [entry for entry in kept if entry[self.select] >= enough]
+        return int(min(candidates, key=lambda entry: entry.get("loss", 0.0))["step"])
 
 
 @contextmanager
