@@ -359,8 +359,8 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
     return result | {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "rows_per_second": round(epochs * len(data) / seconds, 2),
-        "least_seconds": round(least.seconds, 2),
-        "fraction_of_limit": round(least.seconds / seconds, 3),
+        "least_seconds": round(least.seconds, 6),
+        "fraction_of_limit": round(least.seconds / seconds, 6),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
