@@ -1,7 +1,7 @@
 """Is `train.learning_rate: null` near the best rate? Trains on the same rows with several rates, and prints the lowest
 validation loss of each.
 
-    python benchmarks/learning_rate.py examples/trec.yaml --model MODEL --factor 0.37 1 1.85 data.split.train=0.2 ...
+    python benchmarks/learning_rate.py examples/trec.yaml data.max_rows=800 --model MODEL --factor 0.37 1 1.85
 
 A factor is times the rate that the rule gives for the model's size.
 """
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--factor", type=float, nargs="+", default=[0.37, 1.0, 1.85])
     parser.add_argument("overrides", nargs="*", help="key=value of the recipe")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     recipe = load_recipe(args.recipe, [f"model={args.model}", *args.overrides])[0]
     with tempfile.TemporaryDirectory() as folder:
         losses = best_losses(recipe, args.factor, Path(folder))
