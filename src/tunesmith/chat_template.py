@@ -98,7 +98,7 @@ def pinned(template: str, values: Mapping[str, Any], now: datetime) -> tuple[str
         if name in OF_THE_CALL or name not in known:
             raise RecipeError(
                 f"chat_template_kwargs: the chat template reads no variable {name!r}",
-                hint=did_you_mean(name, known - set(OF_THE_CALL)),
+                hint=did_you_mean(name, others) if (others := known - set(OF_THE_CALL)) else "it reads none of its own",
             )
     lines = [f"{{%- set {name} = {_literal(value)} %}}\n" for name, value in values.items()]
     notes = [

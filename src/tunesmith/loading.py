@@ -47,7 +47,8 @@ def resolve_model(name: str) -> str:
             raise ModelError(f"{path}: a file, and no .gguf", hint="give a Hugging Face model folder or a .gguf file")
         return str(path)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix.lower() == ".gguf":
-        near = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
+        there = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = [file.name for file in there if file.is_dir() or file.suffix.lower() == ".gguf"]
         raise ModelError(f"{name}: no such folder or file", hint=did_you_mean(path.name, near))
     return name
 
