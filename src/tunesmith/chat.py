@@ -21,11 +21,11 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
     run = open_run(folder)
     if not run.model.is_dir():
         raise DataError(f"{folder}: no tuned model in this run", hint=f"finish it with `tunesmith resume {folder}`")
-    trusted = run_recipe(run).trust_remote_code
-    tokenizer = load_tokenizer(str(run.model), trusted)
-    model = load_model(str(run.model), trust_remote_code=trusted)
+    recipe = run_recipe(run)
+    tokenizer = load_tokenizer(str(run.model), recipe.trust_remote_code)
+    model = load_model(str(run.model), trust_remote_code=recipe.trust_remote_code)
     write = str if plain else prompt_writer(run) or str
-    reply = _reply(model, chat_format(tokenizer, run_recipe(run).system or ""), write)
+    reply = _reply(model, chat_format(tokenizer, recipe.system or ""), write)
     if once is not None:
         print(reply(once))
         return

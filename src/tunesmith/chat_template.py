@@ -56,12 +56,10 @@ _BEHIND_HEADER = """{%%- set tunesmith_asks = add_generation_prompt is defined a
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """What a recipe says of conversations: a template file, values for its variables, and a system message for
-    conversations that bring none."""
+    """What a recipe says of the chat template: a file in place of the model's own, and values for its variables."""
 
     template: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
-    system: str = ""
 
 
 def chosen_template(tokenizer: Any, settings: ChatSettings) -> str | None:

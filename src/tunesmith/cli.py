@@ -308,12 +308,13 @@ def verify(run_folder: RunArgument, as_json: Json = False) -> None:
 
     Example: tunesmith verify runs/reviews
     """
+    from dataclasses import asdict
+
     from tunesmith import pipeline
-    from tunesmith.verify import as_json as plain
 
     found = pipeline.verify(pipeline.open_run(run_folder))
     if as_json:
-        print_json(plain(found))
+        print_json(asdict(found))
     if found.differences:
         raise typer.Exit(1)
 

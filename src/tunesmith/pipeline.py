@@ -368,7 +368,7 @@ def _training_facts(model: Any, data: Any, recipe: Recipe, result: dict[str, Any
 def chat_settings(recipe: Recipe) -> Any:
     from tunesmith.chat_template import ChatSettings
 
-    return ChatSettings(recipe.chat_template, recipe.chat_template_kwargs, recipe.system or "")
+    return ChatSettings(recipe.chat_template, recipe.chat_template_kwargs)
 
 
 def run_chat(run_dir: RunDir, recipe: Recipe) -> Any:
@@ -524,7 +524,6 @@ def verify(run_dir: RunDir) -> Any:
     from tunesmith.data.examples import read_examples
     from tunesmith.evaluate.store import read_predictions
     from tunesmith.model import load_tokenizer
-    from tunesmith.verify import as_json
     from tunesmith.verify import verify as verify_folder
 
     recipe = run_recipe(run_dir)
@@ -539,7 +538,7 @@ def verify(run_dir: RunDir) -> Any:
         dtype=answered_in(run_dir, recipe),
         trust_remote_code=recipe.trust_remote_code,
     )
-    write_json(run_dir.verification, as_json(found))
+    write_json(run_dir.verification, asdict(found))
     say(f"note: {found.sentence}")
     return found
 

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,6 @@ def verify(
             answer = chat.read(row["text"])[:60]
             differences.append(f"row {example.id}: the answer is {answer!r}, stored {stored.text[:60]!r}")
     return Verification(len(rows), equal, ties, dtype, tuple(differences))
-
-
-def as_json(found: Verification) -> dict[str, Any]:
-    return asdict(found)
 
 
 def _job(chat: ChatFormat, example: Example, stored: Prediction) -> dict[str, Any]:

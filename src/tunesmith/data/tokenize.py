@@ -69,11 +69,6 @@ def tokenize_prompts(examples: Sequence[Example], chat: Format) -> list[list[int
     return chat.encode([prompt for prompt in prompts if isinstance(prompt, str)])
 
 
-def answer_ids(prompt: str, answer: str, chat: Format) -> list[int] | None:
-    """The ids of an answer after a prompt; None where the tokenizer cannot spell it."""
-    return _answer_ids(chat.encode([prompt])[0], prompt, answer, chat)
-
-
 def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, chat: Format) -> list[int] | None:
     """The first way of tokenising that gives the text back; some tokenizers put a blank before a text of its own."""
     before, wanted = chat.decode([prompt_ids])[0], answer.removesuffix(chat.stop_token)
