@@ -3,12 +3,14 @@
     python tools/example_rows.py ../shared/data runs/rows
 
 `snips_train.jsonl`, `snips_test.jsonl`: an utterance, and its slots as JSON. `induction.jsonl`: tasks of
-instruction_induction, each input under one of the instructions that people wrote for the task.
+instruction_induction, each input under one of the instructions that people wrote for the task. `banking77_train.jsonl`,
+`banking77_test.jsonl`, `customer_reviews.jsonl`: the tables, which are sorted by label, in an order of chance.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import random
 from collections.abc import Iterable, Iterator
@@ -43,6 +45,11 @@ def induction(folder: Path) -> Iterator[dict[str, Any]]:
             yield {"task": path.stem, "prompt": prompt, "completion": str(example["output"])}
 
 
+def table(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """In an order of chance, so that the first ones (`data.max_rows`) are of all kinds."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +62,9 @@ def write_all(data: Path, folder: Path) -> None:
     write(folder / "snips_train.jsonl", snips(data / "snips", "train"))
     write(folder / "snips_test.jsonl", snips(data / "snips", "validate"))
     write(folder / "induction.jsonl", induction(data / "instruction_induction"))
+    write(folder / "banking77_train.jsonl", table(data / "banking77" / "train.csv"))
+    write(folder / "banking77_test.jsonl", table(data / "banking77" / "test.csv"))
+    write(folder / "customer_reviews.jsonl", table(data / "reviews" / "customer_reviews.csv"))
 
 
 if __name__ == "__main__":
