@@ -1,16 +1,18 @@
-"""Choice likelihoods, tunesmith beside lm-evaluation-harness: the same model, rows, prompts and 77 choices.
+"""Choice likelihoods, tunesmith beside lm-evaluation-harness: the same model, rows, prompts and 77
+choices.
 
     pip install -c constraints.txt -e '.[bench]'
     python benchmarks/evaluate.py --model HuggingFaceTB/SmolLM2-135M --rows 100
 
-The task is banking77 as a local multiple-choice task of the harness; both get the same loaded model in float32. The
-prompt lists the labels as a classification prompt does (`--plain`: it does not, for models with a short context). A
-measurement is the time from texts to log-likelihoods: of the harness its `loglikelihood` (tokenising included, reading
-the task and bootstrapping not), of tunesmith tokenising and `choice_logprobs`. Both are measured in turn `--repeats`
-times and the fastest kept. The harness runs every row 77 times, so its seconds a row do not depend on how many there
-are: `--peer-rows` of the rows, spread over them, are enough for it, at the batch size of `--peer-batch-size` that is
-fastest on `--trial-rows`. The result says whether every row's pick is the same and how far the log-likelihoods are
-apart, before it says how fast.
+The task is banking77 as a local multiple-choice task of the harness; both get the same loaded model
+in float32. The prompt lists the labels as a classification prompt does (`--plain`: it does not, for
+models with a short context). A measurement is the time from texts to log-likelihoods: of the
+harness its `loglikelihood` (tokenising included, reading the task and bootstrapping not), of
+tunesmith tokenising and `choice_logprobs`. Both are measured in turn `--repeats` times and the
+fastest kept. The harness runs every row 77 times, so its seconds a row do not depend on how many
+there are: `--peer-rows` of the rows, spread over them, are enough for it, at the batch size of
+`--peer-batch-size` that is fastest on `--trial-rows`. The result says whether every row's pick is
+the same and how far the log-likelihoods are apart, before it says how fast.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from tunesmith.evaluate.choices import build_tree, choice_logprobs
 from tunesmith.evaluate.forward import common_prefix
-from tunesmith.model import load_model, load_tokenizer
+from tunesmith.evaluate.likelihood import build_tree, choice_logprobs
+from tunesmith.models.load import load_model, load_tokenizer
 
 PLAIN = "A customer writes to a bank. Name the topic of the message.\nMessage: {text}\nTopic:"
 LISTED = "A customer writes to a bank. Name the topic of the message, one of: {labels}.\nMessage: {text}\nTopic:"
@@ -41,12 +43,18 @@ T = TypeVar("T")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="a model folder or hub id")
     parser.add_argument(
-        "--data", default="../shared/data/banking77/test.csv", help="csv with the columns text,category"
+        "--data",
+        default="../shared/data/banking77/test.csv",
+        help="csv with the columns text,category",
     )
-    parser.add_argument("--rows", type=int, default=100, help="this many rows, spread over the file")
+    parser.add_argument(
+        "--rows", type=int, default=100, help="this many rows, spread over the file"
+    )
     parser.add_argument("--plain", action="store_true", help="a prompt without the list of labels")
     parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--peer-rows", type=int, default=24)
@@ -61,7 +69,10 @@ def main() -> None:
     template = (PLAIN if args.plain else LISTED).replace("{labels}", ", ".join(choices))
     tokenizer, model = load_tokenizer(args.model), load_model(args.model)
     trial = spread(peer_docs, args.trial_rows)
-    trials = {size: harness(model, tokenizer, template, trial, choices, size)[1] for size in args.peer_batch_size}
+    trials = {
+        size: harness(model, tokenizer, template, trial, choices, size)[1]
+        for size in args.peer_batch_size
+    }
     batch_size = min(trials, key=lambda size: trials[size])
     seconds, peer_seconds = [], []
     for _ in range(args.repeats):
@@ -88,7 +99,11 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lm_eval")},
     }
-    print(json.dumps(result, indent=2) if args.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
+    print(
+        json.dumps(result, indent=2)
+        if args.json
+        else "\n".join(f"{key}: {value}" for key, value in result.items())
+    )
 
 
 def read_task(path: Path, n: int) -> tuple[list[dict[str, Any]], list[str]]:
@@ -110,7 +125,12 @@ def spread(items: Sequence[T], n: int) -> list[T]:
 
 
 def tunesmith(
-    model: Any, tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str], batch_tokens: int
+    model: Any,
+    tokenizer: Any,
+    template: str,
+    docs: list[dict[str, Any]],
+    choices: list[str],
+    batch_tokens: int,
 ) -> tuple[Likelihoods, float]:
     started = time.perf_counter()
     prompts, wanted = encoded(tokenizer, template, docs, choices)
@@ -128,20 +148,37 @@ def encoded(
     return prompts, [ids[len(prompts[0]) :] for ids in first]
 
 
-def tokens_per_row(tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str]) -> dict[str, float]:
-    """Tokens read for one row: what the ratio of the speeds can be where both read as many a second."""
+def tokens_per_row(
+    tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str]
+) -> dict[str, float]:
+    """Tokens read for one row: what the ratio of the speeds can be where both read as many a
+    second.
+    """
     prompts, wanted = encoded(tokenizer, template, docs, choices)
     shared, total = common_prefix(prompts), sum(map(len, prompts))
     tree = len(build_tree(wanted).tokens)
     ours = (shared + total - len(docs) * shared) / len(docs) + tree
-    theirs = (total * len(choices)) / len(docs) + sum(len(ids) - 1 for ids in wanted)  # the last one is only asked for
-    return {"tunesmith": round(ours, 1), "harness": round(theirs, 1), "ratio": round(theirs / ours, 1)}
+    theirs = (total * len(choices)) / len(docs) + sum(
+        len(ids) - 1 for ids in wanted
+    )  # the last one is only asked for
+    return {
+        "tunesmith": round(ours, 1),
+        "harness": round(theirs, 1),
+        "ratio": round(theirs / ours, 1),
+    }
 
 
 def harness(
-    model: Any, tokenizer: Any, template: str, docs: list[dict[str, Any]], choices: list[str], batch_size: int
+    model: Any,
+    tokenizer: Any,
+    template: str,
+    docs: list[dict[str, Any]],
+    choices: list[str],
+    batch_size: int,
 ) -> tuple[Likelihoods, float]:
-    """The log-likelihoods of lm-evaluation-harness, by row, and the seconds spent in its `loglikelihood`."""
+    """The log-likelihoods of lm-evaluation-harness, by row, and the seconds spent in its
+    `loglikelihood`.
+    """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -170,14 +207,18 @@ def harness(
             "doc_to_target": "label",
             "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
         }
-        output = simple_evaluate(model=peer, tasks=[task], num_fewshot=0, bootstrap_iters=0, log_samples=True)
+        output = simple_evaluate(
+            model=peer, tasks=[task], num_fewshot=0, bootstrap_iters=0, log_samples=True
+        )
     samples = sorted(output["samples"]["banking77_local"], key=lambda sample: sample["doc_id"])
     return [[float(answer[0][0]) for answer in sample["resps"]] for sample in samples], peer.seconds
 
 
 def agreement(ours: Likelihoods, peers: Likelihoods) -> dict[str, Any]:
     same = sum(a.index(max(a)) == b.index(max(b)) for a, b in zip(ours, peers, strict=True))
-    apart = max(abs(x - y) for a, b in zip(ours, peers, strict=True) for x, y in zip(a, b, strict=True))
+    apart = max(
+        abs(x - y) for a, b in zip(ours, peers, strict=True) for x, y in zip(a, b, strict=True)
+    )
     return {"compared_rows": len(ours), "same_picks": same, "largest_difference_in_nats": apart}
 
 

@@ -1,20 +1,22 @@
 """TRL and tunesmith on one NVIDIA GPU, in one call of under ten minutes.
 
-    pip install 'tunesmith[gpu]' trl==1.16.0
-    python benchmarks/gpu.py > gpu.md
-    python benchmarks/gpu.py --device cpu --shapes tiny --steps 3    # seconds: shows that the script runs, no more
+    pip install 'tunesmith[gpu]' trl==1.16.0 python benchmarks/gpu.py > gpu.md python
+    benchmarks/gpu.py --device cpu --shapes tiny --steps 3    # seconds: shows that the script runs,
+    no more
 
-Random models of Qwen3-0.6B's and Llama-3.2-1B's shape; rows of random token ids, the same for every system, the same
-rows in every optimiser step, float32 weights and AdamW state with bfloat16 compute (16 bytes a parameter) throughout.
-`trl default` is what SFTConfig() gives, but that rows are not cut: padded, with gradient checkpointing, and TRL's fused
-head on trained positions, which it always has. `trl tuned` adds Liger's kernels for the layers (TRL keeps its own head
-and loss), drops checkpointing, and is padding-free where flash-attn is installed; without it rows stay padded, because
-a mask over all rows in one line is slower than padding. tunesmith's attention is torch's varlen_attn where the row
-says `varlen`. The first rows are long and unique, as chat is: there a tuned peer is about as fast as tunesmith can be.
+Random models of Qwen3-0.6B's and Llama-3.2-1B's shape; rows of random token ids, the same for every
+system, the same rows in every optimiser step, float32 weights and AdamW state with bfloat16 compute
+(16 bytes a parameter) throughout. `trl default` is what SFTConfig() gives, but that rows are not
+cut: padded, with gradient checkpointing, and TRL's fused head on trained positions, which it always
+has. `trl tuned` adds Liger's kernels for the layers (TRL keeps its own head and loss), drops
+checkpointing, and is padding-free where flash-attn is installed; without it rows stay padded,
+because a mask over all rows in one line is slower than padding. tunesmith's attention is torch's
+varlen_attn where the row says `varlen`. The first rows are long and unique, as chat is: there a
+tuned peer is about as fast as tunesmith can be.
 
-`bytes/parameter` is the peak, activations included, over the number of parameters. `of peak` is the lower bound on
-FLOPs (tunesmith.train.limit) over the time taken and the measured rate of a bfloat16 matrix product: work that a system
-does twice or on padding does not count.
+`bytes/parameter` is the peak, activations included, over the number of parameters. `of peak` is the
+lower bound on FLOPs (tunesmith.train.roofline) over the time taken and the measured rate of a
+bfloat16 matrix product: work that a system does twice or on padding does not count.
 
 Each run is a process of its own. What does not fit into the time or the memory says so in its row.
 """
@@ -41,9 +43,9 @@ from transformers.utils import is_flash_attn_2_available
 
 from tunesmith.machine import Machine, probe_machine
 from tunesmith.recipe import TrainConfig
-from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import lower_bound, model_size
 from tunesmith.train.loss import split_model
+from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.roofline import lower_bound, model_size
 from tunesmith.train.settings import settle
 
 BATCH_SIZE = 32
@@ -77,7 +79,11 @@ def made_rows(name: str, steps: int, shape: str) -> TrainingData:
     """Random ids of the lengths that `ROWS` gives."""
     parts = TINY_ROWS if shape == "tiny" else 1
     shared, own, trained = ROWS[name]
-    random, n, vocabulary = np.random.default_rng(0), steps * BATCH_SIZE, min(120_000, SHAPES[shape].vocab_size)
+    random, n, vocabulary = (
+        np.random.default_rng(0),
+        steps * BATCH_SIZE,
+        min(120_000, SHAPES[shape].vocab_size),
+    )
     prompts = shared // parts + random.integers(own[0] // parts, own[1] // parts, n)
     lengths = prompts + random.integers(max(1, trained[0] // parts), trained[1] // parts, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -89,15 +95,23 @@ def made_rows(name: str, steps: int, shape: str) -> TrainingData:
 
 
 def trl_settings(system: str, device: str, has_flash_attention: bool) -> dict[str, Any]:
-    """SFTConfig's arguments. TRL takes rows, not tokens, at a time: 8 rows and 4 accumulations make a step of 32."""
-    settings = {**WHOLE, "per_device_train_batch_size": 8, "gradient_accumulation_steps": BATCH_SIZE // 8}
+    """SFTConfig's arguments. TRL takes rows, not tokens, at a time: 8 rows and 4 accumulations make
+    a step of 32.
+    """
+    settings = {
+        **WHOLE,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": BATCH_SIZE // 8,
+    }
     if system == "trl default":
         return settings
     tuned = {"gradient_checkpointing": False, "use_liger_kernel": device == "cuda"}
     return settings | tuned | {"padding_free": has_flash_attention}
 
 
-def child(system: str, shape: str, rows: str, steps: int, work: Path, device: str) -> dict[str, Any]:
+def child(
+    system: str, shape: str, rows: str, steps: int, work: Path, device: str
+) -> dict[str, Any]:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(SHAPES[shape]).to(device)
     data = made_rows(rows, steps, shape)
@@ -114,7 +128,11 @@ def child(system: str, shape: str, rows: str, steps: int, work: Path, device: st
         taken = run_tunesmith(model, data, BATCH_SIZE, work, share=system == "tunesmith")
     timed = taken[WARM_UP:]
     on_cuda = device == "cuda"
-    peak = torch.cuda.max_memory_allocated() if on_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if on_cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return {
         "seconds_per_step": sum(step["seconds"] for step in timed) / len(timed),
         "first_step_seconds": taken[0]["seconds"],
@@ -124,7 +142,9 @@ def child(system: str, shape: str, rows: str, steps: int, work: Path, device: st
     }
 
 
-def measure(system: str, shape: str, rows: str, args: argparse.Namespace, deadline: float) -> dict[str, Any]:
+def measure(
+    system: str, shape: str, rows: str, args: argparse.Namespace, deadline: float
+) -> dict[str, Any]:
     left = deadline - time.monotonic()
     if left < 20:
         return {"error": "out of time"}
@@ -140,7 +160,9 @@ def measure(system: str, shape: str, rows: str, args: argparse.Namespace, deadli
     return found
 
 
-def table_row(shape: str, rows: str, system: str, found: dict[str, Any], steps: int, machine: Machine) -> str:
+def table_row(
+    shape: str, rows: str, system: str, found: dict[str, Any], steps: int, machine: Machine
+) -> str:
     if "error" in found:
         return f"| {shape} | {rows} | {system} | not measured: {found['error']} | | | | | |"
     data = made_rows(rows, steps, shape)
@@ -150,19 +172,27 @@ def table_row(shape: str, rows: str, system: str, found: dict[str, Any], steps: 
     per_second = BATCH_SIZE / found["seconds_per_step"]
     tokens = data.lengths.mean() * per_second
     peak, each = found["peak_bytes"] / 1e9, found["peak_bytes"] / size.parameters
-    head = f"| {shape} | {rows} | {system} ({found['attention']}) | {per_second:.1f} | {tokens:.0f} |"
+    head = (
+        f"| {shape} | {rows} | {system} ({found['attention']}) | {per_second:.1f} | {tokens:.0f} |"
+    )
     return f"{head} {peak:.1f} | {each:.0f} | {found['loss']:.4f} | {share:.0%} |"
 
 
 def save_tokenizer(folder: Path) -> None:
     """TRL asks for one, though the rows are token ids."""
     inner = Tokenizer(models.WordLevel({"<eos>": 0, "<pad>": 1, "<unk>": 2}, unk_token="<unk>"))
-    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>"
+    ).save_pretrained(folder)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", nargs="+", default=["Qwen3-0.6B", "Llama-3.2-1B"], choices=SHAPES)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shapes", nargs="+", default=["Qwen3-0.6B", "Llama-3.2-1B"], choices=SHAPES
+    )
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -188,7 +218,9 @@ def compare(args: argparse.Namespace) -> None:
     card = f"{torch.cuda.get_device_name() if on_cuda else 'a CPU'}, torch {torch.__version__}"
     print(f"{time.strftime('%Y-%m-%d')}, {card}, `{' '.join(sys.argv)}`;")
     print(f"a matrix product runs at {machine.flops_per_second / 1e12:.3g} TFLOPS.\n")
-    print("| model | rows | system | rows/s | raw tokens/s | peak GB | bytes/parameter | last loss | of peak |")
+    print(
+        "| model | rows | system | rows/s | raw tokens/s | peak GB | bytes/parameter | last loss | of peak |"
+    )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for rows in args.rows:
         for shape in args.shapes:

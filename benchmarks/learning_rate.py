@@ -1,7 +1,8 @@
-"""Is `train.learning_rate: null` near the best rate? Trains on the same rows with several rates, and prints the lowest
-validation loss of each.
+"""Is `train.learning_rate: null` near the best rate? Trains on the same rows with several rates,
+and prints the lowest validation loss of each.
 
-    python benchmarks/learning_rate.py examples/trec.yaml data.max_rows=800 --model MODEL --factor 0.37 1 1.85
+    python benchmarks/learning_rate.py examples/trec.yaml data.max_rows=800 --model MODEL --factor
+    0.37 1 1.85
 
 A factor is times the rate that the rule gives for the model's size.
 """
@@ -13,12 +14,12 @@ import tempfile
 from pathlib import Path
 
 from tunesmith import pipeline
-from tunesmith.model import load_config
+from tunesmith.models.load import load_config
 from tunesmith.recipe import Recipe, load_recipe
 from tunesmith.rundir import RunDir, read_json
-from tunesmith.seeds import copy_of
-from tunesmith.train.limit import model_size
+from tunesmith.stages.seeds import copy_of
 from tunesmith.train.optim import default_learning_rate
+from tunesmith.train.roofline import model_size
 
 
 def best_losses(recipe: Recipe, factors: list[float], folder: Path) -> dict[float, float]:
@@ -37,7 +38,9 @@ def best_losses(recipe: Recipe, factors: list[float], folder: Path) -> dict[floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--factor", type=float, nargs="+", default=[0.37, 1.0, 1.85])

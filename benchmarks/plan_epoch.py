@@ -14,11 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.train.batches import TrainingData, plan_epoch
+from tunesmith.train.packing.plan import TrainingData, plan_epoch
 
 SHARED = 20
 OWN = (20, 80)
-PLAN: dict[str, Any] = {"seed": 0, "epoch": 0, "batch_size": 16, "max_batch_tokens": 4096, "share_prefixes": True}
+PLAN: dict[str, Any] = {
+    "seed": 0,
+    "epoch": 0,
+    "batch_size": 16,
+    "max_batch_tokens": 4096,
+    "share_prefixes": True,
+}
 
 
 def made_rows(num_rows: int) -> TrainingData:
@@ -27,11 +33,15 @@ def made_rows(num_rows: int) -> TrainingData:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = random.integers(3, 32_000, offsets[-1], dtype=np.int32)
     ids[offsets[:-1, None] + np.arange(SHARED)] = random.integers(3, 32_000, SHARED)
-    return TrainingData.from_arrays(ids, offsets, lengths - 4, [str(row) for row in range(num_rows)])
+    return TrainingData.from_arrays(
+        ids, offsets, lengths - 4, [str(row) for row in range(num_rows)]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     data = made_rows(parser.parse_args().rows)
     started = time.perf_counter()
@@ -41,7 +51,9 @@ def main() -> None:
     next(iter(plan_epoch(data, **PLAN, first_step=steps // 2)))
     one = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{steps:,} steps in {whole:.1f} s, one from the middle in {one:.2f} s, peak {peak:.2f} GB")
+    print(
+        f"{steps:,} steps in {whole:.1f} s, one from the middle in {one:.2f} s, peak {peak:.2f} GB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Rows per second of preparation, tunesmith beside TRL, on the same jsonl of prompts and completions.
+"""Rows per second of preparation, tunesmith beside TRL, on the same jsonl of prompts and
+completions.
 
     python benchmarks/prepare.py --rows 100000 --peer-python /path/to/venv-with-trl/bin/python
 
-Both read the file, tokenise prompt and prompt + completion, mask the prompt and write tables. TRL's part is
-`datasets.load_dataset` and what `SFTTrainer` does with a data set before training. tunesmith's part is all of
-`tunesmith prepare`: it also finds duplicates and near-duplicates, splits, searches leaks, proves every row and writes
-the ledger; `tunesmith, no search` is without near-duplicates and leaks. Each measurement is a fresh process, imports
-and model loading not counted on either side; each is repeated and the fastest kept, in turn, so that a busy moment hits
+Both read the file, tokenise prompt and prompt + completion, mask the prompt and write tables. TRL's
+part is `datasets.load_dataset` and what `SFTTrainer` does with a data set before training.
+tunesmith's part is all of `tunesmith prepare`: it also finds duplicates and near-duplicates,
+splits, searches leaks, proves every row and writes the ledger; `tunesmith, no search` is without
+near-duplicates and leaks. Each measurement is a fresh process, imports and model loading not
+counted on either side; each is repeated and the fastest kept, in turn, so that a busy moment hits
 all.
 """
 
@@ -29,12 +31,19 @@ BUILT_IN_ROWS = "src/tunesmith/assets/reviews.csv:review:sentiment"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--texts", action="append", help="FILE.csv:TEXT:LABEL to take texts from; can be repeated")
-    parser.add_argument("--model", default="src/tunesmith/assets/base", help="a model folder; small is enough")
     parser.add_argument(
-        "--peer-python", help="python of an environment with trl; without it only tunesmith is measured"
+        "--texts", action="append", help="FILE.csv:TEXT:LABEL to take texts from; can be repeated"
+    )
+    parser.add_argument(
+        "--model", default="src/tunesmith/assets/base", help="a model folder; small is enough"
+    )
+    parser.add_argument(
+        "--peer-python",
+        help="python of an environment with trl; without it only tunesmith is measured",
     )
     parser.add_argument("--peer-processes", type=int, nargs="*", default=[1, os.cpu_count() or 1])
     parser.add_argument("--repeats", type=int, default=3)
@@ -52,7 +61,9 @@ def main() -> None:
 
 
 def write_rows(path: Path, n: int, sources: list[str]) -> None:
-    """n rows with the texts of the sources in turn, each with its number in the text, so that no two are the same."""
+    """n rows with the texts of the sources in turn, each with its number in the text, so that no
+    two are the same.
+    """
     pairs = []
     for source in sources:
         file, text, label = source.rsplit(":", 2)
@@ -62,7 +73,9 @@ def write_rows(path: Path, n: int, sources: list[str]) -> None:
         for number in range(n):
             text, label = pairs[number % len(pairs)]
             prompt = f"What kind of text is this?\n\nText {number}: {text}\nKind:"
-            out.write(json.dumps({"prompt": prompt, "completion": label}, ensure_ascii=False) + "\n")
+            out.write(
+                json.dumps({"prompt": prompt, "completion": label}, ensure_ascii=False) + "\n"
+            )
 
 
 def measure_all(args: argparse.Namespace, rows: Path, folder: Path) -> dict[str, dict[str, float]]:
@@ -77,7 +90,9 @@ def measure_all(args: argparse.Namespace, rows: Path, folder: Path) -> dict[str,
     for repeat in range(args.repeats):
         for name, (python, child) in jobs.items():
             work = folder / f"{len(results)}-{repeat}-{child[1].replace(' ', '-')}-{child[0]}"
-            found = run_child(python, [*child, str(rows), str(Path(args.model).resolve()), str(work)])
+            found = run_child(
+                python, [*child, str(rows), str(Path(args.model).resolve()), str(work)]
+            )
             if name not in results or found["seconds"] < results[name]["seconds"]:
                 results[name] = {**found, "rows_per_second": args.rows / found["seconds"]}
             print(f"{name}: {found['seconds']:.1f} s", file=sys.stderr)
@@ -85,7 +100,9 @@ def measure_all(args: argparse.Namespace, rows: Path, folder: Path) -> dict[str,
 
 
 def run_child(python: str, child: list[str]) -> dict[str, float]:
-    done = subprocess.run([python, __file__, "--child", *child], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [python, __file__, "--child", *child], stdout=subprocess.PIPE, text=True, check=True
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -106,11 +123,14 @@ def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dic
     import datasketch  # noqa: F401 - imports are not counted
 
     from tunesmith import pipeline
-    from tunesmith.evaluate import forgetting, metrics  # noqa: F401
-    from tunesmith.model import load_tokenizer, max_positions
+    from tunesmith.evaluate import retention as forgetting  # noqa: F401
+    from tunesmith.models.load import load_tokenizer, max_positions
     from tunesmith.recipe import build_recipe
 
-    load_tokenizer(model), max_positions(model)  # loaded again when preparing, but its libraries are imported here
+    (
+        load_tokenizer(model),
+        max_positions(model),
+    )  # loaded again when preparing, but its libraries are imported here
     data = {"source": rows, "near_duplicates": search == "search"}
     recipe, _ = build_recipe({"model": model, "data": data, "output_dir": f"{work}/run"})
     return timed(lambda: pipeline.prepare(recipe))
@@ -122,7 +142,10 @@ def prepare_with_trl(processes: str, rows: str, model: str, work: str) -> dict[s
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
+    tokenizer, network = (
+        AutoTokenizer.from_pretrained(model),
+        AutoModelForCausalLM.from_pretrained(model),
+    )
     config = SFTConfig(
         output_dir=f"{work}/out",
         max_length=1024,
@@ -143,7 +166,12 @@ CHILDREN = {"tunesmith": prepare_with_tunesmith, "trl": prepare_with_trl}
 
 
 def table(results: dict[str, dict[str, float]], rows: int) -> str:
-    lines = [f"{rows:,} rows", "", "| | rows/s | seconds | CPU seconds | peak MB |", "|---|---:|---:|---:|---:|"]
+    lines = [
+        f"{rows:,} rows",
+        "",
+        "| | rows/s | seconds | CPU seconds | peak MB |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for name, r in results.items():
         numbers = (
             f"{r['rows_per_second']:,.0f}",

@@ -1,14 +1,15 @@
-"""The whole job, from rows to a verdict, beside the same job put together by hand: TRL's SFTTrainer, transformers'
-`generate`, scikit-learn and rouge-score.
+"""The whole job, from rows to a verdict, beside the same job put together by hand: TRL's
+SFTTrainer, transformers' `generate`, scikit-learn and rouge-score.
 
     pip install trl==1.16.0
     python benchmarks/run.py runs/trec --steps 20 --answers 64
 
-The folder is a finished run of tunesmith; its stages' seconds are in `seconds.json` (tools/run_examples.py writes it),
-else those that the run measured itself. By hand, the same prepared rows, base model, number format, batch size and
-epochs: training, a validation of the same rows after each epoch, the answers of base, few-shot base and tuned model to
-the same test prompts, the linear model, and the same metrics. The slow parts are measured on `--steps` optimiser steps
-and `--answers` answers, and counted up to the whole; `--steps 0 --answers 0` does all of it.
+The folder is a finished run of tunesmith; its stages' seconds are in `seconds.json`
+(tools/run_examples.py writes it), else those that the run measured itself. By hand, the same
+prepared rows, base model, number format, batch size and epochs: training, a validation of the same
+rows after each epoch, the answers of base, few-shot base and tuned model to the same test prompts,
+the linear model, and the same metrics. The slow parts are measured on `--steps` optimiser steps and
+`--answers` answers, and counted up to the whole; `--steps 0 --answers 0` does all of it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from typing import Any
 import torch
 
 from tunesmith import pipeline
-from tunesmith.data.examples import read_examples
+from tunesmith.data.store import read_examples
 from tunesmith.evaluate.metrics import score_predictions
 from tunesmith.evaluate.systems import few_shot_exemplars, linear_predictions, with_exemplars
-from tunesmith.model import fit_embeddings, load_model
+from tunesmith.models.load import fit_embeddings, load_model
 from tunesmith.records import Example, Prediction
 from tunesmith.rundir import RunDir, read_json
-from tunesmith.train.batches import TrainingData
+from tunesmith.train.packing.plan import TrainingData
 
 BATCH = 8  # of transformers' generate on a CPU; larger batches were not faster
 
@@ -71,7 +72,9 @@ def train_by_hand(model: Any, data: TrainingData, recipe: Any, dtype: str, steps
 def answer_by_hand(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], max_new_tokens: int, answers: int
 ) -> tuple[float, list[str]]:
-    """Seconds for all prompts with `generate`, from those of `answers` of them (0: all); and its texts."""
+    """Seconds for all prompts with `generate`, from those of `answers` of them (0: all); and its
+    texts.
+    """
     step = max(1, len(prompts) // answers) if answers else 1
     chosen = sorted(prompts[::step], key=len)
     tokenizer.padding_side = "left"
@@ -82,7 +85,11 @@ def answer_by_hand(
             batch = tokenizer.pad({"input_ids": chosen[start : start + BATCH]}, return_tensors="pt")
             with torch.no_grad():
                 whole = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-            texts.extend(tokenizer.batch_decode(whole[:, batch["input_ids"].shape[1] :], skip_special_tokens=True))
+            texts.extend(
+                tokenizer.batch_decode(
+                    whole[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+                )
+            )
 
     seconds, _ = timed(work)
     return seconds * len(prompts) / len(chosen), texts
@@ -93,7 +100,9 @@ def by_hand(run: RunDir, steps: int, answers: int) -> dict[str, float]:
     recipe, manifest = pipeline.run_recipe(run), read_json(run.manifest)
     chat, dtype = pipeline.run_chat(run, recipe), read_json(run.training)["dtype"]
     train, test = read_examples(run.examples("train")), read_examples(run.examples("test"))
-    validation = read_examples(run.examples("validation"))[: recipe.evaluation.num_validation_examples]
+    validation = read_examples(run.examples("validation"))[
+        : recipe.evaluation.num_validation_examples
+    ]
     base = load_model(recipe.model)
     fit_embeddings(base, chat.tokenizer)
     training = train_by_hand(base, pipeline.training_data(run, "train"), recipe, dtype, steps)
@@ -109,9 +118,14 @@ def by_hand(run: RunDir, steps: int, answers: int) -> dict[str, float]:
     found = {"training": training}
     for name, examples in asked.items():
         prompts = chat.encode([text for text in chat.prompts(examples) if isinstance(text, str)])
-        seconds, texts = answer_by_hand(model, chat.tokenizer, prompts, decoding.max_new_tokens, answers)
+        seconds, texts = answer_by_hand(
+            model, chat.tokenizer, prompts, decoding.max_new_tokens, answers
+        )
         found[name] = seconds * (recipe.train.num_train_epochs if name == "validation" else 1)
-        some = [Prediction(e.id, text.strip(), True, 0) for e, text in zip(examples, texts, strict=False)]
+        some = [
+            Prediction(e.id, text.strip(), True, 0)
+            for e, text in zip(examples, texts, strict=False)
+        ]
         found["metrics"] = (
             found.get("metrics", 0.0)
             + timed(
@@ -131,11 +145,16 @@ def ours(run: RunDir) -> dict[str, float]:
     if path.exists():
         return dict(read_json(path))
     evaluations = read_json(run.report_json)["evaluations"].values()
-    return {"training": read_json(run.training)["seconds"], "answers": sum(e.get("seconds", 0) for e in evaluations)}
+    return {
+        "training": read_json(run.training)["seconds"],
+        "answers": sum(e.get("seconds", 0) for e in evaluations),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--answers", type=int, default=64)
@@ -143,7 +162,8 @@ def main() -> None:
     mine, theirs = ours(RunDir(args.run)), by_hand(RunDir(args.run), args.steps, args.answers)
     for name, parts in (("tunesmith", mine), ("by hand", theirs)):
         print(
-            f"{name}: {sum(parts.values()):,.0f} s: " + ", ".join(f"{key} {value:,.0f}" for key, value in parts.items())
+            f"{name}: {sum(parts.values()):,.0f} s: "
+            + ", ".join(f"{key} {value:,.0f}" for key, value in parts.items())
         )
     print(f"by hand / tunesmith: {sum(theirs.values()) / sum(mine.values()):.1f}")
 

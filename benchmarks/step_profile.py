@@ -1,13 +1,17 @@
-"""Where the time of a training step goes: rows a second, the fraction of the machine's limit, milliseconds by kind.
+"""Where the time of a training step goes: rows a second, the fraction of the machine's limit,
+milliseconds by kind.
 
-    OMP_NUM_THREADS=2 python benchmarks/step_profile.py --model FOLDER --shared FOLDER --data trec customer_reviews
+    OMP_NUM_THREADS=2 python benchmarks/step_profile.py --model FOLDER --shared FOLDER --data trec
+    customer_reviews
 
-The rows are rendered with the model's chat template and trained with tunesmith's own loop; of each data set the
-first `--steps` steps after `WARM_UP` are timed, and `--profiled` more are looked into with torch's profiler, whose
-own time makes these steps slower. To compare two versions run it in turns with PYTHONPATH set to one and the other.
+The rows are rendered with the model's chat template and trained with tunesmith's own loop; of each
+data set the first `--steps` steps after `WARM_UP` are timed, and `--profiled` more are looked into
+with torch's profiler, whose own time makes these steps slower. To compare two versions run it in
+turns with PYTHONPATH set to one and the other.
 
-On a machine that others use too, waiting threads must not spin (OMP_WAIT_POLICY=PASSIVE), and `thread_milliseconds`
-says about how long a step takes without them: the main thread's own processor time, of which it does not wait any.
+On a machine that others use too, waiting threads must not spin (OMP_WAIT_POLICY=PASSIVE), and
+`thread_milliseconds` says about how long a step takes without them: the main thread's own processor
+time, of which it does not wait any.
 """
 
 from __future__ import annotations
@@ -30,9 +34,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tunesmith.machine import probe_machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
-from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import Limit, lower_bound, model_size
 from tunesmith.train.loop import train
+from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.roofline import Limit, lower_bound, model_size
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 WARM_UP = 2
@@ -58,16 +62,24 @@ def rendered(pairs: list[tuple[str, str]], tokenizer: Any, num_rows: int) -> Tra
         text = prompt
         if tokenizer.chat_template:
             message = [{"role": "user", "content": prompt}]
-            text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+            text = tokenizer.apply_chat_template(
+                message, tokenize=False, add_generation_prompt=True
+            )
         ids = tokenizer(text, add_special_tokens=False).input_ids
         prompts.append(len(ids))
-        rows.append(ids + tokenizer(answer.strip(), add_special_tokens=False).input_ids + [tokenizer.eos_token_id])
+        rows.append(
+            ids
+            + tokenizer(answer.strip(), add_special_tokens=False).input_ids
+            + [tokenizer.eos_token_id]
+        )
     flat = np.concatenate([np.array(row, dtype=np.int32) for row in rows])
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     return TrainingData.from_arrays(flat, offsets, prompts, [f"row {i}" for i in range(len(rows))])
 
 
-def run(model: Any, data: TrainingData, args: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def run(
+    model: Any, data: TrainingData, args: argparse.Namespace
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """What the loop says of every step, and milliseconds a profiled step by kind of operator."""
     records: list[dict[str, Any]] = []
     watch = profile(activities=[ProfilerActivity.CPU])
@@ -106,22 +118,31 @@ def by_kind(watch: Any, steps: int) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def summary(records: list[dict[str, Any]], args: argparse.Namespace, limit: Limit, num_steps: int) -> dict[str, float]:
+def summary(
+    records: list[dict[str, Any]], args: argparse.Namespace, limit: Limit, num_steps: int
+) -> dict[str, float]:
     timed = [record["wall"] for record in records[WARM_UP : WARM_UP + args.steps]]
     return {
         "rows_per_second": args.batch_size * len(timed) / sum(timed),
         "milliseconds": 1000 * statistics.median(timed),
-        "thread_milliseconds": 1000 * statistics.median(r["cpu"] for r in records[WARM_UP : WARM_UP + args.steps]),
+        "thread_milliseconds": 1000
+        * statistics.median(r["cpu"] for r in records[WARM_UP : WARM_UP + args.steps]),
         "of_the_limit": limit.seconds / num_steps / (sum(timed) / len(timed)),
         "tokens": sum(record["forward_tokens"] for record in records) / len(records),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="folder of a model and its tokenizer")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of a model and its tokenizer"
+    )
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder with data/")
-    parser.add_argument("--data", nargs="+", choices=DATA_SETS, default=["trec", "customer_reviews", "dialogsum"])
+    parser.add_argument(
+        "--data", nargs="+", choices=DATA_SETS, default=["trec", "customer_reviews", "dialogsum"]
+    )
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--profiled", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -135,7 +156,9 @@ def main() -> None:
         data = rendered(DATA_SETS[name](args.shared), tokenizer, num_steps * args.batch_size)
         model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
         machine = probe_machine(dtype=torch.float32 if args.dtype == "float32" else torch.bfloat16)
-        limit = lower_bound(data, model_size(model.config), machine, batch_size=args.batch_size, epochs=1)
+        limit = lower_bound(
+            data, model_size(model.config), machine, batch_size=args.batch_size, epochs=1
+        )
         records, kinds = run(model, data, args)
         found = {
             "data": name,

@@ -1,19 +1,22 @@
-"""Training speed and memory on one machine: TRL, a plain transformers loop and tunesmith, on the same token ids.
+"""Training speed and memory on one machine: TRL, a plain transformers loop and tunesmith, on the
+same token ids.
 
     pip install trl==1.16.0
     OMP_NUM_THREADS=2 python benchmarks/train.py --output docs/benchmarks/train
 
-Every measurement is a process of its own (peak memory is the process's). All systems get the same rows in the same
-order, the same number of rows per optimiser step, AdamW with the same constant learning rate, clipping at 1.0, and
-random weights from the same seed. With `--dtype bfloat16` all of them compute under autocast. `trl default` is what
-SFTConfig() gives on this machine (bf16 autocast where it chooses so, gradient checkpointing), but that rows are not cut
-at 1024 tokens; `trl` is in `--dtype` and without checkpointing; `trl packed` merges rows into packs of 1024 tokens, one
-a step, and so takes other optimiser steps. Use numbers of rows that the batch size divides.
+Every measurement is a process of its own (peak memory is the process's). All systems get the same
+rows in the same order, the same number of rows per optimiser step, AdamW with the same constant
+learning rate, clipping at 1.0, and random weights from the same seed. With `--dtype bfloat16` all
+of them compute under autocast. `trl default` is what SFTConfig() gives on this machine (bf16
+autocast where it chooses so, gradient checkpointing), but that rows are not cut at 1024 tokens;
+`trl` is in `--dtype` and without checkpointing; `trl packed` merges rows into packs of 1024 tokens,
+one a step, and so takes other optimiser steps. Use numbers of rows that the batch size divides.
 
-First a parity gate: 20 float32 steps (of `--parity-batch-size` rows) in which the loss of each system must agree with
-the plain loop's within 1e-5. A system that does not pass gets no speed. Then the systems run in turn, `--repeats`
-times, and the median counts; the first `WARM_UP` steps of each run are not timed. Rows of unique long answers (gsm8k)
-come first: there nothing is shared, and the gain is smallest.
+First a parity gate: 20 float32 steps (of `--parity-batch-size` rows) in which the loss of each
+system must agree with the plain loop's within 1e-5. A system that does not pass gets no speed. Then
+the systems run in turn, `--repeats` times, and the median counts; the first `WARM_UP` steps of each
+run are not timed. Rows of unique long answers (gsm8k) come first: there nothing is shared, and the
+gain is smallest.
 """
 
 from __future__ import annotations
@@ -41,9 +44,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tunesmith.machine import Machine, probe_machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
-from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import lower_bound, model_size
 from tunesmith.train.loop import train
+from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.roofline import lower_bound, model_size
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LEARNING_RATE = 1e-4
@@ -62,11 +65,15 @@ SHAPES: dict[str, dict[str, int]] = {
 
 def build_model(shape: str) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(**SHAPES[shape], max_position_embeddings=4096, tie_word_embeddings=True))
+    return LlamaForCausalLM(
+        LlamaConfig(**SHAPES[shape], max_position_embeddings=4096, tie_word_embeddings=True)
+    )
 
 
 def rows_in_training_order(data: TrainingData) -> np.ndarray:
-    """The order of tunesmith's first epoch with seed 0; the other systems are given the rows already in it."""
+    """The order of tunesmith's first epoch with seed 0; the other systems are given the rows
+    already in it.
+    """
     return np.random.default_rng([0, 0]).permutation(len(data))
 
 
@@ -79,7 +86,13 @@ def run_tunesmith(
     def note(record: dict[str, Any]) -> None:
         nonlocal last
         now = time.perf_counter()
-        steps.append({"loss": record["loss"], "seconds": now - last, "forward_tokens": record["forward_tokens"]})
+        steps.append(
+            {
+                "loss": record["loss"],
+                "seconds": now - last,
+                "forward_tokens": record["forward_tokens"],
+            }
+        )
         last = now
 
     config = TrainConfig(
@@ -96,8 +109,12 @@ def run_tunesmith(
     return steps
 
 
-def run_transformers(model: Any, data: TrainingData, batch_size: int, work: Path, dtype: str) -> list[dict[str, float]]:
-    """The loop many tutorials show: pad, one pass, `model(input_ids, attention_mask, labels)`, AdamW."""
+def run_transformers(
+    model: Any, data: TrainingData, batch_size: int, work: Path, dtype: str
+) -> list[dict[str, float]]:
+    """The loop many tutorials show: pad, one pass, `model(input_ids, attention_mask, labels)`,
+    AdamW.
+    """
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     order, steps = rows_in_training_order(data), []
@@ -123,7 +140,9 @@ def run_transformers(model: Any, data: TrainingData, batch_size: int, work: Path
     return steps
 
 
-def run_trl(model: Any, data: TrainingData, batch_size: int, work: Path, **settings: Any) -> list[dict[str, float]]:
+def run_trl(
+    model: Any, data: TrainingData, batch_size: int, work: Path, **settings: Any
+) -> list[dict[str, float]]:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -147,7 +166,9 @@ def run_trl(model: Any, data: TrainingData, batch_size: int, work: Path, **setti
             steps.append({"seconds": now - self.last})
             self.last = now
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+        ) -> None:
             if "loss" in logs:
                 steps[-1]["loss"] = logs["loss"]
 
@@ -195,12 +216,16 @@ IN_PARITY_GATE = ("trl", "transformers", "tunesmith, nothing shared", "tunesmith
 
 
 def peak_bytes() -> int:
-    """Of this process, model and libraries included. Linux' VmHWM: getrusage's ru_maxrss begins at the parent's."""
+    """Of this process, model and libraries included. Linux' VmHWM: getrusage's ru_maxrss begins at
+    the parent's.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: int, dtype: str) -> dict[str, Any]:
+def child(
+    system: str, shape: str, rows_file: Path, num_rows: int, batch_size: int, dtype: str
+) -> dict[str, Any]:
     data = load_rows(rows_file, num_rows)
     model = build_model(shape)
     with tempfile.TemporaryDirectory() as work:
@@ -209,8 +234,12 @@ def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: i
     peak = peak_bytes()
     return {
         "losses": [step.get("loss", math.nan) for step in steps],
-        # packs hold rows of their own number, on average rows / steps; in all others that is the batch size
-        "rows_per_second": len(data) / len(steps) * len(timed) / sum(step["seconds"] for step in timed),
+        # packs hold rows of their own number, on average rows / steps; in all others that is the
+        # batch size
+        "rows_per_second": len(data)
+        / len(steps)
+        * len(timed)
+        / sum(step["seconds"] for step in timed),
         "first_step_seconds": steps[0]["seconds"],
         "forward_tokens": sum(step.get("forward_tokens", 0) for step in steps),
         "peak_bytes": peak,
@@ -223,7 +252,13 @@ def child(system: str, shape: str, rows_file: Path, num_rows: int, batch_size: i
 
 
 def measure(
-    system: str, args: argparse.Namespace, shape: str, data_name: str, num_rows: int, batch_size: int, dtype: str
+    system: str,
+    args: argparse.Namespace,
+    shape: str,
+    data_name: str,
+    num_rows: int,
+    batch_size: int,
+    dtype: str,
 ) -> dict[str, Any]:
     """One run in a fresh process; a run that fails says why and has no numbers."""
     rows_file = args.work / f"{data_name}.npz"
@@ -235,7 +270,10 @@ def measure(
         return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "killed"}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     rate, peak = found["rows_per_second"], found["peak_bytes"] / 1e9
-    print(f"{shape} {data_name} {system}, {num_rows} rows: {rate:.2f} rows/s, {peak:.2f} GB", file=sys.stderr)
+    print(
+        f"{shape} {data_name} {system}, {num_rows} rows: {rate:.2f} rows/s, {peak:.2f} GB",
+        file=sys.stderr,
+    )
     return found
 
 
@@ -251,7 +289,9 @@ def parity(args: argparse.Namespace, shape: str, data_name: str) -> dict[str, fl
     losses = {system: run.get("losses") for system, run in runs.items()}
     expected = losses["transformers"] or []
     return {
-        system: max(abs(a - b) / b for a, b in zip(found, expected, strict=True)) if found else math.inf
+        system: max(abs(a - b) / b for a, b in zip(found, expected, strict=True))
+        if found
+        else math.inf
         for system, found in losses.items()
     }
 
@@ -346,7 +386,11 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
                 for system in systems:
                     runs[system].append(measure(system, args, shape, data_name, *sizes))
             for system in args.systems:
-                found = summary(runs[system], limit) if system in runs else {"error": "its losses differ"}
+                found = (
+                    summary(runs[system], limit)
+                    if system in runs
+                    else {"error": "its losses differ"}
+                )
                 where = {"shape": f"{shape} {args.dtype}", "data": data_name, "system": system}
                 results.append({**where, "parity": differences.get(system, math.nan), **found})
     return {"environment": environment(machine), "results": results}
@@ -366,7 +410,10 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
         for i, system in enumerate(systems):
             found = {r["data"]: r["rows_per_second"] for r in mine if r["system"] == system}
             at = np.arange(len(names)) + i * 0.8 / len(systems)
-            heights, colour = [found.get(name, 0) for name in names], f"C{list(SYSTEMS).index(system)}"
+            heights, colour = (
+                [found.get(name, 0) for name in names],
+                f"C{list(SYSTEMS).index(system)}",
+            )
             axis.bar(at, heights, 0.8 / len(systems), label=system, color=colour)
         axis.set(title=shape, ylabel="rows/s", yscale="log", xticks=np.arange(len(names)) + 0.4)
         axis.set_xticklabels(names, rotation=20)
@@ -376,7 +423,9 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shapes", nargs="+", default=["15m", "135m"], choices=SHAPES)
     parser.add_argument("--data", nargs="+", default=list(DATA_SETS), choices=DATA_SETS)
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)

@@ -1,7 +1,9 @@
-"""The data sets of the training benchmarks as token ids: prompts, completions, one tokenizer for all.
+"""The data sets of the training benchmarks as token ids: prompts, completions, one tokenizer for
+all.
 
-Each data set is a list of (prompt, completion) made from the files of the shared folder beside the checkout. The
-tokenizer is a byte-level BPE of 16,000 tokens trained on these texts, so nothing is downloaded.
+Each data set is a list of (prompt, completion) made from the files of the shared folder beside the
+checkout. The tokenizer is a byte-level BPE of 16,000 tokens trained on these texts, so nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tunesmith.train.batches import TrainingData
+from tunesmith.train.packing.plan import TrainingData
 
 VOCABULARY = 16_000
 STOP = "<|stop|>"
@@ -34,7 +36,9 @@ def gsm8k_five_shot(shared: Path) -> Pairs:
     """The same under five fixed worked exemplars."""
     pairs = gsm8k(shared)
     exemplars = "\n\n".join(f"Question: {q}Answer: {a}" for q, a in pairs[:5])
-    return [(f"{exemplars}\n\nQuestion: {question}Answer: ", answer) for question, answer in pairs[5:]]
+    return [
+        (f"{exemplars}\n\nQuestion: {question}Answer: ", answer) for question, answer in pairs[5:]
+    ]
 
 
 def customer_reviews(shared: Path) -> Pairs:
@@ -52,14 +56,19 @@ def banking77(shared: Path) -> Pairs:
     """77 labels listed in every prompt."""
     rows = _csv(shared / "data/banking77/train.csv")
     labels = ", ".join(sorted({row["category"] for row in rows}))
-    instruction = f"Choose the intent of the customer's question from this list: {labels}.\n\nQuestion: "
+    instruction = (
+        f"Choose the intent of the customer's question from this list: {labels}.\n\nQuestion: "
+    )
     return [(f"{instruction}{row['text']}\nIntent:", f" {row['category']}") for row in rows]
 
 
 def dialogsum(shared: Path) -> Pairs:
     instruction = "Summarise this dialogue in one or two sentences.\n\n"
     lines = (shared / "data/dialogsum/dev.jsonl").read_text(encoding="utf-8").splitlines()
-    return [(f"{instruction}{row['dialogue']}\n\nSummary:", f" {row['summary']}") for row in map(json.loads, lines)]
+    return [
+        (f"{instruction}{row['dialogue']}\n\nSummary:", f" {row['summary']}")
+        for row in map(json.loads, lines)
+    ]
 
 
 DATA_SETS: dict[str, Callable[[Path], Pairs]] = {
@@ -78,7 +87,10 @@ def build_tokenizer(shared: Path) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=[STOP, PAD], initial_alphabet=alphabet, show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=[STOP, PAD],
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     names = ("gsm8k", "dialogsum", "customer_reviews")
     texts = [text for name in names for pair in DATA_SETS[name](shared) for text in pair]
@@ -87,17 +99,24 @@ def build_tokenizer(shared: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=STOP, pad_token=PAD)
 
 
-def save_rows(path: Path, name: str, shared: Path, tokenizer: PreTrainedTokenizerFast, num_rows: int = 5000) -> None:
-    """Token ids of at most `num_rows` rows drawn at random; prompt and completion are tokenised apart, so that their
-    border is fixed."""
+def save_rows(
+    path: Path, name: str, shared: Path, tokenizer: PreTrainedTokenizerFast, num_rows: int = 5000
+) -> None:
+    """Token ids of at most `num_rows` rows drawn at random; prompt and completion are tokenised
+    apart, so that their border is fixed.
+    """
     pairs = DATA_SETS[name](shared)
     chosen = [pairs[i] for i in np.random.default_rng(0).permutation(len(pairs))[:num_rows]]
     prompts = tokenizer([prompt for prompt, _ in chosen]).input_ids
     answers = tokenizer([answer + STOP for _, answer in chosen]).input_ids
     rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(offsets[-1]))
-    np.savez(path, input_ids=flat, offsets=offsets, num_prompt_tokens=[len(prompt) for prompt in prompts])
+    flat = np.fromiter(
+        (token for row in rows for token in row), dtype=np.int32, count=int(offsets[-1])
+    )
+    np.savez(
+        path, input_ids=flat, offsets=offsets, num_prompt_tokens=[len(prompt) for prompt in prompts]
+    )
 
 
 def load_rows(path: Path, num_rows: int) -> TrainingData:
@@ -106,7 +125,10 @@ def load_rows(path: Path, num_rows: int) -> TrainingData:
     offsets = saved["offsets"][: num_rows + 1]
     prompts = saved["num_prompt_tokens"][:num_rows]
     return TrainingData.from_arrays(
-        saved["input_ids"][: offsets[-1]], offsets, prompts, [f"row {i}" for i in range(len(prompts))]
+        saved["input_ids"][: offsets[-1]],
+        offsets,
+        prompts,
+        [f"row {i}" for i in range(len(prompts))],
     )
 
 

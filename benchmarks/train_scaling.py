@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=2 python benchmarks/train_scaling.py --output docs/benchmarks/train_scaling
 
-Rows of random token ids with nothing in common on a model of 15 million parameters. Time per row should fall with the
-batch size (the optimiser's share of it does) to a constant, rise in proportion with length (and a little more:
-attention), rise in proportion with the vocabulary (the head, and the embedding's gradient), and not change with the
-number of rows.
+Rows of random token ids with nothing in common on a model of 15 million parameters. Time per row
+should fall with the batch size (the optimiser's share of it does) to a constant, rise in proportion
+with length (and a little more: attention), rise in proportion with the vocabulary (the head, and
+the embedding's gradient), and not change with the number of rows.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
-from tunesmith.train.batches import TrainingData
 from tunesmith.train.loop import train
+from tunesmith.train.packing.plan import TrainingData
 
 TYPICAL = {"batch_size": 8, "length": 128, "vocabulary": 32_000, "rows": 128}
 VARIED = {
@@ -40,13 +40,20 @@ def milliseconds_per_row(batch_size: int, length: int, vocabulary: int, rows: in
     random = np.random.default_rng(0)
     ids = random.integers(3, vocabulary, rows * length)
     data = TrainingData.from_arrays(
-        ids, np.arange(rows + 1) * length, np.full(rows, length - TRAINED_TOKENS), [f"row {i}" for i in range(rows)]
+        ids,
+        np.arange(rows + 1) * length,
+        np.full(rows, length - TRAINED_TOKENS),
+        [f"row {i}" for i in range(rows)],
     )
     torch.manual_seed(0)
     shape = {**SHAPES["15m"], "vocab_size": vocabulary}
-    model = LlamaForCausalLM(LlamaConfig(**shape, max_position_embeddings=4096, tie_word_embeddings=True))
+    model = LlamaForCausalLM(
+        LlamaConfig(**shape, max_position_embeddings=4096, tie_word_embeddings=True)
+    )
     records: list[dict[str, Any]] = []
-    config = TrainConfig(num_train_epochs=1, train_batch_size=batch_size, learning_rate=LEARNING_RATE, report_to=[])
+    config = TrainConfig(
+        num_train_epochs=1, train_batch_size=batch_size, learning_rate=LEARNING_RATE, report_to=[]
+    )
     with tempfile.TemporaryDirectory() as folder:
         train(model, data, config, run=RunDir(Path(folder)), on_progress=records.append)
     timed = records[min(WARM_UP, len(records) - 1) :]
@@ -81,9 +88,13 @@ def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, required=True, help="writes OUTPUT.json and OUTPUT.png")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="writes OUTPUT.json and OUTPUT.png"
+    )
     args = parser.parse_args()
     found = measure(args.repeats)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
-"""What our training and evaluation do with a tiny model of an architecture, beside transformers' own loss, gradients
-and answers of one row at a time."""
+"""What our training and evaluation do with a tiny model of an architecture, beside transformers'
+own loss, gradients and answers of one row at a time.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +19,17 @@ import torch
 import transformers
 from tiny_architectures import VOCABULARY, tiny_config, tiny_model
 
-from tunesmith.architectures import ENCODERS, why_refused
-from tunesmith.evaluate.choices import choice_logprobs
 from tunesmith.evaluate.generate import generate
+from tunesmith.evaluate.likelihood import choice_logprobs
+from tunesmith.models.architectures import ENCODERS, why_refused
 from tunesmith.recipe import TrainConfig
 from tunesmith.records import IGNORE_INDEX
 from tunesmith.rundir import RunDir
-from tunesmith.train.batches import MicroBatch, TrainingData
 from tunesmith.train.loop import train
 from tunesmith.train.loss import Parts, nll_sum, split_model
+from tunesmith.train.packing.plan import MicroBatch, TrainingData
+from tunesmith.train.packing.tensors import Batch, to_padded
 from tunesmith.train.settings import Settings, settle
-from tunesmith.train.tensors import Batch, to_padded
 
 LOSS_TOLERANCE = 1e-5
 """Of a row's loss, float32."""
@@ -40,14 +41,20 @@ NEW_TOKENS = 6
 STOPS = [2, 0]  # token 0 pads, and is not to be answered
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
-    num_train_epochs=1, train_batch_size=3, learning_rate=1e-3, dtype="float32", report_to=[], warmup_ratio=0.0
+    num_train_epochs=1,
+    train_batch_size=3,
+    learning_rate=1e-3,
+    dtype="float32",
+    report_to=[],
+    warmup_ratio=0.0,
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`runs` is packed, padded, refused or not tried; `why` is the reason for anything but packed, and what is wrong
-    with transformers' own answers."""
+    """`runs` is packed, padded, refused or not tried; `why` is the reason for anything but packed,
+    and what is wrong with transformers' own answers.
+    """
 
     model_type: str
     runs: str
@@ -61,10 +68,16 @@ def rows() -> TrainingData:
     starts = [start] * 4 + [np.concatenate([start, more])] * 4 + [start[:0]] * 2
     own = [2, 5, 9, 14, 1, 3, 8, 15, 11, 29]
     trained = [1, 2, 4, 6, 1, 2, 3, 9, 4, 12]
-    found = [np.concatenate([s, random.integers(3, VOCABULARY, n + 1)]) for s, n in zip(starts, own, strict=True)]
+    found = [
+        np.concatenate([s, random.integers(3, VOCABULARY, n + 1)])
+        for s, n in zip(starts, own, strict=True)
+    ]
     lengths = np.array([len(row) for row in found])
     return TrainingData.from_arrays(
-        np.concatenate(found), np.cumsum([0, *lengths]), lengths - trained, [f"r{i}" for i in range(len(found))]
+        np.concatenate(found),
+        np.cumsum([0, *lengths]),
+        lengths - trained,
+        [f"r{i}" for i in range(len(found))],
     )
 
 
@@ -109,16 +122,21 @@ def time_limit(seconds: int = SECONDS) -> Iterator[None]:
 
 
 def check_loss_and_gradients(model: Any, data: TrainingData) -> tuple[Settings, str]:
-    """A row's loss is transformers' for that row; the gradients of all rows together are those of one row at a time,
-    packed or padded as the run would have it, and padded in any case."""
+    """A row's loss is transformers' for that row; the gradients of all rows together are those of
+    one row at a time, packed or padded as the run would have it, and padded in any case.
+    """
     model.train()
     parts = split_model(model)
     settings, notes = settle(parts, data, CONFIG, CPU)
     every_row = np.arange(len(data))
     expected, gradients = _plain(model, data)
     for row in every_row:
-        found = sum(nll_sum(parts, batch).item() for batch in _batches(settings, data, np.array([row])))
-        assert math.isclose(found, expected[row], rel_tol=LOSS_TOLERANCE), f"row {row}: {found} for {expected[row]}"
+        found = sum(
+            nll_sum(parts, batch).item() for batch in _batches(settings, data, np.array([row]))
+        )
+        assert math.isclose(found, expected[row], rel_tol=LOSS_TOLERANCE), (
+            f"row {row}: {found} for {expected[row]}"
+        )
     padded = to_padded(data, MicroBatch(every_row, np.zeros_like(every_row)))
     for batches in (_batches(settings, data, every_row), [padded]):
         _check_step(parts, batches, sum(expected), gradients)
@@ -126,11 +144,15 @@ def check_loss_and_gradients(model: Any, data: TrainingData) -> tuple[Settings, 
 
 
 def check_answers(model: Any, data: TrainingData) -> str:
-    """Greedy answers are those of transformers' generate for one row. Where that fails, or disagrees with reading the
-    whole row again for each token, which the note says, ours are one or the other."""
+    """Greedy answers are those of transformers' generate for one row. Where that fails, or
+    disagrees with reading the whole row again for each token, which the note says, ours are one or
+    the other.
+    """
     model.eval()
     prompts = _prompts(data)
-    found = [answer.ids for answer in generate(model, prompts, stop_ids=STOPS, max_new_tokens=NEW_TOKENS)]
+    found = [
+        answer.ids for answer in generate(model, prompts, stop_ids=STOPS, max_new_tokens=NEW_TOKENS)
+    ]
     plain = [_plain_answer(model, prompt) for prompt in prompts]
     try:
         theirs = [_their_answer(model, prompt) for prompt in prompts]
@@ -150,7 +172,9 @@ def check_choices(model: Any, data: TrainingData) -> None:
     for prompt, options, logprobs in zip(prompts, choices, found, strict=True):
         for option, logprob in zip(options, logprobs, strict=True):
             expected = _plain_logprob(model, prompt, option)
-            assert math.isclose(logprob, expected, rel_tol=LOGPROB_TOLERANCE), f"choice: {logprob} for {expected}"
+            assert math.isclose(logprob, expected, rel_tol=LOGPROB_TOLERANCE), (
+                f"choice: {logprob} for {expected}"
+            )
 
 
 def check_an_epoch_and_a_reload(model: Any, data: TrainingData) -> None:
@@ -161,8 +185,12 @@ def check_an_epoch_and_a_reload(model: Any, data: TrainingData) -> None:
         assert result.steps == 4
         assert math.isfinite(result.history[0]["loss"])
         model.eval().save_pretrained(Path(folder) / "model")
-        again = transformers.AutoModelForCausalLM.from_pretrained(Path(folder) / "model", dtype=torch.float32)
-        answers = [generate(m, prompts, stop_ids=STOPS, max_new_tokens=NEW_TOKENS) for m in (model, again)]
+        again = transformers.AutoModelForCausalLM.from_pretrained(
+            Path(folder) / "model", dtype=torch.float32
+        )
+        answers = [
+            generate(m, prompts, stop_ids=STOPS, max_new_tokens=NEW_TOKENS) for m in (model, again)
+        ]
         assert answers[0] == answers[1], f"loaded again {answers[1]}, before {answers[0]}"
 
 
@@ -178,7 +206,9 @@ def _plain(model: Any, data: TrainingData) -> tuple[list[float], dict[str, torch
         ids_BT = torch.from_numpy(data.row(row).astype(np.int64))[None]
         labels_BT = ids_BT.clone()
         labels_BT[:, : data.num_prompt_tokens[row]] = IGNORE_INDEX
-        nll = model(input_ids=ids_BT, labels=labels_BT, use_cache=False).loss * int(data.num_trained[row])
+        nll = model(input_ids=ids_BT, labels=labels_BT, use_cache=False).loss * int(
+            data.num_trained[row]
+        )
         nll.backward()
         losses.append(nll.item())
     return losses, _gradients(model)
@@ -188,7 +218,9 @@ def _gradients(model: Any) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def _check_step(parts: Parts, batches: list[Batch], loss: float, gradients: dict[str, torch.Tensor]) -> None:
+def _check_step(
+    parts: Parts, batches: list[Batch], loss: float, gradients: dict[str, torch.Tensor]
+) -> None:
     parts.model.zero_grad()
     total = 0.0
     for batch in batches:
@@ -198,12 +230,16 @@ def _check_step(parts: Parts, batches: list[Batch], loss: float, gradients: dict
     kind = type(batches[0]).__name__
     assert math.isclose(total, loss, rel_tol=LOSS_TOLERANCE), f"{kind}: {total} for {loss}"
     found = _gradients(parts.model)
-    assert found.keys() == gradients.keys(), f"{kind}: gradients of {sorted(found.keys() ^ gradients.keys())[:3]}"
+    assert found.keys() == gradients.keys(), (
+        f"{kind}: gradients of {sorted(found.keys() ^ gradients.keys())[:3]}"
+    )
     most = max(float(gradient.abs().max()) for gradient in gradients.values())
     for name, gradient in gradients.items():
         allowed = GRADIENT_TOLERANCE * max(float(gradient.abs().max()), 0.01 * most)
         error = float((found[name] - gradient).abs().max())
-        assert error <= allowed, f"{kind}: gradient of {name} {error:.2g} off, {allowed:.2g} allowed"
+        assert error <= allowed, (
+            f"{kind}: gradient of {name} {error:.2g} off, {allowed:.2g} allowed"
+        )
 
 
 def _prompts(data: TrainingData) -> list[list[int]]:
@@ -214,7 +250,9 @@ def _prompts(data: TrainingData) -> list[list[int]]:
 def _plain_answer(model: Any, prompt: list[int]) -> list[int]:
     ids: list[int] = []
     while len(ids) < NEW_TOKENS:
-        token = int(model(input_ids=torch.tensor([prompt + ids]), use_cache=False).logits[0, -1].argmax())
+        token = int(
+            model(input_ids=torch.tensor([prompt + ids]), use_cache=False).logits[0, -1].argmax()
+        )
         if token in STOPS:
             break
         ids.append(token)
@@ -225,15 +263,26 @@ def _plain_answer(model: Any, prompt: list[int]) -> list[int]:
 def _their_answer(model: Any, prompt: list[int]) -> list[int]:
     ids_BT = torch.tensor([prompt])
     settings = transformers.GenerationConfig(
-        do_sample=False, max_new_tokens=NEW_TOKENS, eos_token_id=STOPS, pad_token_id=0, bos_token_id=1
+        do_sample=False,
+        max_new_tokens=NEW_TOKENS,
+        eos_token_id=STOPS,
+        pad_token_id=0,
+        bos_token_id=1,
     )
-    answer = model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=settings)
+    answer = model.generate(
+        ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=settings
+    )
     ids: list[int] = answer[0, len(prompt) :].tolist()
     return list(itertools.takewhile(lambda token: token not in STOPS, ids))
 
 
 @torch.no_grad()
 def _plain_logprob(model: Any, prompt: list[int], option: list[int]) -> float:
-    logits_TV = model(input_ids=torch.tensor([prompt + option]), use_cache=False).logits[0].float().log_softmax(-1)
+    logits_TV = (
+        model(input_ids=torch.tensor([prompt + option]), use_cache=False)
+        .logits[0]
+        .float()
+        .log_softmax(-1)
+    )
     places = torch.arange(len(option)) + len(prompt) - 1
     return float(logits_TV[places, torch.tensor(option)].sum())

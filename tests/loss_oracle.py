@@ -1,4 +1,6 @@
-"""Tiny random models of many architectures, rows for them, and the oracle: transformers' own loss and gradients."""
+"""Tiny random models of many architectures, rows for them, and the oracle: transformers' own loss
+and gradients.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import torch
 import transformers
 
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
-from tunesmith.train.batches import MicroBatch
 from tunesmith.train.loss import nll_sum, split_model
-from tunesmith.train.tensors import Batch
+from tunesmith.train.packing.plan import MicroBatch
+from tunesmith.train.packing.tensors import Batch
 
 VOCABULARY = 61
 SHAPE = {
@@ -42,7 +44,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", {**GPT2_SHAPE, **NO_DROPOUT}),
     "gpt_neox": ("GPTNeoX", {}),
     "olmo2": ("Olmo2", {}),
-    "granite": ("Granite", {"logits_scaling": 3.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5}),
+    "granite": (
+        "Granite",
+        {"logits_scaling": 3.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5},
+    ),
     "cohere": ("Cohere", {"logit_scale": 0.5}),
 }
 
@@ -52,10 +57,14 @@ def build(name: str) -> Any:
     config_class = getattr(transformers, {"Gemma3": "Gemma3TextConfig"}.get(kind, f"{kind}Config"))
     shape = changes if kind == "GPT2" else {**SHAPE, **changes}
     torch.manual_seed(0)
-    model = getattr(transformers, {"GPT2": "GPT2LMHeadModel"}.get(kind, f"{kind}ForCausalLM"))(config_class(**shape))
+    model = getattr(transformers, {"GPT2": "GPT2LMHeadModel"}.get(kind, f"{kind}ForCausalLM"))(
+        config_class(**shape)
+    )
     with torch.no_grad():  # larger than at initialisation, so that soft caps and windows matter
         for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.2 + (1.0 if parameter.ndim == 1 else 0.0))
+            parameter.copy_(
+                torch.randn_like(parameter) * 0.2 + (1.0 if parameter.ndim == 1 else 0.0)
+            )
     return model.train()
 
 
@@ -76,12 +85,17 @@ def examples() -> list[TokenizedExample]:
 
 
 def reference(model: Any, rows: list[TokenizedExample]) -> tuple[float, dict[str, torch.Tensor]]:
-    """Summed loss over trained tokens and its gradients, one row at a time, as transformers computes them."""
+    """Summed loss over trained tokens and its gradients, one row at a time, as transformers
+    computes them.
+    """
     model.zero_grad()
     total = 0.0
     for row in rows:
         ids_BT, labels_BT = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-        nll = model(input_ids=ids_BT, labels=labels_BT).loss * (labels_BT[:, 1:] != IGNORE_INDEX).sum()
+        nll = (
+            model(input_ids=ids_BT, labels=labels_BT).loss
+            * (labels_BT[:, 1:] != IGNORE_INDEX).sum()
+        )
         nll.backward()
         total += nll.item()
     return total, gradients(model)
@@ -103,11 +117,15 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def assert_same(found: tuple[float, dict[str, torch.Tensor]], expected: tuple[float, dict[str, torch.Tensor]]) -> None:
+def assert_same(
+    found: tuple[float, dict[str, torch.Tensor]], expected: tuple[float, dict[str, torch.Tensor]]
+) -> None:
     assert found[0] == pytest.approx(expected[0], rel=1e-6)
     assert found[1].keys() == expected[1].keys()
     for name, gradient in expected[1].items():
-        assert float((found[1][name] - gradient).abs().max()) <= 1e-5 * float(gradient.abs().max()), name
+        assert float((found[1][name] - gradient).abs().max()) <= 1e-5 * float(
+            gradient.abs().max()
+        ), name
 
 
 def alone(num_rows: int) -> MicroBatch:

@@ -27,11 +27,17 @@ def tiny(kind: str, window: int = 8) -> Any:
         "llama": lambda: hf.LlamaConfig(**sizes, **more, **common, max_position_embeddings=128),
         "qwen3": lambda: hf.Qwen3Config(**sizes, **more, **common, max_position_embeddings=128),
         "gemma3": lambda: hf.Gemma3TextConfig(
-            **sizes, **more, **common, sliding_window=window, layer_types=["sliding_attention", "full_attention"]
+            **sizes,
+            **more,
+            **common,
+            sliding_window=window,
+            layer_types=["sliding_attention", "full_attention"],
         ),
         "gpt2": lambda: hf.GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128, **common),
         "bloom": lambda: hf.BloomConfig(hidden_size=32, n_layer=2, n_head=4, **common),
-        "mamba": lambda: hf.MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4, **common),
+        "mamba": lambda: hf.MambaConfig(
+            hidden_size=32, num_hidden_layers=2, state_size=4, **common
+        ),
     }
     torch.manual_seed(3)
     model = hf.AutoModelForCausalLM.from_config(configs[kind]()).eval()
@@ -43,11 +49,16 @@ def tiny(kind: str, window: int = 8) -> Any:
 def prompts_of(n: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
     rng = random.Random(seed)
     beginning = [rng.randrange(2, VOCABULARY) for _ in range(shared)]
-    return [beginning + [rng.randrange(2, VOCABULARY) for _ in range(rng.randint(1, 20))] for _ in range(n)]
+    return [
+        beginning + [rng.randrange(2, VOCABULARY) for _ in range(rng.randint(1, 20))]
+        for _ in range(n)
+    ]
 
 
 def counting() -> Any:
-    """A model whose next token is the last one + 1 (below 32), so that answers can be written by hand."""
+    """A model whose next token is the last one + 1 (below 32), so that answers can be written by
+    hand.
+    """
     model = tiny_llama(vocab_size=32)
     model.model.embed_tokens.weight.data = torch.eye(32)
     model.lm_head = torch.nn.Linear(32, 32, bias=False)

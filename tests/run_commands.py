@@ -1,6 +1,8 @@
-"""Several commands of tunesmith in one fresh process: a JSON list of argument lists in, what became of each out.
+"""Several commands of tunesmith in one fresh process: a JSON list of argument lists in, what became
+of each out.
 
-The last line of stdout is JSON: for each command its exit code and message, and what is left on stdin.
+The last line of stdout is JSON: for each command its exit code and message, and what is left on
+stdin.
 """
 
 from __future__ import annotations

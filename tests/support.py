@@ -20,9 +20,14 @@ def shared(*parts: str) -> Path:
 
 
 def write_rows(path: Path, n: int = 60) -> Path:
-    """Rows whose label is given by their first word; a model of two layers learns that in a few steps."""
+    """Rows whose label is given by their first word; a model of two layers learns that in a few
+    steps.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
-        rows = [(f"{'good' if i % 2 else 'bad'} thing number {i}", "yes" if i % 2 else "no") for i in range(n)]
+        rows = [
+            (f"{'good' if i % 2 else 'bad'} thing number {i}", "yes" if i % 2 else "no")
+            for i in range(n)
+        ]
         csv.writer(file).writerows([("text", "label"), *rows])
     return path
 
@@ -34,13 +39,20 @@ def byte_tokenizer(bos: bool = True, pad: bool = True, chat_template: str | None
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = ["<s>", "</s>", "<pad>"]
-    inner = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(names + alphabet)}, merges=[]))
+    inner = Tokenizer(
+        models.BPE(vocab={piece: i for i, piece in enumerate(names + alphabet)}, merges=[])
+    )
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     if bos:
-        inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        inner.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>" if pad else None
+        tokenizer_object=inner,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>" if pad else None,
     )
     tokenizer.chat_template = chat_template
     return tokenizer

@@ -23,7 +23,9 @@ def test_both_systems_answer_alike_in_every_batch_size(
     rows = write_rows(tmp_path / "rows.csv", 12)
     sizes = ["--batch-sizes", "1", "3", "--rows", "7", "--repeats", "1", "--max-new-tokens", "5"]
     texts = ["--prompt", "{text}\\nlabel:", "--answer", "{label}", "--exemplars", "2"]
-    found = benchmark.main(["--model", str(tiny_model_dir), "--data", str(rows), "--dtypes", "float32", *sizes, *texts])
+    found = benchmark.main(
+        ["--model", str(tiny_model_dir), "--data", str(rows), "--dtypes", "float32", *sizes, *texts]
+    )
     assert [(one.system, one.rows_at_once) for one in found] == [
         ("transformers", "1"), ("tunesmith", "1"), ("transformers", "3"), ("tunesmith", "3"), ("tunesmith", "its own"),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tunesmith.machine import Machine
-from tunesmith.train.limit import lower_bound, model_size
+from tunesmith.train.roofline import lower_bound, model_size
 
 
 @pytest.fixture
@@ -34,10 +34,17 @@ def test_rows_share_what_is_said_and_fit_the_vocabulary(gpu: Any, shape: str) ->
 def test_trls_settings_make_steps_of_the_same_rows(gpu: Any) -> None:
     for system in ("trl default", "trl tuned"):
         settings = gpu.trl_settings(system, "cuda", True)
-        assert settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] == gpu.BATCH_SIZE
+        assert (
+            settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+            == gpu.BATCH_SIZE
+        )
         assert settings["max_length"] is None
     tuned = gpu.trl_settings("trl tuned", "cuda", True)
-    assert (tuned["padding_free"], tuned["use_liger_kernel"], tuned["gradient_checkpointing"]) == (True, True, False)
+    assert (tuned["padding_free"], tuned["use_liger_kernel"], tuned["gradient_checkpointing"]) == (
+        True,
+        True,
+        False,
+    )
     assert not gpu.trl_settings("trl tuned", "cuda", False)["padding_free"]
     assert not gpu.trl_settings("trl tuned", "cpu", False)["use_liger_kernel"]
 
@@ -52,11 +59,23 @@ def test_a_line_of_the_table_has_the_rate_and_the_share_of_the_peak(gpu: Any) ->
     data, machine = gpu.made_rows("long unique chat", 1, "tiny"), Machine(1e9, 1e9)
     size = model_size(gpu.SHAPES["tiny"])
     flops = lower_bound(data, size, machine, batch_size=32, epochs=1).flops
-    found = {"seconds_per_step": 4 * flops / 1e9, "peak_bytes": 20 * size.parameters, "loss": 8.0, "attention": "sdpa"}
-    cells = [cell.strip() for cell in gpu.table_row("tiny", "long unique chat", "trl", found, 1, machine).split("|")]
+    found = {
+        "seconds_per_step": 4 * flops / 1e9,
+        "peak_bytes": 20 * size.parameters,
+        "loss": 8.0,
+        "attention": "sdpa",
+    }
+    cells = [
+        cell.strip()
+        for cell in gpu.table_row("tiny", "long unique chat", "trl", found, 1, machine).split("|")
+    ]
     assert cells[3] == "trl (sdpa)"
     assert float(cells[4]) == pytest.approx(32 / found["seconds_per_step"], abs=0.05)
-    assert cells[7:10] == ["20", "8.0000", "25%"]  # four times as long as the matrix products alone would take
+    assert cells[7:10] == [
+        "20",
+        "8.0000",
+        "25%",
+    ]  # four times as long as the matrix products alone would take
     failed = gpu.table_row("tiny", "long unique chat", "trl", {"error": "out of time"}, 1, machine)
     assert "not measured: out of time" in failed
     assert failed.count("|") == 10

@@ -14,10 +14,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from tunesmith.cli_templates import templates_app
-from tunesmith.data.library import family_names, load_family
-from tunesmith.data.lint_rules import RULES
-from tunesmith.data.lint_run import ERRORS, NEED_REAL_ROWS
-from tunesmith.data.promptsource import Template, TemplateCollection, dumps
+from tunesmith.data.lint.rules import RULES
+from tunesmith.data.lint.run import ERRORS, NEED_REAL_ROWS
+from tunesmith.data.templates.families import family_names, load_family
+from tunesmith.data.templates.promptsource import Template, TemplateCollection, dumps
 from tunesmith.errors import InputError, TemplateError
 
 COMMANDS = ("list", "show", "lint", "preview", "import")
@@ -40,14 +40,22 @@ def plain(*arguments: str, code: int = 0) -> Any:
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
     """Forty rows, yes and no in turn, with a number and the time they were written."""
-    rows = [(i, f"review number {i} is {'good' if i % 2 else 'bad'}", "yes" if i % 2 else "no") for i in range(40)]
+    rows = [
+        (i, f"review number {i} is {'good' if i % 2 else 'bad'}", "yes" if i % 2 else "no")
+        for i in range(40)
+    ]
     with (tmp_path / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("number", "review", "good"), *rows])
     return tmp_path / "reviews.csv"
 
 
 def recipe(reviews: Path, model: Path | None = None, **data: Any) -> str:
-    values = {"source": str(reviews), "task": "classify", "columns": {"text": "review", "label": "good"}, **data}
+    values = {
+        "source": str(reviews),
+        "task": "classify",
+        "columns": {"text": "review", "label": "good"},
+        **data,
+    }
     path = reviews.with_name("recipe.yaml")
     path.write_text(json.dumps({"data": values} | ({"model": str(model)} if model else {})))
     return str(path)
@@ -56,7 +64,12 @@ def recipe(reviews: Path, model: Path | None = None, **data: Any) -> str:
 @pytest.fixture
 def promptsource(tmp_path: Path) -> Path:
     good = Template(id="1", name="ask", jinja="{{ review }} Good? ||| {{ good }}", source="shop")
-    bad = Template(id="2", name="glued", jinja="{{ review }}nGood? ||| {{ ['a', 'b'] | choice }}", source="shop")
+    bad = Template(
+        id="2",
+        name="glued",
+        jinja="{{ review }}nGood? ||| {{ ['a', 'b'] | choice }}",
+        source="shop",
+    )
     folder = tmp_path / "files" / "shop"
     folder.mkdir(parents=True)
     (folder / "templates.yaml").write_text(dumps(TemplateCollection("shop", (good, bad))))
@@ -76,7 +89,9 @@ def test_list_of_a_family_shows_its_wordings_and_flags() -> None:
     [family] = plain("list", "--family", "classify")
     assert len(family["wordings"]) == len(load_family("classify").wordings)
     lines = {
-        line.split()[1]: line.split() for line in output("list", "--family", "classify").splitlines() if "/" in line
+        line.split()[1]: line.split()
+        for line in output("list", "--family", "classify").splitlines()
+        if "/" in line
     }
     held_out = [wording["name"] for wording in family["wordings"] if wording["held_out"]]
     assert all(f"classify/{name}" in lines for name in held_out)
@@ -85,11 +100,17 @@ def test_list_of_a_family_shows_its_wordings_and_flags() -> None:
 def test_show_prints_the_text_of_one_wording_or_of_all() -> None:
     assert "{{ text }}\n    Label: ||| {{ label }}" in output("show", "classify/terse")
     [one] = plain("show", "classify/terse")
-    assert (one["name"], one["parser"], one["slots"]["label"]["type"]) == ("classify/terse", "choice", "label")
+    assert (one["name"], one["parser"], one["slots"]["label"]["type"]) == (
+        "classify/terse",
+        "choice",
+        "label",
+    )
     assert len(plain("show", "classify")) == len(load_family("classify").wordings)
 
 
-def test_show_finds_a_promptsource_template(promptsource: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_finds_a_promptsource_template(
+    promptsource: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TUNESMITH_PROMPTSOURCE", str(promptsource))
     assert "{{ review }} Good? ||| {{ good }}" in output("show", "promptsource:shop/ask")
 
@@ -135,7 +156,9 @@ def test_a_template_that_cannot_be_learned_is_an_error_with_exit_code_2(reviews:
     assert (errors["prompt_without_column"]["template"], found["errors"]) == ("inline", 1)
 
 
-def test_promptsource_files_are_linted_on_made_up_rows_by_rules_that_these_can_tell(promptsource: Path) -> None:
+def test_promptsource_files_are_linted_on_made_up_rows_by_rules_that_these_can_tell(
+    promptsource: Path,
+) -> None:
     found = plain("lint", "--promptsource", str(promptsource), code=2)["findings"]
     assert {(f["rule"], f["template"]) for f in found} == {
         ("glued_literal", "shop/glued"),
@@ -143,8 +166,12 @@ def test_promptsource_files_are_linted_on_made_up_rows_by_rules_that_these_can_t
     }
 
 
-def test_promptsource_files_are_linted_on_the_rows_of_a_file(promptsource: Path, reviews: Path) -> None:
-    found = plain("lint", "--promptsource", str(promptsource), "--file", str(reviews), code=2)["findings"]
+def test_promptsource_files_are_linted_on_the_rows_of_a_file(
+    promptsource: Path, reviews: Path
+) -> None:
+    found = plain("lint", "--promptsource", str(promptsource), "--file", str(reviews), code=2)[
+        "findings"
+    ]
     assert ("unused_column", "shop/ask") in {(f["rule"], f["template"]) for f in found}
     assert "missing_column" not in {f["rule"] for f in found}
 
@@ -162,8 +189,17 @@ def test_lint_takes_a_recipe_or_a_folder(arguments: tuple[str, ...]) -> None:
 def test_preview_puts_a_template_on_a_recipes_rows(reviews: Path, tiny_model_dir: Path) -> None:
     rows = plain("preview", "classify/terse", recipe(reviews, tiny_model_dir))
     assert [row["template"] for row in rows] == ["classify/terse"] * 3
-    assert "".join(token["text"] for token in rows[0]["tokens"]) == "<s>review number 6 is bad\nLabel: no</s>"
-    text = output("preview", "{{ review }}? ||| {{ good }}", recipe(reviews, tiny_model_dir, columns={}), "--rows", "1")
+    assert (
+        "".join(token["text"] for token in rows[0]["tokens"])
+        == "<s>review number 6 is bad\nLabel: no</s>"
+    )
+    text = output(
+        "preview",
+        "{{ review }}? ||| {{ good }}",
+        recipe(reviews, tiny_model_dir, columns={}),
+        "--rows",
+        "1",
+    )
     assert "<s>review number 20 is bad?[ ][n][o][</s>]" in text
 
 

@@ -1,4 +1,6 @@
-"""Whole runs on a tiny random model: every file is there, the answers are the saved model's, and bits repeat."""
+"""Whole runs on a tiny random model: every file is there, the answers are the saved model's, and
+bits repeat.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,21 @@ import torch
 from support import write_rows
 
 from tunesmith import cli, pipeline
-from tunesmith.data.examples import read_examples
+from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError, InputError, RecipeError
-from tunesmith.evaluate.forgetting import TextScore
+from tunesmith.evaluate.predictions import read_predictions
+from tunesmith.evaluate.retention import TextScore
 from tunesmith.evaluate.statistics import holm
-from tunesmith.evaluate.store import read_predictions
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
 from tunesmith.rundir import RunDir, file_sha256, read_json
-from tunesmith.seeds import copy_of
+from tunesmith.stages.seeds import copy_of
 
 TEXT_SCORES = [TextScore(100.0 + i, 50) for i in range(4)]
 
 
-def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[str, Any]) -> Recipe:
+def recipe_for(
+    folder: Path, model: Path, output: str = "run", **sections: dict[str, Any]
+) -> Recipe:
     values = {
         "model": str(model),
         "data": {
@@ -35,25 +39,35 @@ def recipe_for(folder: Path, model: Path, output: str = "run", **sections: dict[
             "split": {"train": 0.5, "validation": 0.2, "test": 0.3},
         }
         | sections.get("data", {}),
-        "train": {"num_train_epochs": 2, "learning_rate": 5e-3, "train_batch_size": 8} | sections.get("train", {}),
-        "evaluation": {"few_shot": 2, "resamples": 200, "dtype": "float32"} | sections.get("evaluation", {}),
+        "train": {"num_train_epochs": 2, "learning_rate": 5e-3, "train_batch_size": 8}
+        | sections.get("train", {}),
+        "evaluation": {"few_shot": 2, "resamples": 200, "dtype": "float32"}
+        | sections.get("evaluation", {}),
         "output_dir": str(folder / output),
     }
     return build_recipe(values)[0]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> tuple[Path, dict[str, Any]]:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path
+) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "panel.txt").write_text("\n\n".join(f"{i} " + "some general words " * 30 for i in range(4)))
-    other = {"data": {"source": str(write_rows(folder / "other.csv", 40)), "task": "classify/question"}}
+    (folder / "panel.txt").write_text(
+        "\n\n".join(f"{i} " + "some general words " * 30 for i in range(4))
+    )
+    other = {
+        "data": {"source": str(write_rows(folder / "other.csv", 40)), "task": "classify/question"}
+    }
     (folder / "other.yaml").write_text(json.dumps(other))
     panel = [str(folder / "panel.txt"), str(folder / "other.yaml")]
     recipe = recipe_for(folder, tiny_model_dir, evaluation={"panel": panel})
     return folder, pipeline.run(recipe)
 
 
-def test_a_run_folder_holds_everything_that_was_promised(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_a_run_folder_holds_everything_that_was_promised(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
     run = finished[0] / "run"
     names = """recipe.yaml manifest.json ledger.json data/train.parquet data/validation.parquet data/test.parquet
         data/test.seal.json metrics.jsonl model/config.json model/model.safetensors model/README.md report.html
@@ -65,11 +79,14 @@ def test_a_run_folder_holds_everything_that_was_promised(finished: tuple[Path, d
     assert not list(run.rglob("*.bin")) + list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
 
 
-def test_the_report_compares_tuned_with_the_best_baseline(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_report_compares_tuned_with_the_best_baseline(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
     report = finished[1]
     comparison = report["comparison"]
     baselines = {
-        name: report["evaluations"][name]["accuracy"]["mean"] for name in ("base", "base_few_shot", "majority")
+        name: report["evaluations"][name]["accuracy"]["mean"]
+        for name in ("base", "base_few_shot", "majority")
     }
     assert comparison["a"] == max(baselines, key=lambda name: baselines[name])
     assert (comparison["b"], comparison["n"]) == ("tuned", 18)
@@ -88,19 +105,27 @@ def test_the_test_split_was_opened_once(finished: tuple[Path, dict[str, Any]]) -
     assert len(read_json(RunDir(finished[0] / "run").seal)["uses"]) == 1
 
 
-def test_pipeline_and_from_pretrained_answer_as_the_report_does(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_pipeline_and_from_pretrained_answer_as_the_report_does(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers import pipeline as hf_pipeline
 
     run = RunDir(finished[0] / "run")
     example = read_examples(run.examples("test"))[0]
     predictions, _ = read_predictions(run, "tuned", "test")
-    tokenizer, model = AutoTokenizer.from_pretrained(run.model), AutoModelForCausalLM.from_pretrained(run.model)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(run.model),
+        AutoModelForCausalLM.from_pretrained(run.model),
+    )
     ids = tokenizer(example.prompt, return_tensors="pt").input_ids
     answer = model.generate(ids)[0, ids.shape[1] :]
     assert tokenizer.decode(answer, skip_special_tokens=True).strip() == predictions[0].text
     generate = hf_pipeline("text-generation", model=str(run.model), device="cpu")
-    assert generate(example.prompt, return_full_text=False)[0]["generated_text"].strip() == predictions[0].text
+    assert (
+        generate(example.prompt, return_full_text=False)[0]["generated_text"].strip()
+        == predictions[0].text
+    )
     chat = generate([{"role": "user", "content": example.prompt}])[0]["generated_text"]
     assert chat[-1]["content"].strip() == predictions[0].text
 
@@ -115,7 +140,9 @@ def test_the_same_recipe_gives_the_same_weights_bit_for_bit(
     assert file_sha256(again.model / "model.safetensors") == weights
 
 
-def test_resume_does_only_what_is_missing(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_resume_does_only_what_is_missing(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0] / "run", run.path)
     weights = (run.model / "model.safetensors").stat().st_mtime_ns
@@ -136,11 +163,17 @@ CHANGES = {
         (folder / "mine.yaml").read_text().replace("Answer", "Say")
     ),
     "tokenizer.json": lambda folder: _no_longer_a_plain_file(folder / "model" / "tokenizer.json"),
-    "model.safetensors": lambda folder: _no_longer_a_plain_file(folder / "model" / "model.safetensors"),
-    "recipe.yaml": lambda folder: (folder / "run" / "recipe.yaml").write_text(
-        (folder / "run" / "recipe.yaml").read_text().replace("learning_rate: 0.005", "learning_rate: 0.05")
+    "model.safetensors": lambda folder: _no_longer_a_plain_file(
+        folder / "model" / "model.safetensors"
     ),
-    "train.parquet": lambda folder: _no_longer_a_plain_file(folder / "run" / "data" / "train.parquet"),
+    "recipe.yaml": lambda folder: (folder / "run" / "recipe.yaml").write_text(
+        (folder / "run" / "recipe.yaml")
+        .read_text()
+        .replace("learning_rate: 0.005", "learning_rate: 0.05")
+    ),
+    "train.parquet": lambda folder: _no_longer_a_plain_file(
+        folder / "run" / "data" / "train.parquet"
+    ),
 }
 FAMILY = """
 family: mine
@@ -159,21 +192,29 @@ def test_a_run_whose_data_template_tokenizer_or_recipe_changed_is_not_resumed(
 ) -> None:
     shutil.copytree(tiny_model_dir, tmp_path / "model")
     (tmp_path / "mine.yaml").write_text(FAMILY)
-    recipe = recipe_for(tmp_path, tmp_path / "model", data={"task": None, "template": str(tmp_path / "mine.yaml")})
+    recipe = recipe_for(
+        tmp_path, tmp_path / "model", data={"task": None, "template": str(tmp_path / "mine.yaml")}
+    )
     pipeline.prepare(recipe)
     pipeline.check_unchanged(pipeline.open_run(tmp_path / "run"))
     CHANGES[name](tmp_path)
-    with pytest.raises(DataError, match=rf"{name}:? changed since the run was prepared\nhint: start a new run"):
+    with pytest.raises(
+        DataError, match=rf"{name}:? changed since the run was prepared\nhint: start a new run"
+    ):
         pipeline.resume(tmp_path / "run")
 
 
-def test_a_run_goes_on_where_the_rows_it_was_prepared_from_are_gone(tmp_path: Path, tiny_model_dir: Path) -> None:
+def test_a_run_goes_on_where_the_rows_it_was_prepared_from_are_gone(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
     pipeline.prepare(recipe_for(tmp_path, tiny_model_dir))
     (tmp_path / "rows.csv").unlink()
     pipeline.check_unchanged(pipeline.open_run(tmp_path / "run"))
 
 
-def test_an_evaluation_that_was_cut_off_is_done_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_an_evaluation_that_was_cut_off_is_done_again(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0] / "run", run.path)
     run.panel.unlink()
@@ -183,7 +224,9 @@ def test_an_evaluation_that_was_cut_off_is_done_again(finished: tuple[Path, dict
     assert report["run"]["test_uses"] == 2
 
 
-def test_a_second_evaluation_is_counted_and_shown(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_second_evaluation_is_counted_and_shown(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0] / "run", run.path)
     pipeline.evaluate(run)
@@ -214,26 +257,37 @@ def test_metrics_that_the_recipe_names_are_judged_together_and_the_first_gives_t
     judged = report["judged"]
     assert [found["comparison"]["metric"] for found in judged] == ["accuracy", "macro_f1"]
     assert {found["comparison"]["a"] for found in judged} == {report["comparison"]["a"]}
-    assert [found["p_holm"] for found in judged] == holm([found["comparison"]["p"] for found in judged])
+    assert [found["p_holm"] for found in judged] == holm(
+        [found["comparison"]["p"] for found in judged]
+    )
     assert judged[0]["comparison"] == report["comparison"]
     assert "after Holm" in report["verdict"]["sentence"]
     assert "Holm's p is adjusted for 2 metrics" in run.report_md.read_text()
 
 
-def test_the_report_says_in_which_wording_the_few_shot_base_was_asked(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_report_says_in_which_wording_the_few_shot_base_was_asked(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
     run = RunDir(finished[0] / "run")
     found = read_json(run.few_shot)
     assert (found["rows"], found["metric"], len(found["scores"])) == (12, "accuracy", 5)
     assert found["scores"][found["wording"]] == max(found["scores"].values())
     assert len(found["exemplars"]) == 2
-    notes = [note for note in finished[1]["run"]["notes"] if note.startswith("the few-shot base saw")]
+    notes = [
+        note for note in finished[1]["run"]["notes"] if note.startswith("the few-shot base saw")
+    ]
     assert len(notes) == 1
     assert f"in the wording {found['wording']}, the best of 5 on 12 validation rows" in notes[0]
 
 
-def test_wordings_seen_and_never_seen_in_training_are_reported_apart(tmp_path: Path, tiny_model_dir: Path) -> None:
+def test_wordings_seen_and_never_seen_in_training_are_reported_apart(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
     recipe = recipe_for(
-        tmp_path, tiny_model_dir, data={"task": "classify", "wordings": 2}, train={"num_train_epochs": 1}
+        tmp_path,
+        tiny_model_dir,
+        data={"task": "classify", "wordings": 2},
+        train={"num_train_epochs": 1},
     )
     report, run = pipeline.run(recipe), RunDir(tmp_path / "run")
     held_out = set(read_json(run.manifest)["held_out_wordings"])
@@ -241,20 +295,31 @@ def test_wordings_seen_and_never_seen_in_training_are_reported_apart(tmp_path: P
     assert not held_out & {example.template for example in read_examples(run.examples("train"))}
     test = read_examples(run.examples("test"))
     never_seen = sum(example.template in held_out for example in test)
-    counts = {name: systems["tuned"]["accuracy"]["n"] for name, systems in report["wordings"].items()}
-    assert counts == {"Wordings seen in training": len(test) - never_seen, "Wordings never seen": never_seen}
+    counts = {
+        name: systems["tuned"]["accuracy"]["n"] for name, systems in report["wordings"].items()
+    }
+    assert counts == {
+        "Wordings seen in training": len(test) - never_seen,
+        "Wordings never seen": never_seen,
+    }
     assert never_seen == len(held_out) * len({example.row_id for example in test})
 
 
-def test_the_likelihood_of_the_right_answers_stands_beside_the_metrics(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_likelihood_of_the_right_answers_stands_beside_the_metrics(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
     evaluations = finished[1]["evaluations"]
-    assert all(evaluations[name]["perplexity"]["mean"] > 1 for name in ("base", "base_few_shot", "tuned"))
+    assert all(
+        evaluations[name]["perplexity"]["mean"] > 1 for name in ("base", "base_few_shot", "tuned")
+    )
     assert evaluations["tuned"]["perplexity"]["mean"] < evaluations["base"]["perplexity"]["mean"]
     assert "perplexity" not in evaluations["majority"]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_labels_that_were_shuffled_are_never_found_better(tmp_path: Path, tiny_model_dir: Path, seed: int) -> None:
+def test_labels_that_were_shuffled_are_never_found_better(
+    tmp_path: Path, tiny_model_dir: Path, seed: int
+) -> None:
     recipe = recipe_for(tmp_path, tiny_model_dir)
     header, *lines = (tmp_path / "rows.csv").read_text().splitlines()
     texts, labels = zip(*(line.rsplit(",", 1) for line in lines), strict=True)
@@ -274,7 +339,11 @@ def test_labels_that_were_shuffled_are_never_found_better(tmp_path: Path, tiny_m
     ],
 )
 def test_what_training_does_not_need_is_checked_before_it_too(
-    tmp_path: Path, tiny_model_dir: Path, evaluation: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_model_dir: Path,
+    evaluation: dict[str, Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InputError, match=message):
@@ -284,10 +353,12 @@ def test_what_training_does_not_need_is_checked_before_it_too(
 
 def test_lora_is_trained_by_the_same_loop_and_merged(tmp_path: Path, tiny_model_dir: Path) -> None:
     pytest.importorskip("peft")
-    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir, train={"lora": {"r": 4}, "num_train_epochs": 1}))
+    pipeline.prepare(
+        recipe_for(tmp_path, tiny_model_dir, train={"lora": {"r": 4}, "num_train_epochs": 1})
+    )
     run = RunDir(tmp_path / "run")
     pipeline.train(run)
-    from tunesmith.model import load_model
+    from tunesmith.models.load import load_model
 
     tuned, base = load_model(str(run.model)), load_model(str(tiny_model_dir))
     assert {n for n, _ in tuned.named_parameters()} == {n for n, _ in base.named_parameters()}
@@ -296,8 +367,10 @@ def test_lora_is_trained_by_the_same_loop_and_merged(tmp_path: Path, tiny_model_
     assert all("proj" in name for name in changed)
 
 
-def test_export_writes_the_model_in_another_format(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    from tunesmith.model import load_model
+def test_export_writes_the_model_in_another_format(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    from tunesmith.models.load import load_model
 
     pipeline.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
     assert str(load_model(str(tmp_path / "small"), "bfloat16").dtype) == "torch.bfloat16"
@@ -322,7 +395,9 @@ def test_what_answers_are_computed_in_is_decided_once_and_said(
     shutil.copytree(before.path, run.path)
     shutil.rmtree(run.evaluation)
     recipe = pipeline.run_recipe(run)
-    auto = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"dtype": "auto"})})
+    auto = recipe.model_copy(
+        update={"evaluation": recipe.evaluation.model_copy(update={"dtype": "auto"})}
+    )
     monkeypatch.setattr("tunesmith.machine.fastest_dtype", lambda device: "bfloat16")
     assert pipeline.answered_in(run, auto) == "bfloat16"
     monkeypatch.setattr("tunesmith.machine.fastest_dtype", lambda device: "float32")
@@ -331,7 +406,8 @@ def test_what_answers_are_computed_in_is_decided_once_and_said(
     assert pipeline.answered_in(copy, auto) == "bfloat16"
     asked = []
     monkeypatch.setattr(
-        "tunesmith.panel.bits_per_byte", lambda model, *_, **__: asked.append(model.dtype) or TEXT_SCORES
+        "tunesmith.stages.retention.bits_per_byte",
+        lambda model, *_, **__: asked.append(model.dtype) or TEXT_SCORES,
     )
     pipeline.evaluate(run)
     assert asked == [torch.bfloat16] * 2
@@ -345,7 +421,9 @@ def test_what_answers_are_computed_in_is_decided_once_and_said(
 def test_fewer_validation_rows_are_answered_where_they_would_take_more_than_a_fifth_of_an_epoch(
     tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = recipe_for(tmp_path, tiny_model_dir, data={"split": {"train": 0.3, "validation": 0.5, "test": 0.2}})
+    recipe = recipe_for(
+        tmp_path, tiny_model_dir, data={"split": {"train": 0.3, "validation": 0.5, "test": 0.2}}
+    )
     pipeline.prepare(recipe)
     run = RunDir(tmp_path / "run")
     data, validation = (pipeline.training_data(run, split) for split in ("train", "validation"))
@@ -357,7 +435,7 @@ def test_fewer_validation_rows_are_answered_where_they_would_take_more_than_a_fi
 
 
 def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_dir: Path) -> None:
-    from tunesmith import rehearse
+    from tunesmith.stages import dry_run as rehearse
 
     recipe = recipe_for(tmp_path, tiny_model_dir)
     found = rehearse.plan(recipe)
@@ -366,7 +444,9 @@ def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_di
     assert found["smallest_detectable"] == pytest.approx(0.36168, abs=1e-4)
     assert (found["metric"], found["assumed_discordant"]) == ("accuracy", 0.3)
     assert rehearse.limit(recipe)["raw_tokens"] == found["tokens"]
-    assert {result.name: result.ok for result in rehearse.check(recipe)}["gradients reach every weight"]
+    assert {result.name: result.ok for result in rehearse.check(recipe)}[
+        "gradients reach every weight"
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]
 
 
@@ -377,24 +457,31 @@ def test_the_plan_of_a_graded_metric_gives_the_gain_in_standard_deviations(
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
     cli.plan(tmp_path / "recipe.yaml")
     # (1.95996 + 0.84162) / sqrt(18)
-    assert "18 test rows can show a gain in rougeL of 0.66 standard deviations" in capsys.readouterr().out
+    assert (
+        "18 test rows can show a gain in rougeL of 0.66 standard deviations"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_limit_is_that_of_the_numbers_the_training_computes_in(
     tmp_path: Path, tiny_model_dir: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith import rehearse
     from tunesmith.machine import Machine
+    from tunesmith.stages import dry_run as rehearse
 
     rates = {torch.float32: 1e9, torch.bfloat16: 2e9}
-    monkeypatch.setattr(rehearse, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e15))
+    monkeypatch.setattr(
+        rehearse, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e15)
+    )
     found = rehearse.limit(recipe_for(tmp_path, tiny_model_dir, train={"dtype": dtype}))
     assert found["dtype"] == dtype
     assert found["seconds"] == pytest.approx(found["flops"] / rates[getattr(torch, dtype)])
 
 
-def test_a_run_reports_its_speed_memory_and_distance_to_the_limit(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_a_run_reports_its_speed_memory_and_distance_to_the_limit(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
     training = finished[1]["run"]["training"]
     assert 0 < training["fraction_of_limit"] < 1.5
     assert training["dtype"] in ("float32", "bfloat16")

@@ -1,4 +1,6 @@
-"""The recipe: what is refused with which words, other tools' names, overrides, and the copy that a run keeps."""
+"""The recipe: what is refused with which words, other tools' names, overrides, and the copy that a
+run keeps.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,11 @@ def error(values: dict[str, Any], *overrides: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     ("key", "nearest"),
-    [("trian", "train"), ("train.learning_rte", "learning_rate"), ("data.split.stratfy", "stratify")],
+    [
+        ("trian", "train"),
+        ("train.learning_rte", "learning_rate"),
+        ("data.split.stratfy", "stratify"),
+    ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_one(key: str, nearest: str) -> None:
     assert error(nested(key, 1)) == (f"recipe: unknown key '{key}'", f"did you mean '{nearest}'?")
@@ -72,8 +78,16 @@ def test_an_unknown_key_near_to_none_gets_a_list_of_its_section() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("train.num_train_epochs", "many", "Input should be a valid integer, unable to parse string as an integer"),
-        ("train.num_train_epochs", 2.5, "Input should be a valid integer, got a number with a fractional part"),
+        (
+            "train.num_train_epochs",
+            "many",
+            "Input should be a valid integer, unable to parse string as an integer",
+        ),
+        (
+            "train.num_train_epochs",
+            2.5,
+            "Input should be a valid integer, got a number with a fractional part",
+        ),
         ("train.num_train_epochs", 0, "Input should be greater than or equal to 1"),
         ("train.learning_rate", 0.0, "Input should be greater than 0"),
         ("train.optim", "sgd", "Input should be 'adamw', 'adafactor', 'adamw_8bit' or 'muon'"),
@@ -82,11 +96,16 @@ def test_an_unknown_key_near_to_none_gets_a_list_of_its_section() -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_or_size_names_its_key(key: str, value: Any, reason: str) -> None:
-    assert error(nested(key, value)) == (f"recipe: {key} = {value!r}: {reason}", "see docs/recipe.md")
+    assert error(nested(key, value)) == (
+        f"recipe: {key} = {value!r}: {reason}",
+        "see docs/recipe.md",
+    )
 
 
 def test_a_section_that_is_no_mapping_is_named() -> None:
-    assert error({"data": None})[0].startswith("recipe: data = None: Input should be a valid dictionary")
+    assert error({"data": None})[0].startswith(
+        "recipe: data = None: Input should be a valid dictionary"
+    )
     assert error({"train": 3}, "train.seed=1") == ("'train.seed=1': train is not a section", "")
 
 
@@ -103,7 +122,9 @@ def test_every_key_with_other_names_is_tried_here() -> None:
     assert VALUES.keys() == ALIASES.keys()
 
 
-@pytest.mark.parametrize(("ours", "other"), EVERY_ALIAS, ids=[f"{ours}-{other}" for ours, other in EVERY_ALIAS])
+@pytest.mark.parametrize(
+    ("ours", "other"), EVERY_ALIAS, ids=[f"{ours}-{other}" for ours, other in EVERY_ALIAS]
+)
 def test_another_tool_s_name_sets_our_key_and_is_noted(ours: str, other: str) -> None:
     section, dot, _ = ours.rpartition(".")
     recipe, notes = build_recipe(nested(f"{section}{dot}{other}", VALUES[ours]))
@@ -124,7 +145,10 @@ def test_our_own_names_give_no_note() -> None:
 
 @pytest.mark.parametrize(
     ("train", "second"),
-    [({"lr": 1e-3, "learning_rate": 1e-4}, "learning_rate"), ({"learning_rate": 1e-4, "lr": 1e-3}, "lr")],
+    [
+        ({"lr": 1e-3, "learning_rate": 1e-4}, "learning_rate"),
+        ({"learning_rate": 1e-4, "lr": 1e-3}, "lr"),
+    ],
 )
 def test_one_key_under_two_names_is_refused(train: dict[str, Any], second: str) -> None:
     assert error({"train": train}) == (
@@ -134,7 +158,10 @@ def test_one_key_under_two_names_is_refused(train: dict[str, Any], second: str) 
 
 
 def test_two_names_of_other_tools_for_one_key_are_refused_too() -> None:
-    assert error({"data": {"dataset": "a.csv", "path": "b.csv"}})[0] == "data.source is given twice, once as 'path'"
+    assert (
+        error({"data": {"dataset": "a.csv", "path": "b.csv"}})[0]
+        == "data.source is given twice, once as 'path'"
+    )
 
 
 def test_another_tool_s_name_in_the_wrong_section_is_unknown() -> None:
@@ -187,11 +214,17 @@ def test_an_override_may_use_another_tool_s_name() -> None:
 
 
 def test_an_override_of_an_unknown_key_is_refused_with_the_nearest_one() -> None:
-    assert error({}, "data.split.sed=3") == ("recipe: unknown key 'data.split.sed'", "did you mean 'seed'?")
+    assert error({}, "data.split.sed=3") == (
+        "recipe: unknown key 'data.split.sed'",
+        "did you mean 'seed'?",
+    )
 
 
 def test_an_override_without_an_equals_sign_is_refused() -> None:
-    assert error({}, "epochs") == ("'epochs' is not key=value", "for example train.learning_rate=1e-5")
+    assert error({}, "epochs") == (
+        "'epochs' is not key=value",
+        "for example train.learning_rate=1e-5",
+    )
 
 
 # ---- files
@@ -242,7 +275,9 @@ def test_an_empty_recipe_is_all_defaults_and_they_are_written_out() -> None:
     assert written["data"]["split"]["train"] == 0.8
 
 
-ODD = st.sampled_from(["no", "on", "null", "~", "1e-5", "007", "2024-01-01", "a: b", "# x", "{{text}}\n||| {{label}}"])
+ODD = st.sampled_from(
+    ["no", "on", "null", "~", "1e-5", "007", "2024-01-01", "a: b", "# x", "{{text}}\n||| {{label}}"]
+)
 # PyYAML writes U+0085 (next line, of old mainframes) as it is and reads it back as a space
 TEXT = ODD | st.text(st.characters(codec="utf-8", exclude_characters="\x85"), max_size=12)
 PLAN = st.fixed_dictionaries(
@@ -250,10 +285,13 @@ PLAN = st.fixed_dictionaries(
         "model": TEXT,
         "data": st.fixed_dictionaries(
             {
-                "source": TEXT | st.lists(TEXT | st.fixed_dictionaries({"source": TEXT, "replay": st.booleans()})),
+                "source": TEXT
+                | st.lists(TEXT | st.fixed_dictionaries({"source": TEXT, "replay": st.booleans()})),
                 "template": TEXT | st.none(),
                 "columns": st.dictionaries(TEXT, TEXT, max_size=2),
-                "labels": st.none() | st.lists(TEXT, max_size=3) | st.dictionaries(TEXT, TEXT, max_size=2),
+                "labels": st.none()
+                | st.lists(TEXT, max_size=3)
+                | st.dictionaries(TEXT, TEXT, max_size=2),
             }
         ),
         "train": st.fixed_dictionaries(
@@ -269,7 +307,9 @@ PLAN = st.fixed_dictionaries(
 
 @given(PLAN)
 @settings(deadline=None, max_examples=60)
-def test_a_written_recipe_reads_back_as_the_same(tmp_path_factory: pytest.TempPathFactory, values: Any) -> None:
+def test_a_written_recipe_reads_back_as_the_same(
+    tmp_path_factory: pytest.TempPathFactory, values: Any
+) -> None:
     recipe, _ = build_recipe(values)
     path = tmp_path_factory.getbasetemp() / "round_trip.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from tunesmith.data.library import find_wording, load_family
+from tunesmith.data.templates.families import find_wording, load_family
 from tunesmith.recipe import ALIASES, Recipe, SourceConfig, build_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +23,9 @@ RECIPES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recipe_reference", ROOT / "tools" / "recipe_reference.py")
+    spec = importlib.util.spec_from_file_location(
+        "recipe_reference", ROOT / "tools" / "recipe_reference.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -41,7 +43,9 @@ def test_every_key_has_a_meaning_and_every_meaning_a_key(tool: ModuleType) -> No
 
 
 def test_every_leaf_of_a_dumped_recipe_is_on_the_page(tool: ModuleType) -> None:
-    recipe = Recipe.model_validate({"train": {"lora": {}}, "data": {"source": [{"source": "a.csv"}]}})
+    recipe = Recipe.model_validate(
+        {"train": {"lora": {}}, "data": {"source": [{"source": "a.csv"}]}}
+    )
     known = {key.dotted for key in tool.recipe_keys()}
     assert leaves(recipe.model_dump()) <= known
 
@@ -60,7 +64,11 @@ def leaves(values: dict[str, object], before: str = "") -> set[str]:
 
 def test_every_alias_is_in_its_key_s_row() -> None:
     for dotted, others in ALIASES.items():
-        row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{dotted.rpartition('.')[2]}` |"))
+        row = next(
+            line
+            for line in PAGE.splitlines()
+            if line.startswith(f"| `{dotted.rpartition('.')[2]}` |")
+        )
         assert row.split("|")[-2].strip() == ", ".join(f"`{name}`" for name in sorted(others))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import byte_tokenizer, tiny_llama
 
-from tunesmith.train.limit import Machine, lower_bound, model_size
+from tunesmith.train.roofline import Machine, lower_bound, model_size
 
 
 @pytest.fixture
@@ -19,8 +19,12 @@ def step_profile(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("step_profile")
 
 
-def test_every_step_is_timed_and_the_profiled_ones_are_told_apart_by_kind(step_profile: Any) -> None:
-    args = argparse.Namespace(steps=2, profiled=1, batch_size=2, dtype="bfloat16", learning_rate=1e-4)
+def test_every_step_is_timed_and_the_profiled_ones_are_told_apart_by_kind(
+    step_profile: Any,
+) -> None:
+    args = argparse.Namespace(
+        steps=2, profiled=1, batch_size=2, dtype="bfloat16", learning_rate=1e-4
+    )
     pairs, num_steps = [(f"question {i}", f" {i}") for i in range(12)], step_profile.WARM_UP + 3
     data = step_profile.rendered(pairs, byte_tokenizer(), num_steps * args.batch_size)
     assert (len(data), data.num_trained.min()) == (10, 2)  # a digit and the end

@@ -72,12 +72,16 @@ def test_every_example_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert listed | {"demo"} == set(module.EXAMPLES)
 
 
-def test_rows_are_made_of_the_data_sets_that_are_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_made_of_the_data_sets_that_are_no_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = tool("example_rows", monkeypatch)
     module.write_all(shared("data"), tmp_path)
     slots = [json.loads(line) for line in (tmp_path / "snips_train.jsonl").read_text().splitlines()]
     assert {"intent", "music_item"} <= {name for row in slots for name in json.loads(row["slots"])}
-    tasks = {json.loads(line)["task"] for line in (tmp_path / "induction.jsonl").read_text().splitlines()}
+    tasks = {
+        json.loads(line)["task"] for line in (tmp_path / "induction.jsonl").read_text().splitlines()
+    }
     assert len(tasks) == 22
 
 
@@ -99,7 +103,9 @@ def test_learning_rates_are_compared_on_the_same_rows(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = tool("learning_rate", monkeypatch, "benchmarks")
-    losses = module.best_losses(recipe_of_few_rows(tmp_path, tiny_model_dir), [1.0, 5.0], tmp_path / "runs")
+    losses = module.best_losses(
+        recipe_of_few_rows(tmp_path, tiny_model_dir), [1.0, 5.0], tmp_path / "runs"
+    )
     assert [round(rate, 6) for rate in losses] == [1e-3, 5e-3]
     assert all(loss > 0 for loss in losses.values())
 
@@ -111,7 +117,17 @@ def test_the_job_by_hand_answers_and_scores_the_same_rows(
     pipeline.prepare(recipe_of_few_rows(tmp_path, tiny_model_dir))
     run = RunDir(tmp_path / "run")
     pipeline.train(run)
-    monkeypatch.setattr(module, "train_by_hand", lambda *_: 1.0)  # TRL is not among the development packages
+    monkeypatch.setattr(
+        module, "train_by_hand", lambda *_: 1.0
+    )  # TRL is not among the development packages
     found = module.by_hand(run, steps=1, answers=2)
-    assert list(found) == ["training", "validation", "metrics", "base", "few-shot base", "tuned", "linear model"]
+    assert list(found) == [
+        "training",
+        "validation",
+        "metrics",
+        "base",
+        "few-shot base",
+        "tuned",
+        "linear model",
+    ]
     assert all(seconds > 0 for seconds in found.values())

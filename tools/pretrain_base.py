@@ -3,11 +3,12 @@
     python tools/pretrain_base.py --corpus DIR --wordnet /usr/share/wordnet --work build/base \
         --output src/tunesmith/assets/base
 
-DIR holds `NAME.txt.xz` files (see SOURCES below). The run can be stopped and started again: every stage
-keeps its result in --work, and training goes on from its last checkpoint.
+DIR holds `NAME.txt.xz` files (see SOURCES below). The run can be stopped and started again: every
+stage keeps its result in --work, and training goes on from its last checkpoint.
 
-The model is a plain Llama that continues text. Muon (torch.optim.Muon) trains the matrices, AdamW the
-embeddings and norms; the learning rate is constant, then falls linearly to zero over the last --decay share.
+The model is a plain Llama that continues text. Muon (torch.optim.Muon) trains the matrices, AdamW
+the embeddings and norms; the learning rate is constant, then falls linearly to zero over the last
+--decay share.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ VOCAB_SIZE = 4096
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 CHUNK_CHARS = 2000
 HELD_OUT_EVERY = 100  # one document in so many is never trained on
-# name -> how many characters are read, from the start of the file (the novels are sorted newest first)
+# name -> how many characters are read, from the start of the file (the novels are sorted newest
+# first)
 SOURCES = {
     "standardebooks": 8_000_000,
     "us_presidents_speeches": 3_000_000,
@@ -85,7 +87,9 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+        single=f"{BOS} $A",
+        pair=f"{BOS} $A {BOS} $B",
+        special_tokens=[(BOS, tokenizer.token_to_id(BOS))],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -102,7 +106,9 @@ def is_held_out(text: str) -> bool:
 
 
 def prepare(corpus: Path, wordnet: Path, work: Path) -> PreTrainedTokenizerFast:
-    """Tokenizer in work/tokenizer, train tokens in work/train.npy, held-out text in work/held_out.json."""
+    """Tokenizer in work/tokenizer, train tokens in work/train.npy, held-out text in
+    work/held_out.json.
+    """
     if (work / "train.npy").exists():
         return PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
     texts = list(documents(corpus, wordnet))
@@ -141,7 +147,9 @@ def build_model() -> LlamaForCausalLM:
 
 
 def learning_rate_factor(done: float, decay: float) -> float:
-    """Warm-up over the first 1 %, constant, then linear to zero over the last `decay` share of the tokens."""
+    """Warm-up over the first 1 %, constant, then linear to zero over the last `decay` share of the
+    tokens.
+    """
     return min(1.0, done / 0.01, max(0.0, (1.0 - done) / decay))
 
 
@@ -180,19 +188,32 @@ def train(model: LlamaForCausalLM, tokens: np.ndarray, work: Path, args: argpars
         seen, step = seen + size, step + 1
         if step % 20 == 0:
             rate = (seen - resumed) / (time.time() - started)
-            line = {"tokens": seen, "loss": round(loss.item(), 4), "lr_factor": factor, "tokens_per_s": round(rate)}
+            line = {
+                "tokens": seen,
+                "loss": round(loss.item(), 4),
+                "lr_factor": factor,
+                "tokens_per_s": round(rate),
+            }
             with log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         if step % 200 == 0 or seen >= args.tokens:
-            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "seen": seen}
+            state = {
+                "model": model.state_dict(),
+                "optimizers": [o.state_dict() for o in optimizers],
+                "seen": seen,
+            }
             torch.save(state, work / "checkpoint.tmp")
             (work / "checkpoint.tmp").replace(checkpoint)
     return seen
 
 
 @torch.no_grad()
-def bits_per_byte(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> float:
-    """Mean over documents' bytes of -log2 p(text, EOS | BOS); a document is read in windows of 1024 tokens."""
+def bits_per_byte(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, texts: list[str]
+) -> float:
+    """Mean over documents' bytes of -log2 p(text, EOS | BOS); a document is read in windows of 1024
+    tokens.
+    """
     nats, size = 0.0, 0
     for text in texts:
         ids = [*tokenizer(text).input_ids, tokenizer.eos_token_id][:1024]
@@ -203,8 +224,10 @@ def bits_per_byte(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, t
 
 
 def character_model_bits_per_byte(train: bytes, test: bytes, order: int = 5) -> float:
-    """Interpolated Witten-Bell model of bytes: p_k = (c + t * p_(k-1)) / (n + t) for contexts of 0 to `order`
-    bytes (Witten and Bell 1991, method C); n = context count, t = its distinct successors."""
+    """Interpolated Witten-Bell model of bytes: p_k = (c + t * p_(k-1)) / (n + t) for contexts of 0
+    to `order` bytes (Witten and Bell 1991, method C); n = context count, t = its distinct
+    successors.
+    """
     probability = np.full(len(test) - order, 1 / 256)
     for k in range(order + 1):
         keys, counts = np.unique(windows(train, k + 1), return_counts=True)
@@ -236,7 +259,9 @@ def lookup(keys: np.ndarray, values: np.ndarray, queries: np.ndarray) -> np.ndar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     parser.add_argument("--work", type=Path, required=True)

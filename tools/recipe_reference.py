@@ -1,4 +1,5 @@
-"""docs/recipe.md: every key of a recipe with its type, default, meaning and other tools' names for it.
+"""docs/recipe.md: every key of a recipe with its type, default, meaning and other tools' names for
+it.
 
 python tools/recipe_reference.py > docs/recipe.md
 """
@@ -74,7 +75,10 @@ output_dir: runs/support
 
 HEADINGS = {
     "": ("Top level", ""),
-    "data": ("data", "The rows and how they become prompts and answers; [templates.md](templates.md) says more."),
+    "data": (
+        "data",
+        "The rows and how they become prompts and answers; [templates.md](templates.md) says more.",
+    ),
     "data.source[]": (
         "data.source, as a list",
         "A mixture: each member is a path or these keys. Keys that are left out are taken from `data`.",
@@ -84,9 +88,18 @@ HEADINGS = {
         "Rows that share an input, near-duplicates and groups stay on one side of a split that is drawn. A split that "
         "you give, by a column or files of your own, stays as it is; what its sides share is reported.",
     ),
-    "train": ("train", "Names and meanings are those of Hugging Face's `TrainingArguments` where it has them."),
-    "train.lora": ("train.lora", "`lora: {}` takes these defaults. Needs `pip install 'tunesmith[lora]'`."),
-    "evaluation": ("evaluation", "Base, few-shot base and tuned answer the same prompts with the same settings."),
+    "train": (
+        "train",
+        "Names and meanings are those of Hugging Face's `TrainingArguments` where it has them.",
+    ),
+    "train.lora": (
+        "train.lora",
+        "`lora: {}` takes these defaults. Needs `pip install 'tunesmith[lora]'`.",
+    ),
+    "evaluation": (
+        "evaluation",
+        "Base, few-shot base and tuned answer the same prompts with the same settings.",
+    ),
 }
 
 MEANINGS = {
@@ -184,7 +197,13 @@ MEANINGS = {
     "transformers' always. `vllm` needs `pip install 'tunesmith[serve]'`.",
 }
 
-PLAIN_TYPES = {Any: "any value", str: "text", int: "whole number", float: "number", bool: "true or false"}
+PLAIN_TYPES = {
+    Any: "any value",
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+}
 
 
 @dataclass(frozen=True)
@@ -201,7 +220,9 @@ class Key:
 
 
 def recipe_keys(model: type[Section] = Recipe, section: str = "") -> Iterator[Key]:
-    """Every key in the order of the models; a section's own keys follow those of the section it stands in."""
+    """Every key in the order of the models; a section's own keys follow those of the section it
+    stands in.
+    """
     inner: list[tuple[type[Section], str]] = []
     for name, field in model.model_fields.items():
         dotted = f"{section}.{name}" if section else name
@@ -209,7 +230,9 @@ def recipe_keys(model: type[Section] = Recipe, section: str = "") -> Iterator[Ke
         inner += [(part, f"{dotted}[]" if listed else dotted) for part, listed in found]
         if not isinstance(field.default, Section):
             also = tuple(sorted(ALIASES.get(dotted, ())))
-            yield Key(section, name, describe(field.annotation, field.metadata), default_of(field), also)
+            yield Key(
+                section, name, describe(field.annotation, field.metadata), default_of(field), also
+            )
     for part, path in inner:
         yield from recipe_keys(part, path)
 
@@ -243,8 +266,15 @@ def describe(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 def bounds(metadata: Sequence[Any]) -> str:
     """The limits in pydantic's metadata: ", 0 to 1"."""
-    flat = [m for item in metadata for m in (item.metadata if isinstance(item, FieldInfo) else [item])]
-    limit = {name: getattr(m, name) for m in flat for name in ("ge", "gt", "le", "lt") if hasattr(m, name)}
+    flat = [
+        m for item in metadata for m in (item.metadata if isinstance(item, FieldInfo) else [item])
+    ]
+    limit = {
+        name: getattr(m, name)
+        for m in flat
+        for name in ("ge", "gt", "le", "lt")
+        if hasattr(m, name)
+    }
     if limit.keys() == {"ge", "le"}:
         return f", {limit['ge']:g} to {limit['le']:g}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -254,7 +284,11 @@ def bounds(metadata: Sequence[Any]) -> str:
 def default_of(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return "`" + yaml.safe_dump(field.default, default_flow_style=True).removesuffix("...\n").strip() + "`"
+    return (
+        "`"
+        + yaml.safe_dump(field.default, default_flow_style=True).removesuffix("...\n").strip()
+        + "`"
+    )
 
 
 def reference() -> str:
@@ -265,7 +299,11 @@ def reference() -> str:
     parts = [INTRO]
     for section, its_keys in by_section.items():
         title, sentence = HEADINGS[section]
-        parts.append("\n".join([f"## {title}", "", *([sentence, ""] if sentence else []), *table(its_keys), ""]))
+        parts.append(
+            "\n".join(
+                [f"## {title}", "", *([sentence, ""] if sentence else []), *table(its_keys), ""]
+            )
+        )
     return "\n".join(parts)
 
 

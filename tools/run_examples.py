@@ -1,11 +1,15 @@
-"""Run the example recipes with several models, one after the other, and print the rows of docs/results.md.
+"""Run the example recipes with several models, one after the other, and print the rows of
+docs/results.md.
 
-    python tools/run_examples.py --output runs/results --model built-in --model SmolLM2-135M-Instruct.Q4_1.gguf
+    python tools/run_examples.py --output runs/results --model built-in --model
+    SmolLM2-135M-Instruct.Q4_1.gguf
 
-A run that is finished in --output is not run again. Seconds are those of each stage, in one process.
+A run that is finished in --output is not run again. Seconds are those of each stage, in one
+process.
 
-With --shuffle-labels every file's answers are dealt out anew among its rows, so that there is nothing to learn but
-their form and how often each occurs: a verdict of "better" would then be false.
+With --shuffle-labels every file's answers are dealt out anew among its rows, so that there is
+nothing to learn but their form and how often each occurs: a verdict of "better" would then be
+false.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import Any
 from example_rows import write_all
 
 from tunesmith import pipeline
-from tunesmith.data.rows import read_rows
+from tunesmith.data.sources.rows import read_rows
 from tunesmith.recipe import BUILT_IN_MODEL, Recipe, load_recipe
 from tunesmith.rundir import RunDir, read_json, write_json
 
@@ -31,7 +35,9 @@ EXAMPLES = (
 )  # fmt: skip
 SYSTEMS = ("majority", "constant", "copy", "base", "base_few_shot", "tfidf_linear", "tuned")
 STAGES = ("prepare", "train", "evaluate", "verify", "report")
-TINY_MODELS_RATE = 1e-3  # few epochs for weights that know little: the rule by size gives a third of it
+TINY_MODELS_RATE = (
+    1e-3  # few epochs for weights that know little: the rule by size gives a third of it
+)
 
 
 def recipe_of(name: str, model: str, folder: Path, overrides: list[str]) -> Recipe:
@@ -54,7 +60,9 @@ def shuffled(recipe: Recipe, folder: Path) -> Recipe:
             answers = [row[answer] for row in rows]
             random.Random(0).shuffle(answers)
             changed[key] = str(folder / f"{key}.jsonl")
-            lines = [json.dumps(row | {answer: given}) for row, given in zip(rows, answers, strict=True)]
+            lines = [
+                json.dumps(row | {answer: given}) for row, given in zip(rows, answers, strict=True)
+            ]
             Path(changed[key]).write_text("\n".join(lines), encoding="utf-8")
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=changed)})
 
@@ -67,7 +75,11 @@ def run(recipe: Recipe, folder: Path, shuffle: bool) -> None:
     if not run_dir.manifest.exists():
         files = folder.with_name(f"{folder.name}.files")
         files.mkdir(parents=True, exist_ok=True)
-        took = {"prepare": timed(lambda: pipeline.prepare(shuffled(recipe, files) if shuffle else recipe))}
+        took = {
+            "prepare": timed(
+                lambda: pipeline.prepare(shuffled(recipe, files) if shuffle else recipe)
+            )
+        }
         write_json(seconds_file, took)
     took = read_json(seconds_file)
     for stage in STAGES[1:]:
@@ -103,7 +115,9 @@ def row(name: str, model: str, folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("--example", action="append", choices=EXAMPLES)
@@ -119,7 +133,16 @@ def main() -> None:
             run(recipe_of(name, model, folder, args.overrides), folder, args.shuffle_labels)
             rows.append(row(name, model, folder))
     systems = [*SYSTEMS[:4], "base by likelihood", *SYSTEMS[4:]]
-    header = ["data", "model", "metric", "train", "n", *systems, "tuned minus best baseline", "verdict"]
+    header = [
+        "data",
+        "model",
+        "metric",
+        "train",
+        "n",
+        *systems,
+        "tuned minus best baseline",
+        "verdict",
+    ]
     header += [" + ".join(STAGES) + ", s"]
     print("| " + " | ".join(header) + " |", "|" + "---|" * len(header), *rows, sep="\n")
 

@@ -1,7 +1,8 @@
 """The command line: parse, call the pipeline, print. No torch is imported until a command needs it.
 
-Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 a run failed; 2 bad usage, recipe or data,
-found before any work; 3 the verdict is not "better" where --fail-if-not-better was asked for; 130 interrupted.
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 a run failed; 2 bad usage,
+recipe or data, found before any work; 3 the verdict is not "better" where --fail-if-not-better was
+asked for; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ app.add_typer(templates_app, name="templates")
 
 GO_ON = "a run that was prepared goes on with `tunesmith resume FOLDER`"
 
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value overrides, e.g. train.learning_rate=1e-5")]
+RecipeArgument = Annotated[
+    Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value overrides, e.g. train.learning_rate=1e-5")
+]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
@@ -43,7 +48,10 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"error: {error.filename or 'a file'}: the disk is full\nhint: free some space; {GO_ON}", file=sys.stderr)
+        print(
+            f"error: {error.filename or 'a file'}: the disk is full\nhint: free some space; {GO_ON}",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"interrupted\nhint: {GO_ON}", file=sys.stderr)
@@ -61,14 +69,22 @@ def read_recipe(path: Path, overrides: list[str] | None, **options: Any) -> Any:
     if path.suffix.lower() in (".yaml", ".yml"):
         given = sorted(name for name, value in options.items() if value)
         if given:
-            raise RecipeError(f"{path} is a recipe: --{given[0]} belongs to it", hint="set it in the recipe")
+            raise RecipeError(
+                f"{path} is a recipe: --{given[0]} belongs to it", hint="set it in the recipe"
+            )
         recipe, notes = load_recipe(path, overrides or ())
     else:
         columns = dict(_pair(text) for text in options.pop("column", None) or [])
         columns |= {
-            slot: options.pop(slot) for slot in ("text", "label", "target", "question", "context") if options.get(slot)
+            slot: options.pop(slot)
+            for slot in ("text", "label", "target", "question", "context")
+            if options.get(slot)
         }
-        data = {"source": str(path), "task": options.get("task"), "template": options.get("template")}
+        data = {
+            "source": str(path),
+            "task": options.get("task"),
+            "template": options.get("template"),
+        }
         values = {
             "data": data | {"columns": columns},
             "model": options.get("model"),
@@ -84,7 +100,9 @@ def read_recipe(path: Path, overrides: list[str] | None, **options: Any) -> Any:
 def _pair(text: str) -> tuple[str, str]:
     slot, equals, column = text.partition("=")
     if not equals:
-        raise InputError(f"--column {text!r} is not slot=column", hint="for example --column text=review")
+        raise InputError(
+            f"--column {text!r} is not slot=column", hint="for example --column text=review"
+        )
     return slot, column
 
 
@@ -94,16 +112,22 @@ def _systems(predictions: list[str]) -> dict[str, str]:
     for text in predictions:
         name, _, column = text.partition("=")
         if not name or not column:
-            raise InputError(f"--prediction {text!r} is not name=column", hint="for example --prediction tuned=answer")
+            raise InputError(
+                f"--prediction {text!r} is not name=column",
+                hint="for example --prediction tuned=answer",
+            )
         if name in systems:
             raise InputError(
-                f"--prediction {name} is given twice, for {systems[name]!r} and {column!r}", hint="name one differently"
+                f"--prediction {name} is given twice, for {systems[name]!r} and {column!r}",
+                hint="name one differently",
             )
         systems[name] = column
     return systems
 
 
-TaskOption = Annotated[str | None, typer.Option(help="A task family: classify, summarise, answer, ...")]
+TaskOption = Annotated[
+    str | None, typer.Option(help="A task family: classify, summarise, answer, ...")
+]
 TemplateOption = Annotated[
     str | None, typer.Option(help="A wording, a template file, or 'inline {{text}} ||| {{label}}'.")
 ]
@@ -112,18 +136,25 @@ LabelOption = Annotated[str | None, typer.Option(help="The column with the label
 TargetOption = Annotated[str | None, typer.Option(help="The column with the wanted answer.")]
 QuestionOption = Annotated[str | None, typer.Option(help="The column with the question.")]
 ContextOption = Annotated[str | None, typer.Option(help="The column with the context.")]
-ColumnOption = Annotated[list[str] | None, typer.Option("--column", help="Any slot=column; can be repeated.")]
-ModelOption = Annotated[str | None, typer.Option(help="A model folder or hub id; default: the built-in base model.")]
+ColumnOption = Annotated[
+    list[str] | None, typer.Option("--column", help="Any slot=column; can be repeated.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="A model folder or hub id; default: the built-in base model.")
+]
 OutputOption = Annotated[str | None, typer.Option("--output-dir", help="The run folder.")]
 
 
 @app.command()
 def demo(
-    output_dir: Annotated[Path | None, typer.Option(help="The run folder; default: the next free runs/demo.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="The run folder; default: the next free runs/demo.")
+    ] = None,
     model: ModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a model on the built-in reviews, and show whether it helped. Works offline with the built-in one.
+    """Fine-tune a model on the built-in reviews, and show whether it helped. Works offline with the
+    built-in one.
 
     Example: tunesmith demo --model SmolLM2-135M-Instruct.Q4_1.gguf --output-dir runs/demo --json
     """
@@ -134,7 +165,11 @@ def demo(
     report = pipeline.run(pipeline.demo_recipe(folder, model or BUILT_IN_MODEL))
     _finish(report, as_json)
     tunesmith = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
-    for text in (f'chat {folder} --once "Broke after a day."', f"verify {folder}", f"resume {folder}"):
+    for text in (
+        f'chat {folder} --once "Broke after a day."',
+        f"verify {folder}",
+        f"resume {folder}",
+    ):
         print(f"  {tunesmith} {text}", file=sys.stderr)
 
 
@@ -152,7 +187,9 @@ def run(
     column: ColumnOption = None,
     model: ModelOption = None,
     output_dir: OutputOption = None,
-    fail_if_not_better: Annotated[bool, typer.Option(help="Exit with 3 unless the verdict is better.")] = False,
+    fail_if_not_better: Annotated[
+        bool, typer.Option(help="Exit with 3 unless the verdict is better.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Prepare, train, evaluate and report.
@@ -191,9 +228,11 @@ def resume(run_folder: RunArgument, as_json: Json = False) -> None:
 
 @app.command()
 def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Rows to token ids: read, split, render, tokenise, prove; then the ledger of where every row went.
+    """Rows to token ids: read, split, render, tokenise, prove; then the ledger of where every row
+    went.
 
-    Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv data.task=classify data.columns.text=review
+    Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv data.task=classify
+    data.columns.text=review
     """
     from tunesmith import pipeline
 
@@ -223,7 +262,7 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
 
     Example: tunesmith plan recipe.yaml
     """
-    from tunesmith import rehearse
+    from tunesmith.stages import dry_run as rehearse
 
     found = rehearse.plan(read_recipe(recipe, overrides))
     gain, discordant = found["smallest_detectable"], found["assumed_discordant"]
@@ -243,13 +282,14 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
 
 @app.command()
 def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Small trainings on the recipe's own rows that show whether the real one can work; under a minute.
+    """Small trainings on the recipe's own rows that show whether the real one can work; under a
+    minute.
 
     Example: tunesmith check recipe.yaml
     """
     from dataclasses import asdict
 
-    from tunesmith import rehearse
+    from tunesmith.stages import dry_run as rehearse
 
     results = rehearse.check(read_recipe(recipe, overrides))
     if as_json:
@@ -267,7 +307,7 @@ def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
 
     Example: tunesmith limit recipe.yaml
     """
-    from tunesmith import rehearse
+    from tunesmith.stages import dry_run as rehearse
 
     found = rehearse.limit(read_recipe(recipe, overrides))
     print_json(found) if as_json else print(
@@ -304,7 +344,8 @@ def evaluate(run_folder: RunArgument) -> None:
 
 @app.command()
 def verify(run_folder: RunArgument, as_json: Json = False) -> None:
-    """Load the saved model in a fresh process and compare its prompts, answers and stops with the stored ones.
+    """Load the saved model in a fresh process and compare its prompts, answers and stops with the
+    stored ones.
 
     Example: tunesmith verify runs/reviews
     """
@@ -334,19 +375,23 @@ def report(run_folder: RunArgument, as_json: Json = False) -> None:
 def curve(
     recipe: Path,
     overrides: Overrides = None,
-    fractions: Annotated[str, typer.Option(help="Parts of the training rows, comma-separated.")] = "0.25,0.5,1",
+    fractions: Annotated[
+        str, typer.Option(help="Parts of the training rows, comma-separated.")
+    ] = "0.25,0.5,1",
     as_json: Json = False,
 ) -> None:
     """Train on growing parts of the rows, and say what twice the labels would likely bring.
 
     Example: tunesmith curve recipe.yaml --fractions 0.25,0.5,1
     """
-    from tunesmith import curve as curve_module
+    from tunesmith.stages import learning_curve as curve_module
 
     try:
         parts = [float(text) for text in fractions.split(",")]
     except ValueError as error:
-        raise InputError(f"--fractions {fractions}: not numbers", hint="for example 0.25,0.5,1") from error
+        raise InputError(
+            f"--fractions {fractions}: not numbers", hint="for example 0.25,0.5,1"
+        ) from error
     wanted = read_recipe(recipe, overrides)
     result = curve_module.curve(wanted, parts)
     print_json(result) if as_json else print(result["forecast"]["sentence"])
@@ -356,7 +401,9 @@ def curve(
 def compare(
     run_a: Annotated[Path, typer.Argument(help="A run folder.")],
     run_b: Annotated[Path, typer.Argument(help="Another run on the same test rows.")],
-    metric: Annotated[str | None, typer.Option(help="Default: the first run's primary metric.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Default: the first run's primary metric.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare the tuned models of two runs, paired by test row: the second minus the first.
@@ -391,19 +438,23 @@ def export(
 def chat(
     run_folder: RunArgument,
     once: Annotated[str | None, typer.Option(help="Answer this one text and exit.")] = None,
-    plain: Annotated[bool, typer.Option(help="Send the text as it is, not in the task's prompt template.")] = False,
+    plain: Annotated[
+        bool, typer.Option(help="Send the text as it is, not in the task's prompt template.")
+    ] = False,
 ) -> None:
     """Talk to the tuned model of a run.
 
     Example: tunesmith chat runs/reviews --once "Broke after a day."
     """
-    from tunesmith import chat as chat_module
+    from tunesmith.stages import chat as chat_module
 
     chat_module.chat(run_folder, once=once, plain=plain)
 
 
 @app.command()
-def init(path: Annotated[Path, typer.Argument(help="The recipe file to write.")] = Path("recipe.yaml")) -> None:
+def init(
+    path: Annotated[Path, typer.Argument(help="The recipe file to write.")] = Path("recipe.yaml"),
+) -> None:
     """Write a commented recipe to start from.
 
     Example: tunesmith init recipe.yaml
@@ -412,26 +463,34 @@ def init(path: Annotated[Path, typer.Argument(help="The recipe file to write.")]
 
     if path.exists():
         raise InputError(f"{path}: exists already", hint="name another file")
-    write_atomic(path, (Path(__file__).parent / "assets" / "recipe.yaml").read_text(encoding="utf-8"))
+    write_atomic(
+        path, (Path(__file__).parent / "assets" / "recipe.yaml").read_text(encoding="utf-8")
+    )
     print(path)
 
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl, parquet or arrow, one answer a row.")],
+    file: Annotated[
+        Path, typer.Argument(help="csv, tsv, json, jsonl, parquet or arrow, one answer a row.")
+    ],
     reference: Annotated[str, typer.Option(help="The column with the right answer.")],
-    prediction: Annotated[list[str], typer.Option(help="name=column of a system's answers; can be repeated.")],
+    prediction: Annotated[
+        list[str], typer.Option(help="name=column of a system's answers; can be repeated.")
+    ],
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric; can be repeated. Default: by the answers.")
     ] = None,
-    cluster_by: Annotated[str | None, typer.Option(help="Rows with the same value here are one cluster.")] = None,
+    cluster_by: Annotated[
+        str | None, typer.Option(help="Rows with the same value here are one cluster.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score outputs of any tool, with intervals, and compare them.
 
     Example: tunesmith score out.csv --reference gold --prediction base=a --prediction tuned=b
     """
-    from tunesmith.evaluate import score as score_module
+    from tunesmith.evaluate import score_file as score_module
 
     result = score_module.score_file(file, reference, _systems(prediction), metric, cluster_by)
     for text in result["warnings"]:

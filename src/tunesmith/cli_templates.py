@@ -1,7 +1,8 @@
-"""`tunesmith templates`: the prompt template library on the command line, and how a preview is printed.
+"""`tunesmith templates`: the prompt template library on the command line, and how a preview is
+printed.
 
-Results go to stdout. `lint` exits with 2 where a finding is an error: the run would stop, or could not learn what is
-asked. What may be meant so (an unused column, a literal at a slot) is a warning.
+Results go to stdout. `lint` exits with 2 where a finding is an error: the run would stop, or could
+not learn what is asked. What may be meant so (an unused column, a literal at a slot) is a warning.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import typer
 from tunesmith.errors import InputError
 
 if TYPE_CHECKING:
-    from tunesmith.data.lint import Finding
+    from tunesmith.data.lint.findings import Finding
     from tunesmith.data.preview import Preview
-    from tunesmith.data.templates import PromptTemplate
+    from tunesmith.data.templates.resolve import PromptTemplate
     from tunesmith.recipe import Recipe
 
 FLAGS = ("options", "held_out", "inverted")
@@ -29,7 +30,9 @@ templates_app = typer.Typer(help="The prompt template library.", no_args_is_help
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 NumRows = Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")]
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a page to this file as well.")]
-Column = Annotated[list[str] | None, typer.Option("--column", help="slot=column of a data file; can be repeated.")]
+Column = Annotated[
+    list[str] | None, typer.Option("--column", help="slot=column of a data file; can be repeated.")
+]
 
 
 def print_json(value: Any) -> None:
@@ -49,13 +52,14 @@ def _print(item: Any) -> None:
 
 @templates_app.command("list")
 def list_templates(
-    family: Annotated[str | None, typer.Option(help="All wordings of this family.")] = None, as_json: Json = False
+    family: Annotated[str | None, typer.Option(help="All wordings of this family.")] = None,
+    as_json: Json = False,
 ) -> None:
     """The task families, or the wordings of one with their flags.
 
     Example: tunesmith templates list --family classify
     """
-    from tunesmith.data.library import family_names, load_family
+    from tunesmith.data.templates.families import family_names, load_family
 
     families = [load_family(name) for name in ([family] if family else family_names())]
     if as_json:
@@ -64,7 +68,9 @@ def list_templates(
         _print(_wordings_table(families[0]))
     else:
         _print(_families_table(families))
-        print("`tunesmith templates list --family NAME` lists a family's wordings, `show NAME` prints them")
+        print(
+            "`tunesmith templates list --family NAME` lists a family's wordings, `show NAME` prints them"
+        )
 
 
 def _families_table(families: Sequence[Any]) -> Any:
@@ -81,17 +87,24 @@ def _wordings_table(family: Any) -> Any:
     from rich.table import Column, Table
 
     table = Table(
-        Column("wording", no_wrap=True), *(flag.replace("_", " ") for flag in FLAGS), "begins with", title=family.about
+        Column("wording", no_wrap=True),
+        *(flag.replace("_", " ") for flag in FLAGS),
+        "begins with",
+        title=family.about,
     )
     for wording in family.wordings:
         flags = ("yes" if getattr(wording, flag) else "" for flag in FLAGS)
-        table.add_row(f"{family.family}/{wording.name}", *flags, wording.template.strip().splitlines()[0][:60])
+        table.add_row(
+            f"{family.family}/{wording.name}", *flags, wording.template.strip().splitlines()[0][:60]
+        )
     return table
 
 
 TemplateName = Annotated[
     str,
-    typer.Argument(help="A family, family/wording, promptsource:..., or a template file (mine.yaml, mine.yaml/one)."),
+    typer.Argument(
+        help="A family, family/wording, promptsource:..., or a template file (mine.yaml, mine.yaml/one)."
+    ),
 ]
 
 
@@ -101,7 +114,7 @@ def show(name: TemplateName, as_json: Json = False) -> None:
 
     Example: tunesmith templates show classify/terse
     """
-    from tunesmith.data.templates import find_templates
+    from tunesmith.data.templates.resolve import find_templates
 
     found = find_templates(name)
     if as_json:
@@ -113,7 +126,9 @@ def show(name: TemplateName, as_json: Json = False) -> None:
 def _plain(template: PromptTemplate) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return asdict(template) | {"slots": {name: slot.model_dump(mode="json") for name, slot in template.slots}}
+    return asdict(template) | {
+        "slots": {name: slot.model_dump(mode="json") for name, slot in template.slots}
+    }
 
 
 # ---- lint
@@ -121,23 +136,32 @@ def _plain(template: PromptTemplate) -> dict[str, Any]:
 
 @templates_app.command()
 def lint(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe: its templates on its rows.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe: its templates on its rows.")
+    ] = None,
     promptsource: Annotated[
-        Path | None, typer.Option(help="A folder of PromptSource files instead, on the rows of --file or made-up ones.")
+        Path | None,
+        typer.Option(
+            help="A folder of PromptSource files instead, on the rows of --file or made-up ones."
+        ),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A data file for --promptsource.")] = None,
     rows: Annotated[int, typer.Option(min=2, help="Rows to try, from all over the table.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """What is wrong with templates, before anything is trained. Exits with 2 where a finding is an error.
+    """What is wrong with templates, before anything is trained. Exits with 2 where a finding is an
+    error.
 
     Examples: tunesmith templates lint recipe.yaml
 
     tunesmith templates lint --promptsource my_templates --file rows.csv --json
     """
     if (recipe is None) == (promptsource is None):
-        raise InputError("give a recipe or --promptsource", hint="for example tunesmith templates lint recipe.yaml")
-    from tunesmith.data.lint_run import ERRORS, lint_folder, lint_recipe
+        raise InputError(
+            "give a recipe or --promptsource",
+            hint="for example tunesmith templates lint recipe.yaml",
+        )
+    from tunesmith.data.lint.run import ERRORS, lint_folder, lint_recipe
     from tunesmith.recipe import load_recipe
 
     if recipe is not None:
@@ -147,7 +171,9 @@ def lint(
     num_errors = sum(finding.rule in ERRORS for finding in findings)
     if as_json:
         plain = [{"severity": _severity(f), **vars(f)} for f in findings]
-        print_json({"errors": num_errors, "warnings": len(findings) - num_errors, "findings": plain})
+        print_json(
+            {"errors": num_errors, "warnings": len(findings) - num_errors, "findings": plain}
+        )
     else:
         if findings:
             _print(_findings_table(findings))
@@ -157,7 +183,7 @@ def lint(
 
 
 def _severity(finding: Finding) -> str:
-    from tunesmith.data.lint_run import ERRORS
+    from tunesmith.data.lint.run import ERRORS
 
     return "error" if finding.rule in ERRORS else "warning"
 
@@ -165,9 +191,13 @@ def _severity(finding: Finding) -> str:
 def _findings_table(findings: Sequence[Finding]) -> Any:
     from rich.table import Column, Table
 
-    table = Table("", Column("rule", no_wrap=True), Column("template", overflow="fold"), "row", "what")
+    table = Table(
+        "", Column("rule", no_wrap=True), Column("template", overflow="fold"), "row", "what"
+    )
     for finding in sorted(findings, key=lambda f: (_severity(f), f.template)):
-        table.add_row(_severity(finding), finding.rule, finding.template, finding.row_id, finding.message)
+        table.add_row(
+            _severity(finding), finding.rule, finding.template, finding.row_id, finding.message
+        )
     return table
 
 
@@ -185,16 +215,19 @@ def preview_template(
 ) -> None:
     """A template on your own rows, as they would be trained, whatever template the recipe names.
 
-    Example: tunesmith templates preview classify/terse reviews.csv --column text=review --column label=sentiment
+    Example: tunesmith templates preview classify/terse reviews.csv --column text=review --column
+    label=sentiment
     """
-    from tunesmith.data.promptsource import PREFIX
-    from tunesmith.data.sandbox import SEPARATOR
+    from tunesmith.data.templates.environment import SEPARATOR
+    from tunesmith.data.templates.promptsource import PREFIX
     from tunesmith.recipe import build_recipe, load_recipe
 
     if table.suffix.lower() in (".yaml", ".yml"):
         recipe = load_recipe(table)[0]
     else:
-        recipe = build_recipe({"data": {"source": str(table), "task": name}}, where="command line")[0]
+        recipe = build_recipe({"data": {"source": str(table), "task": name}}, where="command line")[
+            0
+        ]
     whole = name.startswith(PREFIX) or SEPARATOR in name or ".yaml" in name or ".yml" in name
     changes = {"task": None, "template": name} if whole else {"task": name, "template": None}
     columns = recipe.data.columns | dict(_slot_column(text) for text in column or [])
@@ -205,15 +238,17 @@ def preview_template(
 def _slot_column(text: str) -> tuple[str, str]:
     slot, equals, column = text.partition("=")
     if not equals:
-        raise InputError(f"--column {text!r} is not slot=column", hint="for example --column text=review")
+        raise InputError(
+            f"--column {text!r} is not slot=column", hint="for example --column text=review"
+        )
     return slot, column
 
 
 def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
     """Needs the recipe's tokenizer and the size of its context, not its weights."""
-    from tunesmith.chat_format import chat_format, complete_tokenizer
+    from tunesmith.chat.format import chat_format, complete_tokenizer
     from tunesmith.data.preview import preview
-    from tunesmith.model import load_tokenizer, max_positions
+    from tunesmith.models.load import load_tokenizer, max_positions
     from tunesmith.pipeline import chat_settings
 
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
@@ -224,7 +259,7 @@ def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
 
 def print_preview(found: Preview, html: Path | None, as_json: bool) -> None:
     from tunesmith.data.preview import as_json as plain
-    from tunesmith.data.preview_view import PreviewScreen, as_html
+    from tunesmith.data.preview_page import PreviewScreen, as_html
     from tunesmith.rundir import write_atomic
 
     if html is not None:
@@ -241,14 +276,16 @@ def print_preview(found: Preview, html: Path | None, as_json: bool) -> None:
 
 @templates_app.command("import")
 def import_templates(
-    folder: Annotated[Path, typer.Argument(help="A folder with PromptSource's templates.yaml files in it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with PromptSource's templates.yaml files in it.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Copy PromptSource templates to where recipes find them (promptsource:dataset/name).
 
     Example: tunesmith templates import promptsource/promptsource/templates
     """
-    from tunesmith.data.promptsource import import_folder, library
+    from tunesmith.data.templates.promptsource import import_folder, library
 
     target = library()
     count = import_folder(folder, target)

@@ -70,5 +70,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
-    shown = ", ".join(options[:30]) + (f", ... ({len(options)} in all)" if len(options) > 30 else "")
+    shown = ", ".join(options[:30]) + (
+        f", ... ({len(options)} in all)" if len(options) > 30 else ""
+    )
     return f"known: {shown}" if options else "there is nothing of that kind here"

@@ -17,7 +17,9 @@ class Machine:
     bytes_per_second: float
 
 
-def probe_machine(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Machine:
+def probe_machine(
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Machine:
     """Measure the matmul rate and the copy bandwidth; about half a second on a CPU."""
     size = 1024 if torch.device(device).type == "cpu" else 8192
     a_NN = torch.randn(size, size, device=device, dtype=dtype)
@@ -30,12 +32,15 @@ def probe_machine(device: torch.device | str = "cpu", dtype: torch.dtype = torch
 
 
 def fastest_dtype(device: torch.device) -> str:
-    """bfloat16 on CUDA and on a CPU that multiplies it in hardware (AVX-512 BF16 or AMX; torch emulates it slowly on
-    others). Not measured: on a busy machine the same recipe would be computed in one format today and in another
-    tomorrow, and would not end in the same weights."""
+    """bfloat16 on CUDA and on a CPU that multiplies it in hardware (AVX-512 BF16 or AMX; torch
+    emulates it slowly on others). Not measured: on a busy machine the same recipe would be computed
+    in one format today and in another tomorrow, and would not end in the same weights.
+    """
     if device.type == "cuda":
         return "bfloat16"
-    in_hardware = any(getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile"))
+    in_hardware = any(
+        getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile")
+    )
     return "bfloat16" if in_hardware else "float32"
 
 

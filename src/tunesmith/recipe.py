@@ -1,6 +1,7 @@
 """The recipe: what is asked for, checked before any work starts, and written resolved into the run.
 
-Unknown keys are errors with "did you mean"; the usual names of other tools are accepted and reported as notes.
+Unknown keys are errors with "did you mean"; the usual names of other tools are accepted and
+reported as notes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ ALIASES = {
     "train.num_train_epochs": {"num_epochs", "epochs", "n_epochs"},
     "train.learning_rate": {"lr"},
     "train.train_batch_size": {"batch_size", "global_batch_size", "per_device_train_batch_size"},
-    "train.max_length": {"max_seq_length", "max_seq_len", "sequence_len", "cutoff_len", "model_max_length"},
+    "train.max_length": {
+        "max_seq_length",
+        "max_seq_len",
+        "sequence_len",
+        "cutoff_len",
+        "model_max_length",
+    },
     "train.lr_scheduler_type": {"lr_scheduler", "scheduler"},
     "train.optim": {"optimizer"},
     "train.max_grad_norm": {"clip_grad_norm", "gradient_clipping"},
@@ -36,13 +43,17 @@ ALIASES = {
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True
+    )
 
 
 class SplitConfig(Section):
     """How rows become train, validation and test. `mode: auto` picks from the keys that are set."""
 
-    mode: Literal["auto", "random", "stratified", "grouped", "stratified_grouped", "time", "column", "hash"] = "auto"
+    mode: Literal[
+        "auto", "random", "stratified", "grouped", "stratified_grouped", "time", "column", "hash"
+    ] = "auto"
     train: Fraction = 0.8
     validation: Fraction = 0.1
     test: Fraction = 0.1
@@ -89,7 +100,9 @@ class LoraConfig(Section):
 
 
 class TrainConfig(Section):
-    """Names and meanings of Hugging Face's TrainingArguments. `train_batch_size` is the examples of one step."""
+    """Names and meanings of Hugging Face's TrainingArguments. `train_batch_size` is the examples of
+    one step.
+    """
 
     num_train_epochs: Annotated[int, Field(ge=1)] = 3
     learning_rate: Annotated[float, Field(gt=0)] | None = None  # None: by the number of parameters
@@ -125,7 +138,9 @@ class EvaluationConfig(Section):
     metrics: list[str] | None = None  # None: the task family's
     few_shot: Annotated[int, Field(ge=0)] = 4
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None  # None: from the training completions
-    rank_choices: bool = True  # closed tasks: the likelihood of every choice beside the generated answer
+    rank_choices: bool = (
+        True  # closed tasks: the likelihood of every choice beside the generated answer
+    )
     num_validation_examples: Annotated[int, Field(ge=1)] = 200  # generated each epoch
     resamples: Annotated[int, Field(ge=100)] = 10_000
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
@@ -138,7 +153,9 @@ class EvaluationConfig(Section):
 class Recipe(Section):
     model: str = BUILT_IN_MODEL
     chat_template: str | None = None  # a Jinja file; None: the model's own
-    chat_template_kwargs: dict[str, Any] = {}  # values for the template's variables, pinned in the saved one
+    chat_template_kwargs: dict[
+        str, Any
+    ] = {}  # values for the template's variables, pinned in the saved one
     system: str | None = None  # the system message of conversations that bring none
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
@@ -148,7 +165,8 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[str]]:
-    """Read a recipe file and apply `section.key=value` overrides; also return notes on translated names.
+    """Read a recipe file and apply `section.key=value` overrides; also return notes on translated
+    names.
 
     Raises RecipeError naming the file and the key.
     """
@@ -157,22 +175,31 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe", hint="`tunesmith init` writes one") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+        raise RecipeError(
+            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping, found {type(values).__name__}", hint="see docs/recipe.md")
+        raise RecipeError(
+            f"{path}: a recipe is a mapping, found {type(values).__name__}",
+            hint="see docs/recipe.md",
+        )
     return build_recipe(values, overrides, where=str(path))
 
 
 def build_recipe(
     values: dict[str, Any], overrides: Sequence[str] = (), where: str = "recipe"
 ) -> tuple[Recipe, list[str]]:
-    """A checked recipe from plain values and `key=value` overrides, with notes on other tools' names in it."""
+    """A checked recipe from plain values and `key=value` overrides, with notes on other tools'
+    names in it.
+    """
     notes: list[str] = []
     values = _translate(values, "", notes)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise RecipeError(f"{override!r} is not key=value", hint="for example train.learning_rate=1e-5")
+            raise RecipeError(
+                f"{override!r} is not key=value", hint="for example train.learning_rate=1e-5"
+            )
         _set(values, _canonical(key.strip(), notes), _parse_scalar(text), override)
     try:
         return Recipe.model_validate(values), notes
@@ -189,7 +216,9 @@ def _parse_scalar(text: str) -> Any:
         value = yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError:  # a template such as {{text}} ||| {{label}} is text, not YAML
         return text
-    if isinstance(value, str):  # YAML 1.1 reads 1e-5 as a string; a user of the command line means the number
+    if isinstance(
+        value, str
+    ):  # YAML 1.1 reads 1e-5 as a string; a user of the command line means the number
         try:
             return float(value)
         except ValueError:
@@ -212,12 +241,18 @@ def _canonical(dotted: str, notes: list[str]) -> str:
 def _translate(values: dict[str, Any], section: str, notes: list[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in values.items():
-        value = dict(value) if isinstance(value, dict) else value  # overrides must not change the caller's
+        value = (
+            dict(value) if isinstance(value, dict) else value
+        )  # overrides must not change the caller's
         dotted = _canonical(f"{section}.{key}" if section else str(key), notes)
         name = dotted.rpartition(".")[2]
         if name in out:
-            raise RecipeError(f"{dotted} is given twice, once as {key!r}", hint="keep one of the two")
-        out[name] = _translate(value, dotted, notes) if isinstance(value, dict) and not section else value
+            raise RecipeError(
+                f"{dotted} is given twice, once as {key!r}", hint="keep one of the two"
+            )
+        out[name] = (
+            _translate(value, dotted, notes) if isinstance(value, dict) and not section else value
+        )
         if name in {"learning_rate", "weight_decay", "adam_epsilon"} and isinstance(value, str):
             out[name] = _parse_scalar(value)
     return out
@@ -238,8 +273,12 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        return RecipeError(f"{where}: unknown key {key!r}", hint=did_you_mean(location[-1], _keys(location[:-1])))
-    return RecipeError(f"{where}: {key} = {first['input']!r}: {first['msg']}", hint="see docs/recipe.md")
+        return RecipeError(
+            f"{where}: unknown key {key!r}", hint=did_you_mean(location[-1], _keys(location[:-1]))
+        )
+    return RecipeError(
+        f"{where}: {key} = {first['input']!r}: {first['msg']}", hint="see docs/recipe.md"
+    )
 
 
 def _keys(path: Sequence[str]) -> list[str]:

@@ -19,7 +19,9 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled row as read: `source` is `file:line` (or `file:record` where a format has no lines)."""
+    """One labelled row as read: `source` is `file:line` (or `file:record` where a format has no
+    lines).
+    """
 
     id: str
     values: Mapping[str, Any]
@@ -27,8 +29,10 @@ class Row:
 
 
 class Turn(NamedTuple):
-    """One message of a conversation. `keys` is JSON of the other keys that a chat template may read (name, tool_calls,
-    tool_call_id, reasoning_content ...), sorted by key; empty where there are none."""
+    """One message of a conversation. `keys` is JSON of the other keys that a chat template may read
+    (name, tool_calls, tool_call_id, reasoning_content ...), sorted by key; empty where there are
+    none.
+    """
 
     role: str
     content: str
@@ -39,11 +43,11 @@ class Turn(NamedTuple):
 class Example:
     """One prompt and its completion.
 
-    `prompt` is the text of the last turn before the answer, as a rule the user's (`asked_by`); `history` holds the
-    turns before it, the system turn included, and is empty for a template's examples. `prompt_keys` and `answer_keys`
-    are those messages' other keys, as in Turn, and `tools` is a JSON list. `references` are all answers that count as
-    right, the completion first. `choices` is empty for free text. Examples of one `group` are never on two sides of a
-    split.
+    `prompt` is the text of the last turn before the answer, as a rule the user's (`asked_by`);
+    `history` holds the turns before it, the system turn included, and is empty for a template's
+    examples. `prompt_keys` and `answer_keys` are those messages' other keys, as in Turn, and
+    `tools` is a JSON list. `references` are all answers that count as right, the completion first.
+    `choices` is empty for free text. Examples of one `group` are never on two sides of a split.
     """
 
     id: str
@@ -72,7 +76,8 @@ class Unserved:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the template makes of an example; `answer` follows `prompt` and ends with the stop token.
+    """What the template makes of an example; `answer` follows `prompt` and ends with the stop
+    token.
 
     `remarks` say what it changed, in words that fit many rows.
     """
@@ -87,8 +92,8 @@ class TokenizedExample:
     """Token ids and labels of one example; same length, not shifted (the loss shifts, once).
 
     `labels[i]` is `input_ids[i]` where position i is trained, else IGNORE_INDEX. The first
-    `num_prompt_tokens` labels are IGNORE_INDEX; the last trained label is a stop token. `remarks` say what the chat
-    template changed in the texts.
+    `num_prompt_tokens` labels are IGNORE_INDEX; the last trained label is a stop token. `remarks`
+    say what the chat template changed in the texts.
     """
 
     id: str
@@ -103,8 +108,9 @@ class Prediction:
     """What a model answered to one example's prompt.
 
     `text` is the answer without special tokens; `stopped` is False when the token budget ended it.
-    `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored. `reference_logprob`
-    is the same of the completion, `reference_tokens` its tokens with the stop token; 0 tokens when not scored.
+    `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored.
+    `reference_logprob` is the same of the completion, `reference_tokens` its tokens with the stop
+    token; 0 tokens when not scored.
     """
 
     example_id: str
@@ -118,7 +124,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean that is never shown without its n and interval (`ci` is (low, high), 95 % unless said)."""
+    """A mean that is never shown without its n and interval (`ci` is (low, high), 95 % unless
+    said).
+    """
 
     mean: float
     n: int
@@ -130,8 +138,8 @@ class Estimate:
 class Evaluation:
     """One system (base, base_few_shot, tuned, majority ...) on one split.
 
-    `scores[metric][i]` belongs to `example_ids[i]`; `estimates[metric]` is its summary. Corpus metrics
-    (macro_f1, bleu ...) have an estimate and no per-example score.
+    `scores[metric][i]` belongs to `example_ids[i]`; `estimates[metric]` is its summary. Corpus
+    metrics (macro_f1, bleu ...) have an estimate and no per-example score.
     """
 
     system: str
@@ -147,7 +155,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than a."""
+    """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than
+    a.
+    """
 
     a: str
     b: str

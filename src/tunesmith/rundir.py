@@ -15,7 +15,16 @@ from typing import Any
 
 from tunesmith.errors import DataError
 
-RECORDED_PACKAGES = ("tunesmith", "torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "scikit-learn")
+RECORDED_PACKAGES = (
+    "tunesmith",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ class RunDir:
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write to a neighbour, fsync, rename: after a crash the file is the old one or the new one, never half."""
+    """Write to a neighbour, fsync, rename: after a crash the file is the old one or the new one,
+    never half.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
@@ -112,7 +123,9 @@ def write_seal(run: RunDir, test_ids: Iterable[str]) -> None:
 
 
 def open_seal(run: RunDir, test_ids: Iterable[str], purpose: str) -> int:
-    """Record one use of the test split and return how many there have been; DataError where the ids changed."""
+    """Record one use of the test split and return how many there have been; DataError where the ids
+    changed.
+    """
     seal = read_json(run.seal)
     found = ids_sha256(test_ids)
     if found != seal["sha256"]:
@@ -120,6 +133,8 @@ def open_seal(run: RunDir, test_ids: Iterable[str], purpose: str) -> int:
             f"{run.seal}: the test split is not the sealed one: sha256 {found[:12]}, sealed {seal['sha256'][:12]}",
             hint="run `tunesmith prepare` again in a new output_dir",
         )
-    seal["uses"].append({"purpose": purpose, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")})
+    seal["uses"].append(
+        {"purpose": purpose, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    )
     write_json(run.seal, seal)
     return len(seal["uses"])

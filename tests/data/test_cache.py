@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from support import byte_tokenizer
 
-from tunesmith.chat_format import ChatFormat, chat_format, complete_tokenizer
+from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data import cache
 from tunesmith.data.cache import cache_key, folder, restore, store
-from tunesmith.data.index import plan_sources
+from tunesmith.data.plan import plan_sources
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir
@@ -42,7 +42,9 @@ def chat_of(tokenizer: Any) -> ChatFormat:
 
 def key(path: Path, tokenizer: Any = None, max_length: int = 100, **data: Any) -> str:
     config = DataConfig(source=str(path), **({"task": "classify"} | data))
-    found = cache_key(plan_sources(config), config, chat_of(tokenizer or byte_tokenizer()), max_length)
+    found = cache_key(
+        plan_sources(config), config, chat_of(tokenizer or byte_tokenizer()), max_length
+    )
     assert found is not None
     return found
 
@@ -75,7 +77,9 @@ def test_the_same_bytes_have_the_same_key_whenever_they_were_written(tmp_path: P
     ],
     ids=["rows", "max_length", "tokenizer", "chat template", "wording", "split", "labels"],
 )
-def test_what_the_splits_depend_on_makes_another_key(tmp_path: Path, change: Callable[[Path], str]) -> None:
+def test_what_the_splits_depend_on_makes_another_key(
+    tmp_path: Path, change: Callable[[Path], str]
+) -> None:
     assert change(tmp_path) != key(table(tmp_path))
 
 
@@ -83,7 +87,9 @@ def test_a_changed_template_file_makes_another_key(tmp_path: Path) -> None:
     family = "{family: f, about: b, slots: {text: {type: text}, label: {type: label}}, metrics: [accuracy]"
     keys = []
     for end in (":", "?"):
-        wording = f"wordings: [{{name: one, template: '{{{{ text }}}}{end} ||| {{{{ label }}}}'}}]}}"
+        wording = (
+            f"wordings: [{{name: one, template: '{{{{ text }}}}{end} ||| {{{{ label }}}}'}}]}}"
+        )
         (tmp_path / "f.yaml").write_text(f"{family}, parser: choice, {wording}")
         keys.append(key(table(tmp_path), task=None, template=str(tmp_path / "f.yaml")))
     assert keys[0] != keys[1]
@@ -154,7 +160,9 @@ def test_an_entry_that_is_not_whole_has_not_taken_its_name(tmp_path: Path) -> No
     assert list(folder().iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "file"))
     store("k", run_with_files(tmp_path / "one"), FACTS)

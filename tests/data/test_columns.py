@@ -14,7 +14,9 @@ CELLS = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "c"])), max
 
 @settings(deadline=None, max_examples=60)
 @given(CELLS, st.data())
-def test_a_coded_column_reads_as_the_list_it_was_made_of(cells: list[str | None], data: st.DataObject) -> None:
+def test_a_coded_column_reads_as_the_list_it_was_made_of(
+    cells: list[str | None], data: st.DataObject
+) -> None:
     column = Coded.of(cells)
     assert list(column) == cells == [column[i] for i in range(len(cells))]
     assert column.is_missing().tolist() == [not cell for cell in cells]

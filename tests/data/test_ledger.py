@@ -36,7 +36,13 @@ def filled(path: Path) -> Ledger:
     ledger.duplicate("3", "a.csv:4", "train")
     ledger.reject_leak("4", "a.csv:5")
     ledger.not_drawn()
-    for row_id, split in [("6", "train"), ("7", "validation"), ("8", "train"), ("9", "train"), ("10", "test")]:
+    for row_id, split in [
+        ("6", "train"),
+        ("7", "validation"),
+        ("8", "train"),
+        ("9", "train"),
+        ("10", "test"),
+    ]:
         ledger.row(row_id, split, conflicting=row_id in "89")
     ledger.exclude("6", "a.csv:7", "plain", "the completion is empty", "train")
     ledger.reject("7", "a.csv:8", "too_long", "90 tokens, max_length is 80", "validation")
@@ -110,7 +116,9 @@ def test_a_row_given_to_no_split_and_no_reason_is_noticed(tmp_path: Path) -> Non
             ledger.finish(1.0)
 
 
-def test_a_row_with_one_kept_example_is_kept_and_its_dropped_examples_are_counted(tmp_path: Path) -> None:
+def test_a_row_with_one_kept_example_is_kept_and_its_dropped_examples_are_counted(
+    tmp_path: Path,
+) -> None:
     with Ledger(tmp_path / "r.jsonl") as ledger:
         for row_id in "abc":
             ledger.row(row_id, "test")
@@ -126,7 +134,9 @@ def test_a_row_with_one_kept_example_is_kept_and_its_dropped_examples_are_counte
     assert len(lines(tmp_path / "r.jsonl")) == 4
 
 
-def test_too_many_rejected_rows_are_an_error_with_reasons_places_and_a_remedy(tmp_path: Path) -> None:
+def test_too_many_rejected_rows_are_an_error_with_reasons_places_and_a_remedy(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "rejected.jsonl"
     ledger = Ledger(path)
     for number in range(1, 201):
@@ -161,8 +171,16 @@ def test_rejected_rows_up_to_the_limit_and_any_number_of_duplicates_pass(tmp_pat
         assert ledger.finish(0.01)["rows"]["rejected"] == 1
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(fates=st.lists(st.sampled_from(["keep", "keep2", "mixed", "exclude", "reject", "duplicate", "leak", "undrawn"])))
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    fates=st.lists(
+        st.sampled_from(
+            ["keep", "keep2", "mixed", "exclude", "reject", "duplicate", "leak", "undrawn"]
+        )
+    )
+)
 def test_fates_add_up_to_the_raw_rows_in_any_order(tmp_path: Path, fates: list[str]) -> None:
     with Ledger(tmp_path / "r.jsonl") as ledger:
         for number, fate in enumerate(fates):
@@ -184,7 +202,9 @@ def test_fates_add_up_to_the_raw_rows_in_any_order(tmp_path: Path, fates: list[s
         found = ledger.finish(1.0, len(fates))
     assert found["rows"]["kept"] == sum(fate in ("keep", "keep2", "mixed") for fate in fates)
     assert (
-        found["rows"]["rejected"] == sum(found["rejected"].values()) == sum(f in ("exclude", "reject") for f in fates)
+        found["rows"]["rejected"]
+        == sum(found["rejected"].values())
+        == sum(f in ("exclude", "reject") for f in fates)
     )
 
 

@@ -1,4 +1,6 @@
-"""Preview: which tokens are shown as trained, what would be refused or shortened, and three ways to show it."""
+"""Preview: which tokens are shown as trained, what would be refused or shortened, and three ways to
+show it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support import byte_tokenizer, shared
 
-from tunesmith.chat_format import ChatFormat, chat_format, complete_tokenizer
+from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data.preview import Preview, ShownRow, Token, as_json, preview, spread
-from tunesmith.data.preview_view import PreviewScreen, as_html
-from tunesmith.model import load_tokenizer
+from tunesmith.data.preview_page import PreviewScreen, as_html
+from tunesmith.models.load import load_tokenizer
 from tunesmith.recipe import DataConfig
 
 
@@ -46,7 +48,9 @@ def printed(found: Preview, **options: Any) -> str:
 AB = {"prompt": "ab", "completion": "c"}
 
 
-def test_every_token_is_shown_with_its_number_and_whether_it_is_trained(chat: ChatFormat, tmp_path: Path) -> None:
+def test_every_token_is_shown_with_its_number_and_whether_it_is_trained(
+    chat: ChatFormat, tmp_path: Path
+) -> None:
     [row] = preview_of([AB], chat, tmp_path).rows
     token = chat.tokenizer.convert_tokens_to_ids
     assert row.tokens == (
@@ -57,7 +61,13 @@ def test_every_token_is_shown_with_its_number_and_whether_it_is_trained(chat: Ch
         Token(token("c"), "c", trained=True, special=False),
         Token(1, "</s>", trained=True, special=True),
     )
-    assert (row.id, row.num_tokens, row.num_trained, row.too_long_by, row.problem) == ("1", 6, 3, 0, "")
+    assert (row.id, row.num_tokens, row.num_trained, row.too_long_by, row.problem) == (
+        "1",
+        6,
+        3,
+        0,
+        "",
+    )
     assert row.source == f"{tmp_path / 'rows.jsonl'}:1"
 
 
@@ -77,12 +87,21 @@ def test_words_keep_their_space_where_a_tokenizer_counts_it_to_no_token(tmp_path
     complete_tokenizer(tokenizer)
     rows = [{"prompt": "One day, a cat’s friend\nsat.", "completion": "on a mat"}]
     [row] = preview_of(rows, chat_format(tokenizer), tmp_path).rows
-    assert "".join(token.text for token in row.tokens) == "<s>One day, a cat’s friend\nsat. on a mat</s>"
-    assert len(row.tokens) == row.num_tokens == len(tokenizer("One day, a cat’s friend\nsat. on a mat</s>").input_ids)
+    assert (
+        "".join(token.text for token in row.tokens)
+        == "<s>One day, a cat’s friend\nsat. on a mat</s>"
+    )
+    assert (
+        len(row.tokens)
+        == row.num_tokens
+        == len(tokenizer("One day, a cat’s friend\nsat. on a mat</s>").input_ids)
+    )
 
 
 def test_a_row_that_is_too_long_says_by_how_much(chat: ChatFormat, tmp_path: Path) -> None:
-    found = preview_of([AB, {"prompt": "ab" * 10, "completion": "c"}], chat, tmp_path, max_length=20)
+    found = preview_of(
+        [AB, {"prompt": "ab" * 10, "completion": "c"}], chat, tmp_path, max_length=20
+    )
     short, long = found.rows
     assert (short.too_long_by, long.too_long_by, long.num_tokens) == (0, 4, 24)
     assert long.problem == "too long: 24 tokens, max_length is 20"
@@ -93,7 +112,9 @@ def test_a_row_that_is_too_long_says_by_how_much(chat: ChatFormat, tmp_path: Pat
 
 def test_a_field_marked_fit_is_shown_shortened(chat: ChatFormat, tmp_path: Path) -> None:
     rows = [{"text": "aa bb cc dd ee ff gg hh", "label": "x"}]
-    [row] = preview_of(rows, chat, tmp_path, max_length=16, template="{{ text | fit }}: ||| {{ label }}").rows
+    [row] = preview_of(
+        rows, chat, tmp_path, max_length=16, template="{{ text | fit }}: ||| {{ label }}"
+    ).rows
     assert "".join(token.text for token in row.tokens) == "<s>aa bb cc dd: x</s>"
     assert (row.num_tokens, row.too_long_by, row.problem) == (16, 12, "")
     assert row.note == "text shortened by 12 characters"
@@ -104,7 +125,10 @@ def test_a_field_marked_fit_is_shown_shortened(chat: ChatFormat, tmp_path: Path)
     [
         ({"prompt": "a", "completion": " "}, "the completion is empty"),
         ({"prompt": "a", "completion": None}, "completion has no value"),
-        ({"prompt": "a </s> b", "completion": "c"}, "control token: the text contains the special token '</s>'"),
+        (
+            {"prompt": "a </s> b", "completion": "c"},
+            "control token: the text contains the special token '</s>'",
+        ),
     ],
 )
 def test_a_row_that_preparation_would_refuse_is_shown_with_the_reason(
@@ -150,7 +174,9 @@ def test_no_color_brackets_trained_tokens_on_a_terminal_too(
     assert "ab[ ][c][</s>]" in printed(preview_of([AB], chat, tmp_path), force_terminal=True)
 
 
-def test_in_colour_trained_tokens_are_green_and_masked_ones_dim(chat: ChatFormat, tmp_path: Path) -> None:
+def test_in_colour_trained_tokens_are_green_and_masked_ones_dim(
+    chat: ChatFormat, tmp_path: Path
+) -> None:
     text = printed(preview_of([AB], chat, tmp_path), force_terminal=True, color_system="standard")
     assert "\x1b[2;7m<s>\x1b[0m" in text  # dim, reversed
     assert "\x1b[2;4ma\x1b[0m\x1b[2mb\x1b[0m" in text  # dim, underlined in turn
@@ -159,7 +185,9 @@ def test_in_colour_trained_tokens_are_green_and_masked_ones_dim(chat: ChatFormat
 
 def shown_text(text: str) -> str:
     token = Token(5, text, trained=False, special=False)
-    return printed(Preview((ShownRow("1", "a.csv:2", "t", (token,), 1),), 10, 1, 1, 1, 0, 0)).splitlines()[1]
+    return printed(
+        Preview((ShownRow("1", "a.csv:2", "t", (token,), 1),), 10, 1, 1, 1, 0, 0)
+    ).splitlines()[1]
 
 
 def test_control_characters_cannot_reach_the_terminal() -> None:
@@ -192,7 +220,9 @@ class Tokens(HTMLParser):
             self.tokens[-1] = (kind, text + data)
 
 
-def test_the_page_marks_trained_tokens_and_escapes_the_rows(chat: ChatFormat, tmp_path: Path) -> None:
+def test_the_page_marks_trained_tokens_and_escapes_the_rows(
+    chat: ChatFormat, tmp_path: Path
+) -> None:
     page = as_html(preview_of([{"prompt": "<b>&", "completion": "c"}], chat, tmp_path))
     found = Tokens(page)
     assert [(kind, text.strip() or " ") for kind, text in found.tokens] == [
@@ -205,7 +235,9 @@ def test_the_page_marks_trained_tokens_and_escapes_the_rows(chat: ChatFormat, tm
     assert "b" not in found.tags
 
 
-def test_the_page_needs_nothing_beside_it_and_has_light_and_dark_colours(chat: ChatFormat, tmp_path: Path) -> None:
+def test_the_page_needs_nothing_beside_it_and_has_light_and_dark_colours(
+    chat: ChatFormat, tmp_path: Path
+) -> None:
     page = as_html(preview_of([AB], chat, tmp_path))
     assert "prefers-color-scheme: dark" in page
     assert not {"script", "link", "img"} & Tokens(page).tags
@@ -216,4 +248,9 @@ def test_json_holds_every_token(chat: ChatFormat, tmp_path: Path) -> None:
     [row] = json.loads(json.dumps(as_json(preview_of([AB], chat, tmp_path))))
     assert row["tokens"][0] == {"id": 0, "text": "<s>", "trained": False, "special": True}
     assert [token["trained"] for token in row["tokens"]] == [False] * 3 + [True] * 3
-    assert (row["num_tokens"], row["num_trained"], row["max_length"], row["too_long_by"]) == (6, 3, 100, 0)
+    assert (row["num_tokens"], row["num_trained"], row["max_length"], row["too_long_by"]) == (
+        6,
+        3,
+        100,
+        0,
+    )

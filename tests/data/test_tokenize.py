@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import byte_tokenizer, shared
 
-from tunesmith.chat_format import ChatFormat, chat_format, complete_tokenizer
+from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data.tokenize import Rejected, tokenize_examples, tokenize_prompts
-from tunesmith.model import load_tokenizer
+from tunesmith.models.load import load_tokenizer
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
 
@@ -59,13 +59,17 @@ def test_control_tokens_in_the_data_are_refused(chat: ChatFormat, text: str) -> 
 
 def test_an_answer_that_would_melt_into_its_prompt_is_tokenised_alone() -> None:
     end = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
-    tokenizer = byte_tokenizer(chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}" + end)
+    tokenizer = byte_tokenizer(
+        chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}" + end
+    )
     from tokenizers import models
 
     vocabulary = {"<s>": 0, "</s>": 1, "<pad>": 2, "a": 3, "b": 4, "ab": 5}
     tokenizer._tokenizer.model = models.BPE(vocab=vocabulary, merges=[("a", "b")])
     chat = ChatFormat(tokenizer, "", "</s>", "", "</s>", 1)
-    assert tokenize_examples([example("a", "b")], chat, 100) == [TokenizedExample("r1", [3, 4, 1], [-100, 4, 1], 1)]
+    assert tokenize_examples([example("a", "b")], chat, 100) == [
+        TokenizedExample("r1", [3, 4, 1], [-100, 4, 1], 1)
+    ]
 
 
 def test_a_completion_the_tokenizer_cannot_spell_is_refused_with_both_strings() -> None:
@@ -80,12 +84,16 @@ def test_a_completion_the_tokenizer_cannot_spell_is_refused_with_both_strings() 
 def test_prompts_for_generation_are_the_training_rows_prompts(chat: ChatFormat) -> None:
     row = one(chat, "a long prompt", "c")
     assert isinstance(row, TokenizedExample)
-    assert tokenize_prompts([example("a long prompt")], chat) == [row.input_ids[: row.num_prompt_tokens]]
+    assert tokenize_prompts([example("a long prompt")], chat) == [
+        row.input_ids[: row.num_prompt_tokens]
+    ]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=20), st.booleans())
-def test_decoded_labels_are_the_completion_and_the_stop_token(prompt: str, completion: str, turn: bool) -> None:
+def test_decoded_labels_are_the_completion_and_the_stop_token(
+    prompt: str, completion: str, turn: bool
+) -> None:
     tokenizer = byte_tokenizer()
     complete_tokenizer(tokenizer)
     history = (Turn("user", "hello"), Turn("assistant", "hi")) if turn else ()

@@ -57,7 +57,9 @@ def evaluation(
 
 def right_and_wrong(system: str, right: str, groups: Sequence[str] | None = None) -> Evaluation:
     """One row a character, 1 right and 0 wrong."""
-    return evaluation(system, ["good" if r == "1" else "bad" for r in right], ["good"] * len(right), groups=groups)
+    return evaluation(
+        system, ["good" if r == "1" else "bad" for r in right], ["good"] * len(right), groups=groups
+    )
 
 
 # ---- one system
@@ -77,13 +79,22 @@ def test_rows_of_one_group_are_one_cluster() -> None:
 
 
 def test_wordings_of_one_data_row_are_one_cluster() -> None:
-    examples = [Example(f"{row}/{w}", row, w, "", "x") for row in ("1", "2") for w in ("plain", "polite")]
+    examples = [
+        Example(f"{row}/{w}", row, w, "", "x") for row in ("1", "2") for w in ("plain", "polite")
+    ]
     predictions = [Prediction(example.id, "x", True, 1) for example in examples]
-    assert evaluate("base", "test", examples, predictions, ["exact_match"], "text").clusters == ["1", "1", "2", "2"]
+    assert evaluate("base", "test", examples, predictions, ["exact_match"], "text").clusters == [
+        "1",
+        "1",
+        "2",
+        "2",
+    ]
 
 
 def test_ability_stands_apart_from_format() -> None:
-    found = evaluation("base", ["good", "bad", "no idea", ""], ["good"] * 4, ["accuracy", "macro_f1"])
+    found = evaluation(
+        "base", ["good", "bad", "no idea", ""], ["good"] * 4, ["accuracy", "macro_f1"]
+    )
     assert found.estimates["accuracy"].mean == 0.25
     assert found.estimates["valid"].mean == 0.5
     assert found.details["given_valid"]["accuracy"].mean == 0.5
@@ -98,7 +109,9 @@ def test_without_a_valid_answer_there_is_no_ability_to_state() -> None:
 def test_a_corpus_metric_has_an_interval_around_its_value() -> None:
     rng = random.Random(0)
     true = [rng.choice(LABELS) for _ in range(100)]
-    found = evaluation("base", [t if rng.random() < 0.7 else "bad" for t in true], true, ["macro_f1"])
+    found = evaluation(
+        "base", [t if rng.random() < 0.7 else "bad" for t in true], true, ["macro_f1"]
+    )
     estimate = found.estimates["macro_f1"]
     assert estimate.ci[0] < estimate.mean < estimate.ci[1]
     assert estimate.n == 100
@@ -108,7 +121,12 @@ def test_a_corpus_metric_has_an_interval_around_its_value() -> None:
 def test_an_evaluation_is_json_without_arrays_or_nan() -> None:
     found = to_json(evaluation("base", ["good"], ["good"], ["accuracy", "macro_f1"]))
     text = json.dumps(found, allow_nan=False)
-    assert json.loads(text)["estimates"]["macro_f1"] == {"mean": 1 / 3, "n": 1, "se": None, "ci": [None, None]}
+    assert json.loads(text)["estimates"]["macro_f1"] == {
+        "mean": 1 / 3,
+        "n": 1,
+        "se": None,
+        "ci": [None, None],
+    }
     assert "rows" not in found["details"]
 
 
@@ -116,7 +134,10 @@ def test_an_evaluation_is_json_without_arrays_or_nan() -> None:
 
 
 def test_the_best_baseline_is_the_highest_or_for_errors_the_lowest() -> None:
-    low, high = (evaluation(name, [name] * 2, ["1", "3"], ["mae", "spearman"], "number") for name in ("2", "9"))
+    low, high = (
+        evaluation(name, [name] * 2, ["1", "3"], ["mae", "spearman"], "number")
+        for name in ("2", "9")
+    )
     assert best_baseline([high, low], "mae").system == "2"
     right, wrong = right_and_wrong("right", "11"), right_and_wrong("wrong", "01")
     assert best_baseline([wrong, right], "accuracy").system == "right"
@@ -126,7 +147,8 @@ def test_the_best_baseline_is_the_highest_or_for_errors_the_lowest() -> None:
 
 def test_the_majority_is_the_commonest_training_answer_among_the_choices_there_are() -> None:
     train = [
-        Example(str(i), "", "", "", label) for i, label in enumerate(["good", "bad", "good", "fair", "fair", "good"])
+        Example(str(i), "", "", "", label)
+        for i, label in enumerate(["good", "bad", "good", "fair", "fair", "good"])
     ]
     examples = [
         Example("a", "", "", "", "bad", choices=LABELS),
@@ -138,7 +160,9 @@ def test_the_majority_is_the_commonest_training_answer_among_the_choices_there_a
 
 
 def test_the_constant_for_numbers_is_the_median() -> None:
-    train = [Example(str(i), "", "", "", text) for i, text in enumerate(["1", "1", "5", "4", "3.5"])]
+    train = [
+        Example(str(i), "", "", "", text) for i, text in enumerate(["1", "1", "5", "4", "3.5"])
+    ]
     assert majority_predictions(train, [Example("a", "", "", "", "2")], "number")[0].text == "3.5"
 
 
@@ -146,7 +170,8 @@ def test_the_best_constant_answer_is_the_one_most_like_the_others() -> None:
     train = [Example(t, t, "", "", t) for t in ("a b c", "a b d", "a b e", "x y z", "a q r")]
     examples = [Example("1", "1", "", "", "a b f"), Example("2", "2", "", "", "z")]
     found = constant_predictions(train, examples, "token_f1", "text")
-    # tokens without the article a: "b c", "b d" and "b e" share one of two with each other, the others share none
+    # tokens without the article a: "b c", "b d" and "b e" share one of two with each other, the
+    # others share none
     assert [p.text for p in found] == ["a b c", "a b c"]
     often = [Example(str(i), str(i), "", "", text) for i, text in enumerate(["p", "q", "q", "r"])]
     assert constant_predictions(often, examples, "exact_match", "text")[0].text == "q"
@@ -166,14 +191,23 @@ def test_copying_the_input_is_the_prompt_or_the_input_given() -> None:
 
 def test_a_comparison_of_right_and_wrong_by_hand() -> None:
     # only a right: 3, only b right: 15, as in the known answer of McNemar's test
-    a, b = right_and_wrong("a", "1" * 3 + "0" * 15 + "1" * 22), right_and_wrong("b", "0" * 3 + "1" * 15 + "1" * 22)
+    a, b = (
+        right_and_wrong("a", "1" * 3 + "0" * 15 + "1" * 22),
+        right_and_wrong("b", "0" * 3 + "1" * 15 + "1" * 22),
+    )
     found = compare(a, b, "accuracy")
     assert found.difference == pytest.approx(12 / 40)
     assert (found.wins, found.ties, found.losses) == (15, 22, 3)
     assert found.p == mcnemar(3, 15) == pytest.approx(0.00754, abs=5e-6)
     assert found.test == "exact McNemar"
-    assert found.se == found.se_clustered == pytest.approx(standard_error([-1.0] * 3 + [1.0] * 15 + [0.0] * 22))
-    assert found.smallest_detectable == pytest.approx((1.959964 + 0.841621) * found.se_clustered, rel=1e-6)
+    assert (
+        found.se
+        == found.se_clustered
+        == pytest.approx(standard_error([-1.0] * 3 + [1.0] * 15 + [0.0] * 22))
+    )
+    assert found.smallest_detectable == pytest.approx(
+        (1.959964 + 0.841621) * found.se_clustered, rel=1e-6
+    )
     assert found.ci[0] < 0.3 < found.ci[1]
     assert found.ci[0] > 0
     assert (found.n, found.clusters) == (40, 40)
@@ -182,8 +216,12 @@ def test_a_comparison_of_right_and_wrong_by_hand() -> None:
 def test_the_interval_is_the_percentile_interval_of_the_paired_bootstrap() -> None:
     a, b = right_and_wrong("a", "01" * 10), right_and_wrong("b", "0111" * 5)
     rows_a, rows_b = (np.array(e.scores["accuracy"]).reshape(-1, 1) for e in (a, b))
-    draws = paired_bootstrap(lambda w, r: w @ r[:, 0] / w.sum(1), rows_a, rows_b, a.clusters, 2000, 7)
-    assert compare(a, b, "accuracy", resamples=2000, seed=7).ci == pytest.approx(percentile_interval(draws, 20))
+    draws = paired_bootstrap(
+        lambda w, r: w @ r[:, 0] / w.sum(1), rows_a, rows_b, a.clusters, 2000, 7
+    )
+    assert compare(a, b, "accuracy", resamples=2000, seed=7).ci == pytest.approx(
+        percentile_interval(draws, 20)
+    )
 
 
 def test_examples_are_joined_by_id_whatever_their_order() -> None:
@@ -226,7 +264,10 @@ def test_a_metric_that_was_not_evaluated_is_refused_with_the_nearest() -> None:
 
 def test_clustered_rows_are_tested_by_cluster_and_not_by_mcnemar() -> None:
     groups = [str(i // 4) for i in range(24)]
-    a, b = right_and_wrong("a", "0" * 24, groups), right_and_wrong("b", "1111" * 3 + "0000" * 3, groups)
+    a, b = (
+        right_and_wrong("a", "0" * 24, groups),
+        right_and_wrong("b", "1111" * 3 + "0000" * 3, groups),
+    )
     found = compare(a, b, "accuracy")
     assert found.test == "approximate randomisation, 10,000 swaps"
     assert found.clusters == 6
@@ -236,7 +277,10 @@ def test_clustered_rows_are_tested_by_cluster_and_not_by_mcnemar() -> None:
 
 def test_errors_are_better_when_lower_and_the_difference_keeps_its_sign() -> None:
     references = [str(i % 5 + 1) for i in range(40)]
-    far, near = [str(int(r) + 3) for r in references], [str(int(r) + i % 2) for i, r in enumerate(references)]
+    far, near = (
+        [str(int(r) + 3) for r in references],
+        [str(int(r) + i % 2) for i, r in enumerate(references)],
+    )
     for metric in ("mae", "rmse"):
         a = evaluation("far", far, references, [metric], "number")
         b = evaluation("near", near, references, [metric], "number")
@@ -265,9 +309,14 @@ def test_a_corpus_metric_is_compared_by_resampling_its_rows() -> None:
     rng = random.Random(0)
     true = [rng.choice(LABELS) for _ in range(150)]
     weak, strong = ([t if rng.random() < share else "bad" for t in true] for share in (0.3, 0.8))
-    a, b = evaluation("weak", weak, true, ["macro_f1"]), evaluation("strong", strong, true, ["macro_f1"])
+    a, b = (
+        evaluation("weak", weak, true, ["macro_f1"]),
+        evaluation("strong", strong, true, ["macro_f1"]),
+    )
     found = compare(a, b, "macro_f1", resamples=2000)
-    assert found.difference == pytest.approx(b.estimates["macro_f1"].mean - a.estimates["macro_f1"].mean)
+    assert found.difference == pytest.approx(
+        b.estimates["macro_f1"].mean - a.estimates["macro_f1"].mean
+    )
     assert found.p == pytest.approx(1 / 2001)
     assert 0 < found.ci[0] < found.difference < found.ci[1]
     assert found.wins + found.ties + found.losses == 150
@@ -277,7 +326,13 @@ def test_identical_systems_give_p_1_and_no_verdict() -> None:
     for metric in ("accuracy", "macro_f1"):
         a = evaluation("a", ["good", "bad", "fair"], ["good", "good", "fair"], [metric])
         found = compare(a, replace(a, system="b"), metric, resamples=500)
-        assert (found.p, found.difference, found.ci, found.wins, found.losses) == (1.0, 0.0, (0.0, 0.0), 0, 0)
+        assert (found.p, found.difference, found.ci, found.wins, found.losses) == (
+            1.0,
+            0.0,
+            (0.0, 0.0),
+            0,
+            0,
+        )
         said = verdict(found)
         assert said.kind == "cannot tell"
         assert said.sentence == f"Cannot tell: b and a have the same {metric} on each of 3 rows."
@@ -289,9 +344,13 @@ def test_intervals_of_a_difference_in_macro_f1_cover_the_truth_in_93_to_97_perce
 
     def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
         true = rng.choice(3, size=n, p=[0.5, 0.3, 0.2])
-        systems = [np.where(rng.random(n) < share, true, rng.integers(0, 3, n)) for share in (0.4, 0.5)]
+        systems = [
+            np.where(rng.random(n) < share, true, rng.integers(0, 3, n)) for share in (0.4, 0.5)
+        ]
         one_hot = np.eye(3)
-        counts = [np.hstack([one_hot[true] * one_hot[s], one_hot[s], one_hot[true]]) for s in systems]
+        counts = [
+            np.hstack([one_hot[true] * one_hot[s], one_hot[s], one_hot[true]]) for s in systems
+        ]
         return counts[0], counts[1]
 
     a, b = draw(1_000_000)
@@ -330,7 +389,8 @@ def comparison(difference: float, half: float, **changes: object) -> Comparison:
 
 def test_better_is_said_with_its_numbers() -> None:
     said = verdict(
-        comparison(0.072, 0.041), estimates=(Estimate(0.64, 200, 0, (0, 0)), Estimate(0.712, 200, 0, (0, 0)))
+        comparison(0.072, 0.041),
+        estimates=(Estimate(0.64, 200, 0, (0, 0)), Estimate(0.712, 200, 0, (0, 0))),
     )
     assert said.kind == "better"
     assert said.sentence == (
@@ -383,20 +443,27 @@ def test_what_is_barely_uncertain_asks_for_twice_the_rows() -> None:
 
 
 def test_one_cluster_cannot_tell() -> None:
-    said = verdict(comparison(0.1, 0.05, clusters=1, se_clustered=math.nan, ci=(math.nan, math.nan)))
+    said = verdict(
+        comparison(0.1, 0.05, clusters=1, se_clustered=math.nan, ci=(math.nan, math.nan))
+    )
     assert said.kind == "cannot tell"
-    assert said.sentence == "Cannot tell with 200 rows in 1 group: two groups at least are needed for an interval."
+    assert (
+        said.sentence
+        == "Cannot tell with 200 rows in 1 group: two groups at least are needed for an interval."
+    )
 
 
 def test_numbers_that_are_no_percentages_are_shown_as_they_are() -> None:
     said = verdict(
-        comparison(-0.5, 0.2, metric="mae"), estimates=(Estimate(1.5, 9, 0, (0, 0)), Estimate(1, 9, 0, (0, 0)))
+        comparison(-0.5, 0.2, metric="mae"),
+        estimates=(Estimate(1.5, 9, 0, (0, 0)), Estimate(1, 9, 0, (0, 0))),
     )
     assert said.sentence.startswith(
         "tuned is better than base: mae 1.000 against 1.500, -0.500 (95 % interval [-0.700, -0.300]"
     )
     said = verdict(
-        comparison(5.0, 2.0, metric="bleu"), estimates=(Estimate(20, 9, 0, (0, 0)), Estimate(25, 9, 0, (0, 0)))
+        comparison(5.0, 2.0, metric="bleu"),
+        estimates=(Estimate(20, 9, 0, (0, 0)), Estimate(25, 9, 0, (0, 0))),
     )
     assert said.sentence.startswith(
         "tuned is better than base: bleu 25.0 against 20.0, +5.0 points (95 % interval [+3.0, +7.0]"
@@ -420,7 +487,9 @@ def test_a_comparison_is_json_without_nan() -> None:
         ((-0.05, 0.05), "These rows cannot tell it from a linear model"),
     ],
 )
-def test_the_verdict_says_whether_a_linear_model_would_do(ci: tuple[float, float], said: str) -> None:
+def test_the_verdict_says_whether_a_linear_model_would_do(
+    ci: tuple[float, float], said: str
+) -> None:
     middle = (ci[0] + ci[1]) / 2
     found = Comparison(
         a="tfidf_linear", b="tuned", metric="accuracy", difference=middle, se=0.1, se_clustered=0.1, ci=ci, p=0.01,

@@ -30,7 +30,9 @@ class LLM:
 """
 
 
-def row_by_row(model: Any, prompts: list[list[int]], stops: list[int], budget: int) -> list[Generated]:
+def row_by_row(
+    model: Any, prompts: list[list[int]], stops: list[int], budget: int
+) -> list[Generated]:
     answers = []
     for prompt in prompts:
         ids = torch.tensor([prompt])
@@ -53,7 +55,9 @@ def row_by_row(model: Any, prompts: list[list[int]], stops: list[int], budget: i
 def test_answers_are_those_of_transformers_generate_row_by_row(kind: str, shared: int) -> None:
     model, prompts = tiny(kind), prompts_of(10, shared)
     free = row_by_row(model, prompts, [STOP], budget=12)
-    stops = [next(token for token in free[0].ids[2:] if any(token not in answer.ids for answer in free))]
+    stops = [
+        next(token for token in free[0].ids[2:] if any(token not in answer.ids for answer in free))
+    ]
     expected = row_by_row(model, prompts, stops, budget=12)
     assert {answer.stopped for answer in expected} == {True, False}, "both ways to end must be seen"
     assert generate(model, prompts, stop_ids=stops, max_new_tokens=12) == expected
@@ -61,7 +65,9 @@ def test_answers_are_those_of_transformers_generate_row_by_row(kind: str, shared
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "qwen3"])
 @pytest.mark.parametrize("apart", [True, False])
-def test_rows_take_the_slots_of_rows_that_are_answered(kind: str, apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_take_the_slots_of_rows_that_are_answered(
+    kind: str, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = []
 
     def recorded(*args: Any) -> Slots:
@@ -72,14 +78,23 @@ def test_rows_take_the_slots_of_rows_that_are_answered(kind: str, apart: bool, m
     budgets = [1 + row % 9 for row in range(13)]
     monkeypatch.setattr("tunesmith.evaluate.generate.Slots", recorded)
     exact = generate_module._slots_are_exact
-    monkeypatch.setattr(generate_module, "_slots_are_exact", lambda *a, **k: k["apart"] is apart and exact(*a, **k))
-    expected = [row_by_row(model, [prompt], stops, budget)[0] for prompt, budget in zip(prompts, budgets, strict=True)]
-    assert generate(model, prompts, stop_ids=stops, max_new_tokens=budgets, batch_rows=4) == expected
+    monkeypatch.setattr(
+        generate_module, "_slots_are_exact", lambda *a, **k: k["apart"] is apart and exact(*a, **k)
+    )
+    expected = [
+        row_by_row(model, [prompt], stops, budget)[0]
+        for prompt, budget in zip(prompts, budgets, strict=True)
+    ]
+    assert (
+        generate(model, prompts, stop_ids=stops, max_new_tokens=budgets, batch_rows=4) == expected
+    )
     assert (made[-1].apart, made[-1].shared) == (apart, 20)
     assert generate(model, prompts, stop_ids=stops, max_new_tokens=budgets) == expected
 
 
-def test_a_model_that_ignores_the_mask_answers_without_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_ignores_the_mask_answers_without_slots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model, prompts = tiny("llama"), prompts_of(6, shared=20)
     expected = generate(model, prompts, stop_ids=[STOP], max_new_tokens=5)
     monkeypatch.setattr(Slots, "mask", lambda self, dtype: Slots_mask(self, dtype) * 0)
@@ -88,8 +103,13 @@ def test_a_model_that_ignores_the_mask_answers_without_slots(monkeypatch: pytest
 
 def test_slots_of_half_the_length_are_more_where_the_long_ones_can_be_filled() -> None:
     lengths = [100, 90, 30, 20, 20, 10]
-    assert list(_slots_for(range(6), lengths, most=8, batch_tokens=200)) == [(2, [0, 1]), (4, [2, 3, 4, 5])]
-    assert list(_slots_for(range(6), lengths, most=8, batch_tokens=800)) == [(6, [0, 1, 2, 3, 4, 5])]
+    assert list(_slots_for(range(6), lengths, most=8, batch_tokens=200)) == [
+        (2, [0, 1]),
+        (4, [2, 3, 4, 5]),
+    ]
+    assert list(_slots_for(range(6), lengths, most=8, batch_tokens=800)) == [
+        (6, [0, 1, 2, 3, 4, 5])
+    ]
     assert list(_slots_for([2, 5], lengths, most=8, batch_tokens=1)) == [(1, [2]), (1, [5])]
 
 
@@ -107,7 +127,11 @@ def test_wordings_with_their_own_beginnings_share_each_their_own() -> None:
     a, b = prompts_of(9, shared=30, seed=1), prompts_of(9, shared=30, seed=2)
     alone = prompts_of(2, seed=3)
     mixed = [prompt for pair in zip(a, b, strict=True) for prompt in pair] + alone
-    assert prefix_groups(mixed) == [(0, [18, 19]), (30, list(range(0, 18, 2))), (30, list(range(1, 18, 2)))]
+    assert prefix_groups(mixed) == [
+        (0, [18, 19]),
+        (30, list(range(0, 18, 2))),
+        (30, list(range(1, 18, 2))),
+    ]
     model = tiny("llama")
     assert generate(model, mixed, stop_ids=[STOP], max_new_tokens=6) == [
         generate(model, [prompt], stop_ids=[STOP], max_new_tokens=6)[0] for prompt in mixed
@@ -138,13 +162,25 @@ def test_an_answer_that_the_budget_ends_has_not_stopped() -> None:
 
 
 def test_a_line_end_ends_an_answer_but_only_after_text_and_is_no_stop() -> None:
-    answers = generate(counting(), [[3], [7]], stop_ids=[20], newline_ids=[4, 6, 8], max_new_tokens=9)
-    assert answers == [Generated([4, 5, 6], False), Generated([8, 9, 10, 11, 12, 13, 14, 15, 16], False)]
+    answers = generate(
+        counting(), [[3], [7]], stop_ids=[20], newline_ids=[4, 6, 8], max_new_tokens=9
+    )
+    assert answers == [
+        Generated([4, 5, 6], False),
+        Generated([8, 9, 10, 11, 12, 13, 14, 15, 16], False),
+    ]
 
 
 def test_progress_counts_every_row_once() -> None:
     seen: list[int] = []
-    generate(counting(), [[3]] * 5, stop_ids=[5], max_new_tokens=4, batch_tokens=10, on_progress=seen.append)
+    generate(
+        counting(),
+        [[3]] * 5,
+        stop_ids=[5],
+        max_new_tokens=4,
+        batch_tokens=10,
+        on_progress=seen.append,
+    )
     assert seen == [2, 2, 1]
 
 
@@ -157,14 +193,18 @@ def test_a_training_model_answers_without_dropout_and_stays_in_training() -> Non
 
 def test_an_adapters_answers_are_those_of_transformers_generate() -> None:
     peft = pytest.importorskip("peft")
-    model = peft.get_peft_model(tiny("llama"), peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    model = peft.get_peft_model(
+        tiny("llama"), peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    )
     prompts = prompts_of(5, shared=4)
     expected = row_by_row(model.eval(), prompts, [STOP], budget=8)
     assert generate(model, prompts, stop_ids=[STOP], max_new_tokens=8) == expected
 
 
 def test_a_prompt_too_long_for_the_model_is_named_with_both_numbers() -> None:
-    with pytest.raises(ModelError, match=r"row 1: 120 prompt tokens \+ 9 answer tokens, the model reads 128"):
+    with pytest.raises(
+        ModelError, match=r"row 1: 120 prompt tokens \+ 9 answer tokens, the model reads 128"
+    ):
         generate(tiny("llama"), [[3], [3] * 120], stop_ids=[STOP], max_new_tokens=9)
 
 
@@ -177,7 +217,9 @@ def test_no_prompts_give_no_answers() -> None:
     assert generate(tiny("llama"), [], stop_ids=[STOP], max_new_tokens=9) == []
 
 
-def test_vllm_gives_the_same_kind_of_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vllm_gives_the_same_kind_of_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "vllm.py").write_text(COUNTING_VLLM)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
@@ -188,5 +230,7 @@ def test_vllm_gives_the_same_kind_of_answer(tmp_path: Path, monkeypatch: pytest.
 
 def test_without_vllm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(InputError, match=r"evaluation\.backend is vllm, which is not installed\nhint: pip install"):
+    with pytest.raises(
+        InputError, match=r"evaluation\.backend is vllm, which is not installed\nhint: pip install"
+    ):
         generate_vllm("folder", [[3]], stop_ids=[1], max_new_tokens=1)

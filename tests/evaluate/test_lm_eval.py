@@ -1,4 +1,6 @@
-"""The same picks and likelihoods as EleutherAI's lm-evaluation-harness, from a task of its own to its figures."""
+"""The same picks and likelihoods as EleutherAI's lm-evaluation-harness, from a task of its own to
+its figures.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,20 @@ from typing import Any
 import pytest
 from support import byte_tokenizer, tiny_llama
 
-from tunesmith.evaluate.choices import choice_logprobs
+from tunesmith.evaluate.likelihood import choice_logprobs
 from tunesmith.evaluate.metrics import score_predictions
 from tunesmith.records import Example, Prediction
 
-pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: pip install 'tunesmith[bench]'")
+pytest.importorskip(
+    "lm_eval", reason="lm-evaluation-harness is not installed: pip install 'tunesmith[bench]'"
+)
 
 CHOICES = ("lost card", "card", "card payment refused", "日本", "a transfer that takes long")
-TEXTS = [f"{what} {number}" for number in range(6) for what in ("where is it", "why", "my account, since Monday,")]
+TEXTS = [
+    f"{what} {number}"
+    for number in range(6)
+    for what in ("where is it", "why", "my account, since Monday,")
+]
 DOCS = [{"text": text, "label": number % len(CHOICES)} for number, text in enumerate(TEXTS)]
 
 
@@ -24,7 +32,9 @@ DOCS = [{"text": text, "label": number % len(CHOICES)} for number, text in enume
 def model() -> Any:
     model = tiny_llama()
     for weight in model.parameters():
-        weight.data.mul_(3.0 if weight.ndim > 1 else 1.0)  # far from uniform, so that picks differ from row to row
+        weight.data.mul_(
+            3.0 if weight.ndim > 1 else 1.0
+        )  # far from uniform, so that picks differ from row to row
     return model
 
 
@@ -39,7 +49,10 @@ def harness(model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     task = {
         "task": "local",
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(folder / "docs.jsonl")}, "cache_dir": str(folder)},
+        "dataset_kwargs": {
+            "data_files": {"test": str(folder / "docs.jsonl")},
+            "cache_dir": str(folder),
+        },
         "test_split": "test",
         "output_type": "multiple_choice",
         "doc_to_text": "Message: {{text}}\nTopic:",
@@ -57,7 +70,9 @@ def harness(model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     return output
 
 
-def test_likelihoods_picks_and_accuracies_are_those_of_the_harness(model: Any, harness: dict[str, Any]) -> None:
+def test_likelihoods_picks_and_accuracies_are_those_of_the_harness(
+    model: Any, harness: dict[str, Any]
+) -> None:
     tokenizer = byte_tokenizer(bos=False)
     prompts = [f"Message: {doc['text']}\nTopic:" for doc in DOCS]
     prompt_ids = tokenizer(prompts).input_ids
@@ -67,15 +82,26 @@ def test_likelihoods_picks_and_accuracies_are_those_of_the_harness(model: Any, h
     samples = sorted(harness["samples"]["local"], key=lambda sample: sample["doc_id"])
     theirs = [[float(answer[0][0]) for answer in sample["resps"]] for sample in samples]
     assert len(theirs) == len(DOCS)
-    assert max(abs(a - b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)) < 1e-3
+    assert (
+        max(
+            abs(a - b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)
+        )
+        < 1e-3
+    )
     assert [row.index(max(row)) for row in ours] == [row.index(max(row)) for row in theirs]
 
     examples = [
         Example(str(i), str(i), "", prompt, CHOICES[doc["label"]], (), CHOICES)
         for i, (prompt, doc) in enumerate(zip(prompts, DOCS, strict=True))
     ]
-    predictions = [Prediction(e.id, "", True, 0, tuple(row)) for e, row in zip(examples, ours, strict=True)]
-    names = {"choice_acc": "acc,none", "choice_acc_norm": "acc_norm,none", "choice_acc_bytes": "acc_bytes,none"}
+    predictions = [
+        Prediction(e.id, "", True, 0, tuple(row)) for e, row in zip(examples, ours, strict=True)
+    ]
+    names = {
+        "choice_acc": "acc,none",
+        "choice_acc_norm": "acc_norm,none",
+        "choice_acc_bytes": "acc_bytes,none",
+    }
     scores = score_predictions(examples, predictions, list(names), "choice").scores
     figures = harness["results"]["local"]
     for name, other in names.items():

@@ -1,4 +1,6 @@
-"""Every metric against its reference implementation, on random and adversarial strings, and on cases done by hand."""
+"""Every metric against its reference implementation, on random and adversarial strings, and on
+cases done by hand.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +55,21 @@ WORDS = (
     "\n",
 )
 texts = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join) | st.text(max_size=30)
-answers = st.lists(st.tuples(texts, st.lists(texts, min_size=1, max_size=3)), min_size=1, max_size=6)
+answers = st.lists(
+    st.tuples(texts, st.lists(texts, min_size=1, max_size=3)), min_size=1, max_size=6
+)
 
 
 def score(
-    pairs: Sequence[tuple[str, Sequence[str]]], metric: str, parser: str = "text", choices: tuple[str, ...] = ()
+    pairs: Sequence[tuple[str, Sequence[str]]],
+    metric: str,
+    parser: str = "text",
+    choices: tuple[str, ...] = (),
 ) -> MetricResult:
     """The metric of (answer, references) pairs."""
-    examples = [Example(str(i), str(i), "", "", r[0], tuple(r), choices) for i, (_, r) in enumerate(pairs)]
+    examples = [
+        Example(str(i), str(i), "", "", r[0], tuple(r), choices) for i, (_, r) in enumerate(pairs)
+    ]
     predictions = [Prediction(str(i), text, True, 1) for i, (text, _) in enumerate(pairs)]
     return score_predictions(examples, predictions, [metric], parser)
 
@@ -98,9 +107,12 @@ def test_mcc_equals_scikit_learns_where_every_answer_is_a_class(seed: int) -> No
 
 
 def test_mcc_with_an_unparseable_answer_by_hand() -> None:
-    # classes a a b b, answers a ? b b; centred indicators give 4*3-6 = 6, sqrt((4*3-5) * (16-8)) = sqrt(56)
+    # classes a a b b, answers a ? b b; centred indicators give 4*3-6 = 6, sqrt((4*3-5) * (16-8)) =
+    # sqrt(56)
     pairs = [("a", ["a"]), ("?", ["a"]), ("b", ["b"]), ("b", ["b"])]
-    assert score(pairs, "mcc", "choice", ("a", "b")).corpus["mcc"] == pytest.approx(6 / math.sqrt(56))
+    assert score(pairs, "mcc", "choice", ("a", "b")).corpus["mcc"] == pytest.approx(
+        6 / math.sqrt(56)
+    )
 
 
 def test_mcc_of_a_constant_answer_is_0() -> None:
@@ -113,20 +125,26 @@ def test_an_unparseable_answer_is_wrong_and_no_class_of_its_own() -> None:
     assert [row["label"] for row in details["per_class"]] == ["bad", "good"]
     assert details["confusion"] == {"labels": ["bad", "good"], "counts": [[1, 0, 0], [0, 1, 1]]}
     # bad: 1; good: precision 1, recall 1/2, F1 2/3
-    assert score(pairs, "macro_f1", "choice", ("bad", "good")).corpus["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert score(pairs, "macro_f1", "choice", ("bad", "good")).corpus["macro_f1"] == pytest.approx(
+        (1 + 2 / 3) / 2
+    )
     assert score(pairs, "accuracy", "choice", ("bad", "good")).scores["accuracy"] == [1.0, 0.0, 1.0]
 
 
 def test_a_declared_label_without_a_row_counts_as_0_and_is_said() -> None:
     result = score([("good", ["good"]), ("bad", ["bad"])], "macro_f1", "choice", LABELS)
     assert result.corpus["macro_f1"] == pytest.approx(2 / 3)
-    assert result.details["warnings"] == ["1 of the labels have no row here and count as F1 0: fair"]
+    assert result.details["warnings"] == [
+        "1 of the labels have no row here and count as F1 0: fair"
+    ]
 
 
 def test_accuracy_reads_answers_as_the_parser_does() -> None:
     assert score([("Good!", ["good"])], "accuracy", "choice", LABELS).scores["accuracy"] == [1.0]
     assert score([("about 5.0", ["5"])], "accuracy", "number").scores["accuracy"] == [1.0]
-    assert score([('{"b": 1, "a": 2}', ['{"a": 2, "b": 1}'])], "accuracy", "json").scores["accuracy"] == [1.0]
+    assert score([('{"b": 1, "a": 2}', ['{"a": 2, "b": 1}'])], "accuracy", "json").scores[
+        "accuracy"
+    ] == [1.0]
     assert score([("Good!", ["good"])], "accuracy", "text").scores["accuracy"] == [0.0]
 
 
@@ -184,9 +202,14 @@ def test_squad_takes_the_best_of_several_references() -> None:
 @pytest.mark.parametrize("name", ["rouge1", "rouge2", "rougeL", "rougeLsum"])
 @given(answers)
 @settings(deadline=None, max_examples=40)
-def test_rouge_equals_rouge_score_with_the_best_reference(name: str, pairs: list[tuple[str, list[str]]]) -> None:
+def test_rouge_equals_rouge_score_with_the_best_reference(
+    name: str, pairs: list[tuple[str, list[str]]]
+) -> None:
     scorer = RougeScorer([name])
-    expected = [max(scorer.score(r.strip(), text.strip())[name].fmeasure for r in refs) for text, refs in pairs]
+    expected = [
+        max(scorer.score(r.strip(), text.strip())[name].fmeasure for r in refs)
+        for text, refs in pairs
+    ]
     assert row_scores(pairs, name) == pytest.approx(expected)
 
 
@@ -201,7 +224,9 @@ def test_rouge_warns_of_text_without_latin_letters() -> None:
 @pytest.mark.parametrize(("name", "reference"), [("bleu", BLEU), ("chrf", CHRF), ("ter", TER)])
 @given(answers)
 @settings(deadline=None, max_examples=40)
-def test_bleu_chrf_and_ter_equal_sacrebleus(name: str, reference: Any, pairs: list[tuple[str, list[str]]]) -> None:
+def test_bleu_chrf_and_ter_equal_sacrebleus(
+    name: str, reference: Any, pairs: list[tuple[str, list[str]]]
+) -> None:
     streams = [[refs[i].strip() if i < len(refs) else None for _, refs in pairs] for i in range(3)]
     used = [stream for stream in streams if any(r is not None for r in stream)]
     expected = reference().corpus_score([text.strip() for text, _ in pairs], used)
@@ -210,8 +235,13 @@ def test_bleu_chrf_and_ter_equal_sacrebleus(name: str, reference: Any, pairs: li
 
 def test_signatures_stand_in_the_details() -> None:
     signatures = score([("a cat", ["the cat"])], "bleu").details["signatures"]
-    assert signatures["bleu"].startswith("BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-    assert "nrefs:var" in score([("a", ["b"]), ("a", ["b", "c"])], "chrf").details["signatures"]["chrf"]
+    assert signatures["bleu"].startswith(
+        "BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:"
+    )
+    assert (
+        "nrefs:var"
+        in score([("a", ["b"]), ("a", ["b", "c"])], "chrf").details["signatures"]["chrf"]
+    )
 
 
 # ---- numbers and JSON
@@ -223,10 +253,18 @@ def test_errors_and_correlations_equal_scikit_learns_and_scipys(seed: int) -> No
     wanted = rng.integers(1, 6, size=80)
     found = np.clip(wanted + rng.integers(-2, 3, size=80), 1, 5)
     pairs = [(f"{f} stars", [str(w)]) for f, w in zip(found, wanted, strict=True)]
-    assert np.mean(score(pairs, "mae").scores["mae"]) == pytest.approx(sk.mean_absolute_error(wanted, found))
-    assert score(pairs, "rmse").corpus["rmse"] == pytest.approx(sk.root_mean_squared_error(wanted, found))
-    assert score(pairs, "pearson").corpus["pearson"] == pytest.approx(scipy.stats.pearsonr(found, wanted)[0])
-    assert score(pairs, "spearman").corpus["spearman"] == pytest.approx(scipy.stats.spearmanr(found, wanted)[0])
+    assert np.mean(score(pairs, "mae").scores["mae"]) == pytest.approx(
+        sk.mean_absolute_error(wanted, found)
+    )
+    assert score(pairs, "rmse").corpus["rmse"] == pytest.approx(
+        sk.root_mean_squared_error(wanted, found)
+    )
+    assert score(pairs, "pearson").corpus["pearson"] == pytest.approx(
+        scipy.stats.pearsonr(found, wanted)[0]
+    )
+    assert score(pairs, "spearman").corpus["spearman"] == pytest.approx(
+        scipy.stats.spearmanr(found, wanted)[0]
+    )
 
 
 def test_an_answer_without_a_number_has_the_largest_error_there_could_be() -> None:
@@ -237,7 +275,9 @@ def test_an_answer_without_a_number_has_the_largest_error_there_could_be() -> No
 
 def test_an_answer_without_a_number_says_nothing_in_a_correlation() -> None:
     pairs = [("?", ["1"]), ("2", ["2"]), ("4", ["4"]), ("?", ["5"])]  # the references' mean is 3
-    assert score(pairs, "pearson").corpus["pearson"] == pytest.approx(np.corrcoef([3, 2, 4, 3], [1, 2, 4, 5])[0, 1])
+    assert score(pairs, "pearson").corpus["pearson"] == pytest.approx(
+        np.corrcoef([3, 2, 4, 3], [1, 2, 4, 5])[0, 1]
+    )
     assert score([("?", ["1"]), ("", ["2"])], "spearman").corpus["spearman"] == 0.0
 
 
@@ -247,12 +287,19 @@ def test_a_reference_that_is_no_number_names_its_example() -> None:
 
 
 def test_the_final_number_counts_whatever_stands_before() -> None:
-    pairs = [("3 + 4 is 7", ["work\n#### 7"]), ("7, or 8", ["#### 7"]), ("1,000.0", ["$1000"]), ("", ["0"])]
+    pairs = [
+        ("3 + 4 is 7", ["work\n#### 7"]),
+        ("7, or 8", ["#### 7"]),
+        ("1,000.0", ["$1000"]),
+        ("", ["0"]),
+    ]
     assert row_scores(pairs, "number") == [1.0, 0.0, 1.0, 0.0]
 
 
 def test_exact_match_is_letter_by_letter() -> None:
-    assert row_scores([(" a b\n", ["a b"]), ("A b", ["a b"]), ("x", ["y", "x"])], "exact_match") == [1.0, 0.0, 1.0]
+    assert row_scores(
+        [(" a b\n", ["a b"]), ("A b", ["a b"]), ("x", ["y", "x"])], "exact_match"
+    ) == [1.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +310,11 @@ def test_exact_match_is_letter_by_letter() -> None:
         ('{"a": true}', '{"a": 1}', 0),
         ('{"a": "1"}', '{"a": 1}', 0),
         ('{"tags": ["y", "x", "x"]}', '{"tags": ["x", "y"]}', 2 * 2 / 5),
-        ('{"p": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}', '{"p": [{"x": 1, "y": 4}, {"x": 3, "y": 2}]}', 1 / 2),
+        (
+            '{"p": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}',
+            '{"p": [{"x": 1, "y": 4}, {"x": 3, "y": 2}]}',
+            1 / 2,
+        ),
         ("{}", "{}", 1),
         ("{}", '{"a": 1}', 0),
         ('{"a": 1', '{"a": 1}', 0),
@@ -272,10 +323,16 @@ def test_exact_match_is_letter_by_letter() -> None:
     ],
 )
 def test_json_fields_by_hand(answer: str, reference: str, f1: float) -> None:
-    assert score([(answer, [reference])], "json_f1", "json").scores["json_f1"] == [pytest.approx(f1)]
+    assert score([(answer, [reference])], "json_f1", "json").scores["json_f1"] == [
+        pytest.approx(f1)
+    ]
 
 
-@given(st.dictionaries(st.text(max_size=3), st.integers() | st.lists(st.text(max_size=3), max_size=3), max_size=4))
+@given(
+    st.dictionaries(
+        st.text(max_size=3), st.integers() | st.lists(st.text(max_size=3), max_size=3), max_size=4
+    )
+)
 @settings(deadline=None, max_examples=50)
 def test_json_f1_of_a_value_with_itself_is_1(value: dict[str, Any]) -> None:
     assert row_scores([(json.dumps(value, indent=1), [json.dumps(value)])], "json_f1") == [1.0]
@@ -290,7 +347,8 @@ def test_valid_json_is_json_and_nothing_else() -> None:
 
 
 def test_the_likeliest_choice_whole_per_character_and_per_byte() -> None:
-    # totals -4, -6, -7: whole picks 0. Per character -4/1, -6/3, -7/4: 2. Per byte -4/1, -6/9, -7/4: 1
+    # totals -4, -6, -7: whole picks 0. Per character -4/1, -6/3, -7/4: 2. Per byte -4/1, -6/9,
+    # -7/4: 1
     example = Example("1", "1", "", "", "abcd", ("abcd",), ("a", "日本語", "abcd"))
     prediction = Prediction("1", "", True, 0, (-4.0, -6.0, -7.0))
     names = ["choice_acc", "choice_acc_norm", "choice_acc_bytes"]
@@ -322,7 +380,9 @@ def test_perplexity_of_the_right_answers_is_token_weighted_and_bits_are_by_their
     # "ä" has 2 bytes: 2 nats over 1 token and 2 bytes, 4 nats over 3 tokens and 3 bytes
     examples, predictions = zip(scored("ä", -2.0, 1), scored("abc", -4.0, 3), strict=True)
     found = score_predictions(examples, predictions, ["perplexity", "bits_per_byte"], "text").corpus
-    assert found == pytest.approx({"perplexity": math.exp(6 / 4), "bits_per_byte": 6 / math.log(2) / 5})
+    assert found == pytest.approx(
+        {"perplexity": math.exp(6 / 4), "bits_per_byte": 6 / math.log(2) / 5}
+    )
     assert found["perplexity"] == pytest.approx(perplexity([2.0, 4.0], [1, 3]))
     assert found["bits_per_byte"] == pytest.approx(bits_per_byte([2.0, 4.0], [2, 3]))
 
@@ -331,7 +391,10 @@ def test_metrics_of_likelihoods_cannot_be_asked_for_where_baselines_have_none() 
     check_answer_metrics(["accuracy", "rougeL"])
     with pytest.raises(RecipeError, match="perplexity is a metric of likelihoods"):
         check_answer_metrics(["accuracy", "perplexity"])
-    example, prediction = Example("7", "7", "", "", "a", source="rows.csv:8"), Prediction("7", "a", True, 1)
+    example, prediction = (
+        Example("7", "7", "", "", "a", source="rows.csv:8"),
+        Prediction("7", "a", True, 1),
+    )
     with pytest.raises(DataError, match=r"rows.csv:8 \(7\): no likelihood of the right answer"):
         score_predictions([example], [prediction], ["perplexity"], "text")
 
@@ -342,7 +405,9 @@ def test_metrics_of_likelihoods_cannot_be_asked_for_where_baselines_have_none() 
 def test_general_measures_by_hand() -> None:
     examples = [Example(str(i), str(i), "", "", "good", ("good",), LABELS) for i in range(4)]
     answers_given = [("good", True), ("good but dear", True), ("", True), ("what", False)]
-    predictions = [Prediction(str(i), text, stopped, 1) for i, (text, stopped) in enumerate(answers_given)]
+    predictions = [
+        Prediction(str(i), text, stopped, 1) for i, (text, stopped) in enumerate(answers_given)
+    ]
     scores = score_predictions(examples, predictions, [], "choice").scores
     assert scores["valid"] == [1, 1, 0, 0]
     assert scores["stopped"] == [1, 1, 1, 0]
@@ -353,7 +418,9 @@ def test_general_measures_by_hand() -> None:
 
 def test_accuracy_is_p_valid_times_accuracy_given_valid() -> None:
     true, predicted = labelled(1)
-    result = score([(p, [t]) for t, p in zip(true, predicted, strict=True)], "accuracy", "choice", LABELS)
+    result = score(
+        [(p, [t]) for t, p in zip(true, predicted, strict=True)], "accuracy", "choice", LABELS
+    )
     valid, right = np.array(result.scores["valid"]), np.array(result.scores["accuracy"])
     assert right.mean() == pytest.approx(valid.mean() * right[valid == 1].mean())
     assert 0.7 < valid.mean() < 0.9
@@ -370,7 +437,12 @@ def pairs_for(metric: str, n: int = 12) -> tuple[list[tuple[str, list[str]]], st
     if metric in ("number", "mae", "rmse", "pearson", "spearman"):
         return [(str(rng.randint(1, 9)), [str(rng.randint(1, 9))]) for _ in range(n)], "number", ()
     if metric in ("json_f1", "valid_json"):
-        return [(f'{{"a": {rng.randint(1, 2)}}}', ['{"a": 1}']) for _ in range(n - 1)] + [("?", ["{}"])], "json", ()
+        return (
+            [(f'{{"a": {rng.randint(1, 2)}}}', ['{"a": 1}']) for _ in range(n - 1)]
+            + [("?", ["{}"])],
+            "json",
+            (),
+        )
     words = [[rng.choice("abcdefg") for _ in range(5)] for _ in range(2 * n)]
     return [(" ".join(words[i]), [" ".join(words[n + i])]) for i in range(n)], "text", ()
 
@@ -419,7 +491,9 @@ def test_an_unknown_parser_names_the_nearest() -> None:
 def test_predictions_in_another_order_are_refused() -> None:
     examples = [Example(str(i), str(i), "", "", "x") for i in range(2)]
     predictions = [Prediction(str(i), "x", True, 1) for i in (1, 0)]
-    with pytest.raises(DataError, match="the prediction for '1' stands where example '0' is expected"):
+    with pytest.raises(
+        DataError, match="the prediction for '1' stands where example '0' is expected"
+    ):
         score_predictions(examples, predictions, ["exact_match"], "text")
     with pytest.raises(DataError, match="1 predictions for 2 examples"):
         score_predictions(examples, predictions[:1], ["exact_match"], "text")

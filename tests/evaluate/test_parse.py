@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunesmith.evaluate.parse import parse, parse_choice, parse_json, parse_number, parse_text, text_after_answer
+from tunesmith.evaluate.parse import (
+    parse,
+    parse_choice,
+    parse_json,
+    parse_number,
+    parse_text,
+    text_after_answer,
+)
 
 YES_NO = ("yes", "no")
 
@@ -56,7 +63,11 @@ def test_choice_is_the_line_or_its_beginning_before_a_non_word_character(
 
 
 @given(
-    st.lists(st.text(min_size=1).filter(lambda t: t.strip() == t and len(t.splitlines()) == 1), min_size=1, max_size=5)
+    st.lists(
+        st.text(min_size=1).filter(lambda t: t.strip() == t and len(t.splitlines()) == 1),
+        min_size=1,
+        max_size=5,
+    )
 )
 @settings(deadline=None, max_examples=100)
 def test_every_choice_of_one_line_is_read_as_itself(choices: list[str]) -> None:
@@ -102,7 +113,11 @@ def test_the_final_number_is_read_by_the_rules_of_gsm8k(text: str, wanted: float
     assert parse_number(text) == wanted
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12, places=2))
+@given(
+    st.decimals(
+        allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12, places=2
+    )
+)
 @settings(deadline=None, max_examples=100)
 def test_a_written_number_is_read_back_with_and_without_commas(value: object) -> None:
     assert parse_number(f"it is {value}") == parse_number(f"it is {value:,}") == float(str(value))
@@ -133,7 +148,8 @@ def test_json_is_one_whole_value_or_none(text: str, wanted: object) -> None:
 
 @given(
     st.recursive(
-        st.integers() | st.booleans() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.integers() | st.booleans() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
 @settings(deadline=None, max_examples=50)
@@ -162,7 +178,9 @@ def test_text_is_stripped_and_no_more() -> None:
         ("one", "text", True, ""),
     ],
 )
-def test_text_after_the_answer_is_what_the_model_wrote_on(text: str, parser: str, one_line: bool, wanted: str) -> None:
+def test_text_after_the_answer_is_what_the_model_wrote_on(
+    text: str, parser: str, one_line: bool, wanted: str
+) -> None:
     assert text_after_answer(text, parser, YES_NO, one_line) == wanted
 
 

@@ -58,12 +58,15 @@ def test_wilson_of_8_in_10_is_0_490_to_0_943() -> None:
 
 
 @given(
-    st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95, 0.99])
+    st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.sampled_from([0.9, 0.95, 0.99]),
 )
 @settings(deadline=None, max_examples=50)
 def test_wilson_equals_scipys(counts: tuple[int, int], confidence: float) -> None:
     expected = scipy.stats.binomtest(*counts).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(*counts, confidence) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert wilson_interval(*counts, confidence) == pytest.approx(
+        (expected.low, expected.high), abs=1e-9
+    )
 
 
 def test_omega_squared_of_a_ninth_and_3_points_need_969_rows() -> None:
@@ -106,7 +109,9 @@ def test_a_proportion_of_clusters_all_alike_counts_clusters_not_rows() -> None:
 
 
 def test_all_right_in_few_clusters_is_no_certainty() -> None:
-    assert estimate_mean([1.0] * 100, ["a"] * 50 + ["b"] * 50, proportion=True).ci == wilson_interval(2, 2)
+    assert estimate_mean(
+        [1.0] * 100, ["a"] * 50 + ["b"] * 50, proportion=True
+    ).ci == wilson_interval(2, 2)
 
 
 def test_holm_by_hand() -> None:
@@ -145,7 +150,8 @@ def test_the_bootstrap_is_the_same_for_the_same_seed_and_another_for_another() -
 
 
 def test_resamples_are_the_mean_of_drawn_rows() -> None:
-    # three rows 0, 0, 1: every resampled mean is a multiple of a third, and their mean is near one third
+    # three rows 0, 0, 1: every resampled mean is a multiple of a third, and their mean is near one
+    # third
     draws = bootstrap(weighted_mean, column([0, 0, 1]), None, 6000, 0)
     assert set(np.round(draws * 3, 9)) == {0.0, 1.0, 2.0, 3.0}
     assert draws.mean() == pytest.approx(1 / 3, abs=0.02)
@@ -160,7 +166,9 @@ def test_clusters_are_drawn_whole() -> None:
 def test_the_percentile_interval_is_close_to_scipys_bootstrap() -> None:
     values = np.random.default_rng(0).exponential(size=200)
     ours = percentile_interval(bootstrap(weighted_mean, column(values), None, 20_000, 0), 200)
-    theirs = scipy.stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1, batch=2000)
+    theirs = scipy.stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=20_000, rng=1, batch=2000
+    )
     assert ours == pytest.approx(theirs.confidence_interval, abs=0.01)
 
 
@@ -180,17 +188,23 @@ def test_randomisation_agrees_with_the_exact_permutation_test() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=12), rng.normal(0.6, size=12)
     exact = scipy.stats.permutation_test(
-        (b, a), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", n_resamples=np.inf
+        (b, a),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
     )
     ours = approximate_randomisation(weighted_mean, column(a), column(b), None, 40_000, 0)
     assert ours == pytest.approx(exact.pvalue, abs=0.01)
 
 
 def test_randomisation_swaps_clusters_whole() -> None:
-    # three clusters all better by 1: of the 8 ways to swap whole clusters 2 are as extreme; rows alone would say 2/512
+    # three clusters all better by 1: of the 8 ways to swap whole clusters 2 are as extreme; rows
+    # alone would say 2/512
     a, b = column(np.zeros(9)), column(np.ones(9))
     clusters = [str(i // 3) for i in range(9)]
-    assert approximate_randomisation(weighted_mean, a, b, clusters, 20_000, 0) == pytest.approx(0.25, abs=0.01)
+    assert approximate_randomisation(weighted_mean, a, b, clusters, 20_000, 0) == pytest.approx(
+        0.25, abs=0.01
+    )
     assert approximate_randomisation(weighted_mean, a, b, None, 20_000, 0) < 0.01
 
 
@@ -242,7 +256,9 @@ def test_clustered_intervals_of_a_proportion_cover_the_truth_in_93_to_97_percent
     rng = np.random.default_rng(4)
     found = []
     for _ in range(1000):
-        right = rng.random((50, 4)) < rng.beta(4, 1, size=(50, 1))  # 50 clusters of 4 rows, mean 0.8
+        right = rng.random((50, 4)) < rng.beta(
+            4, 1, size=(50, 1)
+        )  # 50 clusters of 4 rows, mean 0.8
         names = [str(i) for i in range(50) for _ in range(4)]
         found.append(estimate_mean(right.ravel().astype(float), names, proportion=True).ci)
     assert 0.93 <= coverage(found, 0.8) <= 0.97

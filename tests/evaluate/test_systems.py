@@ -11,10 +11,10 @@ import pytest
 import torch
 from support import byte_tokenizer, tiny_llama
 
-from tunesmith.chat_format import chat_format, complete_tokenizer
-from tunesmith.evaluate.choices import Ranked, rank_choices
+from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated
+from tunesmith.evaluate.likelihood import Ranked, rank_choices
 from tunesmith.evaluate.systems import (
     Decoding,
     _greedy,
@@ -32,8 +32,12 @@ CHATML = (
 DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=False)
 
 
-def example(number: int, prompt: str = "Q", completion: str = "yes", choices: tuple[str, ...] = ()) -> Example:
-    return Example(f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices)
+def example(
+    number: int, prompt: str = "Q", completion: str = "yes", choices: tuple[str, ...] = ()
+) -> Example:
+    return Example(
+        f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices
+    )
 
 
 def plain_chat() -> Any:
@@ -44,7 +48,9 @@ def plain_chat() -> Any:
 
 def test_an_instruct_base_is_shown_exemplars_as_turns_of_its_own_chat_template() -> None:
     chat = chat_format(byte_tokenizer(chat_template=CHATML))
-    prompted, shown = with_exemplars([example(3)], [example(1), example(2)], chat, tiny_llama(), DECODING)
+    prompted, shown = with_exemplars(
+        [example(3)], [example(1), example(2)], chat, tiny_llama(), DECODING
+    )
     assert shown == 2
     assert chat.prompts(prompted)[0] == (
         "<|user|>Q1</s><|assistant|>yes</s><|user|>Q2</s><|assistant|>yes</s><|user|>Q3</s><|assistant|>"
@@ -52,21 +58,28 @@ def test_an_instruct_base_is_shown_exemplars_as_turns_of_its_own_chat_template()
 
 
 def test_a_base_without_a_chat_template_is_shown_exemplars_as_text() -> None:
-    prompted, _ = with_exemplars([example(3)], [example(1), example(2)], plain_chat(), tiny_llama(), DECODING)
+    prompted, _ = with_exemplars(
+        [example(3)], [example(1), example(2)], plain_chat(), tiny_llama(), DECODING
+    )
     assert prompted[0].prompt == "Q1 yes\n\nQ2 yes\n\nQ3"
 
 
 def test_as_many_exemplars_are_shown_as_the_model_has_room_for() -> None:
     long = example(9, prompt="x" * 30)
-    # 1 token of <s>, 31 of the prompt, 4 of the answer; an exemplar is "Q1 yes" and two line ends: 8 tokens
+    # 1 token of <s>, 31 of the prompt, 4 of the answer; an exemplar is "Q1 yes" and two line ends:
+    # 8 tokens
     model = tiny_llama(positions=1 + 31 + 4 + 8 + 7)
-    prompted, shown = with_exemplars([long, example(3)], [example(1), example(2)], plain_chat(), model, DECODING)
+    prompted, shown = with_exemplars(
+        [long, example(3)], [example(1), example(2)], plain_chat(), model, DECODING
+    )
     assert [e.prompt.count("yes") for e in prompted] == [1, 2]
     assert shown == 1.5
 
 
 def test_exemplars_are_training_rows_of_every_label_in_turn_and_always_the_same() -> None:
-    train = [example(i, completion="yes" if i % 3 else "no", choices=("no", "yes")) for i in range(30)]
+    train = [
+        example(i, completion="yes" if i % 3 else "no", choices=("no", "yes")) for i in range(30)
+    ]
     chosen = few_shot_exemplars(train, 4, seed=0)
     assert sorted(e.completion for e in chosen) == ["no", "no", "yes", "yes"]
     assert len({e.id for e in chosen}) == 4
@@ -88,7 +101,9 @@ def test_the_likelihood_of_the_right_answer_is_that_of_its_tokens_and_the_stop_t
     assert answer(model, chat, examples, DECODING)[0].reference_tokens == 0
 
 
-def test_where_choices_are_ranked_the_right_one_is_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_choices_are_ranked_the_right_one_is_not_scored_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from tunesmith.evaluate import systems
 
     calls: list[int] = []
@@ -100,7 +115,12 @@ def test_where_choices_are_ranked_the_right_one_is_not_scored_again(monkeypatch:
     monkeypatch.setattr(systems, "rank_choices", counted)
     monkeypatch.setattr(systems, "choice_logprobs", None)
     examples = [example(1, completion="no", choices=("yes", "no"))]
-    found = answer(tiny_llama(), plain_chat(), examples, replace(DECODING, rank_choices=True, score_references=True))
+    found = answer(
+        tiny_llama(),
+        plain_chat(),
+        examples,
+        replace(DECODING, rank_choices=True, score_references=True),
+    )
     assert calls == [1]
     assert found[0].reference_logprob == found[0].choice_logprobs[1]
     assert found[0].reference_tokens == len("no") + 2
@@ -111,7 +131,9 @@ def test_an_answer_that_the_ranking_has_shown_is_not_written_once_more() -> None
     found, options = Ranked([-1.0, -2.0], greedy=1), [[5, 1], [6, 7, 1]]
     assert _greedy(found, options, decoding) == Generated([6, 7], True)
     assert _greedy(Ranked([-1.0, -2.0]), options, decoding) is None
-    assert _greedy(found, options, replace(decoding, max_new_tokens=2)) is None, "the budget ends it before it stops"
+    assert _greedy(found, options, replace(decoding, max_new_tokens=2)) is None, (
+        "the budget ends it before it stops"
+    )
     assert _greedy(found, [[5, 1], [6, 13, 1]], decoding) is None, "a line end ends it"
     assert _greedy(found, [[5, 1], [6, 7]], decoding) is None, "it does not end with a stop token"
 
@@ -119,7 +141,7 @@ def test_an_answer_that_the_ranking_has_shown_is_not_written_once_more() -> None
 def test_the_backend_of_the_recipe_generates_from_where_the_model_was_loaded(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith.model import load_model
+    from tunesmith.models.load import load_model
 
     fake = """
 from types import SimpleNamespace
@@ -139,7 +161,10 @@ class LLM:
     chat, model = plain_chat(), load_model(str(tiny_model_dir))
     found = answer(model, chat, [example(1), example(2)], replace(DECODING, backend="vllm"))
     assert (tmp_path / "asked.txt").read_text() == f"{tiny_model_dir} 2"
-    assert [(p.example_id, p.stopped, p.num_tokens) for p in found] == [("e1", True, 2), ("e2", True, 2)]
+    assert [(p.example_id, p.stopped, p.num_tokens) for p in found] == [
+        ("e1", True, 2),
+        ("e2", True, 2),
+    ]
 
 
 def test_answers_in_bfloat16_are_those_of_a_copy_and_the_model_stays_as_it_is() -> None:
@@ -151,12 +176,18 @@ def test_answers_in_bfloat16_are_those_of_a_copy_and_the_model_stays_as_it_is() 
     assert copied.model.rotary_emb.inv_freq.dtype == torch.float32
     assert in_dtype(copied, "bfloat16") is copied
     half = replace(DECODING, dtype="bfloat16", rank_choices=True, score_references=True)
-    assert answer(model, plain_chat(), examples, half) == answer(copied, plain_chat(), examples, half)
+    assert answer(model, plain_chat(), examples, half) == answer(
+        copied, plain_chat(), examples, half
+    )
     assert model.training
     assert all(torch.equal(weight, kept[name]) for name, weight in model.named_parameters())
 
 
-@pytest.mark.parametrize("train", [[example(1), example(2)], [example(1, prompt="! "), example(2, "? ", "no")]])
-def test_a_linear_model_that_cannot_be_fitted_gives_the_commonest_label(train: list[Example]) -> None:
+@pytest.mark.parametrize(
+    "train", [[example(1), example(2)], [example(1, prompt="! "), example(2, "? ", "no")]]
+)
+def test_a_linear_model_that_cannot_be_fitted_gives_the_commonest_label(
+    train: list[Example],
+) -> None:
     """One label only; no word in any row."""
     assert [p.text for p in linear_predictions(train, [example(3)])] == ["yes"]

@@ -31,7 +31,13 @@ def graded_report() -> Report:
 def classify_report() -> Report:
     examples = _review_examples()
     rng = random.Random(7)
-    shares = {"base": 0.42, "base_few_shot": 0.47, "majority": 0.45, "tfidf_linear": 0.66, "tuned": 0.9}
+    shares = {
+        "base": 0.42,
+        "base_few_shot": 0.47,
+        "majority": 0.45,
+        "tfidf_linear": 0.66,
+        "tuned": 0.9,
+    }
     evaluations = [_classified(name, share, examples, rng) for name, share in shares.items()]
     tuned = evaluations[-1]
     best = _compared(evaluations[-2], tuned)
@@ -72,26 +78,72 @@ def classify_report() -> Report:
             "near_duplicate_clusters": 4,
             "shortened": {},
             "splits": {
-                "train": {"rows": 621, "rejected": 1, "examples": 621, "tokens": 40_633, "trained_tokens": 1247},
-                "validation": {"rows": 77, "rejected": 0, "examples": 77, "tokens": 5_060, "trained_tokens": 154},
-                "test": {"rows": 78, "rejected": 0, "examples": 78, "tokens": 5_112, "trained_tokens": 156},
+                "train": {
+                    "rows": 621,
+                    "rejected": 1,
+                    "examples": 621,
+                    "tokens": 40_633,
+                    "trained_tokens": 1247,
+                },
+                "validation": {
+                    "rows": 77,
+                    "rejected": 0,
+                    "examples": 77,
+                    "tokens": 5_060,
+                    "trained_tokens": 154,
+                },
+                "test": {
+                    "rows": 78,
+                    "rejected": 0,
+                    "examples": 78,
+                    "tokens": 5_112,
+                    "trained_tokens": 156,
+                },
             },
             "notes": [],
         },
         recipe={
             "model": "HuggingFaceTB/SmolLM2-135M",
-            "data": {"source": "reviews.csv", "task": "classify", "columns": {"text": "review", "label": "sentiment"}},
-            "train": {"num_train_epochs": 3, "learning_rate": 2e-5, "train_batch_size": 16, "seed": 0},
+            "data": {
+                "source": "reviews.csv",
+                "task": "classify",
+                "columns": {"text": "review", "label": "sentiment"},
+            },
+            "train": {
+                "num_train_epochs": 3,
+                "learning_rate": 2e-5,
+                "train_batch_size": 16,
+                "seed": 0,
+            },
             "evaluation": {"few_shot": 4, "metrics": ["accuracy", "macro_f1"]},
             "output_dir": "runs/reviews",
         },
-        versions={"python": "3.11.7", "tunesmith": "0.1.0", "torch": "2.13.0", "transformers": "5.24.0"},
+        versions={
+            "python": "3.11.7",
+            "tunesmith": "0.1.0",
+            "torch": "2.13.0",
+            "transformers": "5.24.0",
+        },
         notes=["the context of the base model holds 3 of the 4 few-shot exemplars"],
         forgetting=[
-            ForgettingRow("General text", "bits_per_byte", 1.912, 1.934, 0.022, (0.015, 0.029), 0.010, 400),
-            ForgettingRow("Encyclopedia entries", "bits_per_byte", 2.204, 2.201, -0.003, (-0.012, 0.006), 0.013, 250),
+            ForgettingRow(
+                "General text", "bits_per_byte", 1.912, 1.934, 0.022, (0.015, 0.029), 0.010, 400
+            ),
+            ForgettingRow(
+                "Encyclopedia entries",
+                "bits_per_byte",
+                2.204,
+                2.201,
+                -0.003,
+                (-0.012, 0.006),
+                0.013,
+                250,
+            ),
         ],
-        wordings={"Wordings seen in training": evaluations[:2], "Wordings kept for evaluation": evaluations[3:]},
+        wordings={
+            "Wordings seen in training": evaluations[:2],
+            "Wordings kept for evaluation": evaluations[3:],
+        },
         learning_curve=[
             CurvePoint(0.25, 155, Estimate(0.628, N, 0.055, (0.517, 0.727))),
             CurvePoint(0.5, 310, Estimate(0.731, N, 0.050, (0.623, 0.816))),
@@ -102,9 +154,14 @@ def classify_report() -> Report:
 
 
 def summarise_report() -> Report:
-    examples = [replace(e, completion=e.prompt.split()[-4], choices=()) for e in _review_examples()[:30]]
+    examples = [
+        replace(e, completion=e.prompt.split()[-4], choices=()) for e in _review_examples()[:30]
+    ]
     rng = random.Random(3)
-    evaluations = [_summarised(name, quality, examples, rng) for name, quality in (("base", 0.1), ("tuned", 0.16))]
+    evaluations = [
+        _summarised(name, quality, examples, rng)
+        for name, quality in (("base", 0.1), ("tuned", 0.16))
+    ]
     return replace(
         classify_report(),
         verdict_kind="cannot_tell",
@@ -139,7 +196,9 @@ def _review_examples() -> list[Example]:
     ]
 
 
-def _classified(system: str, share: float, examples: list[Example], rng: random.Random) -> Evaluation:
+def _classified(
+    system: str, share: float, examples: list[Example], rng: random.Random
+) -> Evaluation:
     right = [rng.random() < share for _ in examples]
     answers = [
         e.completion if ok else rng.choice([x for x in LABELS if x != e.completion])
@@ -147,21 +206,38 @@ def _classified(system: str, share: float, examples: list[Example], rng: random.
     ]
     details: dict[str, Any] = {"parser": "choice", "warnings": [], "rows": {"accuracy": object()}}
     details["given_valid"] = {
-        "accuracy": Estimate(share / 0.9, 70, 0.05, (share / 0.9 - 0.1, min(1.0, share / 0.9 + 0.1)))
+        "accuracy": Estimate(
+            share / 0.9, 70, 0.05, (share / 0.9 - 0.1, min(1.0, share / 0.9 + 0.1))
+        )
     }
-    details |= {"per_class": _per_class(examples, answers), "confusion": _confusion(examples, answers)}
-    scores = {"accuracy": [float(ok) for ok in right], "stopped": [float(system != "base")] * len(right)}
+    details |= {
+        "per_class": _per_class(examples, answers),
+        "confusion": _confusion(examples, answers),
+    }
+    scores = {
+        "accuracy": [float(ok) for ok in right],
+        "stopped": [float(system != "base")] * len(right),
+    }
     estimates = {
         "accuracy": _estimate(scores["accuracy"]),
         "macro_f1": Estimate(share - 0.03, N, 0.05, (share - 0.13, share + 0.06)),
-        "valid": Estimate(0.81 if system == "base" else 1.0, N, 0.0, (0.71, 0.88) if system == "base" else (0.95, 1.0)),
-        "stopped": Estimate(scores["stopped"][0], N, 0.0, (0.0, 0.05) if system == "base" else (0.95, 1.0)),
+        "valid": Estimate(
+            0.81 if system == "base" else 1.0,
+            N,
+            0.0,
+            (0.71, 0.88) if system == "base" else (0.95, 1.0),
+        ),
+        "stopped": Estimate(
+            scores["stopped"][0], N, 0.0, (0.0, 0.05) if system == "base" else (0.95, 1.0)
+        ),
         "empty": Estimate(0.0, N, 0.0, (0.0, 0.05)),
     }
     return _evaluation(system, examples, answers, scores, estimates, details)
 
 
-def _summarised(system: str, quality: float, examples: list[Example], rng: random.Random) -> Evaluation:
+def _summarised(
+    system: str, quality: float, examples: list[Example], rng: random.Random
+) -> Evaluation:
     values = [min(1.0, max(0.0, rng.gauss(quality, 0.1))) for _ in examples]
     answers = [" ".join(e.prompt.split()[9 : 9 + rng.randint(0, 14)]) for e in examples]
     scores = {"rougeL": values}
@@ -169,11 +245,18 @@ def _summarised(system: str, quality: float, examples: list[Example], rng: rando
 
 
 def _evaluation(
-    system: str, examples: list[Example], answers: list[str], scores: Any, estimates: Any, details: Any
+    system: str,
+    examples: list[Example],
+    answers: list[str],
+    scores: Any,
+    estimates: Any,
+    details: Any,
 ) -> Evaluation:
     ids = [example.id for example in examples]
     predictions = [Prediction(id, text, True, 3) for id, text in zip(ids, answers, strict=True)]
-    return Evaluation(system, "test", ids, ids, predictions, scores, estimates, details, seconds=2.5)
+    return Evaluation(
+        system, "test", ids, ids, predictions, scores, estimates, details, seconds=2.5
+    )
 
 
 def _estimate(values: list[float]) -> Estimate:
@@ -201,14 +284,21 @@ def _per_class(examples: list[Example], answers: list[str]) -> list[dict[str, An
     for label in LABELS:
         right = pairs.count((label, label))
         answered, n = sum(got == label for _, got in pairs), sum(true == label for true, _ in pairs)
-        scores = {"precision": right / max(1, answered), "recall": right / n, "f1": 2 * right / (answered + n)}
+        scores = {
+            "precision": right / max(1, answered),
+            "recall": right / n,
+            "f1": 2 * right / (answered + n),
+        }
         found.append({"label": label, **scores, "n": n})
     return found
 
 
 def _confusion(examples: list[Example], answers: list[str]) -> dict[str, Any]:
     pairs = [(e.completion, answer) for e, answer in zip(examples, answers, strict=True)]
-    return {"labels": list(LABELS), "counts": [[pairs.count((true, got)) for got in (*LABELS, "")] for true in LABELS]}
+    return {
+        "labels": list(LABELS),
+        "counts": [[pairs.count((true, got)) for got in (*LABELS, "")] for true in LABELS],
+    }
 
 
 def _history(steps: int, every: int) -> list[dict[str, Any]]:
@@ -216,10 +306,21 @@ def _history(steps: int, every: int) -> list[dict[str, Any]]:
     history: list[dict[str, Any]] = []
     for step in range(1, steps + 1):
         loss = 0.35 + 2.2 / (1 + step / 9) + rng.gauss(0, 0.06)
-        history.append({"step": step, "epoch": step / every, "loss": loss, "learning_rate": 1e-3 * (1 - step / steps)})
+        history.append(
+            {
+                "step": step,
+                "epoch": step / every,
+                "loss": loss,
+                "learning_rate": 1e-3 * (1 - step / steps),
+            }
+        )
         if step % every == 0:
             turn = step // every
             history.append(
-                {"step": step, "validation_loss": (0.61, 0.52, 0.55)[turn - 1], "validation_accuracy": 0.6 + 0.1 * turn}
+                {
+                    "step": step,
+                    "validation_loss": (0.61, 0.52, 0.55)[turn - 1],
+                    "validation_accuracy": 0.6 + 0.1 * turn,
+                }
             )
     return history

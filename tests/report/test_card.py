@@ -17,7 +17,11 @@ def test_the_hub_library_reads_the_card(report: Report) -> None:
     assert data.base_model == "HuggingFaceTB/SmolLM2-135M"
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-generation")
     result = data.eval_results[0]
-    assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 0.9231, "test")
+    assert (result.metric_type, result.metric_value, result.dataset_split) == (
+        "accuracy",
+        0.9231,
+        "test",
+    )
     assert result.metric_name == "Accuracy, n = 78, 95 % interval 0.8639 to 0.9822"
 
 
@@ -42,14 +46,20 @@ def test_the_card_repeats_verdict_and_figures(report: Report) -> None:
 
 @pytest.mark.parametrize("model", ["/home/someone/secret/tiny", "./secret/tiny", "~/secret/tiny"])
 def test_a_card_does_not_tell_where_files_lay(report: Report, model: str) -> None:
-    recipe = {**report.recipe, "model": model, "data": {"source": ["/home/someone/secret/rows.csv"]}}
+    recipe = {
+        **report.recipe,
+        "model": model,
+        "data": {"source": ["/home/someone/secret/rows.csv"]},
+    }
     card = render_card(replace(report, recipe=recipe))
     assert "secret" not in card
     assert "from tiny." in card
     assert "Rows from rows.csv." in card
 
 
-def test_a_folder_that_exists_is_no_hub_id(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_exists_is_no_hub_id(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert front_matter(replace(report, recipe={"model": "models/tiny"}))["base_model"] == "tiny"
@@ -77,7 +87,11 @@ def test_a_name_that_looks_like_yaml_stays_a_name(report: Report) -> None:
 def _prompt(card: str) -> object:
     """The value of `prompt` in the card's Python block."""
     code = card.split("```python\n")[1].split("\n```\n")[0]
-    assigned = next(node for node in ast.parse(code).body if isinstance(node, ast.Assign) and _target(node) == "prompt")
+    assigned = next(
+        node
+        for node in ast.parse(code).body
+        if isinstance(node, ast.Assign) and _target(node) == "prompt"
+    )
     return eval(compile(ast.Expression(assigned.value), "card", "eval"), {})
 
 

@@ -12,7 +12,11 @@ def test_fixed_rows_were_wrong_and_are_right() -> None:
     assert found is not None
     assert [case.id for case in found.fixed] == ["e0"]
     assert [case.id for case in found.broken] == ["e2"]
-    assert (found.fixed[0].before, found.fixed[0].after, found.fixed[0].reference) == ("base 0", "tuned 0", "right 0")
+    assert (found.fixed[0].before, found.fixed[0].after, found.fixed[0].reference) == (
+        "base 0",
+        "tuned 0",
+        "right 0",
+    )
 
 
 def test_at_most_ten_are_shown_and_all_are_counted() -> None:
@@ -23,7 +27,9 @@ def test_at_most_ten_are_shown_and_all_are_counted() -> None:
 
 def test_the_choice_among_equals_does_not_depend_on_the_order_of_rows() -> None:
     report = _report(base=[0] * 25, tuned=[1] * 25)
-    turned = replace(report, evaluations=[_reversed(evaluation) for evaluation in report.evaluations])
+    turned = replace(
+        report, evaluations=[_reversed(evaluation) for evaluation in report.evaluations]
+    )
     first, second = choose_cases(report), choose_cases(turned)
     assert first is not None
     assert first == second
@@ -80,7 +86,10 @@ def test_the_common_start_leaves_something_of_every_prompt() -> None:
 def _report(base: list[float], tuned: list[float], metric: str = "accuracy") -> Report:
     ids = [f"e{i}" for i in range(len(base))]
     examples = {id: Example(id, id, "t", f"prompt {i}", f"right {i}") for i, id in enumerate(ids)}
-    systems = [_evaluation(name, ids, metric, scores) for name, scores in (("base", base), ("tuned", tuned))]
+    systems = [
+        _evaluation(name, ids, metric, scores)
+        for name, scores in (("base", base), ("tuned", tuned))
+    ]
     return Report("r", "better", "v", metric, systems, (), examples)
 
 

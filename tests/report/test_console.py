@@ -26,7 +26,9 @@ def test_brackets_in_a_text_are_no_markup(report: Report) -> None:
     assert "note: [/nothing]" in text
 
 
-def test_results_go_to_stderr_by_default(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_go_to_stderr_by_default(
+    report: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
     show(report)
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -16,12 +16,32 @@ def test_report_json_has_the_promised_top_level(report: Report) -> None:
     assert found["verdict"]["kind"] == "better"
     assert found["verdict"]["sentence"] == report.verdict
     assert found["comparison"] == found["comparisons"][0]
-    assert set(found["evaluations"]) == {"base", "base_few_shot", "majority", "tfidf_linear", "tuned"}
+    assert set(found["evaluations"]) == {
+        "base",
+        "base_few_shot",
+        "majority",
+        "tfidf_linear",
+        "tuned",
+    }
 
 
 def test_a_comparison_in_json_has_its_interval_as_a_list() -> None:
     comparison = Comparison(
-        "base", "tuned", "accuracy", 0.2, 0.05, 0.06, (0.1, 0.3), 0.01, 9, 5, 1, 15, 14, 0.14, "exact"
+        "base",
+        "tuned",
+        "accuracy",
+        0.2,
+        0.05,
+        0.06,
+        (0.1, 0.3),
+        0.01,
+        9,
+        5,
+        1,
+        15,
+        14,
+        0.14,
+        "exact",
     )
     found = to_json(_empty(comparisons=[comparison]))["comparison"]
     assert found == {
@@ -55,7 +75,9 @@ def test_the_arrays_that_compare_needs_stay_out_of_the_json(report: Report) -> N
 
 
 def test_history_is_written_once() -> None:
-    found = to_json(_empty(training={"seconds": 2.0, "history": [{"step": 1}], "best_step": 1, "notes": ["x"]}))
+    found = to_json(
+        _empty(training={"seconds": 2.0, "history": [{"step": 1}], "best_step": 1, "notes": ["x"]})
+    )
     assert found["run"]["training"] == {"seconds": 2.0}
 
 
@@ -82,4 +104,6 @@ def test_estimates_of_the_learning_curve_are_kept(report: Report) -> None:
 
 def _empty(**values: object) -> Report:
     given = {"comparisons": (), "evaluations": (), "examples": {}, **values}
-    return Report(name="r", verdict_kind="cannot tell", verdict="v", primary_metric="accuracy", **given)  # type: ignore[arg-type]
+    return Report(
+        name="r", verdict_kind="cannot tell", verdict="v", primary_metric="accuracy", **given
+    )  # type: ignore[arg-type]

@@ -26,9 +26,18 @@ from tunesmith.report.format import (
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.8124, "0.812"), (12.34, "12.3"), (1234.5, "1,234"), (-0.5, "−0.500"), (-0.0001, "0.000"), (None, DASH)],
+    [
+        (0.8124, "0.812"),
+        (12.34, "12.3"),
+        (1234.5, "1,234"),
+        (-0.5, "−0.500"),
+        (-0.0001, "0.000"),
+        (None, DASH),
+    ],
 )
-def test_a_number_has_three_decimals_below_ten_and_fewer_above(value: float | None, text: str) -> None:
+def test_a_number_has_three_decimals_below_ten_and_fewer_above(
+    value: float | None, text: str
+) -> None:
     assert number(value) == text
 
 
@@ -42,7 +51,12 @@ def test_what_is_not_finite_is_a_dash() -> None:
 
 
 def test_a_difference_carries_its_sign_and_zero_carries_none() -> None:
-    assert [signed(0.0412), signed(-0.0412), signed(0.0), signed(0.0002)] == ["+0.041", "−0.041", "0.000", "0.000"]
+    assert [signed(0.0412), signed(-0.0412), signed(0.0), signed(0.0002)] == [
+        "+0.041",
+        "−0.041",
+        "0.000",
+        "0.000",
+    ]
 
 
 def test_an_estimate_is_mean_and_interval() -> None:
@@ -62,7 +76,8 @@ def test_two_different_ends_are_never_printed_alike(low: float, width: float) ->
 
 
 @pytest.mark.parametrize(
-    ("p", "text"), [(0.0001, "< 0.001"), (0.00754, "0.0075"), (0.0391, "0.039"), (0.4, "0.40"), (1.0, "1.00")]
+    ("p", "text"),
+    [(0.0001, "< 0.001"), (0.00754, "0.0075"), (0.0391, "0.039"), (0.4, "0.40"), (1.0, "1.00")],
 )
 def test_p_is_never_printed_as_zero(p: float, text: str) -> None:
     assert p_value(p) == text
@@ -70,7 +85,13 @@ def test_p_is_never_printed_as_zero(p: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (48.2, "48 s"), (125, "2 min 5 s"), (3599.7, "1 h 0 min"), (12_000, "3 h 20 min")],
+    [
+        (0.42, "0.4 s"),
+        (48.2, "48 s"),
+        (125, "2 min 5 s"),
+        (3599.7, "1 h 0 min"),
+        (12_000, "3 h 20 min"),
+    ],
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -85,12 +106,22 @@ def test_facts_know_seconds_and_bytes() -> None:
 
 def test_names_of_ours_are_words_and_other_names_stay() -> None:
     assert [system_name("base_few_shot"), system_name("gpt_x")] == ["Base model, few-shot", "gpt x"]
-    assert [metric_name("macro_f1"), metric_name("field_accuracy")] == ["Macro F1", "Field accuracy"]
+    assert [metric_name("macro_f1"), metric_name("field_accuracy")] == [
+        "Macro F1",
+        "Field accuracy",
+    ]
 
 
 def test_names_keep_their_capitals_inside_a_sentence() -> None:
     names = ["Accuracy", "ROUGE-L", "F1", "Pearson r", "Base model", ""]
-    assert [in_sentence(name) for name in names] == ["accuracy", "ROUGE-L", "F1", "Pearson r", "base model", ""]
+    assert [in_sentence(name) for name in names] == [
+        "accuracy",
+        "ROUGE-L",
+        "F1",
+        "Pearson r",
+        "base model",
+        "",
+    ]
 
 
 def test_confidence_is_shown_without_needless_decimals() -> None:

@@ -155,11 +155,15 @@ def test_the_colour_follows_the_verdict() -> None:
 
 
 def _poisoned(value: Any, key: str = "") -> Any:
-    """The value with ATTACK at the end of every text and key, but for the words that the code itself looks for."""
+    """The value with ATTACK at the end of every text and key, but for the words that the code
+    itself looks for.
+    """
     if isinstance(value, str):
         return value if key in ("system", "split", "a", "b") else value + ATTACK
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _poisoned(getattr(value, f.name), f.name) for f in fields(value)})
+        return replace(
+            value, **{f.name: _poisoned(getattr(value, f.name), f.name) for f in fields(value)}
+        )
     if isinstance(value, Mapping):
         return {_poisoned_key(inner): _poisoned(v, str(inner)) for inner, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -184,5 +188,7 @@ def _contrast(first: str, second: str) -> float:
 
 def _luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    red, green, blue = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

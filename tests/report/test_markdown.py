@@ -13,7 +13,12 @@ def test_the_verdict_is_the_title(report: Report) -> None:
 
 
 def test_a_table_keeps_its_shape_whatever_a_cell_holds() -> None:
-    table = Table(("Class", "Answer", "Rows"), (TableRow("a|b\nc", ("<b>*x*", "1"), marked=True),), "n = 1.", (1,))
+    table = Table(
+        ("Class", "Answer", "Rows"),
+        (TableRow("a|b\nc", ("<b>*x*", "1"), marked=True),),
+        "n = 1.",
+        (1,),
+    )
     assert markdown_table(table).splitlines() == [
         "| Class | Answer | Rows |",
         "| --- | --- | ---: |",
@@ -24,7 +29,10 @@ def test_a_table_keeps_its_shape_whatever_a_cell_holds() -> None:
 
 
 def test_intervals_and_smaller_than_signs_stay_readable() -> None:
-    assert line("0.812 [0.77, 0.85], p < 0.001, C# and a_b") == r"0.812 [0.77, 0.85], p < 0.001, C# and a\_b"
+    assert (
+        line("0.812 [0.77, 0.85], p < 0.001, C# and a_b")
+        == r"0.812 [0.77, 0.85], p < 0.001, C# and a\_b"
+    )
 
 
 def test_a_link_in_a_text_is_no_link() -> None:
@@ -50,7 +58,9 @@ def test_the_same_numbers_stand_in_markdown(report: Report) -> None:
     assert "+0.022 [+0.015, +0.029]" in text
 
 
-def test_a_graded_report_says_improved_and_that_forgetting_was_not_measured(graded_report: Report) -> None:
+def test_a_graded_report_says_improved_and_that_forgetting_was_not_measured(
+    graded_report: Report,
+) -> None:
     text = render_markdown(graded_report)
     assert "## Rows that improved and got worse" in text
     assert "Forgetting was not measured" in text
@@ -62,4 +72,6 @@ def test_a_bare_report_has_no_empty_parts() -> None:
 
 
 def test_notes_are_listed(report: Report) -> None:
-    assert "\n- one *note*".replace("*", r"\*") in render_markdown(replace(report, notes=["one *note*"]))
+    assert "\n- one *note*".replace("*", r"\*") in render_markdown(
+        replace(report, notes=["one *note*"])
+    )

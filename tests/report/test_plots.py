@@ -43,7 +43,10 @@ def test_every_colour_can_be_replaced_by_the_page(report: Report) -> None:
 def test_validation_points_and_the_best_step_are_in_the_loss_plot() -> None:
     plot = loss_plot(HISTORY, best_step=2)
     assert plot is not None
-    assert all(word in plot.svg for word in ("training", "validation", "best step", "loss per trained token"))
+    assert all(
+        word in plot.svg
+        for word in ("training", "validation", "best step", "loss per trained token")
+    )
     assert plot.alt == "Loss over 2 steps; validation loss ends at 1.500; best step 2"
 
 
@@ -65,9 +68,14 @@ def test_dollar_signs_in_a_name_are_no_formula() -> None:
 
 
 def test_the_first_system_is_on_top() -> None:
-    plot = forest_plot("p", "t", [ForestRow("upper", 0.1, (0.0, 0.2)), ForestRow("lower", 0.3, (0.2, 0.4))], "")
+    plot = forest_plot(
+        "p", "t", [ForestRow("upper", 0.1, (0.0, 0.2)), ForestRow("lower", 0.3, (0.2, 0.4))], ""
+    )
     assert plot is not None
-    heights = [float(re.findall(rf'y="([\d.]+)"[^>]*>{label}<', plot.svg)[0]) for label in ("upper", "lower")]
+    heights = [
+        float(re.findall(rf'y="([\d.]+)"[^>]*>{label}<', plot.svg)[0])
+        for label in ("upper", "lower")
+    ]
     assert heights[0] < heights[1]
 
 
@@ -83,6 +91,8 @@ def test_changes_in_different_units_share_no_axis(report: Report) -> None:
 
 def test_a_system_without_an_interval_is_not_drawn(report: Report) -> None:
     tuned = report.evaluations[-1]
-    broken = replace(tuned, estimates={"accuracy": replace(tuned.estimates["accuracy"], mean=float("nan"))})
+    broken = replace(
+        tuned, estimates={"accuracy": replace(tuned.estimates["accuracy"], mean=float("nan"))}
+    )
     plot = plots_of(replace(report, evaluations=[report.evaluations[0], broken]))[0]
     assert "Tuned model" not in plot.svg

@@ -26,7 +26,11 @@ def test_the_tuned_row_and_no_other_is_marked(report: Report) -> None:
 
 
 def test_the_primary_metric_stands_first(report: Report) -> None:
-    assert comparison_table(replace(report, primary_metric="macro_f1")).columns == ("System", "Macro F1", "Accuracy")
+    assert comparison_table(replace(report, primary_metric="macro_f1")).columns == (
+        "System",
+        "Macro F1",
+        "Accuracy",
+    )
 
 
 def test_equal_n_is_said_once(report: Report) -> None:
@@ -36,7 +40,9 @@ def test_equal_n_is_said_once(report: Report) -> None:
 
 
 def test_unequal_n_is_said_in_every_cell(report: Report) -> None:
-    fewer = replace(report.evaluations[0], estimates={"accuracy": Estimate(0.5, 40, 0.08, (0.35, 0.65))})
+    fewer = replace(
+        report.evaluations[0], estimates={"accuracy": Estimate(0.5, 40, 0.08, (0.35, 0.65))}
+    )
     table = comparison_table(replace(report, evaluations=[fewer, *report.evaluations[1:]]))
     assert table.rows[0].cells == ("0.500 [0.35, 0.65] (n = 40)", "")
     assert all("(n = 78)" in cell for row in table.rows[1:] for cell in row.cells)
@@ -45,7 +51,13 @@ def test_unequal_n_is_said_in_every_cell(report: Report) -> None:
 def test_what_stands_beside_the_metrics_has_a_table_of_its_own(report: Report) -> None:
     assert "Stopped by itself" not in comparison_table(report).columns
     found = auxiliary_table(report)
-    assert found.columns == ("System", "Valid format", "Stopped by itself", "Empty", "Accuracy of valid answers")
+    assert found.columns == (
+        "System",
+        "Valid format",
+        "Stopped by itself",
+        "Empty",
+        "Accuracy of valid answers",
+    )
     assert found.rows[0].cells[-1].endswith("(n = 70)")
     assert "Lower is better: empty." in found.note
 
@@ -64,27 +76,55 @@ def test_translation_signatures_are_printed(report: Report) -> None:
 
 def test_the_difference_is_shown_with_sign_interval_and_counts() -> None:
     compared = Comparison(
-        "base", "tuned", "accuracy", 0.2, 0.1, 0.1, (0.04, 0.36), 0.0004, 9, 5, 1, 15, 12, 0.28, "exact McNemar"
+        "base",
+        "tuned",
+        "accuracy",
+        0.2,
+        0.1,
+        0.1,
+        (0.04, 0.36),
+        0.0004,
+        9,
+        5,
+        1,
+        15,
+        12,
+        0.28,
+        "exact McNemar",
     )
     table = difference_table(_with(comparisons=[compared]))
     assert table.columns[0] == "Tuned model against"
     assert table.rows[0].label == "Base model"
     assert table.rows[0].cells == ("+0.200 [+0.04, +0.36]", "< 0.001", "9 / 5 / 1", "0.280")
-    assert table.note.startswith("Accuracy. Paired by example, n = 15 in 12 clusters. p: exact McNemar.")
+    assert table.note.startswith(
+        "Accuracy. Paired by example, n = 15 in 12 clusters. p: exact McNemar."
+    )
 
 
 def test_several_metrics_get_a_column() -> None:
-    one = Comparison("base", "tuned", "accuracy", 0.2, 0.1, 0.1, (0.0, 0.4), 0.5, 9, 5, 1, 15, 15, 0.28)
-    table = difference_table(_with(comparisons=[one, replace(one, metric="macro_f1", a="tuned", b="other")]))
+    one = Comparison(
+        "base", "tuned", "accuracy", 0.2, 0.1, 0.1, (0.0, 0.4), 0.5, 9, 5, 1, 15, 15, 0.28
+    )
+    table = difference_table(
+        _with(comparisons=[one, replace(one, metric="macro_f1", a="tuned", b="other")])
+    )
     assert table.columns[:2] == ("Comparison", "Metric")
-    assert [row.label for row in table.rows] == ["Tuned model against base model", "other against tuned model"]
+    assert [row.label for row in table.rows] == [
+        "Tuned model against base model",
+        "other against tuned model",
+    ]
 
 
 def test_metrics_that_are_judged_together_show_holms_p_and_the_first_one_is_the_verdicts() -> None:
-    one = Comparison("base", "tuned", "accuracy", 0.2, 0.1, 0.1, (0.04, 0.36), 0.03, 9, 5, 1, 15, 15, 0.28)
+    one = Comparison(
+        "base", "tuned", "accuracy", 0.2, 0.1, 0.1, (0.04, 0.36), 0.03, 9, 5, 1, 15, 15, 0.28
+    )
     other = replace(one, metric="mae", difference=-1.5, ci=(-2.0, -1.0), p=0.0004)
     table = judged_table(_with(judged=[JudgedMetric(one, 0.03), JudgedMetric(other, 0.0008)]))
-    assert [(row.label, row.marked) for row in table.rows] == [("Accuracy", True), ("Mean absolute error", False)]
+    assert [(row.label, row.marked) for row in table.rows] == [
+        ("Accuracy", True),
+        ("Mean absolute error", False),
+    ]
     assert table.rows[0].cells == ("+0.200 [+0.04, +0.36]", "0.030", "0.030", "9 / 5 / 1", "0.280")
     assert table.rows[1].cells[1:3] == ("< 0.001", "< 0.001")
     assert table.note == (
@@ -104,7 +144,9 @@ def test_metrics_that_are_judged_together_show_holms_p_and_the_first_one_is_the_
         ("accuracy", (-0.01, 0.02), "no change shown"),
     ],
 )
-def test_the_panel_finding_follows_the_side_of_zero(metric: str, ci: tuple[float, float], finding: str) -> None:
+def test_the_panel_finding_follows_the_side_of_zero(
+    metric: str, ci: tuple[float, float], finding: str
+) -> None:
     assert panel_verdict(metric, ci) == finding
 
 
@@ -115,7 +157,10 @@ def test_forgetting_shows_before_after_change_and_what_was_detectable() -> None:
 
 
 def test_the_worst_thirty_of_many_classes_are_shown_and_it_is_said() -> None:
-    classes = [{"label": f"c{i:02}", "precision": 0.5, "recall": 0.5, "f1": i / 77, "n": 4} for i in range(77)][::-1]
+    classes = [
+        {"label": f"c{i:02}", "precision": 0.5, "recall": 0.5, "f1": i / 77, "n": 4}
+        for i in range(77)
+    ][::-1]
     table = class_table({"per_class": classes})
     assert table is not None
     assert [row.label for row in table.rows] == [f"c{i:02}" for i in range(30)]
@@ -124,8 +169,12 @@ def test_the_worst_thirty_of_many_classes_are_shown_and_it_is_said() -> None:
 
 
 def test_answers_that_name_no_class_get_a_column_where_there_are_any() -> None:
-    with_none = confusion_matrix({"confusion": {"labels": ["a", "b"], "counts": [[3, 0, 1], [1, 1, 0]]}})
-    without = confusion_matrix({"confusion": {"labels": ["a", "b"], "counts": [[3, 1, 0], [1, 1, 0]]}})
+    with_none = confusion_matrix(
+        {"confusion": {"labels": ["a", "b"], "counts": [[3, 0, 1], [1, 1, 0]]}}
+    )
+    without = confusion_matrix(
+        {"confusion": {"labels": ["a", "b"], "counts": [[3, 1, 0], [1, 1, 0]]}}
+    )
     assert with_none is not None
     assert without is not None
     assert with_none.columns == ("a", "b", "(none)")
@@ -134,10 +183,16 @@ def test_answers_that_name_no_class_get_a_column_where_there_are_any() -> None:
 
 
 def test_the_commonest_mistakes_come_first_and_right_answers_are_none() -> None:
-    matrix = confusion_matrix({"confusion": {"labels": ["a", "b"], "counts": [[30, 2, 0], [5, 40, 1]]}})
+    matrix = confusion_matrix(
+        {"confusion": {"labels": ["a", "b"], "counts": [[30, 2, 0], [5, 40, 1]]}}
+    )
     assert matrix is not None
     rows = mistakes_table(matrix).rows
-    assert [(row.label, *row.cells) for row in rows] == [("b", "a", "5"), ("a", "b", "2"), ("b", "(none)", "1")]
+    assert [(row.label, *row.cells) for row in rows] == [
+        ("b", "a", "5"),
+        ("a", "b", "2"),
+        ("b", "(none)", "1"),
+    ]
 
 
 def test_the_ledger_table_accounts_for_every_raw_row(report: Report) -> None:
@@ -149,13 +204,17 @@ def test_the_ledger_table_accounts_for_every_raw_row(report: Report) -> None:
 
 
 def test_the_ledger_table_says_when_nothing_was_left_out() -> None:
-    table = ledger_table({"rows": {"raw": 2, "duplicates": 0, "kept": 2}, "splits": {"train": {"rows": 2}}})
+    table = ledger_table(
+        {"rows": {"raw": 2, "duplicates": 0, "kept": 2}, "splits": {"train": {"rows": 2}}}
+    )
     assert table.note == "No row was left out."
     assert ledger_table({}).rows == ()
 
 
 def test_nested_facts_are_indented_below_their_name() -> None:
-    rows = facts_table("Training", {"peak_memory_bytes": 5e6, "limits": {"flops": 2, "left": {}}}).rows
+    rows = facts_table(
+        "Training", {"peak_memory_bytes": 5e6, "limits": {"flops": 2, "left": {}}}
+    ).rows
     assert [(row.label, row.cells[0], row.depth) for row in rows] == [
         ("Peak memory", "5 MB", 0),
         ("Limits", "", 0),

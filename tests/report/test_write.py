@@ -11,7 +11,10 @@ def test_a_report_is_all_its_files(report: Report, tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.model.mkdir()
     write_report(run, report)
-    plots = [f"plots/{name}" for name in ("systems", "differences", "forgetting", "loss", "metric", "learning_curve")]
+    plots = [
+        f"plots/{name}"
+        for name in ("systems", "differences", "forgetting", "loss", "metric", "learning_curve")
+    ]
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {
         "report.html",
@@ -26,8 +29,12 @@ def test_a_report_is_all_its_files(report: Report, tmp_path: Path) -> None:
 def test_the_same_report_gives_the_same_bytes(report: Report, tmp_path: Path) -> None:
     for name in ("first", "second"):
         write_report(RunDir(tmp_path / name), report)
-    first = {path.name: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()}
-    second = {path.name: path.read_bytes() for path in (tmp_path / "second").rglob("*") if path.is_file()}
+    first = {
+        path.name: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()
+    }
+    second = {
+        path.name: path.read_bytes() for path in (tmp_path / "second").rglob("*") if path.is_file()
+    }
     assert first == second
 
 

@@ -1,9 +1,10 @@
-"""Train a tiny model again and again, killing it with SIGKILL at random moments; used by test_crash.py.
+"""Train a tiny model again and again, killing it with SIGKILL at random moments; used by
+test_crash.py.
 
     python crash_rounds.py FOLDER KILLS
 
-Each run is a forked child of this process, which has paid for the imports once. Writes FOLDER/whole (never killed)
-and FOLDER/run-0, run-1 ..., each killed and resumed until it had finished.
+Each run is a forked child of this process, which has paid for the imports once. Writes FOLDER/whole
+(never killed) and FOLDER/run-0, run-1 ..., each killed and resumed until it had finished.
 """
 
 from __future__ import annotations
@@ -23,13 +24,22 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.loop import train
 
-SETTINGS = TrainConfig(num_train_epochs=3, train_batch_size=2, learning_rate=3e-3, save_steps=2, report_to=[])
+SETTINGS = TrainConfig(
+    num_train_epochs=3, train_batch_size=2, learning_rate=3e-3, save_steps=2, report_to=[]
+)
 
 
 def start(folder: Path) -> int:
     child = os.fork()
     if child == 0:
-        train(tiny_llama(), made_data(40), SETTINGS, run=RunDir(folder), validation=made_data(4, seed=5), resume=True)
+        train(
+            tiny_llama(),
+            made_data(40),
+            SETTINGS,
+            run=RunDir(folder),
+            validation=made_data(4, seed=5),
+            resume=True,
+        )
         os._exit(0)
     return child
 

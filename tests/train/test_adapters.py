@@ -13,20 +13,24 @@ from conftest import tiny_llama
 from tunesmith.recipe import LoraConfig, TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.adapters import merge_lora, merge_with_base, wrap_lora
-from tunesmith.train.batches import TrainingData
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import train
+from tunesmith.train.packing.plan import TrainingData
 
 IDS_BT = torch.arange(3, 11)[None]
 
 
 def data() -> TrainingData:
     ids = np.random.default_rng(0).integers(3, 259, (8, 10))
-    return TrainingData.from_arrays(ids.ravel(), np.arange(9) * 10, np.full(8, 7), [f"r{i}" for i in range(8)])
+    return TrainingData.from_arrays(
+        ids.ravel(), np.arange(9) * 10, np.full(8, 7), [f"r{i}" for i in range(8)]
+    )
 
 
 def config(**changes: Any) -> TrainConfig:
-    return TrainConfig(lora=LoraConfig(r=4), report_to=[], train_batch_size=4, learning_rate=1e-2, **changes)
+    return TrainConfig(
+        lora=LoraConfig(r=4), report_to=[], train_batch_size=4, learning_rate=1e-2, **changes
+    )
 
 
 def trained(folder: Path, **options: Any) -> Any:
@@ -42,7 +46,9 @@ def test_lora_trains_only_its_adapters_and_merges_into_the_same_logits(tmp_path:
     assert type(merged).__name__ == "LlamaForCausalLM"
     assert torch.allclose(merged(input_ids=IDS_BT).logits, before, atol=1e-5)
     base = tiny_llama()
-    assert not torch.allclose(merged(input_ids=IDS_BT).logits, base(input_ids=IDS_BT).logits, atol=1e-3)
+    assert not torch.allclose(
+        merged(input_ids=IDS_BT).logits, base(input_ids=IDS_BT).logits, atol=1e-3
+    )
     assert torch.equal(merged.model.embed_tokens.weight, base.model.embed_tokens.weight)
 
 
@@ -55,14 +61,24 @@ def test_a_lora_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="crash"):
         trained(tmp_path / "cut", on_progress=crash)
     resumed = trained(tmp_path / "cut", resume=True)
-    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True)
+    )
 
 
-def test_averaging_an_adapter_with_the_base_shrinks_its_change_in_proportion(tmp_path: Path) -> None:
+def test_averaging_an_adapter_with_the_base_shrinks_its_change_in_proportion(
+    tmp_path: Path,
+) -> None:
     layer = "model.layers.0.mlp.up_proj.weight"
     base = tiny_llama().get_parameter(layer).detach()
     whole = merge_lora(trained(tmp_path / "a")).get_parameter(layer).detach() - base
-    half = merge_lora(trained(tmp_path / "b", config=config(merge_with_base=0.5))).get_parameter(layer).detach() - base
+    half = (
+        merge_lora(trained(tmp_path / "b", config=config(merge_with_base=0.5)))
+        .get_parameter(layer)
+        .detach()
+        - base
+    )
     assert float(whole.abs().max()) > 1e-3
     assert torch.allclose(half, 0.5 * whole, atol=1e-6)
 

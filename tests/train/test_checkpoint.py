@@ -60,10 +60,15 @@ def test_training_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path, optim: s
     load_weights(checkpoint.path, again)
     load_optimizers(checkpoint, new_optimizers)
     take_steps(again, new_optimizers, 3)
-    assert all(torch.equal(a, b) for a, b in zip(weights(model).values(), weights(again).values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(model).values(), weights(again).values(), strict=True)
+    )
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+)
 def test_a_corrupt_file_makes_the_one_before_the_latest(tmp_path: Path, name: str) -> None:
     save(tmp_path, 1)
     damaged = save(tmp_path, 2) / name
@@ -117,10 +122,16 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 5):
         (tmp_path / f"step-{step:06d}").mkdir()
     prune_checkpoints(tmp_path, keep=2, best_step=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000001", "step-000004", "step-000005"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-000001",
+        "step-000004",
+        "step-000005",
+    ]
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
-    with pytest.raises(TrainingError, match=r"made from another model: model\.embed_tokens\.weight does not match"):
+    with pytest.raises(
+        TrainingError, match=r"made from another model: model\.embed_tokens\.weight does not match"
+    ):
         load_weights(path, tiny_llama(vocab_size=300))

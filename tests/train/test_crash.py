@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.train.checkpoint import latest_checkpoint
-from tunesmith.train.progress import read_metrics
+from tunesmith.train.trackers import read_metrics
 
 HERE = Path(__file__).parent
 KILLS = 20
@@ -25,8 +25,14 @@ def final_weights(run: Path) -> bytes:
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_at_random_moments_the_final_weights_are_bit_identical(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "OMP_NUM_THREADS": "1"}
+def test_killed_twenty_times_at_random_moments_the_final_weights_are_bit_identical(
+    tmp_path: Path,
+) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+        "OMP_NUM_THREADS": "1",
+    }
     script = [sys.executable, str(HERE / "crash_rounds.py"), str(tmp_path), str(KILLS)]
     done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

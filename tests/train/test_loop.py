@@ -1,4 +1,6 @@
-"""The whole loop: the update of a plain loop, runs that repeat, resuming, stopping, choosing the best."""
+"""The whole loop: the update of a plain loop, runs that repeat, resuming, stopping, choosing the
+best.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,21 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from tunesmith.errors import InputError, InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
-from tunesmith.train.batches import TrainingData
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
 from tunesmith.train.optim import has_compiler
-from tunesmith.train.progress import MetricsLog, read_metrics
+from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.trackers import MetricsLog, read_metrics
 
 
 def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingData:
     """Rows of `shared` common tokens, 2 to 7 own ones and 1 to 4 trained ones."""
     random = np.random.default_rng(seed)
     start = np.random.default_rng(0).integers(3, 259, shared)
-    rows = [np.concatenate([start, random.integers(3, 259, random.integers(3, 12))]) for _ in range(num_rows)]
+    rows = [
+        np.concatenate([start, random.integers(3, 259, random.integers(3, 12))])
+        for _ in range(num_rows)
+    ]
     trained = random.integers(1, 4, num_rows)
     lengths = np.array([len(row) for row in rows])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -40,7 +45,13 @@ def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingDa
 
 
 def config(**changes: Any) -> TrainConfig:
-    values = {"num_train_epochs": 2, "train_batch_size": 4, "learning_rate": 3e-3, "report_to": [], "warmup_ratio": 0.2}
+    values = {
+        "num_train_epochs": 2,
+        "train_batch_size": 4,
+        "learning_rate": 3e-3,
+        "report_to": [],
+        "warmup_ratio": 0.2,
+    }
     values |= {"dtype": "float32"}  # whatever this machine is fastest at
     return TrainConfig(**{**values, **changes})
 
@@ -53,13 +64,19 @@ def run_once(folder: Path, model: Any = None, **options: Any) -> tuple[Any, Trai
 
 
 def same(a: Any, b: Any) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values(), strict=True))
+    return all(
+        torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values(), strict=True)
+    )
 
 
 def plain_loop(data: TrainingData, settings: TrainConfig) -> tuple[Any, list[float]]:
-    """What our loop must equal: one padded batch a step through `model(input_ids, labels)` of transformers."""
+    """What our loop must equal: one padded batch a step through `model(input_ids, labels)` of
+    transformers.
+    """
     model = tiny_llama().train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.0, eps=settings.adam_epsilon)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1.0, weight_decay=0.0, eps=settings.adam_epsilon
+    )
     steps = -(-len(data) // settings.train_batch_size) * settings.num_train_epochs
     warmup = int(np.ceil(steps * settings.warmup_ratio))
     losses = []
@@ -74,7 +91,9 @@ def plain_loop(data: TrainingData, settings: TrainConfig) -> tuple[Any, list[flo
         for i, row in enumerate(rows):
             ids = torch.from_numpy(data.row(row).astype(np.int64))
             ids_BT[i, : len(ids)] = ids
-            labels_BT[i, data.num_prompt_tokens[row] : len(ids)] = ids[data.num_prompt_tokens[row] :]
+            labels_BT[i, data.num_prompt_tokens[row] : len(ids)] = ids[
+                data.num_prompt_tokens[row] :
+            ]
         mask_BT = torch.arange(width) < torch.from_numpy(data.lengths[rows])[:, None]
         loss = model(input_ids=ids_BT, attention_mask=mask_BT.long(), labels=labels_BT).loss
         loss.backward()
@@ -91,9 +110,13 @@ def plain_loop(data: TrainingData, settings: TrainConfig) -> tuple[Any, list[flo
 
 @pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("budget", [200, 4096])
-def test_every_update_is_the_plain_loops_however_the_step_is_cut(tmp_path: Path, share: bool, budget: int) -> None:
+def test_every_update_is_the_plain_loops_however_the_step_is_cut(
+    tmp_path: Path, share: bool, budget: int
+) -> None:
     # A large epsilon keeps Adam from turning rounding in tiny gradients into whole steps.
-    settings = config(share_prefixes=share, max_batch_tokens=budget, lr_scheduler_type="linear", adam_epsilon=1e-3)
+    settings = config(
+        share_prefixes=share, max_batch_tokens=budget, lr_scheduler_type="linear", adam_epsilon=1e-3
+    )
     data = made_data(shared=80)
     expected, losses = plain_loop(data, settings)
     found, result = run_once(tmp_path, data=data, config=settings)
@@ -104,7 +127,9 @@ def test_every_update_is_the_plain_loops_however_the_step_is_cut(tmp_path: Path,
     assert (result.forward_tokens < 0.8 * result.raw_tokens) == share
 
 
-def test_the_same_seed_twice_gives_bit_identical_weights_and_another_seed_does_not(tmp_path: Path) -> None:
+def test_the_same_seed_twice_gives_bit_identical_weights_and_another_seed_does_not(
+    tmp_path: Path,
+) -> None:
     first, _ = run_once(tmp_path / "a")
     second, _ = run_once(tmp_path / "b")
     other, _ = run_once(tmp_path / "c", config=config(seed=1))
@@ -117,12 +142,16 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 5])
-@pytest.mark.parametrize("optim, dtype", [("adamw", "float32"), ("muon", "float32"), ("adamw", "bfloat16")])
+@pytest.mark.parametrize(
+    "optim, dtype", [("adamw", "float32"), ("muon", "float32"), ("adamw", "bfloat16")]
+)
 def test_a_resumed_run_is_bit_identical_to_the_undisturbed_one(
     tmp_path: Path, stop_at: int, optim: str, dtype: str
 ) -> None:
     noise = 5.0 if optim == "muon" else 0.0
-    settings = config(save_steps=1 if stop_at != 4 else 2, optim=optim, neftune_noise_alpha=noise, dtype=dtype)
+    settings = config(
+        save_steps=1 if stop_at != 4 else 2, optim=optim, neftune_noise_alpha=noise, dtype=dtype
+    )
     whole, _ = run_once(tmp_path / "whole", config=settings, validation=made_data(4, seed=5))
 
     def crash(record: dict[str, Any]) -> None:
@@ -130,9 +159,13 @@ def test_a_resumed_run_is_bit_identical_to_the_undisturbed_one(
             raise Stop
 
     with pytest.raises(Stop):
-        run_once(tmp_path / "cut", config=settings, validation=made_data(4, seed=5), on_progress=crash)
+        run_once(
+            tmp_path / "cut", config=settings, validation=made_data(4, seed=5), on_progress=crash
+        )
     torch.manual_seed(1234)
-    resumed, result = run_once(tmp_path / "cut", config=settings, validation=made_data(4, seed=5), resume=True)
+    resumed, result = run_once(
+        tmp_path / "cut", config=settings, validation=made_data(4, seed=5), resume=True
+    )
     assert same(whole, resumed)
     steps = [record["step"] for record in read_metrics(tmp_path / "cut" / "metrics.jsonl")]
     assert steps == [1, 2, 3, 4, 5, 6]
@@ -142,7 +175,8 @@ def test_a_resumed_run_is_bit_identical_to_the_undisturbed_one(
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    importlib.util.find_spec("torchao") is None or not has_compiler(), reason="needs torchao and a C++ compiler"
+    importlib.util.find_spec("torchao") is None or not has_compiler(),
+    reason="needs torchao and a C++ compiler",
 )
 @pytest.mark.parametrize("optim, weights_dtype", [("adamw_8bit", "float32"), ("adamw", "bfloat16")])
 def test_a_resumed_run_with_torchaos_optimiser_is_bit_identical_too(
@@ -153,7 +187,9 @@ def test_a_resumed_run_with_torchaos_optimiser_is_bit_identical_too(
     whole, result = run_once(tmp_path / "whole", model=model, config=settings)
     assert result.forward_tokens < 0.8 * result.raw_tokens or result.notes == []
     with pytest.raises(Stop):
-        run_once(tmp_path / "cut", model=tiny_llama(512), config=settings, on_progress=stop_at_step(5))
+        run_once(
+            tmp_path / "cut", model=tiny_llama(512), config=settings, on_progress=stop_at_step(5)
+        )
     torch.manual_seed(1234)
     resumed, _ = run_once(tmp_path / "cut", model=tiny_llama(512), config=settings, resume=True)
     assert same(whole, resumed)
@@ -191,7 +227,10 @@ def test_resuming_with_other_data_or_settings_is_refused_by_name(tmp_path: Path)
     run_once(tmp_path)
     with pytest.raises(InputError, match="cannot be resumed, training data has changed"):
         run_once(tmp_path, data=made_data(seed=9), resume=True)
-    with pytest.raises(InputError, match=r"cannot be resumed, train\.learning_rate has changed: was 0\.003, is 0\.1"):
+    with pytest.raises(
+        InputError,
+        match=r"cannot be resumed, train\.learning_rate has changed: was 0\.003, is 0\.1",
+    ):
         run_once(tmp_path, config=config(learning_rate=0.1), resume=True)
 
 
@@ -206,7 +245,9 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(tmp_path: Path) -> None:
         if record["step"] == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(InterruptedRun, match=rf"interrupted after step 2 of 6.*\nhint: tunesmith resume {tmp_path}"):
+    with pytest.raises(
+        InterruptedRun, match=rf"interrupted after step 2 of 6.*\nhint: tunesmith resume {tmp_path}"
+    ):
         run_once(tmp_path, on_progress=press)
     assert (tmp_path / "checkpoints" / "step-000002").is_dir()
     whole, _ = run_once(tmp_path / "whole")
@@ -222,7 +263,9 @@ def test_a_disk_that_fills_up_under_the_log_names_the_last_whole_checkpoint(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(MetricsLog, "write", write)
-    with pytest.raises(TrainingError, match=r"the disk is full; step-000004 is whole\nhint: free some space"):
+    with pytest.raises(
+        TrainingError, match=r"the disk is full; step-000004 is whole\nhint: free some space"
+    ):
         run_once(tmp_path, config=config(save_steps=2))
 
 
@@ -235,12 +278,22 @@ def test_the_best_epoch_by_metric_is_loaded_at_the_end(tmp_path: Path) -> None:
         return {"accuracy": next(scores)}
 
     model, result = run_once(
-        tmp_path, config=config(num_train_epochs=4, save_total_limit=1), validate=validate, select="accuracy"
+        tmp_path,
+        config=config(num_train_epochs=4, save_total_limit=1),
+        validate=validate,
+        select="accuracy",
     )
     assert result.best_step == 6
-    assert all(torch.equal(a, b) for a, b in zip(weights(model).values(), seen[1].values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(model).values(), seen[1].values(), strict=True)
+    )
     records = read_metrics(tmp_path / "metrics.jsonl")
-    assert [r["validation_accuracy"] for r in records if "validation_accuracy" in r] == [0.2, 0.9, 0.9, 0.1]
+    assert [r["validation_accuracy"] for r in records if "validation_accuracy" in r] == [
+        0.2,
+        0.9,
+        0.9,
+        0.1,
+    ]
 
 
 @pytest.mark.parametrize("error, best_step", [(0.05, 6), (0.01, 3), (0.0, 3)])
@@ -259,7 +312,12 @@ def test_metrics_within_a_standard_error_are_decided_by_the_validation_loss(
 
 
 def test_equal_metrics_are_decided_by_the_validation_loss(tmp_path: Path) -> None:
-    _, result = run_once(tmp_path, validation=made_data(), validate=lambda model: {"accuracy": 0.5}, select="accuracy")
+    _, result = run_once(
+        tmp_path,
+        validation=made_data(),
+        validate=lambda model: {"accuracy": 0.5},
+        select="accuracy",
+    )
     losses = [entry["loss"] for entry in result.history]
     assert losses[1] < losses[0]
     assert result.best_step == 6
@@ -267,7 +325,9 @@ def test_equal_metrics_are_decided_by_the_validation_loss(tmp_path: Path) -> Non
 
 def test_validation_loss_is_the_mean_over_trained_tokens(tmp_path: Path) -> None:
     data = made_data(3)
-    model, result = run_once(tmp_path, data=data, validation=data, config=config(num_train_epochs=1))
+    model, result = run_once(
+        tmp_path, data=data, validation=data, config=config(num_train_epochs=1)
+    )
     total, count = 0.0, 0
     for row in range(3):
         ids_BT = torch.from_numpy(data.row(row).astype(np.int64))[None]
@@ -285,9 +345,13 @@ def test_validation_does_not_disturb_training(tmp_path: Path) -> None:
         torch.rand(7)
         return {"accuracy": 0.0}
 
-    drawn, result = run_once(tmp_path / "b", config=config(neftune_noise_alpha=5.0), validate=draws, select="accuracy")
+    drawn, result = run_once(
+        tmp_path / "b", config=config(neftune_noise_alpha=5.0), validate=draws, select="accuracy"
+    )
     assert result.best_step == 3
-    quiet_records, drawn_records = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
+    quiet_records, drawn_records = (
+        read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab"
+    )
     assert [r["loss"] for r in quiet_records] == [r["loss"] for r in drawn_records]
     assert not same(quiet, drawn)
 
@@ -296,13 +360,18 @@ def test_a_loss_that_is_not_a_number_stops_before_the_weights_are_spoilt(tmp_pat
     model = tiny_llama()
     with torch.no_grad():
         model.model.norm.weight[0] = float("nan")
-    with pytest.raises(TrainingError, match=r"step 1: the loss is nan .*rows r\d.*\nhint: try train\.learning_rate="):
+    with pytest.raises(
+        TrainingError,
+        match=r"step 1: the loss is nan .*rows r\d.*\nhint: try train\.learning_rate=",
+    ):
         run_once(tmp_path, model=model)
     assert bool(torch.isfinite(model.model.embed_tokens.weight).all())
 
 
 def test_an_exploding_loss_stops_the_run(tmp_path: Path) -> None:
-    settings = config(learning_rate=3.0, num_train_epochs=40, warmup_ratio=0.0, lr_scheduler_type="constant")
+    settings = config(
+        learning_rate=3.0, num_train_epochs=40, warmup_ratio=0.0, lr_scheduler_type="constant"
+    )
     with pytest.raises(TrainingError, match=r"the loss has grown from 5\.\d+ to"):
         run_once(tmp_path, config=settings)
 
@@ -315,18 +384,26 @@ def test_merging_with_the_base_takes_the_weighted_mean_of_both(tmp_path: Path) -
         assert torch.allclose(weight, 0.75 * weights(tuned)[name] + 0.25 * base[name], atol=1e-7)
 
 
-def test_neftune_adds_noise_within_its_bound_while_training_and_none_in_validation(tmp_path: Path) -> None:
-    """Uniform noise of at most alpha / sqrt(tokens * hidden units) on each number of the embeddings."""
+def test_neftune_adds_noise_within_its_bound_while_training_and_none_in_validation(
+    tmp_path: Path,
+) -> None:
+    """Uniform noise of at most alpha / sqrt(tokens * hidden units) on each number of the
+    embeddings.
+    """
     data = made_data(4)
     seen: list[tuple[bool, torch.Tensor]] = []
     model = tiny_llama()
     layer = model.model.layers[0]
-    layer.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, inputs[0].detach())))
+    layer.register_forward_pre_hook(
+        lambda module, inputs: seen.append((module.training, inputs[0].detach()))
+    )
     settings = config(neftune_noise_alpha=5.0, num_train_epochs=1, learning_rate=1e-12)
     run_once(tmp_path, model=model, data=data, validation=data, config=settings)
     table = tiny_llama().model.embed_tokens.weight.detach()
     for training, states_BTH in seen[-2:]:  # the step, and the validation after it
-        noise = torch.stack([(table - state).abs().amax(1).min() for state in states_BTH.flatten(0, 1)])
+        noise = torch.stack(
+            [(table - state).abs().amax(1).min() for state in states_BTH.flatten(0, 1)]
+        )
         limit = 5.0 / (states_BTH.shape[1] * states_BTH.shape[2]) ** 0.5
         if training:
             assert limit / 2 < float(noise.max()) <= limit
@@ -357,7 +434,9 @@ def test_the_gradient_is_clipped_to_its_norm_and_not_with_zero(
 
 def test_label_smoothing_and_whole_runs_with_every_optimiser_lower_the_loss(tmp_path: Path) -> None:
     for optim in ("adamw", "adafactor", "muon"):
-        settings = config(optim=optim, label_smoothing_factor=0.1, num_train_epochs=6, lr_scheduler_type="wsd")
+        settings = config(
+            optim=optim, label_smoothing_factor=0.1, num_train_epochs=6, lr_scheduler_type="wsd"
+        )
         run_once(tmp_path / optim, config=settings)
         records = read_metrics(tmp_path / optim / "metrics.jsonl")
         assert records[-1]["loss"] < records[0]["loss"], optim
@@ -365,7 +444,9 @@ def test_label_smoothing_and_whole_runs_with_every_optimiser_lower_the_loss(tmp_
 
 def test_gradient_checkpointing_gives_the_same_losses(tmp_path: Path) -> None:
     run_once(tmp_path / "a", config=config(gradient_checkpointing=False), data=made_data(shared=40))
-    _, result = run_once(tmp_path / "b", config=config(gradient_checkpointing=True), data=made_data(shared=40))
+    _, result = run_once(
+        tmp_path / "b", config=config(gradient_checkpointing=True), data=made_data(shared=40)
+    )
     a, b = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
     assert [r["loss"] for r in a] == pytest.approx([r["loss"] for r in b], rel=1e-5)
     assert result.forward_tokens < 0.8 * result.raw_tokens
@@ -392,7 +473,9 @@ def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, noisy = run_once(tmp_path / "a", config=config(neftune_noise_alpha=5.0))
-    assert noisy.notes == ["rows are padded and share nothing: NEFTune's noise depends on the length of a row"]
+    assert noisy.notes == [
+        "rows are padded and share nothing: NEFTune's noise depends on the length of a row"
+    ]
     assert capsys.readouterr().err.count("rows are padded and share nothing") == 1
     model = tiny_llama()
     model.config.attention_dropout = 0.1

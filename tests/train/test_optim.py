@@ -80,15 +80,20 @@ def test_every_optimiser_lowers_the_loss_of_one_row() -> None:
         assert losses[-1] < losses[0], optim
 
 
-def test_8_bit_adam_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_8_bit_adam_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.optim", None)
-    with pytest.raises(InputError, match=r"adamw_8bit needs torchao.*\nhint: pip install 'tunesmith\[gpu\]'"):
+    with pytest.raises(
+        InputError, match=r"adamw_8bit needs torchao.*\nhint: pip install 'tunesmith\[gpu\]'"
+    ):
         build_optimizers(tiny_llama(), TrainConfig(optim="adamw_8bit"))
 
 
 needs_torchao = pytest.mark.skipif(
-    importlib.util.find_spec("torchao") is None or not has_compiler(), reason="needs torchao and a C++ compiler"
+    importlib.util.find_spec("torchao") is None or not has_compiler(),
+    reason="needs torchao and a C++ compiler",
 )
 
 
@@ -99,13 +104,17 @@ def test_eight_bit_states_are_eight_bit_where_a_tensor_is_large() -> None:
     model(torch.ones(1, 256)).sum().backward()
     optimizer.step()
     (state,) = optimizer.state.values()
-    assert (type(state["exp_avg"]).__name__, state["exp_avg"].codes.dtype) == ("OptimState8bit", torch.uint8)
+    assert (type(state["exp_avg"]).__name__, state["exp_avg"].codes.dtype) == (
+        "OptimState8bit",
+        torch.uint8,
+    )
 
 
 @needs_torchao
 def test_updates_a_hundredth_of_bfloat16s_step_arrive_on_average() -> None:
-    """Weights of 1.0, whose neighbours below stand 2^-8 = 0.0039 away, moved down by 1e-4 a step: after 10 steps
-    0.999 on average. Rounded to the nearest, all of them would still be 1."""
+    """Weights of 1.0, whose neighbours below stand 2^-8 = 0.0039 away, moved down by 1e-4 a step:
+    after 10 steps 0.999 on average. Rounded to the nearest, all of them would still be 1.
+    """
     model = torch.nn.Linear(256, 256, bias=False).bfloat16()
     torch.nn.init.ones_(model.weight)
     config = TrainConfig(weights_dtype="bfloat16", learning_rate=1e-4)
@@ -121,7 +130,10 @@ def test_updates_a_hundredth_of_bfloat16s_step_arrive_on_average() -> None:
 
 @pytest.mark.parametrize("optim", ["muon", "adafactor"])
 def test_bfloat16_weights_are_refused_where_nothing_rounds_stochastically(optim: str) -> None:
-    with pytest.raises(InputError, match=f"bfloat16 with train.optim = {optim}: small updates would be rounded away"):
+    with pytest.raises(
+        InputError,
+        match=f"bfloat16 with train.optim = {optim}: small updates would be rounded away",
+    ):
         build_optimizers(tiny_llama(), TrainConfig(optim=optim, weights_dtype="bfloat16"))
 
 
@@ -140,7 +152,9 @@ def test_default_learning_rate_follows_the_size_within_its_limits() -> None:
 
 
 def test_linear_schedule_warms_up_and_falls_to_zero() -> None:
-    assert rates("linear", 10, 0.2) == pytest.approx([0, 0.5, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    assert rates("linear", 10, 0.2) == pytest.approx(
+        [0, 0.5, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    )
 
 
 def test_cosine_schedule_warms_up_and_falls_along_half_a_wave() -> None:

@@ -11,17 +11,25 @@ from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 from tunesmith import machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.train import memory
-from tunesmith.train.batches import TrainingData
-from tunesmith.train.limit import model_size
 from tunesmith.train.loss import nll_sum, split_model
-from tunesmith.train.memory import _made_rows, activation_bytes, kept_bytes, state_bytes, tokens_that_fit
+from tunesmith.train.memory import (
+    _made_rows,
+    activation_bytes,
+    kept_bytes,
+    state_bytes,
+    tokens_that_fit,
+)
+from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.roofline import model_size
 from tunesmith.train.settings import MEASURED_TOKENS, Settings, settle
 
 CPU = torch.device("cpu")
 
 
 def data(length: int = 100) -> TrainingData:
-    return TrainingData.from_arrays(np.arange(2 * length) % 250, [0, length, 2 * length], [5, 5], ["a", "b"])
+    return TrainingData.from_arrays(
+        np.arange(2 * length) % 250, [0, length, 2 * length], [5, 5], ["a", "b"]
+    )
 
 
 def settled(**changes: object) -> Settings:
@@ -30,7 +38,8 @@ def settled(**changes: object) -> Settings:
 
 
 def test_what_a_forward_pass_keeps_worked_out_by_hand() -> None:
-    # the input (4 * 8 numbers) for the weight's gradient, and the ReLU's result (4 * 16); not the weight
+    # the input (4 * 8 numbers) for the weight's gradient, and the ReLU's result (4 * 16); not the
+    # weight
     layer, input_TX = torch.nn.Linear(8, 16), torch.randn(4, 8)
     assert kept_bytes(lambda: layer(input_TX).relu(), layer.parameters()) == 4 * (4 * 8 + 4 * 16)
 
@@ -40,11 +49,14 @@ def test_measured_bytes_of_a_token_foretell_those_of_a_larger_batch(padded: bool
     parts = split_model(tiny_llama().train())
     per_token = activation_bytes(parts, 20, padded, torch.float32)
     two, ten = (
-        kept_bytes(lambda n=n: nll_sum(parts, _made_rows(n, 20, padded, CPU)), parts.model.parameters())
+        kept_bytes(
+            lambda n=n: nll_sum(parts, _made_rows(n, 20, padded, CPU)), parts.model.parameters()
+        )
         for n in (2, 10)
     )
     assert ten - two == pytest.approx(8 * 20 * per_token, rel=0.02)
-    # per layer and token at least: two normed inputs, q, k, v, attention's result, gate and up and their product
+    # per layer and token at least: two normed inputs, q, k, v, attention's result, gate and up and
+    # their product
     assert per_token > 2 * 4 * (2 * 32 + 32 + 2 * 16 + 32 + 3 * 64)
     assert activation_bytes(parts, 20, padded, torch.bfloat16) < per_token
 
@@ -55,7 +67,9 @@ def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_ag
     assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=True) == int(
         room / (2 * 32 * 4 + 500)
     )
-    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=False) == int(room / 1000)
+    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=False) == int(
+        room / 1000
+    )
 
 
 @pytest.mark.parametrize("kind", ["mamba", "rwkv"])
@@ -75,7 +89,9 @@ def test_adamw_takes_sixteen_bytes_a_parameter_and_frozen_weights_four() -> None
     assert state_bytes(model, "adamw") == 30 * 4
 
 
-def test_checkpointing_is_on_only_where_the_longest_row_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpointing_is_on_only_where_the_longest_row_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert not settled().gradient_checkpointing
     one_token = activation_bytes(split_model(tiny_llama()), MEASURED_TOKENS, False, torch.float32)
     states = state_bytes(tiny_llama(), "adamw")
@@ -112,7 +128,9 @@ def test_a_cpu_computes_in_bfloat16_where_its_hardware_does_however_busy_it_is(
     assert settled(dtype="bfloat16").dtype == "bfloat16"
 
 
-def test_few_kernels_are_kept_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_kernels_are_kept_unless_the_user_says_how_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(memory.os, "environ", {"LRU_CACHE_CAPACITY": "7"})
     memory.keep_few_kernels()
     assert memory.os.environ == {"LRU_CACHE_CAPACITY": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32"}

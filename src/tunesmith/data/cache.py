@@ -1,9 +1,9 @@
-"""Prepared splits, kept under the hash of everything they depend on: the bytes of the rows, the templates, the
-tokenizer, the data part of the recipe, max_length, and tunesmith's own code and libraries. Names and times decide
-nothing: a changed file is another key, however old it says it is.
+"""Prepared splits, kept under the hash of everything they depend on: the bytes of the rows, the
+templates, the tokenizer, the data part of the recipe, max_length, and tunesmith's own code and
+libraries. Names and times decide nothing: a changed file is another key, however old it says it is.
 
-An entry appears whole, by a rename, and is used only where its files still have the hashes written when it was made.
-The folder may be deleted at any time.
+An entry appears whole, by a rename, and is used only where its files still have the hashes written
+when it was made. The folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -17,24 +17,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunesmith.chat_format import ChatFormat
-from tunesmith.data.index import Source, member_configs
-from tunesmith.data.templates import resolve_templates
+from tunesmith.chat.format import ChatFormat
+from tunesmith.data.plan import Source, member_configs
+from tunesmith.data.templates.resolve import resolve_templates
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir, file_sha256, read_json, versions, write_json
 
 PACKAGE = Path(__file__).parents[1]
-CODE = ("data", "chat_format.py", "chat_syntax.py", "chat_template.py", "loading.py", "records.py", "recipe.py")
+CODE = ("data", "chat", "models", "assets/families", "records.py", "recipe.py")
 FACTS = "facts.json"
 
 
 def folder() -> Path:
     """$TUNESMITH_CACHE, else ~/.cache/tunesmith."""
-    return Path(os.environ.get("TUNESMITH_CACHE") or Path.home() / ".cache" / "tunesmith") / "prepared"
+    return (
+        Path(os.environ.get("TUNESMITH_CACHE") or Path.home() / ".cache" / "tunesmith") / "prepared"
+    )
 
 
-def cache_key(sources: Sequence[Source], data: DataConfig, chat: ChatFormat, max_length: int) -> str | None:
+def cache_key(
+    sources: Sequence[Source], data: DataConfig, chat: ChatFormat, max_length: int
+) -> str | None:
     """The hash of all that the splits depend on; None where the rows are no files (a hub id).
 
     The sources' paths are in it as well, since each example says where its row stands.
@@ -47,7 +51,11 @@ def cache_key(sources: Sequence[Source], data: DataConfig, chat: ChatFormat, max
         "rows": [[str(path), *_file_hashes(path)] for path in paths],
         "sources": [repr(source) for source in sources],
         "data": data.model_dump(mode="json"),
-        "tokenizer": [tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map],
+        "tokenizer": [
+            tokenizer.backend_tokenizer.to_str(),
+            tokenizer.chat_template,
+            tokenizer.special_tokens_map,
+        ],
         "system": chat.system,
         "max_length": max_length,
         "code": [*_file_hashes(*(PACKAGE / name for name in CODE))],
@@ -57,32 +65,41 @@ def cache_key(sources: Sequence[Source], data: DataConfig, chat: ChatFormat, max
 
 
 def input_hashes(data: DataConfig) -> dict[str, str]:
-    """The hash of each file of rows and of each template a recipe names, by name. Hub ids and built-in formats have
-    none."""
+    """The hash of each file of rows and of each template a recipe names, by name. Hub ids and
+    built-in formats have none.
+    """
     members = member_configs(data)
     own = [path for path in (data.validation_source, data.test_source) if path is not None]
     found = {}
     for path in map(Path, [*(str(config.source) for config in members), *own]):
         if path.exists():
-            found[str(path.resolve())] = hashlib.sha256("\n".join(_file_hashes(path)).encode()).hexdigest()
+            found[str(path.resolve())] = hashlib.sha256(
+                "\n".join(_file_hashes(path)).encode()
+            ).hexdigest()
     for config in members:
         if config.task is not None or config.template is not None:
             for template in resolve_templates(config):
-                found[f"template {template.name}"] = hashlib.sha256(repr(template).encode()).hexdigest()
+                found[f"template {template.name}"] = hashlib.sha256(
+                    repr(template).encode()
+                ).hexdigest()
     return found
 
 
 def _file_hashes(*paths: Path) -> Iterator[str]:
     """The hash of each file, by its place under the path."""
     for path in paths:
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        files = (
+            [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        )
         for file in files:
             if "__pycache__" not in file.parts:
                 yield f"{file.relative_to(path)} {file_sha256(file)}"
 
 
 def store(key: str, run: RunDir, facts: Mapping[str, Any]) -> None:
-    """Keep a run's prepared files, and the facts that `restore` gives back; a full disk is not the run's business."""
+    """Keep a run's prepared files, and the facts that `restore` gives back; a full disk is not the
+    run's business.
+    """
     files = [*(run.examples(split) for split in SPLITS), run.rejected]
     try:
         folder().mkdir(parents=True, exist_ok=True)
@@ -99,7 +116,9 @@ def store(key: str, run: RunDir, facts: Mapping[str, Any]) -> None:
 
 
 def restore(key: str, run: RunDir) -> dict[str, Any] | None:
-    """Put an entry's files into the run; its facts, or None where there is no entry or a file of it has changed."""
+    """Put an entry's files into the run; its facts, or None where there is no entry or a file of it
+    has changed.
+    """
     entry = folder() / key
     try:
         stored = read_json(entry / FACTS)

@@ -1,4 +1,6 @@
-"""Columns of which a row takes few bytes of memory: labels and groups, which come again, and ids, which lie on disk."""
+"""Columns of which a row takes few bytes of memory: labels and groups, which come again, and ids,
+which lie on disk.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,19 @@ class Coded(Sequence[Any]):
 
     def is_missing(self) -> NDArray[np.bool_]:
         """Rows with None or an empty text."""
-        return np.asarray(np.array([value in (None, "") for value in self.values], dtype=np.bool_)[self.codes])
+        return np.asarray(
+            np.array([value in (None, "") for value in self.values], dtype=np.bool_)[self.codes]
+        )
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __getitem__(self, i: Any) -> Any:
-        return Coded(self.values, self.codes[i]) if isinstance(i, slice) else self.values[int(self.codes[i])]
+        return (
+            Coded(self.values, self.codes[i])
+            if isinstance(i, slice)
+            else self.values[int(self.codes[i])]
+        )
 
     def __iter__(self) -> Iterator[Any]:
         return (self.values[code] for code in self.codes.data)
@@ -66,7 +74,9 @@ class CodedWriter:
     def extend_missing(self, length: int) -> None:
         """None in every row up to this length of the column."""
         if missing := length - len(self._codes):
-            self._codes.extend(array("i", [self._numbers.setdefault(None, len(self._numbers))]) * missing)
+            self._codes.extend(
+                array("i", [self._numbers.setdefault(None, len(self._numbers))]) * missing
+            )
 
     def column(self) -> Coded:
         return Coded(list(self._numbers), np.frombuffer(self._codes, dtype=np.int32))
@@ -76,9 +86,14 @@ class RowIds(Sequence[str]):
     """Texts in a temporary file, appended in batches; one batch at a time is in memory."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """The file is in `folder` (else where the system has its temporary files) and goes with this object."""
+        """The file is in `folder` (else where the system has its temporary files) and goes with
+        this object.
+        """
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed when it is collected
-        self._starts, self._offsets = [0], [0]  # of each batch: its first row, and where it stands in the file
+        self._starts, self._offsets = (
+            [0],
+            [0],
+        )  # of each batch: its first row, and where it stands in the file
         self._held: tuple[int, list[str]] = (-1, [])
 
     def append(self, ids: Sequence[str]) -> None:
@@ -118,4 +133,8 @@ class TakenIds(Sequence[str]):
         return len(self._rows)
 
     def __getitem__(self, i: Any) -> Any:
-        return [self._ids[row] for row in self._rows[i].tolist()] if isinstance(i, slice) else self._ids[self._rows[i]]
+        return (
+            [self._ids[row] for row in self._rows[i].tolist()]
+            if isinstance(i, slice)
+            else self._ids[self._rows[i]]
+        )

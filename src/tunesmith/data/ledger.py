@@ -1,8 +1,9 @@
 """The ledger: where every raw row went.
 
-A raw row has one fate: kept (it gave an example), duplicate, leaked (a training row that stands in the user's own test
-file), not drawn (the cap of a mixture), unreadable, or rejected for a reason. Only the last two count against
-data.max_rejected. Conflicts, shortened fields and tokens describe rows that were kept.
+A raw row has one fate: kept (it gave an example), duplicate, leaked (a training row that stands in
+the user's own test file), not drawn (the cap of a mixture), unreadable, or rejected for a reason.
+Only the last two count against data.max_rejected. Conflicts, shortened fields and tokens describe
+rows that were kept.
 """
 
 from __future__ import annotations
@@ -65,9 +66,10 @@ class _Failure(NamedTuple):
 class Ledger:
     """Counts while the data are prepared, and a file of what was left out, which `finish` closes.
 
-    Each raw row is given to `row`, `duplicate`, `reject_leak`, `not_drawn` or `unreadable`, once; the examples of a
-    `row` to `keep`, `exclude` or `reject`, in the order of the rows (a row's exclusions may come early). The file gets
-    a line of JSON for each example or row that is left out, as it comes.
+    Each raw row is given to `row`, `duplicate`, `reject_leak`, `not_drawn` or `unreadable`, once;
+    the examples of a `row` to `keep`, `exclude` or `reject`, in the order of the rows (a row's
+    exclusions may come early). The file gets a line of JSON for each example or row that is left
+    out, as it comes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,8 +84,12 @@ class Ledger:
         self._splits = {name: SplitCounts() for name in SPLITS}
         self._shortened: dict[str, Shortened] = {}
         self._unreadable: list[str] = []
-        self._failed: dict[str, _Failure] = {}  # by row id: rows with a failed example and, so far, no kept one
-        self._dropped: dict[str, list[str]] = {}  # places of examples that were left out of kept rows, by reason
+        self._failed: dict[
+            str, _Failure
+        ] = {}  # by row id: rows with a failed example and, so far, no kept one
+        self._dropped: dict[
+            str, list[str]
+        ] = {}  # places of examples that were left out of kept rows, by reason
         self._last_kept: str | None = None
         self._remarks: dict[str, _Remark] = {}
         self._num_examples = 0
@@ -95,7 +101,9 @@ class Ledger:
         self._file.close()  # when preparing failed before `finish`
 
     def row(self, row_id: str, split: str, conflicting: bool = False) -> None:
-        """A row that should give an example; `conflicting`: its input stands with another target too."""
+        """A row that should give an example; `conflicting`: its input stands with another target
+        too.
+        """
         self._num_rows += 1
         self._conflicting += conflicting
 
@@ -160,9 +168,10 @@ class Ledger:
     def finish(self, max_rejected: float, num_raw: int | None = None) -> dict[str, Any]:
         """The ledger as plain values, for ledger.json.
 
-        `num_raw` is the number of raw rows where it was counted apart. Raises RunError where the fates do not add up,
-        DataError where more than the share `max_rejected` of the raw rows was rejected or unreadable; a conversation
-        with several answers counts as often, an example that its template leaves out on purpose does not.
+        `num_raw` is the number of raw rows where it was counted apart. Raises RunError where the
+        fates do not add up, DataError where more than the share `max_rejected` of the raw rows was
+        rejected or unreadable; a conversation with several answers counts as often, an example that
+        its template leaves out on purpose does not.
         """
         self._file.close()
         if num_raw is None:
@@ -172,7 +181,10 @@ class Ledger:
             splits[failure.split]["rejected"] += 1
         rows = {
             "raw": num_raw,
-            **{fate: self._fates[fate] for fate in ("unreadable", "duplicates", "leaked", "not_drawn")},
+            **{
+                fate: self._fates[fate]
+                for fate in ("unreadable", "duplicates", "leaked", "not_drawn")
+            },
             "rejected": len(self._failed),
             "kept": sum(counts.rows for counts in self._splits.values()),
         }
@@ -191,7 +203,9 @@ class Ledger:
             "notes": self.notes,
         }
 
-    def _leave_out(self, fate: str, row_id: str, source: str, reason: str, split: str, detail: str = "") -> None:
+    def _leave_out(
+        self, fate: str, row_id: str, source: str, reason: str, split: str, detail: str = ""
+    ) -> None:
         self._fates[fate] += 1
         self._write(row_id, source, reason, split, detail)
 
@@ -212,7 +226,9 @@ class Ledger:
         if num_rejected <= max_rejected * total:
             return
         reasons = sorted(places, key=lambda reason: -len(places[reason]))
-        shown = "; ".join(f"{reason} {len(places[reason]):,} ({_first(places[reason])})" for reason in reasons)
+        shown = "; ".join(
+            f"{reason} {len(places[reason]):,} ({_first(places[reason])})" for reason in reasons
+        )
         share, what = num_rejected / total, "rows" if total == num_raw else "examples"
         enough = math.ceil(share * 100) / 100
         remedy = REMEDIES.get(reasons[0].partition(":")[0], "repair these rows")

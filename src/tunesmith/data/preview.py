@@ -1,7 +1,7 @@
 """Rows as they will be trained: every token, which of them are trained, and what would be too long.
 
-Nothing is written and no model is loaded. Rows are spread over the whole table; a row that preparation would refuse is
-shown with the reason.
+Nothing is written and no model is loaded. Rows are spread over the whole table; a row that
+preparation would refuse is shown with the reason.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, TypeVar
 
-from tunesmith.data.index import Source, plan_sources, source_rows
-from tunesmith.data.prepare import Rendering, render_source_row, shorten
-from tunesmith.data.templates import Excluded
+from tunesmith.data.build import Rendering, render_source_row, shorten
+from tunesmith.data.plan import Source, plan_sources, source_rows
+from tunesmith.data.templates.resolve import Excluded
 from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
 from tunesmith.errors import DataError, TemplateError
 from tunesmith.recipe import DataConfig
@@ -26,7 +26,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`text` is the part of the row's text that the token covers; "" for a further byte of a character."""
+    """`text` is the part of the row's text that the token covers; "" for a further byte of a
+    character.
+    """
 
     id: int
     text: str
@@ -38,8 +40,8 @@ class Token:
 class ShownRow:
     """One example, or why there is none.
 
-    `problem` is why the row would be refused, else "". `too_long_by` counts the tokens above `max_length` before a
-    field was shortened; `note` says what was shortened.
+    `problem` is why the row would be refused, else "". `too_long_by` counts the tokens above
+    `max_length` before a field was shortened; `note` says what was shortened.
     """
 
     id: str
@@ -56,7 +58,9 @@ class ShownRow:
 
 @dataclass(frozen=True)
 class Preview:
-    """The rows to show, and what was counted over `num_examples` examples of rows from all over the table."""
+    """The rows to show, and what was counted over `num_examples` examples of rows from all over the
+    table.
+    """
 
     rows: tuple[ShownRow, ...]
     max_length: int
@@ -71,13 +75,17 @@ class Preview:
             return f"none of {self.num_without:,} rows gives an example"
         counts = f"{self.num_examples:,} examples from all over the table: median {self.median_tokens:,} tokens"
         longest = f"longest {self.most_tokens:,}, max_length is {self.max_length:,}"
-        by = f", by up to {self.most_tokens - self.max_length:,} tokens" if self.num_too_long else ""
+        by = (
+            f", by up to {self.most_tokens - self.max_length:,} tokens" if self.num_too_long else ""
+        )
         without = f"; {self.num_without:,} rows give no example" if self.num_without else ""
         return f"{counts}, {longest}; {self.num_too_long:,} too long{by}{without}"
 
 
 def spread(items: Iterable[T], k: int) -> list[T]:
-    """At most k items, evenly from all over a stream, in one pass that keeps at most 2 * max(k, 100) of them."""
+    """At most k items, evenly from all over a stream, in one pass that keeps at most 2 * max(k,
+    100) of them.
+    """
     most = max(k, 100)
     kept: list[T] = []
     stride = 1
@@ -93,14 +101,19 @@ def spread(items: Iterable[T], k: int) -> list[T]:
 def preview(data: DataConfig, chat: Format, max_length: int, num_rows: int = 3) -> Preview:
     """`num_rows` examples from all over the table, and the lengths of up to NUM_MEASURED rows.
 
-    Raises what `prepare` raises for a table or template that cannot be used at all; one bad row is shown as such.
+    Raises what `prepare` raises for a table or template that cannot be used at all; one bad row is
+    shown as such.
     """
     sources = plan_sources(data)
-    rows = spread(((source, row) for source in sources for row in source_rows(source, data)), NUM_MEASURED)
+    rows = spread(
+        ((source, row) for source in sources for row in source_rows(source, data)), NUM_MEASURED
+    )
     outcomes = [outcome for source, row in rows for outcome in _outcomes(source, row, data)]
     lengths = _lengths([item.example for item in outcomes if isinstance(item, Rendering)], chat)
     return Preview(
-        rows=tuple(_show(outcome, data, chat, max_length) for outcome in spread(outcomes, num_rows)),
+        rows=tuple(
+            _show(outcome, data, chat, max_length) for outcome in spread(outcomes, num_rows)
+        ),
         max_length=max_length,
         num_examples=len(lengths),
         median_tokens=round(median(lengths or [0])),
@@ -123,9 +136,17 @@ def _lengths(examples: Sequence[Example], chat: Format) -> list[int]:
     return [len(row.input_ids) for row in rows if isinstance(row, TokenizedExample)]
 
 
-def _show(outcome: Rendering | Excluded, data: DataConfig, chat: Format, max_length: int) -> ShownRow:
+def _show(
+    outcome: Rendering | Excluded, data: DataConfig, chat: Format, max_length: int
+) -> ShownRow:
     if isinstance(outcome, Excluded):
-        return ShownRow(outcome.row_id, outcome.source, outcome.template, max_length=max_length, problem=outcome.reason)
+        return ShownRow(
+            outcome.row_id,
+            outcome.source,
+            outcome.template,
+            max_length=max_length,
+            problem=outcome.reason,
+        )
     example, problem, note, too_long_by = outcome.example, "", "", 0
     result = tokenize_examples([example], chat, max_length)[0]
     if isinstance(result, Rejected) and result.reason == "too_long":
@@ -152,7 +173,9 @@ def _show(outcome: Rendering | Excluded, data: DataConfig, chat: Format, max_len
 
 
 def _tokens(example: Example, chat: Format) -> Iterator[Token]:
-    """Each token with the text it stands for; none of a conversation that the chat template refuses."""
+    """Each token with the text it stands for; none of a conversation that the chat template
+    refuses.
+    """
     text = chat.written([example])[0]
     if isinstance(text, Unserved):
         return
@@ -167,8 +190,15 @@ def _tokens(example: Example, chat: Format) -> Iterator[Token]:
         found = chat.tokenizer.backend_tokenizer.encode(part, add_special_tokens=False)
         end = 0
         for token_id, (start, stop) in zip(found.ids, found.offsets, strict=True):
-            start = min(start, end) if not part[end:start].strip() else start  # a blank that is counted to no token
-            yield Token(token_id, part[max(start, end) : stop], position >= num_prompt_tokens, token_id in special)
+            start = (
+                min(start, end) if not part[end:start].strip() else start
+            )  # a blank that is counted to no token
+            yield Token(
+                token_id,
+                part[max(start, end) : stop],
+                position >= num_prompt_tokens,
+                token_id in special,
+            )
             end, position = max(end, stop), position + 1
 
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 SHARE = 0.2  # of an epoch's training, at most
 MIN_ROWS = 16  # fewer cannot tell epochs apart
-STEP = 3  # training on a token takes three forward passes: forward, and the gradients of inputs and of weights
+# training on a token takes three forward passes: forward, and the gradients of inputs and of
+# weights
+STEP = 3
 DECODED = 4  # a token that is written costs as much as this many that are read
 
 
 def affordable_rows(
     training_tokens: int, prompt_tokens: float, answer_tokens: float, num_choices: float, most: int
 ) -> int:
-    """Rows whose answers take at most a fifth of an epoch over `training_tokens`; at least 16, at most `most`.
+    """Rows whose answers take at most a fifth of an epoch over `training_tokens`; at least 16, at
+    most `most`.
 
-    The other numbers are means of a validation row, tokens that all rows begin with left out. Ranking `num_choices`
-    choices reads the prompt and each of them.
+    The other numbers are means of a validation row, tokens that all rows begin with left out.
+    Ranking `num_choices` choices reads the prompt and each of them.
     """
     ranking = prompt_tokens + num_choices * answer_tokens if num_choices else 0.0
     row = max(1.0, prompt_tokens + DECODED * answer_tokens + ranking)

@@ -1,8 +1,8 @@
 """How far a model's cache can be relied on, tried out on a dozen tokens.
 
-Architectures differ in what they make of padding, of positions that are given to them and of rows that are taken out
-of a cache. What is tried is what generate.py does, from the fastest way down to the one that is always right: to read
-the whole row again for each token.
+Architectures differ in what they make of padding, of positions that are given to them and of rows
+that are taken out of a cache. What is tried is what generate.py does, from the fastest way down to
+the one that is always right: to read the whole row again for each token.
 
 Shape suffixes: B rows, T tokens, S tokens seen so far, V vocabulary.
 """
@@ -41,7 +41,9 @@ _known: WeakKeyDictionary[Any, Caching] = WeakKeyDictionary()
 
 
 def caching(model: Any, kind: Traits) -> Caching:
-    """The furthest that is exact; found once for a model. The model is in evaluation mode, without gradients."""
+    """The furthest that is exact; found once for a model. The model is in evaluation mode, without
+    gradients.
+    """
     if model not in _known:
         _known[model] = _find(model, kind)
     return _known[model]
@@ -55,27 +57,44 @@ def _find(model: Any, kind: Traits) -> Caching:
     tries: dict[Caching, tuple[Callable[[], Tensor], Tensor]] = {
         Caching.SHARES: (lambda: _padded(model, kind, rows, SHARED), second_V),
         Caching.PADS: (lambda: _padded(model, kind, rows, 0), second_V),
-        Caching.PLACED: (lambda: _equal(model, kind, [rows[0][::-1], rows[0]], placed=True), first_V),
+        Caching.PLACED: (
+            lambda: _equal(model, kind, [rows[0][::-1], rows[0]], placed=True),
+            first_V,
+        ),
         Caching.DROPS: (lambda: _equal(model, kind, [rows[0][::-1], rows[0]]), first_V),
         Caching.ALONE: (lambda: _equal(model, kind, rows[:1]), first_V),
     }
     if kind.recurrent:
         del tries[Caching.SHARES], tries[Caching.PADS]
     for level, (attempt, expected_V) in tries.items():
-        if _agrees(attempt, expected_V, TOLERANCE if kind.dtype == torch.float32 else HALF_TOLERANCE):
+        if _agrees(
+            attempt, expected_V, TOLERANCE if kind.dtype == torch.float32 else HALF_TOLERANCE
+        ):
             return level
     return Caching.NONE
 
 
 def _plain(model: Any, kind: Traits, ids: list[int]) -> Tensor:
-    last_V: Tensor = model(input_ids=torch.tensor([ids], device=kind.device), use_cache=False).logits[0, -1].float()
+    last_V: Tensor = (
+        model(input_ids=torch.tensor([ids], device=kind.device), use_cache=False)
+        .logits[0, -1]
+        .float()
+    )
     return last_V
 
 
 def _agrees(attempt: Callable[[], Tensor], expected_V: Tensor, tolerance: float) -> bool:
     try:
         found_V = attempt().float()
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError, NotImplementedError):
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        KeyError,
+        NotImplementedError,
+    ):
         return False  # a cache or a mask of its own kind says so in one of these ways
     return bool((found_V - expected_V).abs().max() <= tolerance * expected_V.abs().max())
 
@@ -84,12 +103,20 @@ def _padded(model: Any, kind: Traits, rows: list[list[int]], shared: int) -> Ten
     """The logits after the second row and one more token, the first row having left the batch."""
     rests = [row[shared:] for row in rows]
     longest = max(len(rest) for rest in rests)
-    input_BT = torch.tensor([[0] * (longest - len(rest)) + rest for rest in rests], device=kind.device)
-    seen_BT = torch.tensor([[0] * (longest - len(rest)) + [1] * len(rest) for rest in rests], device=kind.device)
+    input_BT = torch.tensor(
+        [[0] * (longest - len(rest)) + rest for rest in rests], device=kind.device
+    )
+    seen_BT = torch.tensor(
+        [[0] * (longest - len(rest)) + [1] * len(rest) for rest in rests], device=kind.device
+    )
     mask_BS = torch.cat([seen_BT.new_ones(len(rows), shared), seen_BT], dim=1)
     positions_BT = (mask_BS.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     cache = repeated(cached_prefix(model, kind, rows[0][:shared]), len(rows))
-    inputs: dict[str, Any] = {"input_ids": input_BT, "attention_mask": mask_BS, kind.cache_name: cache}
+    inputs: dict[str, Any] = {
+        "input_ids": input_BT,
+        "attention_mask": mask_BS,
+        kind.cache_name: cache,
+    }
     if kind.takes_positions:
         inputs["position_ids"] = positions_BT
     cache = getattr(model(**inputs, use_cache=True), kind.cache_name)
@@ -108,7 +135,9 @@ def _equal(model: Any, kind: Traits, rows: list[list[int]], placed: bool = False
     next_BT = torch.full((1, 1), NEXT, device=kind.device)
     first, second = {"input_ids": input_BT}, {"input_ids": next_BT}
     if placed and kind.takes_positions:
-        first["position_ids"] = torch.arange(input_BT.shape[1], device=kind.device).expand_as(input_BT)
+        first["position_ids"] = torch.arange(input_BT.shape[1], device=kind.device).expand_as(
+            input_BT
+        )
         second["position_ids"] = torch.full_like(next_BT, input_BT.shape[1])
     cache = getattr(model(**first, use_cache=True), kind.cache_name)
     if len(rows) > 1:

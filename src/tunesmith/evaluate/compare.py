@@ -1,4 +1,6 @@
-"""One system on one split, and two systems on the same rows; the sentence that follows is verdict's."""
+"""One system on one split, and two systems on the same rows; the sentence that follows is
+verdict's.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,10 @@ def evaluate(
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
 
-    Rows of one group, or of one data row where several wordings are pooled, are one cluster. `details` adds
-    `given_valid` (each metric over the answers in the right format), the class table, signatures, warnings, and
-    `rows`: numpy arrays that `compare` needs and `to_json` leaves out.
+    Rows of one group, or of one data row where several wordings are pooled, are one cluster.
+    `details` adds `given_valid` (each metric over the answers in the right format), the class
+    table, signatures, warnings, and `rows`: numpy arrays that `compare` needs and `to_json` leaves
+    out.
     """
     result = score_predictions(examples, predictions, metrics, parser)
     clusters = [example.group or example.row_id or example.id for example in examples]
@@ -94,13 +97,18 @@ def evaluate(
 
 
 def _estimates(
-    metrics: dict[str, Metric], rows: dict[str, Floats], clusters: Sequence[str], options: dict[str, Any]
+    metrics: dict[str, Metric],
+    rows: dict[str, Floats],
+    clusters: Sequence[str],
+    options: dict[str, Any],
 ) -> dict[str, Estimate]:
     """The estimates by metric; none where there are no rows."""
     found = {}
     for name, metric in metrics.items() if clusters else ():
         if metric.per_example:
-            found[name] = estimate_mean(rows[name][:, 0], clusters, options["confidence"], metric.binary)
+            found[name] = estimate_mean(
+                rows[name][:, 0], clusters, options["confidence"], metric.binary
+            )
         else:
             found[name] = estimate_value(metric.value, rows[name], clusters, **options)
     return found
@@ -126,16 +134,20 @@ def majority_predictions(
     numbers = [value for text in counts.elements() if (value := parse_number(text)) is not None]
     if parser == "number" and numbers:
         constant = f"{plain_statistics.median(numbers):g}"
-    return [_constant(e, max(e.choices, key=lambda c: counts[c]) if e.choices else constant) for e in examples]
+    return [
+        _constant(e, max(e.choices, key=lambda c: counts[c]) if e.choices else constant)
+        for e in examples
+    ]
 
 
 def constant_predictions(
     train: Sequence[Example], examples: Sequence[Example], metric: str, parser: str
 ) -> list[Prediction]:
-    """One training answer given to every example: the one that does best as the answer to the others.
+    """One training answer given to every example: the one that does best as the answer to the
+    others.
 
-    What a model gains that learned no more than how answers look. Candidates, and the rows they are tried on, are at
-    most CONSTANT_ROWS training examples spread over the split.
+    What a model gains that learned no more than how answers look. Candidates, and the rows they are
+    tried on, are at most CONSTANT_ROWS training examples spread over the split.
     """
     step = max(1.0, len(train) / CONSTANT_ROWS)
     sample = [train[int(i * step)] for i in range(min(len(train), CONSTANT_ROWS))]
@@ -149,7 +161,9 @@ def constant_predictions(
     return [_constant(example, best) for example in examples]
 
 
-def copy_input_predictions(examples: Sequence[Example], inputs: Sequence[str] | None = None) -> list[Prediction]:
+def copy_input_predictions(
+    examples: Sequence[Example], inputs: Sequence[str] | None = None
+) -> list[Prediction]:
     """The input as its own answer: `inputs` (one text an example), else the whole prompt."""
     texts = [example.prompt for example in examples] if inputs is None else inputs
     return [_constant(example, text) for example, text in zip(examples, texts, strict=True)]
@@ -171,11 +185,12 @@ def compare(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """`b` minus `a`, paired by example id and clustered; the sign is the metric's own (a lower TER is negative).
+    """`b` minus `a`, paired by example id and clustered; the sign is the metric's own (a lower TER
+    is negative).
 
-    The interval is the percentile interval of a paired bootstrap over clusters. The test is exact McNemar for right
-    and wrong on unclustered rows, else approximate randomisation over clusters. `wins` are rows where b is better.
-    Raises DataError where the two are not the same examples.
+    The interval is the percentile interval of a paired bootstrap over clusters. The test is exact
+    McNemar for right and wrong on unclustered rows, else approximate randomisation over clusters.
+    `wins` are rows where b is better. Raises DataError where the two are not the same examples.
     """
     kind = find_metric(metric)
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
@@ -203,7 +218,9 @@ def compare(
         losses=losses,
         n=n,
         clusters=count,
-        smallest_detectable=smallest_detectable_effect(n, se_clustered * math.sqrt(n), confidence=confidence),
+        smallest_detectable=smallest_detectable_effect(
+            n, se_clustered * math.sqrt(n), confidence=confidence
+        ),
         test=test,
     )
 
@@ -211,7 +228,9 @@ def compare(
 def _standard_errors(
     metric: Metric, rows_a: Floats, rows_b: Floats, clusters: Sequence[str], draws_R: Floats
 ) -> tuple[float, float]:
-    """Of the difference, by row and by cluster: by formula for a mean, from the bootstrap for a corpus metric."""
+    """Of the difference, by row and by cluster: by formula for a mean, from the bootstrap for a
+    corpus metric.
+    """
     if metric.per_example:
         difference_N = rows_b[:, 0] - rows_a[:, 0]
         return standard_error(difference_N), standard_error(difference_N, clusters)
@@ -226,7 +245,10 @@ def _standard_errors(
 def _places(a: Evaluation, b: Evaluation) -> list[int]:
     """Where each of a's examples stands in b."""
     place = {example_id: i for i, example_id in enumerate(b.example_ids)}
-    for ids, other, name in ((a.example_ids, place, b.system), (b.example_ids, set(a.example_ids), a.system)):
+    for ids, other, name in (
+        (a.example_ids, place, b.system),
+        (b.example_ids, set(a.example_ids), a.system),
+    ):
         missing = [example_id for example_id in ids if example_id not in other]
         if missing:
             raise DataError(
@@ -235,7 +257,9 @@ def _places(a: Evaluation, b: Evaluation) -> list[int]:
                 hint="evaluate both on the same split",
             )
     if len(place) != len(b.example_ids) or len(place) != len(a.example_ids):
-        raise DataError(f"{a.system} or {b.system} has an example twice", hint="example ids must be unique")
+        raise DataError(
+            f"{a.system} or {b.system} has an example twice", hint="example ids must be unique"
+        )
     return [place[example_id] for example_id in a.example_ids]
 
 
@@ -246,7 +270,8 @@ def _rows(evaluation: Evaluation, metric: str) -> Floats:
     if metric in evaluation.scores:
         return np.asarray(evaluation.scores[metric], dtype=float).reshape(-1, 1)
     raise DataError(
-        f"{evaluation.system} was not evaluated on {metric!r}", hint=did_you_mean(metric, evaluation.estimates)
+        f"{evaluation.system} was not evaluated on {metric!r}",
+        hint=did_you_mean(metric, evaluation.estimates),
     )
 
 
@@ -254,7 +279,9 @@ def _rows(evaluation: Evaluation, metric: str) -> Floats:
 
 
 def to_json(record: Evaluation | Comparison | Estimate) -> dict[str, Any]:
-    """A record as plain JSON: no predictions, scores or arrays of an evaluation; a number that is none is null."""
+    """A record as plain JSON: no predictions, scores or arrays of an evaluation; a number that is
+    none is null.
+    """
     if isinstance(record, Evaluation):
         details = {name: value for name, value in record.details.items() if name != "rows"}
         return {

@@ -1,7 +1,8 @@
-"""Forward passes that every evaluation shares: a cached prefix, batches by token budget, the head only where asked.
+"""Forward passes that every evaluation shares: a cached prefix, batches by token budget, the head
+only where asked.
 
-Shape suffixes: B rows of a batch, T tokens of the longest row, N chosen positions, E tokens asked for after one of
-them, H hidden size, V vocabulary.
+Shape suffixes: B rows of a batch, T tokens of the longest row, N chosen positions, E tokens asked
+for after one of them, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import torch
 from torch import Tensor
 
 from tunesmith.errors import DataError, ModelError
-from tunesmith.model import max_positions
+from tunesmith.models.load import max_positions
 
-MIN_SHARED_TOKENS = 16  # a prefix of fewer tokens, or for fewer rows, is not worth its own forward pass
+MIN_SHARED_TOKENS = (
+    16  # a prefix of fewer tokens, or for fewer rows, is not worth its own forward pass
+)
 MIN_SHARING_ROWS = 8
 CPU_PASS_TOKENS = 2048  # larger passes are slower on a CPU: their activations leave its caches
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -33,9 +36,10 @@ MAX_LOGITS = 1 << 26  # elements of one chunk of logits: 256 MiB in float32
 class Traits:
     """What decides how a model can be run.
 
-    `cache_name` is empty for a model without a cache. `masked`: every layer is attention under the mask we pass, so
-    that a tree of tokens can be one sequence. `recurrent`: a layer reads what attention's mask hides, as states,
-    convolutions and indexers do. `window`: how many tokens back its sliding or chunked layers see, None without such.
+    `cache_name` is empty for a model without a cache. `masked`: every layer is attention under the
+    mask we pass, so that a tree of tokens can be one sequence. `recurrent`: a layer reads what
+    attention's mask hides, as states, convolutions and indexers do. `window`: how many tokens back
+    its sliding or chunked layers see, None without such.
     """
 
     cache_name: str
@@ -50,23 +54,37 @@ class Traits:
 
 
 def traits(model: Any) -> Traits:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's wrapper hides the signature
+    inner = (
+        model.get_base_model() if hasattr(model, "get_base_model") else model
+    )  # peft's wrapper hides the signature
     names = inspect.signature(inner.forward).parameters
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     slides = "sliding_attention" in layers or getattr(config, "layer_types", None) is None
     windows = [getattr(config, "sliding_window", None)] if slides else []
-    windows += [getattr(config, "attention_chunk_size", None)] if "chunked_attention" in layers else []
-    windows += [config.window_size] if "local" in getattr(config, "attention_layers", ()) else []  # GPT-Neo
+    windows += (
+        [getattr(config, "attention_chunk_size", None)] if "chunked_attention" in layers else []
+    )
+    windows += (
+        [config.window_size] if "local" in getattr(config, "attention_layers", ()) else []
+    )  # GPT-Neo
     recurrent = bool(getattr(inner, "_is_stateful", False)) or not layers <= ATTENTION
-    cache_name = next((name for name in ("cache", "past_key_values", "cache_params") if name in names), "")
+    cache_name = next(
+        (name for name in ("cache", "past_key_values", "cache_params") if name in names), ""
+    )
     attention = getattr(config, "_attn_implementation", "eager") in ("sdpa", "eager")
-    plain = layers <= {"full_attention", "sliding_attention"} and not getattr(config, "alibi", False)
+    plain = layers <= {"full_attention", "sliding_attention"} and not getattr(
+        config, "alibi", False
+    )
     weights = model.get_input_embeddings().weight
     return Traits(
         cache_name=cache_name,
         takes_positions="position_ids" in names,
-        masked=attention and plain and not recurrent and "position_ids" in names and bool(cache_name),
+        masked=attention
+        and plain
+        and not recurrent
+        and "position_ids" in names
+        and bool(cache_name),
         recurrent=recurrent,
         window=min((size for size in windows if size), default=None),
         limit=max_positions(model.config),
@@ -77,16 +95,20 @@ def traits(model: Any) -> Traits:
 
 
 def in_dtype(model: Any, dtype: str) -> Any:
-    """The model with its weights in `dtype`, a copy where they are in another; the original stays as it is.
+    """The model with its weights in `dtype`, a copy where they are in another; the original stays
+    as it is.
 
-    Buffers keep their numbers: rotary frequencies are float32 in a bfloat16 model too. Weights that are tied stay so.
+    Buffers keep their numbers: rotary frequencies are float32 in a bfloat16 model too. Weights that
+    are tied stay so.
     """
     wanted = getattr(torch, dtype)
     floats = [weight for weight in model.parameters() if weight.is_floating_point()]
     if all(weight.dtype == wanted for weight in floats):
         return model
     copies = {id(w): torch.nn.Parameter(w.detach().to(wanted), requires_grad=False) for w in floats}
-    copied = copy.deepcopy(model, memo=copies)  # the weights are taken from the memo, so there is one copy of them
+    copied = copy.deepcopy(
+        model, memo=copies
+    )  # the weights are taken from the memo, so there is one copy of them
     return copied.eval()
 
 
@@ -103,7 +125,9 @@ def evaluating(model: Any) -> Iterator[Traits]:
 
 
 def check_lengths(prompts: Sequence[Sequence[int]], extra: Sequence[int], limit: int) -> None:
-    """DataError for an empty prompt, ModelError for the first row whose prompt and `extra` tokens exceed the limit."""
+    """DataError for an empty prompt, ModelError for the first row whose prompt and `extra` tokens
+    exceed the limit.
+    """
     for row, (prompt, more) in enumerate(zip(prompts, extra, strict=True)):
         if not prompt:
             raise DataError(f"row {row}: a prompt of 0 tokens")
@@ -117,11 +141,15 @@ def check_lengths(prompts: Sequence[Sequence[int]], extra: Sequence[int], limit:
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     """How many tokens all sequences begin with."""
     first, last = min(sequences), max(sequences)  # type: ignore[type-var]  # these two differ first
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b),
+        min(len(first), len(last)),
+    )
 
 
 def prefix_groups(prompts: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
-    """(tokens of the shared prefix, rows) that together hold every row once; a prefix leaves each prompt a token.
+    """(tokens of the shared prefix, rows) that together hold every row once; a prefix leaves each
+    prompt a token.
 
     One group where all prompts begin alike; several wordings become a group each.
     """
@@ -136,7 +164,9 @@ def _split_group(prompts: Sequence[Sequence[int]], rows: list[int]) -> list[tupl
         alike[tuple(prompts[row][shared : shared + MIN_SHARED_TOKENS])].append(row)
     groups, rest = [], []
     for beginning, members in alike.items():
-        worth_it = len(beginning) == MIN_SHARED_TOKENS and MIN_SHARING_ROWS <= len(members) < len(rows)
+        worth_it = len(beginning) == MIN_SHARED_TOKENS and MIN_SHARING_ROWS <= len(members) < len(
+            rows
+        )
         if worth_it:
             groups += _split_group(prompts, members)
         else:
@@ -144,8 +174,11 @@ def _split_group(prompts: Sequence[Sequence[int]], rows: list[int]) -> list[tupl
     return ([(shared, sorted(rest))] if rest else []) + groups
 
 
-def token_batches(rows: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows in batches, the longest first, padded size at most `batch_tokens` (a longer row is a batch of its own).
+def token_batches(
+    rows: Sequence[int], lengths: Sequence[int], batch_tokens: int
+) -> Iterator[list[int]]:
+    """Rows in batches, the longest first, padded size at most `batch_tokens` (a longer row is a
+    batch of its own).
 
     `lengths[i]` belongs to row i of the whole evaluation, not to `rows[i]`.
     """
@@ -166,7 +199,9 @@ def cached_prefix(model: Any, kind: Traits, ids: Sequence[int]) -> Any | None:
     """The cache after `ids` for a batch of one; None for no ids."""
     if not ids:
         return None
-    output = model(input_ids=torch.tensor([list(ids)], device=kind.device), use_cache=True, logits_to_keep=1)
+    output = model(
+        input_ids=torch.tensor([list(ids)], device=kind.device), use_cache=True, logits_to_keep=1
+    )
     return getattr(output, kind.cache_name)
 
 
@@ -180,10 +215,15 @@ def repeated(cache: Any | None, rows: int) -> Any | None:
 
 
 def target_logprobs(
-    model: Any, where: tuple[Tensor, Tensor], places_E: Tensor, targets_E: Tensor, inputs: dict[str, Any]
+    model: Any,
+    where: tuple[Tensor, Tensor],
+    places_E: Tensor,
+    targets_E: Tensor,
+    inputs: dict[str, Any],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """log p of token `targets_E[e]` after position number `places_E[e]` of the N chosen (rows, positions), in nats, and
-    whether it is the likeliest there, which greedy decoding would take."""
+    """log p of token `targets_E[e]` after position number `places_E[e]` of the N chosen (rows,
+    positions), in nats, and whether it is the likeliest there, which greedy decoding would take.
+    """
     result_E = torch.zeros(len(places_E), dtype=torch.float64, device=places_E.device)
     likeliest_E = torch.zeros(len(places_E), dtype=torch.bool, device=places_E.device)
     for chunk, logits_NV in _chosen_logits(model, where, inputs):
@@ -198,15 +238,21 @@ def last_logits(model: Any, last_B: Tensor, inputs: dict[str, Any]) -> Tensor:
     """Logits in float32 after position `last_B[b]` of each row, from one forward pass; (B, V)."""
     rows_B = torch.arange(len(last_B), device=last_B.device)
     return _with_head_input(
-        model, model.get_output_embeddings(), lambda _, args: (args[0][rows_B, last_B][None],), inputs
+        model,
+        model.get_output_embeddings(),
+        lambda _, args: (args[0][rows_B, last_B][None],),
+        inputs,
     )
 
 
-def _chosen_logits(model: Any, where: tuple[Tensor, Tensor], inputs: dict[str, Any]) -> Iterator[tuple[slice, Tensor]]:
-    """Logits in float32 of the chosen (row, position) pairs of one forward pass, in chunks: (slice of N, logits_NV).
+def _chosen_logits(
+    model: Any, where: tuple[Tensor, Tensor], inputs: dict[str, Any]
+) -> Iterator[tuple[slice, Tensor]]:
+    """Logits in float32 of the chosen (row, position) pairs of one forward pass, in chunks: (slice
+    of N, logits_NV).
 
-    The head is called by the model itself, with its input replaced, so that soft caps and scales stay exact. Later
-    chunks cost a forward pass of one token each.
+    The head is called by the model itself, with its input replaced, so that soft caps and scales
+    stay exact. Later chunks cost a forward pass of one token each.
     """
     head = model.get_output_embeddings()
     size = max(1, MAX_LOGITS // head.weight.shape[0])
@@ -221,7 +267,12 @@ def _chosen_logits(model: Any, where: tuple[Tensor, Tensor], inputs: dict[str, A
     one_token = {"input_ids": inputs["input_ids"][:1, :1], "use_cache": False}
     for start in range(size, len(chosen_NH), size):
         chunk = slice(start, start + size)
-        yield chunk, _with_head_input(model, head, lambda *_, chunk=chunk: (chosen_NH[None, chunk],), one_token)
+        yield (
+            chunk,
+            _with_head_input(
+                model, head, lambda *_, chunk=chunk: (chosen_NH[None, chunk],), one_token
+            ),
+        )
 
 
 def _with_head_input(model: Any, head: Any, hook: Any, inputs: dict[str, Any]) -> Tensor:

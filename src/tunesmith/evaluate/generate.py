@@ -1,7 +1,7 @@
 """Greedy answers, the same whatever the batch size and the order of the rows.
 
-Shape suffixes: B rows still unanswered, T tokens of the longest prompt after the shared prefix, S tokens seen so far;
-see slots.py for R and b.
+Shape suffixes: B rows still unanswered, T tokens of the longest prompt after the shared prefix, S
+tokens seen so far; see slots.py for R and b.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """An answer's token ids without the stop token; `stopped`: the model ended it with one of its stop tokens."""
+    """An answer's token ids without the stop token; `stopped`: the model ended it with one of its
+    stop tokens.
+    """
 
     ids: list[int]
     stopped: bool
@@ -60,13 +62,16 @@ def generate(
 ) -> list[Generated]:
     """The greedy answer to each prompt, in the prompts' order.
 
-    An answer ends at a stop token, after `max_new_tokens` (one number, or one for each prompt), or with a token of
-    `newline_ids` that follows other text: a base model's answer of one line. `batch_tokens` bounds the tokens in the
-    KV cache, `batch_rows` the answers written at once (None: what the device is fastest with). `on_progress` is called
-    with the number of rows just answered.
-    Raises ModelError naming the row where prompt and answer are longer than the model reads.
+    An answer ends at a stop token, after `max_new_tokens` (one number, or one for each prompt), or
+    with a token of `newline_ids` that follows other text: a base model's answer of one line.
+    `batch_tokens` bounds the tokens in the KV cache, `batch_rows` the answers written at once
+    (None: what the device is fastest with). `on_progress` is called with the number of rows just
+    answered. Raises ModelError naming the row where prompt and answer are longer than the model
+    reads.
     """
-    budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    budgets = (
+        [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    )
     answers = [_Answer(frozenset(stop_ids), frozenset(newline_ids), budget) for budget in budgets]
     tell = on_progress or (lambda _: None)
     with evaluating(model) as kind:
@@ -85,7 +90,9 @@ def generate(
                     waiting = deque((prompts[row][shared:], answers[row]) for row in alike)
                     longest = lengths_in_slots[alike[0]]
                     slots = Slots(size, longest, kind.num_layers, kind.device, prefix, apart)
-                    _Writer(model, kind, slots, waiting, pass_tokens(kind, batch_tokens), tell).write()
+                    _Writer(
+                        model, kind, slots, waiting, pass_tokens(kind, batch_tokens), tell
+                    ).write()
                 continue
             for batch in token_batches(rows, lengths, batch_tokens if level > Caching.ALONE else 1):
                 for part in (batch[i : i + most] for i in range(0, len(batch), most)):
@@ -103,8 +110,10 @@ def _fits_slots(kind: Traits, lengths: Sequence[int]) -> bool:
 def _slots_for(
     rows: Sequence[int], lengths: Sequence[int], most: int, batch_tokens: int
 ) -> Iterator[tuple[int, list[int]]]:
-    """The rows, the longest first, and in how many slots they are answered: of the size of their longest. Rows of less
-    than half its length have smaller slots, and so more of them, once there are rows enough to fill the larger ones."""
+    """The rows, the longest first, and in how many slots they are answered: of the size of their
+    longest. Rows of less than half its length have smaller slots, and so more of them, once there
+    are rows enough to fill the larger ones.
+    """
     ordered = sorted(rows, key=lambda row: (-lengths[row], row))
     while ordered:
         longest = lengths[ordered[0]]
@@ -116,8 +125,9 @@ def _slots_for(
 
 @dataclass
 class _Writer:
-    """Writes the answers of `waiting`, (rest of the prompt, answer) each, in the cache's slots: all of them at once,
-    and the next ones in the places of those that are done."""
+    """Writes the answers of `waiting`, (rest of the prompt, answer) each, in the cache's slots: all
+    of them at once, and the next ones in the places of those that are done.
+    """
 
     model: Any
     kind: Traits
@@ -137,7 +147,9 @@ class _Writer:
         while self.waiting or self.writing:
             free = self.slots.num_rows - len(self.writing)
             if self.waiting and free >= max(1, int(REFILLED * self.slots.num_rows)):
-                self._fill([slot for slot in range(self.slots.num_rows) if slot not in self.writing])
+                self._fill(
+                    [slot for slot in range(self.slots.num_rows) if slot not in self.writing]
+                )
             elif not self.waiting and len(self.writing) <= KEPT * self.slots.num_rows:
                 self._close_up()
             if self.writing:
@@ -178,40 +190,76 @@ class _Writer:
         self.writing = {i: self.writing[slot] for i, slot in enumerate(kept)}
 
 
-def _read(model: Any, kind: Traits, slots: Slots, taken: Sequence[int], rests: Sequence[Sequence[int]]) -> Tensor:
-    """Read prompts into slots: the logits after each, in float32 (b, V). Padding comes last, where nothing sees it."""
+def _read(
+    model: Any, kind: Traits, slots: Slots, taken: Sequence[int], rests: Sequence[Sequence[int]]
+) -> Tensor:
+    """Read prompts into slots: the logits after each, in float32 (b, V). Padding comes last, where
+    nothing sees it.
+    """
     longest = max(len(rest) for rest in rests)
-    input_bT = torch.tensor([[*rest, *[0] * (longest - len(rest))] for rest in rests], device=kind.device)
-    positions_bT = torch.arange(slots.shared, slots.shared + longest, device=kind.device).expand(len(rests), -1)
-    inputs = {"input_ids": input_bT, "position_ids": positions_bT, kind.cache_name: slots, "use_cache": True}
+    input_bT = torch.tensor(
+        [[*rest, *[0] * (longest - len(rest))] for rest in rests], device=kind.device
+    )
+    positions_bT = torch.arange(slots.shared, slots.shared + longest, device=kind.device).expand(
+        len(rests), -1
+    )
+    inputs = {
+        "input_ids": input_bT,
+        "position_ids": positions_bT,
+        kind.cache_name: slots,
+        "use_cache": True,
+    }
     with slots.filling(taken, [slots.shared + len(rest) for rest in rests]):
-        return last_logits(model, torch.tensor([len(rest) - 1 for rest in rests], device=kind.device), inputs)
+        return last_logits(
+            model, torch.tensor([len(rest) - 1 for rest in rests], device=kind.device), inputs
+        )
 
 
 def _step(model: Any, kind: Traits, slots: Slots, input_R1: Tensor) -> Tensor:
     """The logits after one more token in every slot, in float32 (R, V)."""
-    inputs = {"input_ids": input_R1, "position_ids": slots.positions_R[:, None], kind.cache_name: slots}
-    logits: Tensor = model(**inputs, attention_mask=slots.mask(kind.dtype), use_cache=True).logits[:, -1]
+    inputs = {
+        "input_ids": input_R1,
+        "position_ids": slots.positions_R[:, None],
+        kind.cache_name: slots,
+    }
+    logits: Tensor = model(**inputs, attention_mask=slots.mask(kind.dtype), use_cache=True).logits[
+        :, -1
+    ]
     return logits.float()
 
 
 def _slots_are_exact(model: Any, kind: Traits, apart: bool) -> bool:
     """Whether two short rows of different lengths that begin alike come out as without slots.
 
-    Most models take the mask, positions and cache they are given; one that ignores them (remote code may do anything)
-    is found out here and keeps a cache of its own.
+    Most models take the mask, positions and cache they are given; one that ignores them (remote
+    code may do anything) is found out here and keeps a cache of its own.
     """
     vocabulary = model.get_input_embeddings().num_embeddings
     rows = [[i % vocabulary for i in row] for row in ([9, 4, 5, 7, 3, 11, 2], [9, 4, 13, 4, 6])]
     plain_BV = torch.stack(
-        [model(input_ids=torch.tensor([row], device=kind.device), use_cache=False).logits[0, -1] for row in rows]
+        [
+            model(input_ids=torch.tensor([row], device=kind.device), use_cache=False).logits[0, -1]
+            for row in rows
+        ]
     )
     try:
-        slots = Slots(2, 8, kind.num_layers, kind.device, cached_prefix(model, kind, rows[0][:2]), apart)
+        slots = Slots(
+            2, 8, kind.num_layers, kind.device, cached_prefix(model, kind, rows[0][:2]), apart
+        )
         with slots.attending(model.config.get_text_config()):
             _read(model, kind, slots, [0, 1], [row[2:-1] for row in rows])
-            found_BV = _step(model, kind, slots, torch.tensor([row[-1:] for row in rows], device=kind.device))
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError, NotImplementedError):
+            found_BV = _step(
+                model, kind, slots, torch.tensor([row[-1:] for row in rows], device=kind.device)
+            )
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        KeyError,
+        NotImplementedError,
+    ):
         return False  # a model with attention of its own says so in one of these ways
     tolerance = 1e-3 if kind.dtype == torch.float32 else 0.05
     return bool((found_BV - plain_BV).abs().max() <= tolerance * plain_BV.abs().max())
@@ -220,16 +268,21 @@ def _slots_are_exact(model: Any, kind: Traits, apart: bool) -> bool:
 def _groups(
     prompts: Sequence[Sequence[int]], lengths: Sequence[int], kind: Traits, level: Caching
 ) -> list[tuple[int, list[int]]]:
-    """Shared prefixes where padding between prefix and row is invisible; else rows with nothing shared.
+    """Shared prefixes where padding between prefix and row is invisible; else rows with nothing
+    shared.
 
-    A sliding window counts padding as tokens, so a window that is shorter than the rows rules sharing out. Where
-    padding is read, batches hold prompts of one length.
+    A sliding window counts padding as tokens, so a window that is shorter than the rows rules
+    sharing out. Where padding is read, batches hold prompts of one length.
     """
     everything = range(len(prompts))
     if level < Caching.PADS:
-        by_length = groupby(sorted(everything, key=lambda row: len(prompts[row])), key=lambda row: len(prompts[row]))
+        by_length = groupby(
+            sorted(everything, key=lambda row: len(prompts[row])), key=lambda row: len(prompts[row])
+        )
         return [(0, list(rows)) for _, rows in by_length]
-    if level < Caching.SHARES or (kind.window is not None and kind.window < max(lengths, default=0)):
+    if level < Caching.SHARES or (
+        kind.window is not None and kind.window < max(lengths, default=0)
+    ):
         return [(0, list(everything))]
     return prefix_groups(prompts)
 
@@ -265,8 +318,9 @@ def _answer_batch(
     cache: Any | None,
     answers: list[_Answer],
 ) -> None:
-    """Write the answers to one batch of prompts, whose first `shared` tokens are in the cache. Where no cache can be
-    relied on, the batch is one row, which is read again for each token."""
+    """Write the answers to one batch of prompts, whose first `shared` tokens are in the cache.
+    Where no cache can be relied on, the batch is one row, which is read again for each token.
+    """
     input_BT, mask_BS = _left_padded(rests, shared, kind.device)
     positions_BT = (mask_BS.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     while answers:
@@ -280,19 +334,27 @@ def _answer_batch(
         output = model(**inputs, use_cache=bool(level), logits_to_keep=1)
         cache = getattr(output, kind.cache_name) if level else None
         tokens_B = output.logits[:, -1].argmax(-1)
-        goes_on = [answer.add(token) for answer, token in zip(answers, tokens_B.tolist(), strict=True)]
+        goes_on = [
+            answer.add(token) for answer, token in zip(answers, tokens_B.tolist(), strict=True)
+        ]
         going = [i for i, more in enumerate(goes_on) if more]
         positions_BT = positions_BT[:, -1:] + 1
         if cache is not None and going and len(going) < len(answers):
             keep_B = torch.tensor(going, device=kind.device)
             cache.reorder_cache(keep_B)
-            tokens_B, mask_BS, positions_BT = tokens_B[keep_B], mask_BS[keep_B], positions_BT[keep_B]
+            tokens_B, mask_BS, positions_BT = (
+                tokens_B[keep_B],
+                mask_BS[keep_B],
+                positions_BT[keep_B],
+            )
         answers = [answers[i] for i in going]
         input_BT = tokens_B[:, None] if level else torch.cat([input_BT, tokens_B[:, None]], dim=1)
         mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(tokens_B), 1)], dim=1)
 
 
-def _left_padded(rests: Sequence[Sequence[int]], shared: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _left_padded(
+    rests: Sequence[Sequence[int]], shared: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Token ids and the attention mask, in which the shared prefix comes first."""
     longest = max(len(rest) for rest in rests)
     input_BT = torch.tensor([[0] * (longest - len(rest)) + list(rest) for rest in rests])
@@ -327,9 +389,13 @@ def generate_vllm(
     check_vllm()
     from vllm import LLM, SamplingParams
 
-    budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    budgets = (
+        [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    )
     settings = [
-        SamplingParams(temperature=0.0, max_tokens=budget, stop_token_ids=sorted(stop_ids), detokenize=False)
+        SamplingParams(
+            temperature=0.0, max_tokens=budget, stop_token_ids=sorted(stop_ids), detokenize=False
+        )
         for budget in budgets
     ]
     requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
@@ -345,6 +411,8 @@ def generate_vllm(
     answers = [_Answer(frozenset(stop_ids), frozenset(newline_ids), budget) for budget in budgets]
     for answer, output in zip(answers, outputs, strict=True):
         written = output.outputs[0]
-        goes_on = all(answer.add(token) for token in written.token_ids)  # up to a line end, which vLLM is not told of
+        goes_on = all(
+            answer.add(token) for token in written.token_ids
+        )  # up to a line end, which vLLM is not told of
         answer.stopped = answer.stopped or (goes_on and written.finish_reason == "stop")
     return [Generated(answer.ids, answer.stopped) for answer in answers]

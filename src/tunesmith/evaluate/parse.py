@@ -12,7 +12,8 @@ from typing import Any
 
 PARSERS = ("choice", "text", "number", "json")
 
-# A minus counts only where no word or bracket stands before it ("10-5" ends in 5); commas only between threes.
+# A minus counts only where no word or bracket stands before it ("10-5" ends in 5); commas only
+# between threes.
 _NUMBER = re.compile(
     r"(?P<minus>(?<![\w)\]])[-\u2212]\$?)?"
     r"(?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\d.])\.\d+)"
@@ -36,9 +37,11 @@ def parse_text(text: str) -> str:
 
 
 def parse_choice(text: str, choices: Sequence[str]) -> str | None:
-    """The choice that the first non-empty line is, or begins with before a non-word character (the longest first).
+    """The choice that the first non-empty line is, or begins with before a non-word character (the
+    longest first).
 
-    Case and surrounding punctuation do not count. A line that names a choice elsewhere is no answer.
+    Case and surrounding punctuation do not count. A line that names a choice elsewhere is no
+    answer.
     """
     found = _find_choice(text, choices)
     return found[0] if found else None
@@ -59,11 +62,15 @@ def _find_choice(text: str, choices: Sequence[str]) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=256)
 def _folded_choices(choices: tuple[str, ...], fold: Callable[[str], str]) -> list[tuple[str, str]]:
-    """(folded, choice), the longest first; where two fold to the same, the shorter has less that was dropped."""
+    """(folded, choice), the longest first; where two fold to the same, the shorter has less that
+    was dropped.
+    """
     named: dict[str, str] = {}
     for choice in sorted(choices, key=len):
         named.setdefault(fold(choice), choice)
-    return sorted(((key, choice) for key, choice in named.items() if key), key=lambda pair: -len(pair[0]))
+    return sorted(
+        ((key, choice) for key, choice in named.items() if key), key=lambda pair: -len(pair[0])
+    )
 
 
 def _first_line(text: str) -> str:
@@ -93,14 +100,18 @@ def _is_word(character: str) -> bool:
 def _ends_a_word(text: str, end: int) -> bool:
     if end == len(text):
         return True
-    decimals = text[end - 1].isdigit() and re.match(r"[.,]\d", text[end:])  # 1.5 is not the choice 1
+    decimals = text[end - 1].isdigit() and re.match(
+        r"[.,]\d", text[end:]
+    )  # 1.5 is not the choice 1
     return not decimals and not _is_word(text[end])
 
 
 def parse_number(text: str) -> float | None:
-    """The first number after `####` where there is one, else the last number; commas between thousands and $ go.
+    """The first number after `####` where there is one, else the last number; commas between
+    thousands and $ go.
 
-    Follows the answer format of GSM8K (Cobbe et al. 2021). Values are compared, so 5 and 5.0 are the same.
+    Follows the answer format of GSM8K (Cobbe et al. 2021). Values are compared, so 5 and 5.0 are
+    the same.
     """
     found = _find_number(text)
     return found[0] if found else None
@@ -120,7 +131,9 @@ def _find_number(text: str) -> tuple[float, str] | None:
 
 
 def load_json(text: str) -> Any:
-    """The one JSON value that `text` is, a code fence around it allowed; ValueError for anything else."""
+    """The one JSON value that `text` is, a code fence around it allowed; ValueError for anything
+    else.
+    """
     fenced = _FENCE.match(text.strip())
     try:
         return json.loads(fenced.group(1) if fenced else text, parse_constant=_no_constant)
@@ -140,11 +153,14 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def text_after_answer(text: str, parser: str, choices: Sequence[str] = (), one_line: bool = False) -> str:
-    """What the model went on to write after its answer, punctuation around it dropped; "" where it stopped in time.
+def text_after_answer(
+    text: str, parser: str, choices: Sequence[str] = (), one_line: bool = False
+) -> str:
+    """What the model went on to write after its answer, punctuation around it dropped; "" where it
+    stopped in time.
 
-    `one_line`: every right answer is one line, so that a second line of a text is more than the answer.
-    Where no answer can be read there is nothing after it either.
+    `one_line`: every right answer is one line, so that a second line of a text is more than the
+    answer. Where no answer can be read there is nothing after it either.
     """
     rest: Callable[[str, Sequence[str]], str] = {
         "choice": _after_choice,

@@ -1,13 +1,17 @@
-"""A key-value cache of fixed places for rows: nothing grows, moves or is padded while answers are written.
+"""A key-value cache of fixed places for rows: nothing grows, moves or is padded while answers are
+written.
 
-A row's tokens begin at the start of its slot, whatever else is in the batch, and a slot whose row is answered takes the
-next one. `filling` reads prompts into slots; without it a forward pass is one token for every slot.
+A row's tokens begin at the start of its slot, whatever else is in the batch, and a slot whose row
+is answered takes the next one. `filling` reads prompts into slots; without it a forward pass is one
+token for every slot.
 
-A prefix that all prompts begin with is copied into every slot or, with `apart`, is kept once and read once for all
-rows: attention to it and to a row's own tokens are put together by their log-sum-exps, exact up to rounding.
+A prefix that all prompts begin with is copied into every slot or, with `apart`, is kept once and
+read once for all rows: attention to it and to a row's own tokens are put together by their
+log-sum-exps, exact up to rounding.
 
-Legend: R slots, S positions of a slot, b prompts being read, P tokens of the prefix they share, T of the longest rest,
-H heads of keys and values, G query heads for each of them, N heads of queries, D numbers of a head.
+Legend: R slots, S positions of a slot, b prompts being read, P tokens of the prefix they share, T
+of the longest rest, H heads of keys and values, G query heads for each of them, N heads of queries,
+D numbers of a head.
 """
 
 from __future__ import annotations
@@ -23,14 +27,19 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 NAME = "tunesmith_slots"
-CHANGES_SCORES = ("softcap", "s_aux", "position_bias")  # settings of attention that the log-sum-exps do not know of
+CHANGES_SCORES = (
+    "softcap",
+    "s_aux",
+    "position_bias",
+)  # settings of attention that the log-sum-exps do not know of
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 class Slots(Cache):
-    """`positions_R` is where each slot's next token stands in its row; `size` counts the prefix only where that is
-    copied. `prefix` is the cache of a batch of one after P tokens."""
+    """`positions_R` is where each slot's next token stands in its row; `size` counts the prefix
+    only where that is copied. `prefix` is the cache of a batch of one after P tokens.
+    """
 
     def __init__(
         self,
@@ -52,7 +61,9 @@ class Slots(Cache):
         self.rows_R = torch.arange(rows, device=device)
         self.filled: Tensor | None = None  # the slots being filled
         self.seen = 0  # places that some slot has reached
-        self.before: tuple[Tensor, Tensor] | None = None  # the prefix in the layer that is running, where it is apart
+        self.before: tuple[Tensor, Tensor] | None = (
+            None  # the prefix in the layer that is running, where it is apart
+        )
         super().__init__(layers=[_Slots(self, before) for before in kept])
 
     @property
@@ -73,7 +84,9 @@ class Slots(Cache):
 
     @contextmanager
     def filling(self, slots: Sequence[int], lengths: Sequence[int]) -> Iterator[None]:
-        """The forward pass in here reads the rests of prompts of `lengths` tokens into these slots, padded after."""
+        """The forward pass in here reads the rests of prompts of `lengths` tokens into these slots,
+        padded after.
+        """
         self.filled = torch.tensor(slots, device=self.positions_R.device)
         try:
             yield
@@ -91,7 +104,11 @@ class Slots(Cache):
     def keep(self, slots: Sequence[int]) -> None:
         """Leave these slots alone, in this order."""
         kept = torch.tensor(slots, device=self.positions_R.device)
-        self.positions_R, self.rows_R, self.num_rows = self.positions_R[kept], self.rows_R[: len(slots)], len(slots)
+        self.positions_R, self.rows_R, self.num_rows = (
+            self.positions_R[kept],
+            self.rows_R[: len(slots)],
+            len(slots),
+        )
         layers: list[Any] = self.layers
         for layer in layers:
             layer.keys, layer.values = layer.keys[kept], layer.values[kept]
@@ -118,14 +135,18 @@ class _Slots(CacheLayerMixin):
                 kept[:, :, : self.slots.shared] = before_1HPD
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         """Put the new tokens in their places; what attention sees of the slots, theirs included."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         slots, pairs = self.slots, ((self.keys, key_states), (self.values, value_states))
         slots.before = self.prefix if slots.apart else None
         if slots.filled is None:
-            places_R = slots.places_R.clamp(min=0)  # a slot that was never filled is written to and not read
+            places_R = slots.places_R.clamp(
+                min=0
+            )  # a slot that was never filled is written to and not read
             for kept, new_RH1D in pairs:
                 kept[slots.rows_R, :, places_R] = new_RH1D[:, :, 0]
             return self.keys[:, :, : slots.seen], self.values[:, :, : slots.seen]
@@ -161,7 +182,9 @@ def _attend(
     scaling: float | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in place of an attention function where the prefix stands apart; (b, T, N, D)."""
+    """What transformers calls in place of an attention function where the prefix stands apart; (b,
+    T, N, D).
+    """
     if any(settings.get(name) is not None for name in CHANGES_SCORES):
         raise ValueError(f"attention with one of {CHANGES_SCORES}")
     shape, heads, before = query_bNTD.shape, key_bHSD.shape[1], _running.get().before

@@ -1,8 +1,8 @@
 """How sure a number is: intervals, paired tests, clusters, and the effect that n rows can show.
 
-Every statistic of a set of rows is a `Value`: a function of how often each row counts. A resample is then a row of
-weights, a swap of two systems is one too, and thousands are computed in one matrix product. Shape suffixes:
-N rows, D numbers a row, R resamples, C clusters.
+Every statistic of a set of rows is a `Value`: a function of how often each row counts. A resample
+is then a row of weights, a swap of two systems is one too, and thousands are computed in one matrix
+product. Shape suffixes: N rows, D numbers a row, R resamples, C clusters.
 """
 
 from __future__ import annotations
@@ -45,22 +45,30 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tup
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     low, high = float(centre - half), float(centre + half)
-    return 0.0 if share == 0 else max(0.0, low), 1.0 if share == 1 else min(1.0, high)  # exactly, as scipy has it
+    return 0.0 if share == 0 else max(0.0, low), 1.0 if share == 1 else min(
+        1.0, high
+    )  # exactly, as scipy has it
 
 
 def cluster_numbers(clusters: Sequence[str] | None, n: int) -> Ints:
-    """0, 1, 2 ... for the cluster of each row in the order they appear; without clusters each row is its own."""
+    """0, 1, 2 ... for the cluster of each row in the order they appear; without clusters each row
+    is its own.
+    """
     numbers: dict[str, int] = {}
     return np.array(
-        [numbers.setdefault(cluster, len(numbers)) for cluster in clusters or map(str, range(n))], dtype=int
+        [numbers.setdefault(cluster, len(numbers)) for cluster in clusters or map(str, range(n))],
+        dtype=int,
     )
 
 
-def standard_error(values: Sequence[float] | Floats, clusters: Sequence[str] | None = None) -> float:
-    """Of the mean; with clusters, the root of C/(C-1) times the sum of squared cluster sums of residuals, over n.
+def standard_error(
+    values: Sequence[float] | Floats, clusters: Sequence[str] | None = None
+) -> float:
+    """Of the mean; with clusters, the root of C/(C-1) times the sum of squared cluster sums of
+    residuals, over n.
 
-    Liang and Zeger (1986), as in Miller, "Adding error bars to evals" (2024); without clusters it is s / sqrt(n).
-    nan where there is one cluster or none.
+    Liang and Zeger (1986), as in Miller, "Adding error bars to evals" (2024); without clusters it
+    is s / sqrt(n). nan where there is one cluster or none.
     """
     array = np.asarray(values, dtype=float)
     number_N = cluster_numbers(clusters, len(array))
@@ -77,10 +85,11 @@ def estimate_mean(
     confidence: float = 0.95,
     proportion: bool = False,
 ) -> Estimate:
-    """The mean with its clustered standard error and interval: Wilson's for proportions, Student's t otherwise.
+    """The mean with its clustered standard error and interval: Wilson's for proportions, Student's
+    t otherwise.
 
-    Clustered proportions use Wilson's interval at the effective number of rows (Korn and Graubard 1998; Dean and
-    Pagano 2015): the n whose binomial variance is the clustered one.
+    Clustered proportions use Wilson's interval at the effective number of rows (Korn and Graubard
+    1998; Dean and Pagano 2015): the n whose binomial variance is the clustered one.
     """
     array = np.asarray(values, dtype=float)
     n, mean = len(array), float(np.mean(array)) if len(array) else math.nan
@@ -94,7 +103,9 @@ def estimate_mean(
 
 
 def _effective_n(share: float, se: float, n: int, clusters: int, confidence: float) -> float:
-    if clusters < 2 or se == 0:  # all right or all wrong says nothing of the clustering: count clusters, not rows
+    if (
+        clusters < 2 or se == 0
+    ):  # all right or all wrong says nothing of the clustering: count clusters, not rows
         return float(clusters)
     z = stats.norm.ppf((1 + confidence) / 2)
     return float(min(n, share * (1 - share) / se**2 * (z / _t(confidence, clusters)) ** 2))
@@ -108,12 +119,16 @@ def _t(confidence: float, clusters: int) -> float:
 
 
 def resample_weights(number_N: Ints, resamples: int, seed: int) -> Iterator[Floats]:
-    """Chunks of weights_RN: how often each row counts in a sample of whole clusters, drawn with replacement."""
+    """Chunks of weights_RN: how often each row counts in a sample of whole clusters, drawn with
+    replacement.
+    """
     count = int(number_N.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
     for size in _chunks(resamples, len(number_N)):
         draws_RC = rng.integers(0, count, size=(size, count)) + count * np.arange(size)[:, None]
-        weights_RC = np.bincount(draws_RC.ravel(), minlength=size * count).reshape(size, count).astype(float)
+        weights_RC = (
+            np.bincount(draws_RC.ravel(), minlength=size * count).reshape(size, count).astype(float)
+        )
         yield weights_RC if count == len(number_N) else weights_RC[:, number_N]
 
 
@@ -123,14 +138,23 @@ def _chunks(total: int, width: int) -> Iterator[int]:
         yield min(size, total - start)
 
 
-def bootstrap(value: Value, rows_ND: Floats, clusters: Sequence[str] | None, resamples: int, seed: int) -> Floats:
+def bootstrap(
+    value: Value, rows_ND: Floats, clusters: Sequence[str] | None, resamples: int, seed: int
+) -> Floats:
     """The value on `resamples` samples of whole clusters; values_R, the same for the same seed."""
     number_N = cluster_numbers(clusters, len(rows_ND))
-    return np.concatenate([value(weights, rows_ND) for weights in resample_weights(number_N, resamples, seed)])
+    return np.concatenate(
+        [value(weights, rows_ND) for weights in resample_weights(number_N, resamples, seed)]
+    )
 
 
 def paired_bootstrap(
-    value: Value, a_ND: Floats, b_ND: Floats, clusters: Sequence[str] | None, resamples: int, seed: int
+    value: Value,
+    a_ND: Floats,
+    b_ND: Floats,
+    clusters: Sequence[str] | None,
+    resamples: int,
+    seed: int,
 ) -> Floats:
     """value(b) - value(a) on the same resamples of whole clusters; values_R."""
     number_N = cluster_numbers(clusters, len(a_ND))
@@ -138,11 +162,14 @@ def paired_bootstrap(
     return np.concatenate([value(weights, b_ND) - value(weights, a_ND) for weights in draws])
 
 
-def percentile_interval(draws_R: Floats, clusters: int, confidence: float = 0.95) -> tuple[float, float]:
+def percentile_interval(
+    draws_R: Floats, clusters: int, confidence: float = 0.95
+) -> tuple[float, float]:
     """The percentile interval of bootstrap draws, at levels widened for a small number of clusters.
 
-    Hesterberg, "What teachers should know about the bootstrap" (2015), the expanded percentile interval: with C
-    clusters the plain one is too narrow by the factor sqrt((C-1)/C) z/t. For many clusters they are the same.
+    Hesterberg, "What teachers should know about the bootstrap" (2015), the expanded percentile
+    interval: with C clusters the plain one is too narrow by the factor sqrt((C-1)/C) z/t. For many
+    clusters they are the same.
     """
     if clusters < 2:
         return math.nan, math.nan
@@ -167,7 +194,9 @@ def estimate_value(
     if count < 2:
         return Estimate(mean, n, math.nan, (math.nan, math.nan))
     draws_R = bootstrap(value, rows_ND, clusters, resamples, seed)
-    return Estimate(mean, n, float(draws_R.std(ddof=1)), percentile_interval(draws_R, count, confidence))
+    return Estimate(
+        mean, n, float(draws_R.std(ddof=1)), percentile_interval(draws_R, count, confidence)
+    )
 
 
 # ---- tests of a paired difference
@@ -181,11 +210,18 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def approximate_randomisation(
-    value: Value, a_ND: Floats, b_ND: Floats, clusters: Sequence[str] | None, resamples: int, seed: int
+    value: Value,
+    a_ND: Floats,
+    b_ND: Floats,
+    clusters: Sequence[str] | None,
+    resamples: int,
+    seed: int,
 ) -> float:
-    """Two-sided p: the share of random swaps of whole clusters between a and b that differ as much, plus one.
+    """Two-sided p: the share of random swaps of whole clusters between a and b that differ as much,
+    plus one.
 
-    Noreen (1989), as used for corpus metrics by Riezler and Maxwell (2005). The smallest p is 1 / (resamples + 1).
+    Noreen (1989), as used for corpus metrics by Riezler and Maxwell (2005). The smallest p is 1 /
+    (resamples + 1).
     """
     number_N = cluster_numbers(clusters, len(a_ND))
     count = int(number_N.max(initial=-1)) + 1
@@ -197,7 +233,9 @@ def approximate_randomisation(
     for size in _chunks(resamples, 2 * len(a_ND)):
         swap_RN = rng.integers(0, 2, size=(size, count)).astype(float)[:, number_N]
         stay_RN = 1.0 - swap_RN
-        difference_R = value(np.hstack([swap_RN, stay_RN]), both_2N) - value(np.hstack([stay_RN, swap_RN]), both_2N)
+        difference_R = value(np.hstack([swap_RN, stay_RN]), both_2N) - value(
+            np.hstack([stay_RN, swap_RN]), both_2N
+        )
         extreme += int((np.abs(difference_R) >= observed - _TIE * max(1.0, observed)).sum())
     return (extreme + 1) / (resamples + 1)
 
@@ -214,7 +252,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def wins_ties_losses(a: Any, b: Any, higher_is_better: bool = True) -> tuple[int, int, int]:
     """Rows where b is better, as good, worse than a."""
-    gain = (np.asarray(b, dtype=float) - np.asarray(a, dtype=float)) * (1 if higher_is_better else -1)
+    gain = (np.asarray(b, dtype=float) - np.asarray(a, dtype=float)) * (
+        1 if higher_is_better else -1
+    )
     wins, losses = int((gain > _TIE).sum()), int((gain < -_TIE).sum())
     return wins, len(gain) - wins - losses, losses
 
@@ -222,21 +262,30 @@ def wins_ties_losses(a: Any, b: Any, higher_is_better: bool = True) -> tuple[int
 # ---- how many rows
 
 
-def sample_size(effect: float, variance: float, power: float = 0.8, confidence: float = 0.95) -> int:
-    """Rows at which a paired difference of `effect` is found with this power; `variance` of one row's difference.
+def sample_size(
+    effect: float, variance: float, power: float = 0.8, confidence: float = 0.95
+) -> int:
+    """Rows at which a paired difference of `effect` is found with this power; `variance` of one
+    row's difference.
 
     n = (z_(1-alpha/2) + z_power)^2 variance / effect^2, two-sided (Miller 2024, section 5).
     """
     return math.ceil(_z_sum(power, confidence) ** 2 * variance / effect**2 - 1e-9)
 
 
-def smallest_detectable_effect(n: int, sd: float, power: float = 0.8, confidence: float = 0.95) -> float:
-    """The smallest paired difference that n rows find with this power; `sd` of one row's difference."""
+def smallest_detectable_effect(
+    n: int, sd: float, power: float = 0.8, confidence: float = 0.95
+) -> float:
+    """The smallest paired difference that n rows find with this power; `sd` of one row's
+    difference.
+    """
     return float(_z_sum(power, confidence) * sd / math.sqrt(n))
 
 
 def discordant_sd(discordant: float) -> float:
-    """The sd of a right/wrong difference where this share of rows is right in only one system and none is better."""
+    """The sd of a right/wrong difference where this share of rows is right in only one system and
+    none is better.
+    """
     return math.sqrt(discordant)
 
 

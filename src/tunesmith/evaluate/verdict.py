@@ -28,10 +28,11 @@ def verdict(
 ) -> Verdict:
     """Whether b is better than a, in one sentence with its numbers.
 
-    better: the interval of the gain is above zero and p is below 1 - confidence (`p` replaces the comparison's own
-    where several metrics are judged, see statistics.holm). not better: the gain is zero or less, so that a gain of
-    the size that these rows can show is ruled out. cannot tell: everything else, and the rows that would tell.
-    `estimates` of a and b put their means into the sentence.
+    better: the interval of the gain is above zero and p is below 1 - confidence (`p` replaces the
+    comparison's own where several metrics are judged, see statistics.holm). not better: the gain is
+    zero or less, so that a gain of the size that these rows can show is ruled out. cannot tell:
+    everything else, and the rows that would tell. `estimates` of a and b put their means into the
+    sentence.
     """
     c = comparison
     p_text = _p_text(c.p) if p is None else f"{_p_text(p)} after Holm"
@@ -43,11 +44,13 @@ def verdict(
     if math.isnan(c.se_clustered):
         what = "rows" if c.clusters == c.n else "groups"
         return Verdict(
-            "cannot tell", f"Cannot tell with {_rows_text(c)}: two {what} at least are needed for an interval."
+            "cannot tell",
+            f"Cannot tell with {_rows_text(c)}: two {what} at least are needed for an interval.",
         )
     if c.wins == c.losses == 0 and c.difference == 0:
         return Verdict(
-            "cannot tell", f"Cannot tell: {c.b} and {c.a} have the same {c.metric} on each of {_rows_text(c)}."
+            "cannot tell",
+            f"Cannot tell: {c.b} and {c.a} have the same {c.metric} on each of {_rows_text(c)}.",
         )
     if low > 0 and p < 1 - confidence:
         return Verdict("better", f"{c.b} is better than {c.a}: {numbers}.")
@@ -55,7 +58,10 @@ def verdict(
         return Verdict("not better", f"{c.b} is not better than {c.a}, it is worse: {numbers}.")
     if gain <= 0:
         room = _amount(c.metric, max(0.0, high))
-        return Verdict("not better", f"{c.b} is not better than {c.a}: {numbers}; a gain above {room} is ruled out.")
+        return Verdict(
+            "not better",
+            f"{c.b} is not better than {c.a}: {numbers}; a gain above {room} is ruled out.",
+        )
     needed = f"{rows_needed(c, confidence):,}"
     return Verdict(
         "cannot tell",
@@ -63,9 +69,13 @@ def verdict(
     )
 
 
-def beside_linear(comparison: Comparison, estimates: tuple[Estimate, Estimate], confidence: float = 0.95) -> str:
-    """What a linear model on the same rows says about the verdict: it costs a thousandth, and who is told only that a
-    model beats its base would choose it in vain. `comparison` is b minus the linear model, `estimates` theirs."""
+def beside_linear(
+    comparison: Comparison, estimates: tuple[Estimate, Estimate], confidence: float = 0.95
+) -> str:
+    """What a linear model on the same rows says about the verdict: it costs a thousandth, and who
+    is told only that a model beats its base would choose it in vain. `comparison` is b minus the
+    linear model, `estimates` theirs.
+    """
     c = comparison
     sign = find_metric(c.metric).sign
     low, high = sorted(sign * end for end in c.ci)
@@ -83,9 +93,11 @@ def beside_linear(comparison: Comparison, estimates: tuple[Estimate, Estimate], 
 
 
 def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float = 0.8) -> int:
-    """Rows at which a difference of the size seen is found with this power; two significant digits, rounded up.
+    """Rows at which a difference of the size seen is found with this power; two significant digits,
+    rounded up.
 
-    At least twice the rows there are: a difference that is just significant is found half of the time.
+    At least twice the rows there are: a difference that is just significant is found half of the
+    time.
     """
     c = comparison
     needed = max(2 * c.n, sample_size(c.difference, c.se_clustered**2 * c.n, power, confidence))
@@ -93,10 +105,14 @@ def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float =
     return int(math.ceil(needed / step) * step)
 
 
-def _numbers(c: Comparison, p_text: str, confidence: float, estimates: tuple[Estimate, Estimate] | None) -> str:
+def _numbers(
+    c: Comparison, p_text: str, confidence: float, estimates: tuple[Estimate, Estimate] | None
+) -> str:
     means = ""
     if estimates:
-        means = f"{_level(c.metric, estimates[1].mean)} against {_level(c.metric, estimates[0].mean)}, "
+        means = (
+            f"{_level(c.metric, estimates[1].mean)} against {_level(c.metric, estimates[0].mean)}, "
+        )
     low, high = (_amount(c.metric, end).removesuffix(" points") for end in c.ci)
     return (
         f"{c.metric} {means}{_amount(c.metric, c.difference)} ({100 * confidence:g} % interval [{low}, {high}], "
@@ -118,7 +134,13 @@ def _count(n: int, what: str) -> str:
 
 def _level(metric: str, mean: float) -> str:
     unit = find_metric(metric).unit
-    return f"{100 * mean:.1f} %" if unit == "fraction" else f"{mean:.1f}" if unit == "points" else f"{mean:.3f}"
+    return (
+        f"{100 * mean:.1f} %"
+        if unit == "fraction"
+        else f"{mean:.1f}"
+        if unit == "points"
+        else f"{mean:.3f}"
+    )
 
 
 def _amount(metric: str, difference: float) -> str:

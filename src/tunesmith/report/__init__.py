@@ -1,4 +1,6 @@
-"""What a run found: report.html, report.md, report.json, the plots, the model card and the table on the terminal."""
+"""What a run found: report.html, report.md, report.json, the plots, the model card and the table on
+the terminal.
+"""
 
 from tunesmith.report.console import show
 from tunesmith.report.content import CurvePoint, ForgettingRow, Report, to_json

@@ -1,4 +1,6 @@
-"""model/README.md: a Hugging Face model card that says what the model does, how well, and how to prompt it."""
+"""model/README.md: a Hugging Face model card that says what the model does, how well, and how to
+prompt it.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,12 @@ def _base_name(model: str) -> str:
 
 def _is_local(name: str) -> bool:
     """Whether a model or source is a path: it exists, looks like one, or has a data file's ending."""
-    return name.startswith((".", "/", "~")) or "\\" in name or name.endswith(DATA_ENDINGS) or Path(name).exists()
+    return (
+        name.startswith((".", "/", "~"))
+        or "\\" in name
+        or name.endswith(DATA_ENDINGS)
+        or Path(name).exists()
+    )
 
 
 def _source_names(report: Report) -> list[str]:
@@ -93,11 +100,19 @@ def _source_names(report: Report) -> list[str]:
 
 
 def _snippet(report: Report) -> str:
-    """The pipeline call with the prompt as Python text, one literal a line, so that no prompt can end the block."""
-    prompt = report.prompt_layout or next((prompt_of(example) for example in report.examples.values()), "")
+    """The pipeline call with the prompt as Python text, one literal a line, so that no prompt can
+    end the block.
+    """
+    prompt = report.prompt_layout or next(
+        (prompt_of(example) for example in report.examples.values()), ""
+    )
     said = report.recipe.get("system")
-    system = f'{{"role": "system", "content": {json.dumps(said, ensure_ascii=False)}}}, ' if said else ""
-    literals = [f"    {json.dumps(text, ensure_ascii=False)}" for text in prompt.splitlines(keepends=True)]
+    system = (
+        f'{{"role": "system", "content": {json.dumps(said, ensure_ascii=False)}}}, ' if said else ""
+    )
+    literals = [
+        f"    {json.dumps(text, ensure_ascii=False)}" for text in prompt.splitlines(keepends=True)
+    ]
     return "\n".join(
         [
             "```python",
@@ -115,13 +130,17 @@ def _snippet(report: Report) -> str:
 
 
 def _sources(report: Report) -> str:
-    names = ", ".join(Path(name).name if _is_local(name) else name for name in _source_names(report))
+    names = ", ".join(
+        Path(name).name if _is_local(name) else name for name in _source_names(report)
+    )
     intro = f"Rows from {line(names)}." if names else ""
     return "\n\n".join(filter(None, [intro, markdown_table(tables.ledger_table(report.data))]))
 
 
 def _limits(report: Report) -> str:
-    lines = ["It was measured on test rows from the same source as its training rows; on other text it may do worse."]
+    lines = [
+        "It was measured on test rows from the same source as its training rows; on other text it may do worse."
+    ]
     if report.smallest_detectable is not None:
         lines.append(
             f"The test split can show a difference of {report.smallest_detectable:.3f} or more (80 % power); "

@@ -8,12 +8,20 @@ from itertools import takewhile
 
 from tunesmith.records import Evaluation, Example
 from tunesmith.report.content import TUNED, Report
-from tunesmith.report.format import AUXILIARY, in_sentence, lower_is_better, metric_name, system_name
+from tunesmith.report.format import (
+    AUXILIARY,
+    in_sentence,
+    lower_is_better,
+    metric_name,
+    system_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test example before and after training; `gain` is in the metric, positive where the answer got better."""
+    """One test example before and after training; `gain` is in the metric, positive where the
+    answer got better.
+    """
 
     id: str
     source: str
@@ -40,7 +48,9 @@ class Cases:
 
     @property
     def headings(self) -> tuple[str, str, str]:
-        """Over all, over the fixed and over the broken rows; a graded answer improves rather than is fixed."""
+        """Over all, over the fixed and over the broken rows; a graded answer improves rather than
+        is fixed.
+        """
         if self.graded:
             return "Rows that improved and got worse", "Most improved", "Most worsened"
         return "Rows fixed and broken", "Fixed", "Broken"
@@ -48,18 +58,23 @@ class Cases:
     @property
     def summary(self) -> str:
         fixed, broken = ("improved", "got worse") if self.graded else ("were fixed", "were broken")
-        systems = f"{in_sentence(system_name(self.before))} against {in_sentence(system_name(TUNED))}"
+        systems = (
+            f"{in_sentence(system_name(self.before))} against {in_sentence(system_name(TUNED))}"
+        )
         counts = f"{self.num_fixed:,} test rows {fixed}, {self.num_broken:,} {broken}"
         return f"By {in_sentence(metric_name(self.metric))}, {systems}: {counts}."
 
 
 def choose_cases(report: Report, count: int = 10) -> Cases | None:
-    """The rows with the largest gain and loss; among equals by the hash of their ids, so neither first nor luckiest.
+    """The rows with the largest gain and loss; among equals by the hash of their ids, so neither
+    first nor luckiest.
 
     None where base and tuned share no metric with a score for each example.
     """
     tuned = report.system(TUNED)
-    before = report.system("base") or (report.system(report.comparison.a) if report.comparison else None)
+    before = report.system("base") or (
+        report.system(report.comparison.a) if report.comparison else None
+    )
     metric = _scored_metric(report.primary_metric, before, tuned)
     if tuned is None or before is None or metric is None:
         return None
@@ -67,9 +82,17 @@ def choose_cases(report: Report, count: int = 10) -> Cases | None:
     pairs.sort(key=lambda case: (-abs(case.gain), hashlib.sha256(case.id.encode()).hexdigest()))
     fixed = [case for case in pairs if case.gain > 0]
     broken = [case for case in pairs if case.gain < 0]
-    graded = any(score not in (0, 1) for case in pairs for score in (case.before_score, case.after_score))
+    graded = any(
+        score not in (0, 1) for case in pairs for score in (case.before_score, case.after_score)
+    )
     return Cases(
-        metric, before.system, tuple(fixed[:count]), tuple(broken[:count]), len(fixed), len(broken), graded=graded
+        metric,
+        before.system,
+        tuple(fixed[:count]),
+        tuple(broken[:count]),
+        len(fixed),
+        len(broken),
+        graded=graded,
     )
 
 
@@ -121,4 +144,6 @@ def common_start(prompts: list[str]) -> str:
     if len(prompts) < 2:
         return ""
     first, last = (text.splitlines(keepends=True)[:-1] for text in (min(prompts), max(prompts)))
-    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    return "".join(
+        a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    )

@@ -10,7 +10,13 @@ from rich.text import Text
 
 from tunesmith.report.content import Report
 from tunesmith.report.html import verdict_class
-from tunesmith.report.tables import Table, comparison_table, difference_table, forgetting_table, judged_table
+from tunesmith.report.tables import (
+    Table,
+    comparison_table,
+    difference_table,
+    forgetting_table,
+    judged_table,
+)
 
 COLOURS = {"good": "green", "bad": "red", "open": "yellow"}
 

@@ -1,4 +1,6 @@
-"""Everything a report shows, gathered once: what the page, report.md, report.json, the card and the terminal read."""
+"""Everything a report shows, gathered once: what the page, report.md, report.json, the card and the
+terminal read.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ TUNED = "tuned"
 class ForgettingRow:
     """One task or text of the panel, before and after training.
 
-    `difference` is after minus before with its paired interval; `detectable` is the smallest change that this many
-    rows would have shown at 80 % power.
+    `difference` is after minus before with its paired interval; `detectable` is the smallest change
+    that this many rows would have shown at 80 % power.
     """
 
     name: str
@@ -33,7 +35,9 @@ class ForgettingRow:
 
 @dataclass(frozen=True, slots=True)
 class JudgedMetric:
-    """One of several metrics against the verdict's opponent; `p_holm` is its p adjusted over all of them."""
+    """One of several metrics against the verdict's opponent; `p_holm` is its p adjusted over all of
+    them.
+    """
 
     comparison: Comparison
     p_holm: float
@@ -52,13 +56,15 @@ class CurvePoint:
 class Report:
     """What a run found.
 
-    `verdict_kind` is "better", "not better" or "cannot tell"; `verdict` is the sentence with its numbers.
-    `comparisons[0]` is the verdict's; `judged` are all metrics that the recipe names, where they are several, the
-    primary one first: the verdict rests on its adjusted p. `evaluations` are the systems on the test split as
-    evaluate.compare gives them, `wordings` the same cut by a label such as "Wordings seen in training". `history` is
-    metrics.jsonl: step, loss and, where the model was validated, validation_loss and validation_METRIC. In `training`,
-    `seconds` and keys that end in `_bytes` are shown with their units. `data` is ledger.json. `prompt_layout` is the
-    prompt template for the card, its text slot as `{text}`; without one the card shows a test prompt.
+    `verdict_kind` is "better", "not better" or "cannot tell"; `verdict` is the sentence with its
+    numbers. `comparisons[0]` is the verdict's; `judged` are all metrics that the recipe names,
+    where they are several, the primary one first: the verdict rests on its adjusted p.
+    `evaluations` are the systems on the test split as evaluate.compare gives them, `wordings` the
+    same cut by a label such as "Wordings seen in training". `history` is metrics.jsonl: step, loss
+    and, where the model was validated, validation_loss and validation_METRIC. In `training`,
+    `seconds` and keys that end in `_bytes` are shown with their units. `data` is ledger.json.
+    `prompt_layout` is the prompt template for the card, its text slot as `{text}`; without one the
+    card shows a test prompt.
     """
 
     name: str
@@ -97,20 +103,30 @@ class Report:
     @property
     def remarks(self) -> list[str]:
         """The notes, and what the metrics warned of; each once."""
-        warnings = [text for evaluation in self.evaluations for text in evaluation.details.get("warnings") or ()]
+        warnings = [
+            text
+            for evaluation in self.evaluations
+            for text in evaluation.details.get("warnings") or ()
+        ]
         return list(dict.fromkeys([*self.notes, *warnings]))
 
     @property
     def training_facts(self) -> dict[str, Any]:
         """`training` without what stands elsewhere in the report."""
-        return {key: value for key, value in self.training.items() if key not in ("history", "best_step", "notes")}
+        return {
+            key: value
+            for key, value in self.training.items()
+            if key not in ("history", "best_step", "notes")
+        }
 
     @property
     def base_model(self) -> str:
         return str(self.recipe.get("model", ""))
 
     def system(self, name: str) -> Evaluation | None:
-        return next((evaluation for evaluation in self.evaluations if evaluation.system == name), None)
+        return next(
+            (evaluation for evaluation in self.evaluations if evaluation.system == name), None
+        )
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -139,7 +155,9 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "wordings": {name: _estimates(found) for name, found in report.wordings.items()},
         "details": {
-            evaluation.system: {key: value for key, value in evaluation.details.items() if key != "rows"}
+            evaluation.system: {
+                key: value for key, value in evaluation.details.items() if key != "rows"
+            }
             for evaluation in report.evaluations
         },
         "forgetting": report.forgetting,

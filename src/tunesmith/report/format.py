@@ -52,7 +52,17 @@ METRIC_NAMES = {
     "text_after_answer": "Wrote on after it",
     "length_ratio": "Length against reference",
 }
-AUXILIARY = frozenset({"valid", "stopped", "empty", "text_after_answer", "length_ratio", "perplexity", "bits_per_byte"})
+AUXILIARY = frozenset(
+    {
+        "valid",
+        "stopped",
+        "empty",
+        "text_after_answer",
+        "length_ratio",
+        "perplexity",
+        "bits_per_byte",
+    }
+)
 
 
 def system_name(system: str) -> str:
@@ -71,13 +81,17 @@ def lower_is_better(metric: str) -> bool:
 
 
 def in_sentence(name: str) -> str:
-    """A system's or metric's name inside a sentence: `base model`, but `ROUGE-L`, `F1` and `Pearson r`."""
+    """A system's or metric's name inside a sentence: `base model`, but `ROUGE-L`, `F1` and `Pearson
+    r`.
+    """
     stays = not name[1:2].islower() or name.startswith(("Pearson", "Spearman", "Matthews"))
     return name if stays else name[0].lower() + name[1:]
 
 
 def number(value: float | None, decimals: int = 3) -> str:
-    """`0.812`; from 10 on one decimal, from 1,000 on none; a dash for what is missing or not finite."""
+    """`0.812`; from 10 on one decimal, from 1,000 on none; a dash for what is missing or not
+    finite.
+    """
     if value is None or not math.isfinite(value):
         return DASH
     size = abs(value)
@@ -131,7 +145,9 @@ def duration(seconds: float) -> str:
 
 
 def fact(key: str, value: Any) -> tuple[str, str]:
-    """A fact's name and value: `seconds` as a duration, `..._bytes` as MB or GB, everything else as it is."""
+    """A fact's name and value: `seconds` as a duration, `..._bytes` as MB or GB, everything else as
+    it is.
+    """
     name = key.replace("_", " ")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if key == "seconds":

@@ -27,7 +27,11 @@ def render_html(report: Report, plots: Sequence[Plot]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"inline_svg": inline_svg, "metric_name": fmt.metric_name, "system_name": fmt.system_name}
+    environment.filters |= {
+        "inline_svg": inline_svg,
+        "metric_name": fmt.metric_name,
+        "system_name": fmt.system_name,
+    }
     template = environment.get_template("report.html.j2")
     return template.render(_context(report, plots))
 
@@ -51,9 +55,13 @@ def _context(report: Report, plots: Sequence[Plot]) -> dict[str, Any]:
         "training_table": tables.facts_table("Training", report.training_facts),
         "class_table": tables.class_table(details),
         "matrix": matrix if matrix and len(matrix.labels) <= tables.MAX_MATRIX else None,
-        "mistakes_table": tables.mistakes_table(matrix) if matrix and len(matrix.labels) > tables.MAX_MATRIX else None,
+        "mistakes_table": tables.mistakes_table(matrix)
+        if matrix and len(matrix.labels) > tables.MAX_MATRIX
+        else None,
         "cases": cases,
-        "prompt_start": common_start([case.prompt for case in (*cases.fixed, *cases.broken)]) if cases else "",
+        "prompt_start": common_start([case.prompt for case in (*cases.fixed, *cases.broken)])
+        if cases
+        else "",
         "ledger_table": tables.ledger_table(report.data),
         "versions_table": tables.facts_table("Package", report.versions),
         "recipe_yaml": recipe_yaml(report.recipe),
@@ -68,7 +76,11 @@ def verdict_class(kind: str) -> str:
 
 
 def recipe_yaml(recipe: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=100) if recipe else ""
+    return (
+        yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=100)
+        if recipe
+        else ""
+    )
 
 
 def _key_figures(report: Report) -> list[tuple[str, str, str]]:
@@ -83,7 +95,9 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
             value = found.estimates[c.metric]
             figures.append((fmt.system_name(name), fmt.number(value.mean), fmt.interval(value.ci)))
     figures.append(("Difference", fmt.signed(c.difference), fmt.interval(c.ci, plus=True)))
-    figures.append(("Won / tied / lost", f"{c.wins:,} / {c.ties:,} / {c.losses:,}", f"p {_with_sign(c.p)}"))
+    figures.append(
+        ("Won / tied / lost", f"{c.wins:,} / {c.ties:,} / {c.losses:,}", f"p {_with_sign(c.p)}")
+    )
     return figures
 
 
@@ -93,12 +107,18 @@ def _with_sign(p: float) -> str:
 
 
 def inline_svg(plot: Plot) -> Markup:
-    """The plot's <svg> for an HTML page: page colours, ids of its own, no declaration, no namespace addresses."""
+    """The plot's <svg> for an HTML page: page colours, ids of its own, no declaration, no namespace
+    addresses.
+    """
     svg = plot.svg[plot.svg.index("<svg") :]
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would hold for the page; ours says the same
+    svg = re.sub(
+        r"<style.*?</style>\s*", "", svg, flags=re.DOTALL
+    )  # it would hold for the page; ours says the same
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{plot.name}-", svg)
-    svg = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg)
+    svg = re.sub(
+        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg
+    )
     for name, colour in PALETTE.items():
         svg = svg.replace(colour, f"var(--{name})")
     return Markup(svg)  # noqa: S704 - matplotlib's own markup, in which it escapes all text

@@ -24,11 +24,15 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
         "## How the systems compare",
         markdown_table(tables.comparison_table(report)),
         markdown_table(tables.auxiliary_table(report)),
-        *(f"### {line(name)}\n\n{markdown_table(table)}" for name, table in tables.wording_tables(report)),
+        *(
+            f"### {line(name)}\n\n{markdown_table(table)}"
+            for name, table in tables.wording_tables(report)
+        ),
         "## What was gained, and what was lost",
         markdown_table(tables.difference_table(report)),
         markdown_table(tables.judged_table(report)),
-        markdown_table(tables.forgetting_table(report)) or "Forgetting was not measured (`evaluation.panel`).",
+        markdown_table(tables.forgetting_table(report))
+        or "Forgetting was not measured (`evaluation.panel`).",
         *_training(report, plots),
         *_classes(report),
         *_cases(choose_cases(report)),
@@ -47,7 +51,10 @@ def markdown_table(table: Table) -> str:
     if not table.rows:
         return ""
     words = {0, *table.text_columns}
-    lines = [_row(table.columns), _row(["---" if i in words else "---:" for i in range(len(table.columns))])]
+    lines = [
+        _row(table.columns),
+        _row(["---" if i in words else "---:" for i in range(len(table.columns))]),
+    ]
     for row in table.rows:
         cells = [line("- " * row.depth + row.label), *map(line, row.cells)]
         lines.append(_row([f"**{text}**" if row.marked and text else text for text in cells]))
@@ -71,9 +78,18 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _training(report: Report, plots: Sequence[Plot]) -> list[str]:
-    best = f"The checkpoint of step {report.best_step} was kept." if report.best_step is not None else ""
+    best = (
+        f"The checkpoint of step {report.best_step} was kept."
+        if report.best_step is not None
+        else ""
+    )
     images = [f"![{line(plot.alt)}](plots/{plot.name}.png)" for plot in plots]
-    return ["## Training", best, "\n\n".join(images), _facts(tables.facts_table("Training", report.training_facts))]
+    return [
+        "## Training",
+        best,
+        "\n\n".join(images),
+        _facts(tables.facts_table("Training", report.training_facts)),
+    ]
 
 
 def _classes(report: Report) -> list[str]:
@@ -106,6 +122,7 @@ def _case(case: Case, before: str, graded: bool) -> str:
 def _facts(table: Table) -> str:
     """Nested facts as a nested list."""
     return "\n".join(
-        f"{'  ' * row.depth}- {line(row.label)}" + (f": {line(row.cells[0])}" if row.cells[0] else "")
+        f"{'  ' * row.depth}- {line(row.label)}"
+        + (f": {line(row.cells[0])}" if row.cells[0] else "")
         for row in table.rows
     )

@@ -1,4 +1,5 @@
-"""Plots as SVG for the page and SVG and PNG for the run folder. The same report gives the same bytes.
+"""Plots as SVG for the page and SVG and PNG for the run folder. The same report gives the same
+bytes.
 
 Every colour is one of PALETTE: the page replaces them by its own, light or dark.
 """
@@ -22,7 +23,13 @@ from tunesmith.records import Estimate
 from tunesmith.report.content import TUNED, CurvePoint, ForgettingRow, Report
 from tunesmith.report.format import in_sentence, lower_is_better, metric_name, system_name
 
-PALETTE = {"ink": "#1b2128", "muted": "#5b6570", "line": "#d5dade", "paper": "#ffffff", "accent": "#0b6b62"}
+PALETTE = {
+    "ink": "#1b2128",
+    "muted": "#5b6570",
+    "line": "#d5dade",
+    "paper": "#ffffff",
+    "accent": "#0b6b62",
+}
 WIDTH = 5.0
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tunesmith",
@@ -82,7 +89,11 @@ def plots_of(report: Report) -> list[Plot]:
     plots = [
         forest_plot("systems", f"{metric} by system", systems, ""),
         forest_plot(
-            "differences", f"Gain in {in_sentence(metric)} over each system", differences, "difference", zero=True
+            "differences",
+            f"Gain in {in_sentence(metric)} over each system",
+            differences,
+            "difference",
+            zero=True,
         ),
         *_panel_plots(report.forgetting),
         loss_plot(report.history, report.best_step),
@@ -92,7 +103,9 @@ def plots_of(report: Report) -> list[Plot]:
     return [plot for plot in plots if plot]
 
 
-def forest_plot(name: str, title: str, rows: Sequence[ForestRow], axis: str, zero: bool = False) -> Plot | None:
+def forest_plot(
+    name: str, title: str, rows: Sequence[ForestRow], axis: str, zero: bool = False
+) -> Plot | None:
     """One point and interval a row, the first on top; a line at zero where differences are shown."""
     if not rows:
         return None
@@ -130,7 +143,9 @@ def _panel_plots(panel: Sequence[ForgettingRow]) -> list[Plot | None]:
 
 
 def loss_plot(history: Sequence[Mapping[str, Any]], best_step: int | None) -> Plot | None:
-    """Training loss by step, smoothed where there are many, with the validation loss and the best step."""
+    """Training loss by step, smoothed where there are many, with the validation loss and the best
+    step.
+    """
     train, validation = _series(history, "loss"), _series(history, "validation_loss")
     if not train and not validation:
         return None
@@ -149,7 +164,9 @@ def loss_plot(history: Sequence[Mapping[str, Any]], best_step: int | None) -> Pl
         return _finish(figure, "loss", "Loss", alt)
 
 
-def metric_plot(history: Sequence[Mapping[str, Any]], metric: str, best_step: int | None) -> Plot | None:
+def metric_plot(
+    history: Sequence[Mapping[str, Any]], metric: str, best_step: int | None
+) -> Plot | None:
     """The primary metric on validation by step."""
     points = _series(history, f"validation_{metric}")
     if not points:
@@ -171,7 +188,12 @@ def learning_curve_plot(points: Sequence[CurvePoint], metric: str) -> Plot | Non
         rows = [point.rows for point in points]
         estimates: list[Estimate] = [point.estimate for point in points]
         axes.plot(rows, [e.mean for e in estimates], "-o", color=PALETTE["accent"], markersize=5)
-        axes.vlines(rows, [e.ci[0] for e in estimates], [e.ci[1] for e in estimates], color=PALETTE["accent"])
+        axes.vlines(
+            rows,
+            [e.ci[0] for e in estimates],
+            [e.ci[1] for e in estimates],
+            color=PALETTE["accent"],
+        )
         axes.set_xscale("log")
         axes.set_xticks(rows, [f"{n:,}" for n in rows])
         axes.minorticks_off()
@@ -185,9 +207,13 @@ def learning_curve_plot(points: Sequence[CurvePoint], metric: str) -> Plot | Non
 
 @contextmanager
 def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of the page's width in our style; without pyplot, so no state is shared and no window is needed."""
+    """A figure of the page's width in our style; without pyplot, so no state is shared and no
+    window is needed.
+    """
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the page draws text in the reader's fonts
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # the page draws text in the reader's fonts
         matplotlib.rcdefaults()  # a user's matplotlibrc changes nothing
         matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
@@ -196,8 +222,12 @@ def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
 
 def _finish(figure: Figure, name: str, title: str, alt: str) -> Plot:
     svg, png = io.StringIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    figure.savefig(png, format="png", dpi=160, facecolor=PALETTE["paper"], metadata={"Software": None})
+    figure.savefig(
+        svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    figure.savefig(
+        png, format="png", dpi=160, facecolor=PALETTE["paper"], metadata={"Software": None}
+    )
     return Plot(name, title, alt, svg.getvalue(), png.getvalue())
 
 
@@ -219,7 +249,12 @@ def _smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[
 
 
 def _line(
-    axes: Axes, points: Sequence[tuple[float, float]], label: str, colour: str, marker: str = "", alpha: float = 1.0
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    label: str,
+    colour: str,
+    marker: str = "",
+    alpha: float = 1.0,
 ) -> None:
     if points:
         steps, values = zip(*points, strict=True)
@@ -237,7 +272,13 @@ def _line(
 
 def _mark_best(axes: Axes, best_step: int | None) -> None:
     if best_step is not None:
-        axes.axvline(best_step, color=PALETTE["accent"], linewidth=1, linestyle=(0, (2, 2)), label="best step")
+        axes.axvline(
+            best_step,
+            color=PALETTE["accent"],
+            linewidth=1,
+            linestyle=(0, (2, 2)),
+            label="best step",
+        )
 
 
 def _step_axis(axes: Axes, legend: bool) -> None:
@@ -245,7 +286,9 @@ def _step_axis(axes: Axes, legend: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.grid(axis="y")
     if legend:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2
+        )
 
 
 def _short(label: str, limit: int = 30) -> str:

@@ -1,4 +1,6 @@
-"""The report's tables as text, so that the page, the Markdown and the terminal show the same numbers."""
+"""The report's tables as text, so that the page, the Markdown and the terminal show the same
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +59,11 @@ def comparison_table(report: Report) -> Table:
 
 
 def auxiliary_table(report: Report) -> Table:
-    """Systems by what stands beside the metrics: answers that stopped, were empty, had the right format.
+    """Systems by what stands beside the metrics: answers that stopped, were empty, had the right
+    format.
 
-    The last column is the primary metric over the answers in the right format: ability apart from format.
+    The last column is the primary metric over the answers in the right format: ability apart from
+    format.
     """
     table = _systems_table(report, report.evaluations, auxiliary=True)
     given = {
@@ -69,16 +73,27 @@ def auxiliary_table(report: Report) -> Table:
     if not table.rows or not any(given.values()):
         return table
     rows = tuple(replace(row, cells=(*row.cells, _with_n(given[row.label]))) for row in table.rows)
-    return replace(table, columns=(*table.columns, f"{metric_name(report.primary_metric)} of valid answers"), rows=rows)
+    return replace(
+        table,
+        columns=(*table.columns, f"{metric_name(report.primary_metric)} of valid answers"),
+        rows=rows,
+    )
 
 
 def wording_tables(report: Report) -> list[tuple[str, Table]]:
     """The comparison again for each group of wordings."""
-    return [(name, _systems_table(report, found, auxiliary=False)) for name, found in report.wordings.items()]
+    return [
+        (name, _systems_table(report, found, auxiliary=False))
+        for name, found in report.wordings.items()
+    ]
 
 
 def _systems_table(report: Report, evaluations: Sequence[Evaluation], auxiliary: bool) -> Table:
-    metrics = [name for name in _metrics(evaluations, report.primary_metric) if (name in AUXILIARY) == auxiliary]
+    metrics = [
+        name
+        for name in _metrics(evaluations, report.primary_metric)
+        if (name in AUXILIARY) == auxiliary
+    ]
     sizes = {e.estimates[m].n for e in evaluations for m in metrics if m in e.estimates}
     show = _with_n if len(sizes) != 1 else _without_n
     rows = tuple(
@@ -94,7 +109,12 @@ def _systems_table(report: Report, evaluations: Sequence[Evaluation], auxiliary:
     lower = [in_sentence(metric_name(metric)) for metric in metrics if lower_is_better(metric)]
     note = f"{size}Mean with {percent(report.confidence)} interval."
     note += f" Lower is better: {', '.join(lower)}." if lower else ""
-    signatures = {k: v for e in evaluations for k, v in (e.details.get("signatures") or {}).items() if k in metrics}
+    signatures = {
+        k: v
+        for e in evaluations
+        for k, v in (e.details.get("signatures") or {}).items()
+        if k in metrics
+    }
     note += "".join(f" {metric_name(name)}: {signature}." for name, signature in signatures.items())
     return Table(("System", *map(metric_name, metrics)), rows if metrics else (), note)
 
@@ -115,11 +135,16 @@ def _metrics(evaluations: Sequence[Evaluation], primary: str) -> list[str]:
 def difference_table(report: Report) -> Table:
     """Every paired comparison, the verdict's first."""
     compared = report.comparisons
-    one_system, one_metric = len({c.b for c in compared}) == 1, len({c.metric for c in compared}) == 1
+    one_system, one_metric = (
+        len({c.b for c in compared}) == 1,
+        len({c.metric for c in compared}) == 1,
+    )
     head = f"{system_name(compared[0].b)} against" if one_system else "Comparison"
     rows = tuple(
         TableRow(
-            system_name(c.a) if one_system else f"{system_name(c.b)} against {in_sentence(system_name(c.a))}",
+            system_name(c.a)
+            if one_system
+            else f"{system_name(c.b)} against {in_sentence(system_name(c.a))}",
             (
                 *(() if one_metric else (metric_name(c.metric),)),
                 f"{signed(c.difference)} {interval(c.ci, plus=True)}",
@@ -137,7 +162,9 @@ def difference_table(report: Report) -> Table:
 
 
 def judged_table(report: Report) -> Table:
-    """Every metric that the recipe names, tuned against the verdict's opponent, p adjusted for their number."""
+    """Every metric that the recipe names, tuned against the verdict's opponent, p adjusted for
+    their number.
+    """
     rows = tuple(
         TableRow(
             metric_name(c.metric),
@@ -155,9 +182,15 @@ def judged_table(report: Report) -> Table:
     )
     against = in_sentence(system_name(report.judged[0].comparison.a)) if rows else ""
     note = f"Against {against}. Holm's p is adjusted for {len(rows)} metrics; the verdict rests on the first one's."
-    lower = [in_sentence(row.label) for row, found in zip(rows, report.judged, strict=True) if _is_lower(found)]
+    lower = [
+        in_sentence(row.label)
+        for row, found in zip(rows, report.judged, strict=True)
+        if _is_lower(found)
+    ]
     note += f" Lower is better: {', '.join(lower)}." if lower else ""
-    return Table(("Metric", "Difference", "p", "Holm's p", "Won/tied/lost", "Detectable"), rows, note)
+    return Table(
+        ("Metric", "Difference", "p", "Holm's p", "Won/tied/lost", "Detectable"), rows, note
+    )
 
 
 def _is_lower(found: JudgedMetric) -> bool:
@@ -202,7 +235,15 @@ def forgetting_table(report: Report) -> Table:
         )
         for row in report.forgetting
     )
-    columns = ("Held-out text or task", "Metric", "Before", "After", "Change", "Detectable", "Finding")
+    columns = (
+        "Held-out text or task",
+        "Metric",
+        "Before",
+        "After",
+        "Change",
+        "Detectable",
+        "Finding",
+    )
     return Table(columns, rows, text_columns=(1, 6))
 
 
@@ -213,14 +254,19 @@ def panel_verdict(metric: str, ci: tuple[float, float]) -> str:
 
 
 def class_table(details: Mapping[str, Any]) -> Table | None:
-    """Precision, recall and F1 by class; the worst MAX_CLASSES where there are more. None without classes."""
+    """Precision, recall and F1 by class; the worst MAX_CLASSES where there are more. None without
+    classes.
+    """
     classes: Sequence[Mapping[str, Any]] = details.get("per_class") or ()
     note = ""
     if len(classes) > MAX_CLASSES:
         note = f"The {MAX_CLASSES} classes with the lowest F1 of {len(classes)}; all are in report.json."
         classes = sorted(classes, key=lambda found: (found["f1"], found["label"]))[:MAX_CLASSES]
     rows = tuple(
-        TableRow(found["label"], (*(number(found[name]) for name in ("precision", "recall", "f1")), f"{found['n']:,}"))
+        TableRow(
+            found["label"],
+            (*(number(found[name]) for name in ("precision", "recall", "f1")), f"{found['n']:,}"),
+        )
         for found in classes
     )
     return Table(("Class", "Precision", "Recall", "F1", "Rows"), rows, note) if rows else None
@@ -228,7 +274,9 @@ def class_table(details: Mapping[str, Any]) -> Table | None:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Counts with the true class in rows and the answer in columns; `shares` are by row, for shading."""
+    """Counts with the true class in rows and the answer in columns; `shares` are by row, for
+    shading.
+    """
 
     labels: tuple[str, ...]
     columns: tuple[str, ...]
@@ -288,12 +336,17 @@ def ledger_table(ledger: Mapping[str, Any]) -> Table:
         counts = [split.get(key, 0) for split in splits.values()]
         return TableRow(label, (*(f"{count:,}" for count in counts), f"{sum(counts):,}"))
 
-    fates = {key: count for key, count in ledger["rows"].items() if key not in ("raw", "kept") and count}
+    fates = {
+        key: count for key, count in ledger["rows"].items() if key not in ("raw", "kept") and count
+    }
     rows = [total("Raw rows", ledger["rows"]["raw"])]
     for fate, count in fates.items():
         rows.append(total(fate.replace("_", " "), count, depth=1))
         if fate == "rejected":
-            rows += [total(reason.replace("_", " "), n, depth=2) for reason, n in ledger.get("rejected", {}).items()]
+            rows += [
+                total(reason.replace("_", " "), n, depth=2)
+                for reason, n in ledger.get("rejected", {}).items()
+            ]
     rows += [each(key, label) for key, label in SPLIT_ROWS]
     rows += [total(label, ledger[key]) for key, label in REMARKS if ledger.get(key)]
     for name, cut in ledger.get("shortened", {}).items():
@@ -311,6 +364,13 @@ def _facts(facts: Mapping[str, Any], depth: int) -> list[TableRow]:
     rows: list[TableRow] = []
     for key, value in facts.items():
         inner = _facts(value, depth + 1) if isinstance(value, Mapping) else None
-        label, text = (str(key).replace("_", " "), "" if inner else "none") if inner is not None else fact(key, value)
-        rows += [TableRow(label[:1].upper() + label[1:] if depth == 0 else label, (text,), depth=depth), *(inner or ())]
+        label, text = (
+            (str(key).replace("_", " "), "" if inner else "none")
+            if inner is not None
+            else fact(key, value)
+        )
+        rows += [
+            TableRow(label[:1].upper() + label[1:] if depth == 0 else label, (text,), depth=depth),
+            *(inner or ()),
+        ]
     return rows

@@ -1,4 +1,6 @@
-"""LoRA through peft, and averaging with the base's weights. The loop trains whatever requires gradients."""
+"""LoRA through peft, and averaging with the base's weights. The loop trains whatever requires
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from tunesmith.recipe import LoraConfig
 
 
 def wrap_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
-    """The model with LoRA adapters in place, only these trainable; InputError where peft is missing."""
+    """The model with LoRA adapters in place, only these trainable; InputError where peft is
+    missing.
+    """
     try:
         import peft
     except ImportError as error:
@@ -38,7 +42,8 @@ def merge_lora(model: Any) -> Any:
 def merge_with_base(model: torch.nn.Module, base: dict[str, torch.Tensor], share: float) -> None:
     """Move every trained weight to (1 - share) * trained + share * base, in place.
 
-    An adapter's change is the product B A with B = 0 at the start, so shrinking B alone shrinks the change.
+    An adapter's change is the product B A with B = 0 at the start, so shrinking B alone shrinks the
+    change.
     """
     for name, parameter in model.named_parameters():
         if name in base and "lora_A" not in name:

@@ -1,13 +1,13 @@
 """Checkpoints that survive a crash at any moment.
 
-    checkpoints/step-000120/
-        model.safetensors       the trainable weights
-        optimizer.safetensors   optimiser state and random-number state
-        state.json              what is not a tensor: schedules, place in the plan, history
-        manifest.json           sha256 of the three; a folder that does not match it is not a checkpoint
+    checkpoints/step-000120/ model.safetensors       the trainable weights optimizer.safetensors
+    optimiser state and random-number state state.json              what is not a tensor: schedules,
+    place in the plan, history manifest.json           sha256 of the three; a folder that does not
+    match it is not a checkpoint
 
-A checkpoint is written to a temporary folder, synced to the disk and renamed, so it is there whole or not at all.
-A damaged one is found by its checksums and the one before is used. Nothing is pickled.
+A checkpoint is written to a temporary folder, synced to the disk and renamed, so it is there whole
+or not at all. A damaged one is found by its checksums and the one before is used. Nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from tunesmith.rundir import file_sha256, sync
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 RNG = "rng."
-PART, QUANTISED = "/", "/8bit"  # in the names of an 8-bit tensor's parts, and of what is noted of it
+PART, QUANTISED = (
+    "/",
+    "/8bit",
+)  # in the names of an 8-bit tensor's parts, and of what is noted of it
 
 Tensors = dict[str, torch.Tensor]
 
@@ -49,7 +52,9 @@ def save_checkpoint(
     optimizers: Sequence[torch.optim.Optimizer],
     state: dict[str, Any],
 ) -> Path:
-    """Write checkpoint `step`; TrainingError where the disk is full, with earlier checkpoints untouched."""
+    """Write checkpoint `step`; TrainingError where the disk is full, with earlier checkpoints
+    untouched.
+    """
     target = folder / f"step-{step:06d}"
     temporary = folder / f".{target.name}.tmp"
     with naming_a_full_disk(folder, target):
@@ -60,7 +65,10 @@ def save_checkpoint(
             save_file(weights(model), temporary / FILES[0])
             save_file({**tensors, **_rng_state()}, temporary / FILES[1])
             _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
-            _write(temporary / "manifest.json", json.dumps({name: file_sha256(temporary / name) for name in FILES}))
+            _write(
+                temporary / "manifest.json",
+                json.dumps({name: file_sha256(temporary / name) for name in FILES}),
+            )
             for file in (*temporary.iterdir(), temporary):
                 sync(file)
             _remove(target)
@@ -74,7 +82,9 @@ def save_checkpoint(
 
 @contextmanager
 def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
-    """Turn a write that found the disk full into a TrainingError that names the last whole checkpoint in `folder`."""
+    """Turn a write that found the disk full into a TrainingError that names the last whole
+    checkpoint in `folder`.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -97,7 +107,9 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    return Checkpoint(path, _step_of(path), json.loads((path / FILES[2]).read_text(encoding="utf-8")))
+    return Checkpoint(
+        path, _step_of(path), json.loads((path / FILES[2]).read_text(encoding="utf-8"))
+    )
 
 
 def is_whole(path: Path) -> bool:
@@ -113,9 +125,13 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
     saved = load_file(path / FILES[0])
     current = weights(model)
     wrong = [name for name in {*saved, *current} if name not in saved or name not in current]
-    wrong += [name for name in saved if name in current and saved[name].shape != current[name].shape]
+    wrong += [
+        name for name in saved if name in current and saved[name].shape != current[name].shape
+    ]
     if wrong:
-        raise TrainingError(f"{path}: made from another model: {min(wrong)} does not match", hint="use a new folder")
+        raise TrainingError(
+            f"{path}: made from another model: {min(wrong)} does not match", hint="use a new folder"
+        )
     with torch.no_grad():
         for name, tensor in saved.items():
             current[name].copy_(tensor)
@@ -124,8 +140,12 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
 def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     """Restore optimiser and random-number state."""
     tensors = load_file(checkpoint.path / FILES[1])
-    for i, (optimizer, scalars) in enumerate(zip(optimizers, checkpoint.state["optimizers"], strict=True)):
-        state: dict[int, dict[str, Any]] = {int(k): dict(values) for k, values in scalars["state"].items()}
+    for i, (optimizer, scalars) in enumerate(
+        zip(optimizers, checkpoint.state["optimizers"], strict=True)
+    ):
+        state: dict[int, dict[str, Any]] = {
+            int(k): dict(values) for k, values in scalars["state"].items()
+        }
         for name, tensor in tensors.items():
             owner, _, rest = name.partition(".")
             if owner == str(i):
@@ -134,7 +154,12 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
         for parameter_state in state.values():
             _join_quantised(parameter_state)
         groups = [
-            saved | {key: torch.tensor(saved[key]) for key, value in now.items() if isinstance(value, torch.Tensor)}
+            saved
+            | {
+                key: torch.tensor(saved[key])
+                for key, value in now.items()
+                if isinstance(value, torch.Tensor)
+            }
             for saved, now in zip(scalars["param_groups"], optimizer.param_groups, strict=True)
         ]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -153,10 +178,14 @@ def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
 
 def weights(model: torch.nn.Module) -> Tensors:
     """The trainable parameters by name; a tied weight is there once."""
-    return {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    return {
+        name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad
+    }
 
 
-def _optimizer_state(optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Tensors, list[dict[str, Any]]]:
+def _optimizer_state(
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> tuple[Tensors, list[dict[str, Any]]]:
     """Tensors under `optimizer.parameter.key`, and the rest as plain values."""
     tensors: Tensors = {}
     others: list[dict[str, Any]] = []
@@ -167,7 +196,9 @@ def _optimizer_state(optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Tenso
             for key, value in values.items():
                 if hasattr(value, "__tensor_flatten__"):
                     names, (signed, dtype) = value.__tensor_flatten__()
-                    tensors |= {f"{i}.{parameter}.{key}{PART}{name}": getattr(value, name) for name in names}
+                    tensors |= {
+                        f"{i}.{parameter}.{key}{PART}{name}": getattr(value, name) for name in names
+                    }
                     about = {"signed": signed, "dtype": str(dtype).removeprefix("torch.")}
                     scalars.setdefault(str(parameter), {})[key + QUANTISED] = about
                 elif isinstance(value, torch.Tensor):
@@ -184,8 +215,14 @@ def _join_quantised(state: dict[str, Any]) -> None:
         from torchao.optim.subclass_8bit import OptimState8bit
 
         key, about = noted.removesuffix(QUANTISED), state.pop(noted)
-        pieces = {name.partition(PART)[2]: state.pop(name) for name in list(state) if name.startswith(key + PART)}
-        state[key] = OptimState8bit.__tensor_unflatten__(pieces, (about["signed"], getattr(torch, about["dtype"])))
+        pieces = {
+            name.partition(PART)[2]: state.pop(name)
+            for name in list(state)
+            if name.startswith(key + PART)
+        }
+        state[key] = OptimState8bit.__tensor_unflatten__(
+            pieces, (about["signed"], getattr(torch, about["dtype"]))
+        )
 
 
 def plain(value: Any) -> Any:
@@ -199,7 +236,11 @@ def plain(value: Any) -> Any:
 
 def _rng_state() -> Tensors:
     states = {f"{RNG}cpu": torch.get_rng_state()}
-    return {**states, f"{RNG}cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else states
+    return (
+        {**states, f"{RNG}cuda": torch.cuda.get_rng_state()}
+        if torch.cuda.is_initialized()
+        else states
+    )
 
 
 def _step_of(path: Path) -> int:
@@ -221,4 +262,6 @@ def _write(path: Path, text: str) -> None:
 
 
 def _is_disk_full(error: Exception) -> bool:
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(
+        error
+    )

@@ -19,29 +19,32 @@ from tunesmith.progress import say
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.adapters import merge_with_base
-from tunesmith.train.ahead import ahead
-from tunesmith.train.batches import Step, TrainingData, forward_tokens
 from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
 from tunesmith.train.loss import Parts, nll_sum
-from tunesmith.train.packed import packing
-from tunesmith.train.progress import Bar, MetricsLog, Record
+from tunesmith.train.packing.attention import packing
+from tunesmith.train.packing.plan import Step, TrainingData, forward_tokens
+from tunesmith.train.packing.tensors import Batch, Packed
+from tunesmith.train.prefetch import ahead
 from tunesmith.train.settings import Settings
 from tunesmith.train.state import Progress, Training, checkpoint_to_resume, restore, save, set_up
-from tunesmith.train.tensors import Batch, Packed
+from tunesmith.train.trackers import Bar, MetricsLog, Record
 
 Validate = Callable[[Any], dict[str, float]]
 
 PLANNED_AHEAD = 4
 MEMORY_OF_LOSS = 20  # steps
-STANDARD_ERROR = "_standard_error"  # what a validation metric's uncertainty is called, behind its name
+STANDARD_ERROR = (
+    "_standard_error"  # what a validation metric's uncertainty is called, behind its name
+)
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """`history` has one entry per epoch: its step, epoch and validation numbers. Of all steps taken,
-    `trained_tokens` had a label, `raw_tokens` are prompts and completions, and `forward_tokens` went through the
-    model (padding included, what rows share once). `seconds` is time in steps, without validation and
-    checkpoints; `dtype` is what was computed in."""
+    """`history` has one entry per epoch: its step, epoch and validation numbers. Of all steps
+    taken, `trained_tokens` had a label, `raw_tokens` are prompts and completions, and
+    `forward_tokens` went through the model (padding included, what rows share once). `seconds` is
+    time in steps, without validation and checkpoints; `dtype` is what was computed in.
+    """
 
     best_step: int
     steps: int
@@ -68,19 +71,22 @@ def train(
 ) -> TrainResult:
     """Train `model` in place and leave the best checkpoint's weights in it, in eval mode.
 
-    After each epoch the validation loss (nats per trained token) and `validate(model)` are taken; the best epoch is
-    the one with the highest `select`, or the lowest loss where `select` is "loss" or the metric is within a standard
-    error of the highest (`select` + "_standard_error" of `validate`; without it, where the metric ties). Without
-    validation the last step is the best. `on_progress` is given each line of metrics.jsonl.
+    After each epoch the validation loss (nats per trained token) and `validate(model)` are taken;
+    the best epoch is the one with the highest `select`, or the lowest loss where `select` is "loss"
+    or the metric is within a standard error of the highest (`select` + "_standard_error" of
+    `validate`; without it, where the metric ties). Without validation the last step is the best.
+    `on_progress` is given each line of metrics.jsonl.
 
-    Raises InputError where a run cannot be started or resumed, TrainingError for a loss that is not finite or
-    explodes and for a full disk, InterruptedRun after Ctrl-C (the last step is saved).
+    Raises InputError where a run cannot be started or resumed, TrainingError for a loss that is not
+    finite or explodes and for a full disk, InterruptedRun after Ctrl-C (the last step is saved).
     """
     torch.manual_seed(config.seed)
     saved = checkpoint_to_resume(run, resume)
     training = set_up(model, data, config, run, validation, saved)
     trained = training.parts.model
-    base = {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
+    base = (
+        {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
+    )
     progress = restore(training, saved) if saved is not None else Progress()
     judge = _Judge(training, validation, validate, select)
     for note in training.notes:
@@ -105,7 +111,9 @@ def train(
     )
 
 
-def validation_loss(parts: Parts, data: TrainingData, settings: Settings, batch_size: int = 256) -> float:
+def validation_loss(
+    parts: Parts, data: TrainingData, settings: Settings, batch_size: int = 256
+) -> float:
     """Mean -log p over all trained tokens, in nats; the model is in eval mode."""
     device = next(parts.model.parameters()).device
     total = 0.0
@@ -119,7 +127,10 @@ def validation_loss(parts: Parts, data: TrainingData, settings: Settings, batch_
 
 
 def _run_steps(
-    training: Training, progress: Progress, judge: _Judge, on_progress: Callable[[Record], None] | None
+    training: Training,
+    progress: Progress,
+    judge: _Judge,
+    on_progress: Callable[[Record], None] | None,
 ) -> None:
     with ExitStack() as stack:
         log = MetricsLog(training.run, training.config.report_to, progress.step)
@@ -156,14 +167,21 @@ def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[B
         for epoch in range(first_epoch, config.num_train_epochs):
             start = first_step if epoch == first_epoch else 0
             for step in settings.plan(training.data, config, epoch, start):
-                yield step, [settings.batch(training.data, micro, training.device) for micro in step.micro_batches]
+                yield (
+                    step,
+                    [
+                        settings.batch(training.data, micro, training.device)
+                        for micro in step.micro_batches
+                    ],
+                )
 
     return ahead(steps(), PLANNED_AHEAD)
 
 
 def _take_step(training: Training, progress: Progress, step: Step, batches: list[Batch]) -> Record:
-    """One optimiser step. The loss is the sum over the step's trained tokens divided by their number, however the
-    step is cut; its gradient is added up over the micro-batches."""
+    """One optimiser step. The loss is the sum over the step's trained tokens divided by their
+    number, however the step is cut; its gradient is added up over the micro-batches.
+    """
     started = time.perf_counter()
     training.parts.model.train()
     losses = []
@@ -176,7 +194,9 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
     limit = training.config.max_grad_norm or math.inf
     grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
     loss_per_token = torch.stack(losses).sum().item() / step.num_trained
-    _refuse_bad_loss(training, progress, step, [loss.item() for loss in losses], loss_per_token, grad_norm)
+    _refuse_bad_loss(
+        training, progress, step, [loss.item() for loss in losses], loss_per_token, grad_norm
+    )
     learning_rate = float(training.schedules[0].get_last_lr()[0])
     for optimizer, schedule in zip(training.optimizers, training.schedules, strict=True):
         optimizer.step()
@@ -192,7 +212,9 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
         "learning_rate": learning_rate,
         "trained_tokens": step.num_trained,
         "raw_tokens": int(data.lengths[step.rows].sum()),
-        "forward_tokens": sum(forward_tokens(data, m, training.settings.padded) for m in step.micro_batches),
+        "forward_tokens": sum(
+            forward_tokens(data, m, training.settings.padded) for m in step.micro_batches
+        ),
         "seconds": seconds,
     }
     _count(progress, record)
@@ -209,10 +231,16 @@ def _count(progress: Progress, record: Record) -> None:
 
 
 def _refuse_bad_loss(
-    training: Training, progress: Progress, step: Step, losses: list[float], loss: float, grad_norm: float
+    training: Training,
+    progress: Progress,
+    step: Step,
+    losses: list[float],
+    loss: float,
+    grad_norm: float,
 ) -> None:
-    """Stop before the weights are spoilt. Exploding: over the last steps worse than at the start and than twice a
-    uniform guess."""
+    """Stop before the weights are spoilt. Exploding: over the last steps worse than at the start
+    and than twice a uniform guess.
+    """
     parts = zip(step.micro_batches, losses, strict=True)
     bad = [row for micro, nll in parts if not math.isfinite(nll) for row in micro.rows]
     uniform = math.log(training.parts.model.config.get_text_config().vocab_size)
@@ -242,7 +270,9 @@ class _Judge:
 
     def look(self, progress: Progress) -> dict[str, float]:
         numbers = self._numbers()
-        progress.history.append({"step": progress.step, "epoch": len(progress.history) + 1, **numbers})
+        progress.history.append(
+            {"step": progress.step, "epoch": len(progress.history) + 1, **numbers}
+        )
         progress.best_step = self._best(progress) if numbers else progress.step
         return {f"validation_{name}": value for name, value in numbers.items()}
 
@@ -252,17 +282,25 @@ class _Judge:
         # Validation may draw random numbers; training must not notice.
         with torch.random.fork_rng():
             if self.validation is not None:
-                numbers["loss"] = validation_loss(self.training.parts, self.validation, self.training.settings)
+                numbers["loss"] = validation_loss(
+                    self.training.parts, self.validation, self.training.settings
+                )
             if self.validate is not None:
-                numbers |= {name: value for name, value in self.validate(model).items() if name != "loss"}
+                numbers |= {
+                    name: value for name, value in self.validate(model).items() if name != "loss"
+                }
         if numbers and self.select not in numbers:
-            raise TrainingError(f"no validation metric is called {self.select!r}: there are {', '.join(numbers)}")
+            raise TrainingError(
+                f"no validation metric is called {self.select!r}: there are {', '.join(numbers)}"
+            )
         return numbers
 
     def _best(self, progress: Progress) -> int:
-        """The step of the best epoch so far or of this one. Of epochs that the validation rows cannot tell apart, their
-        metric within one standard error of the highest, it is the one with the lower loss, which all rows and tokens
-        decide (the one-standard-error rule, Breiman et al. 1984). No other epoch's weights are kept."""
+        """The step of the best epoch so far or of this one. Of epochs that the validation rows
+        cannot tell apart, their metric within one standard error of the highest, it is the one with
+        the lower loss, which all rows and tokens decide (the one-standard-error rule, Breiman et
+        al. 1984). No other epoch's weights are kept.
+        """
         history = progress.history
         if self.select == "loss":
             return int(min(history, key=lambda entry: entry["loss"])["step"])
@@ -275,11 +313,15 @@ class _Judge:
 
 @contextmanager
 def _neftune(training: Training) -> Iterator[None]:
-    """NEFTune (Jain et al. 2023), as transformers has it: uniform noise on the input embeddings while training."""
+    """NEFTune (Jain et al. 2023), as transformers has it: uniform noise on the input embeddings
+    while training.
+    """
     if not training.config.neftune_noise_alpha:
         yield
         return
-    from transformers.integrations.neftune import neftune_post_forward_hook  # slow: it imports all of peft
+    from transformers.integrations.neftune import (
+        neftune_post_forward_hook,  # slow: it imports all of peft
+    )
 
     embeddings = training.parts.model.get_input_embeddings()
     embeddings.neftune_noise_alpha = training.config.neftune_noise_alpha

@@ -1,8 +1,9 @@
 """How much memory training takes, and the micro-batch that fits.
 
-What a token's activations take is measured on the model itself: autograd tells what a forward pass keeps for the
-backward pass, and the difference between rows more and rows fewer, over the tokens of these rows, is what one token
-takes. With gradient checkpointing a layer keeps its input, and one layer at a time is computed again.
+What a token's activations take is measured on the model itself: autograd tells what a forward pass
+keeps for the backward pass, and the difference between rows more and rows fewer, over the tokens of
+these rows, is what one token takes. With gradient checkpointing a layer keeps its input, and one
+layer at a time is computed again.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tunesmith.train.batches import MicroBatch, TrainingData
 from tunesmith.train.loss import Parts, nll_sum
-from tunesmith.train.tensors import Batch, to_packed, to_padded
+from tunesmith.train.packing.plan import MicroBatch, TrainingData
+from tunesmith.train.packing.tensors import Batch, to_packed, to_padded
 
 CPU_BATCH_TOKENS = 8192
 CPU_ACTIVATION_BYTES = 4 << 30
@@ -55,7 +56,9 @@ def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float3
 
 
 def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tensor]) -> int:
-    """Bytes that a forward pass keeps for its backward pass, each block of memory once, and without the weights."""
+    """Bytes that a forward pass keeps for its backward pass, each block of memory once, and without
+    the weights.
+    """
     kept: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -64,7 +67,9 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        result = forward()  # as long as it lives, so does what was kept, and no block is counted twice
+        result = (
+            forward()
+        )  # as long as it lives, so does what was kept, and no block is counted twice
     for weight in weights:
         kept.pop(weight.untyped_storage().data_ptr(), None)
     del result
@@ -72,15 +77,22 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
 
 
 def activation_bytes(parts: Parts, num_tokens: int, padded: bool, dtype: torch.dtype) -> int:
-    """Bytes that one token's activations take until the backward pass, measured on rows of `num_tokens` tokens."""
+    """Bytes that one token's activations take until the backward pass, measured on rows of
+    `num_tokens` tokens.
+    """
     model = parts.model
     device = next(model.parameters()).device
     was_training = model.training
     model.train()
-    precision = nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+    precision = (
+        nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+    )
     with torch.random.fork_rng(), precision:
         one, two = (
-            kept_bytes(partial(nll_sum, parts, _made_rows(n, num_tokens, padded, device)), model.parameters())
+            kept_bytes(
+                partial(nll_sum, parts, _made_rows(n, num_tokens, padded, device)),
+                model.parameters(),
+            )
             for n in (2, 4)
         )
     model.train(was_training)
@@ -88,7 +100,9 @@ def activation_bytes(parts: Parts, num_tokens: int, padded: bool, dtype: torch.d
 
 
 def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.device) -> Batch:
-    """Rows of `num_tokens` input tokens that have nothing in common, of which only the last is trained."""
+    """Rows of `num_tokens` input tokens that have nothing in common, of which only the last is
+    trained.
+    """
     length = num_tokens + 1
     ids = np.arange(num_rows * length) % 2
     offsets = np.arange(num_rows + 1) * length
@@ -98,9 +112,12 @@ def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.devic
     return to_padded(data, micro, device) if padded else to_packed(data, micro, device)
 
 
-def tokens_that_fit(model: Any, states: int, bytes_per_token: int, bytes_per_number: int, checkpointing: bool) -> int:
-    """The largest micro-batch, in tokens, whose activations fit beside `states`, the bytes of weights, gradients and
-    optimiser; may be 0."""
+def tokens_that_fit(
+    model: Any, states: int, bytes_per_token: int, bytes_per_number: int, checkpointing: bool
+) -> int:
+    """The largest micro-batch, in tokens, whose activations fit beside `states`, the bytes of
+    weights, gradients and optimiser; may be 0.
+    """
     if checkpointing:
         config = model.config.get_text_config()
         layers = config.num_hidden_layers
@@ -110,24 +127,30 @@ def tokens_that_fit(model: Any, states: int, bytes_per_token: int, bytes_per_num
 
 
 def largest_useful_batch(device: torch.device, bytes_per_token: int) -> int:
-    """Larger micro-batches only cost memory: matrix products have reached their full rate, and what each micro-batch
-    costs beside them (adding up gradients, calling kernels) is small. `train.batches` says how it is used."""
+    """Larger micro-batches only cost memory: matrix products have reached their full rate, and what
+    each micro-batch costs beside them (adding up gradients, calling kernels) is small.
+    `train.batches` says how it is used.
+    """
     if device.type == "cuda":
         return GPU_BATCH_TOKENS
     return min(CPU_BATCH_TOKENS, CPU_ACTIVATION_BYTES // bytes_per_token)
 
 
 def keep_few_kernels() -> None:
-    """oneDNN, which multiplies bfloat16 on a CPU, compiles a kernel for each shape and keeps 1,024 of them. A step's
-    number of tokens hardly comes again, and blocks of half a megabyte, left standing between activations, tear the heap
-    apart. The two caches (oneDNN's, and that of torch's interface to it) are read at the first product."""
+    """oneDNN, which multiplies bfloat16 on a CPU, compiles a kernel for each shape and keeps 1,024
+    of them. A step's number of tokens hardly comes again, and blocks of half a megabyte, left
+    standing between activations, tear the heap apart. The two caches (oneDNN's, and that of torch's
+    interface to it) are read at the first product.
+    """
     for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(cache, KEPT_KERNELS)
 
 
 def keep_freed_memory() -> None:
-    """Let the process keep the memory that tensors free, for the next ones: glibc gives large pieces back to the
-    system, and each step then waits for fresh zeroed pages. For a CPU; does nothing where there is no glibc."""
+    """Let the process keep the memory that tensors free, for the next ones: glibc gives large
+    pieces back to the system, and each step then waits for fresh zeroed pages. For a CPU; does
+    nothing where there is no glibc.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         if libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES):  # old versions refuse so large a number

@@ -11,21 +11,36 @@ import torch
 
 from tunesmith.machine import fastest_dtype
 from tunesmith.recipe import TrainConfig
-from tunesmith.train.batches import Ints, MicroBatch, Step, TrainingData, cut, cut_padded, plan_epoch
 from tunesmith.train.loss import Parts
-from tunesmith.train.memory import activation_bytes, largest_useful_batch, state_bytes, tokens_that_fit
-from tunesmith.train.packed import has_dropout, varlen_is_exact, why_not_packed
-from tunesmith.train.tensors import Batch, to_packed, to_padded
+from tunesmith.train.memory import (
+    activation_bytes,
+    largest_useful_batch,
+    state_bytes,
+    tokens_that_fit,
+)
+from tunesmith.train.packing.attention import has_dropout, varlen_is_exact, why_not_packed
+from tunesmith.train.packing.attention_cuda import why_not_varlen
+from tunesmith.train.packing.plan import (
+    Ints,
+    MicroBatch,
+    Step,
+    TrainingData,
+    cut,
+    cut_padded,
+    plan_epoch,
+)
+from tunesmith.train.packing.tensors import Batch, to_packed, to_padded
 from tunesmith.train.tryout import check_is_causal
-from tunesmith.train.varlen import why_not_varlen
 
 MEASURED_TOKENS = 64  # of the rows on which a token's memory is measured
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`padded` gives each row a line of its own, for models whose rows cannot be packed. `varlen`: the attention of
-    packed rows is torch's for rows of different lengths (CUDA), not the bucketed one."""
+    """`padded` gives each row a line of its own, for models whose rows cannot be packed. `varlen`:
+    the attention of packed rows is torch's for rows of different lengths (CUDA), not the bucketed
+    one.
+    """
 
     dtype: str
     max_batch_tokens: int
@@ -40,7 +55,9 @@ class Settings:
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
-    def plan(self, data: TrainingData, config: TrainConfig, epoch: int, first_step: int = 0) -> Iterator[Step]:
+    def plan(
+        self, data: TrainingData, config: TrainConfig, epoch: int, first_step: int = 0
+    ) -> Iterator[Step]:
         return plan_epoch(
             data,
             seed=config.seed,
@@ -58,10 +75,16 @@ class Settings:
         return cut(data, rows, self.max_batch_tokens, self.share_prefixes)
 
     def batch(self, data: TrainingData, micro: MicroBatch, device: torch.device) -> Batch:
-        return to_padded(data, micro, device) if self.padded else to_packed(data, micro, device, self.varlen)
+        return (
+            to_padded(data, micro, device)
+            if self.padded
+            else to_packed(data, micro, device, self.varlen)
+        )
 
 
-def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device) -> tuple[Settings, list[str]]:
+def settle(
+    parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device
+) -> tuple[Settings, list[str]]:
     """Resolve every `auto`, and say why something is slower than it could be.
 
     Raises ModelError for a model that cannot be trained as a causal language model.
@@ -71,11 +94,15 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
     dtype = computed_in(config, device)
     longest = int(data.lengths.max())
     not_packed = _why_rows_are_padded(parts, config)
-    per_token = activation_bytes(parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype))
+    per_token = activation_bytes(
+        parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype)
+    )
     states = state_bytes(parts.model, config.optim, config.weights_dtype)
     sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
     fits = tokens_that_fit(*sizes, checkpointing=False)
-    checkpointing = fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
+    checkpointing = (
+        fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
+    )
     if checkpointing:
         fits = tokens_that_fit(*sizes, checkpointing=True)
     useful = largest_useful_batch(device, per_token)
@@ -83,7 +110,9 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
     if not_packed:
         notes.append(f"rows are padded and share nothing: {not_packed}")
     elif dropout and config.share_prefixes:
-        notes.append("shared prefixes are computed for each row: the model has dropout, which differs from row to row")
+        notes.append(
+            "shared prefixes are computed for each row: the model has dropout, which differs from row to row"
+        )
     settings = Settings(
         dtype=dtype,
         max_batch_tokens=config.max_batch_tokens or max(longest, min(fits, useful)),
@@ -95,7 +124,9 @@ def settle(parts: Parts, data: TrainingData, config: TrainConfig, device: torch.
         with settings.precision(device):
             settings = replace(settings, varlen=varlen_is_exact(parts.model, parts.decoder))
         if not settings.varlen:
-            notes.append("attention runs on padded groups of rows: the model's is not plain causal or sliding")
+            notes.append(
+                "attention runs on padded groups of rows: the model's is not plain causal or sliding"
+            )
     return settings, notes
 
 

@@ -10,7 +10,6 @@ import torch
 from tunesmith.errors import InputError, TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
-from tunesmith.train.batches import TrainingData, steps_per_epoch
 from tunesmith.train.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -24,6 +23,7 @@ from tunesmith.train.kernels import use_liger_kernels
 from tunesmith.train.loss import Parts, add_lookups_in_place, split_model
 from tunesmith.train.memory import keep_few_kernels, keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
+from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
 from tunesmith.train.settings import Settings, settle
 
 NOT_IN_FINGERPRINT = {"report_to", "save_steps", "save_total_limit", "seeds"}
@@ -72,7 +72,8 @@ class Training:
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
     """The newest whole checkpoint, or None for a fresh start.
 
-    Raises InputError for a fresh start in a used folder, TrainingError where every checkpoint is damaged.
+    Raises InputError for a fresh start in a used folder, TrainingError where every checkpoint is
+    damaged.
     """
     has_some = any(run.checkpoints.glob("step-*"))
     if has_some and not resume:
@@ -82,7 +83,9 @@ def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
         )
     found = latest_checkpoint(run.checkpoints)
     if has_some and found is None:
-        raise TrainingError(f"{run.checkpoints}: no checkpoint is whole", hint="start again in another output_dir")
+        raise TrainingError(
+            f"{run.checkpoints}: no checkpoint is whole", hint="start again in another output_dir"
+        )
     return found
 
 
@@ -100,7 +103,9 @@ def set_up(
     keep_few_kernels()
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
-            parameter.data = parameter.data.float()  # the model is tried out in float32, and stays in it
+            parameter.data = (
+                parameter.data.float()
+            )  # the model is tried out in float32, and stays in it
     if config.use_liger_kernel:
         use_liger_kernels(model)
     parts = split_model(model)
@@ -170,5 +175,9 @@ def _fingerprint(
         "training data": data.sha256,
         "validation data": validation.sha256 if validation is not None else "",
         "model": f"{type(model).__name__} of {sum(p.numel() for p in model.parameters())} parameters",
-        **{f"train.{k}": v for k, v in config.model_dump(mode="json").items() if k not in NOT_IN_FINGERPRINT},
+        **{
+            f"train.{k}": v
+            for k, v in config.model_dump(mode="json").items()
+            if k not in NOT_IN_FINGERPRINT
+        },
     }

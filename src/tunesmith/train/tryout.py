@@ -15,22 +15,34 @@ TOKENS, KNOWN = 8, 5
 
 @torch.no_grad()
 def check_is_causal(model: Any) -> None:
-    """ModelError for a model that cannot be run on token ids alone, and for one whose predictions depend on later
-    tokens: it would learn to read its labels."""
+    """ModelError for a model that cannot be run on token ids alone, and for one whose predictions
+    depend on later tokens: it would learn to read its labels.
+    """
     name = f"{type(model).__name__} ({model.config.model_type})"
     ids_1T = torch.arange(3, 3 + TOKENS, device=next(model.parameters()).device)[None]
     was_training = model.training
     model.eval()
     try:
         whole_TV, known_TV = (
-            model(input_ids=ids, use_cache=False).logits[0, :KNOWN].float() for ids in (ids_1T, ids_1T[:, :KNOWN])
+            model(input_ids=ids, use_cache=False).logits[0, :KNOWN].float()
+            for ids in (ids_1T, ids_1T[:, :KNOWN])
         )
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError, NotImplementedError) as error:
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        KeyError,
+        NotImplementedError,
+    ) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{name} cannot be run on token ids alone: {reason}") from error
     finally:
         model.train(was_training)
-    tolerance = TOLERANCE if model.get_input_embeddings().weight.dtype == torch.float32 else HALF_TOLERANCE
+    tolerance = (
+        TOLERANCE if model.get_input_embeddings().weight.dtype == torch.float32 else HALF_TOLERANCE
+    )
     if (whole_TV - known_TV).abs().max() > tolerance * whole_TV.abs().max():
         raise ModelError(
             f"{name} is not causal: what it predicts after {KNOWN} tokens depends on the tokens after them",

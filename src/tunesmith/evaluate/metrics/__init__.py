@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from tunesmith.errors import DataError, RecipeError, did_you_mean
-from tunesmith.evaluate.metrics import classification, exact, general, likelihood, regression, rouge, squad, translation
+from tunesmith.evaluate.metrics import (
+    classification,
+    exact,
+    general,
+    likelihood,
+    regression,
+    rouge,
+    squad,
+    translation,
+)
 from tunesmith.evaluate.metrics.base import Answers, Metric
 from tunesmith.evaluate.metrics.likelihood import bits_per_byte, perplexity
 from tunesmith.evaluate.parse import PARSERS
@@ -49,9 +58,10 @@ BY_CLASS = {"macro_f1", "micro_f1", "weighted_f1", "mcc"}
 class MetricResult:
     """Scores of one system, unsummarised.
 
-    `scores[name][i]`: of example i, for per-example metrics and the general ones. `corpus[name]`: one value.
-    `rows[name]`: rows_ND from which METRICS[name].value computes the metric on any weighting of the examples.
-    `details`: per-class table, confusion matrix, sacrebleu signatures, warnings; all of it JSON.
+    `scores[name][i]`: of example i, for per-example metrics and the general ones. `corpus[name]`:
+    one value. `rows[name]`: rows_ND from which METRICS[name].value computes the metric on any
+    weighting of the examples. `details`: per-class table, confusion matrix, sacrebleu signatures,
+    warnings; all of it JSON.
     """
 
     scores: dict[str, list[float]]
@@ -84,11 +94,15 @@ def check_answer_metrics(names: Sequence[str]) -> None:
 
 
 def score_predictions(
-    examples: Sequence[Example], predictions: Sequence[Prediction], metrics: Sequence[str], parser: str
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    metrics: Sequence[str],
+    parser: str,
 ) -> MetricResult:
     """Every metric of the predictions, which stand in the examples' order.
 
-    Raises RecipeError for an unknown metric or parser, DataError where an id or a reference does not fit.
+    Raises RecipeError for an unknown metric or parser, DataError where an id or a reference does
+    not fit.
     """
     chosen = find_metrics(metrics)
     if parser not in PARSERS:
@@ -98,8 +112,16 @@ def score_predictions(
     rows = {name: metric.rows(answers) for name, metric in {**chosen, **GENERAL}.items()}
     ones = np.ones((1, len(examples)))
     return MetricResult(
-        scores={name: r[:, 0].tolist() for name, r in rows.items() if name in GENERAL or chosen[name].per_example},
-        corpus={name: float(m.value(ones, rows[name])[0]) for name, m in chosen.items() if not m.per_example},
+        scores={
+            name: r[:, 0].tolist()
+            for name, r in rows.items()
+            if name in GENERAL or chosen[name].per_example
+        },
+        corpus={
+            name: float(m.value(ones, rows[name])[0])
+            for name, m in chosen.items()
+            if not m.per_example
+        },
         rows=rows,
         details=_details(answers, chosen),
     )
@@ -125,9 +147,15 @@ def _details(answers: Answers, chosen: dict[str, Metric]) -> dict[str, Any]:
         unseen = classification.unseen_classes(answers)
         if unseen and "macro_f1" in chosen:
             shown = ", ".join(unseen[:5]) + (" ..." if len(unseen) > 5 else "")
-            details["warnings"].append(f"{len(unseen)} of the labels have no row here and count as F1 0: {shown}")
+            details["warnings"].append(
+                f"{len(unseen)} of the labels have no row here and count as F1 0: {shown}"
+            )
     if set(rouge.NAMES) & set(chosen):
-        warning = rouge.latin_warning([reference for row in answers.references for reference in row])
+        warning = rouge.latin_warning(
+            [reference for row in answers.references for reference in row]
+        )
         details["warnings"] += [warning] if warning else []
-    signatures = {name: translation.signature(name, answers) for name in translation.NAMES if name in chosen}
+    signatures = {
+        name: translation.signature(name, answers) for name in translation.NAMES if name in chosen
+    }
     return {**details, **({"signatures": signatures} if signatures else {})}

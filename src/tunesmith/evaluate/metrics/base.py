@@ -19,7 +19,9 @@ Unit = Literal["fraction", "points", "plain"]
 
 @dataclass(frozen=True)
 class Answers:
-    """Examples with the predictions made for them, in the same order, and the parser that reads both."""
+    """Examples with the predictions made for them, in the same order, and the parser that reads
+    both.
+    """
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
@@ -49,11 +51,16 @@ class Answers:
     @cached_property
     def parsed(self) -> list[Any]:
         """What the parser reads in each prediction, None where it cannot."""
-        return [parse(text, self.parser, choices) for text, choices in zip(self.texts, self.choices, strict=True)]
+        return [
+            parse(text, self.parser, choices)
+            for text, choices in zip(self.texts, self.choices, strict=True)
+        ]
 
     @cached_property
     def valid(self) -> Floats:
-        """1 where the answer has the format of the task: a choice, a number, JSON, or any text at all."""
+        """1 where the answer has the format of the task: a choice, a number, JSON, or any text at
+        all.
+        """
         if self.parser == "json":
             return np.array([float(is_json(text)) for text in self.texts])
         return np.array([float(value is not None and value != "") for value in self.parsed])
@@ -63,10 +70,16 @@ class Answers:
         return f"{example.source or 'example'} ({example.id})"
 
     def parsed_references(self, parser: str) -> list[tuple[Any, ...]]:
-        """References as `parser` reads them (a choice is read as it stands); DataError for one that it cannot read."""
+        """References as `parser` reads them (a choice is read as it stands); DataError for one that
+        it cannot read.
+        """
         rows: list[tuple[Any, ...]] = []
         for i, references in enumerate(self.references):
-            values = references if parser == "choice" else tuple(parse(reference, parser) for reference in references)
+            values = (
+                references
+                if parser == "choice"
+                else tuple(parse(reference, parser) for reference in references)
+            )
             if None in values:
                 unread = references[values.index(None)]
                 raise DataError(f"{self.where(i)}: the reference {unread[:80]!r} is not a {parser}")
@@ -76,11 +89,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Metric:
-    """`rows(answers)` gives rows_ND, one row an example; `value(weights_RN, rows_ND)` the metric on weighted rows.
+    """`rows(answers)` gives rows_ND, one row an example; `value(weights_RN, rows_ND)` the metric on
+    weighted rows.
 
-    A per-example metric has one column, its score, and the weighted mean for its value; a corpus metric has the
-    counts it is computed from. `quality(rows_ND)`, higher is better, says only which of two answers to an example is
-    the better one. `unit`: fraction (0 to 1, shown as percent), points (0 to 100), plain.
+    A per-example metric has one column, its score, and the weighted mean for its value; a corpus
+    metric has the counts it is computed from. `quality(rows_ND)`, higher is better, says only which
+    of two answers to an example is the better one. `unit`: fraction (0 to 1, shown as percent),
+    points (0 to 100), plain.
     """
 
     rows: Callable[[Answers], Floats]
@@ -110,7 +125,9 @@ def per_example(score: Callable[[Answers], Sequence[float]], **meta: Any) -> Met
     return Metric(rows, **meta)
 
 
-def from_sums(rows: Callable[[Answers], Floats], of_sums: Callable[[Floats], Floats], **meta: Any) -> Metric:
+def from_sums(
+    rows: Callable[[Answers], Floats], of_sums: Callable[[Floats], Floats], **meta: Any
+) -> Metric:
     """A corpus metric that is a function of column sums (sums_RD -> values_R)."""
 
     def value(weights_RN: Floats, rows_ND: Floats) -> Floats:

@@ -1,4 +1,6 @@
-"""Right or wrong, and by class. The classes are the declared ones: an unparseable answer is wrong, never a class."""
+"""Right or wrong, and by class. The classes are the declared ones: an unparseable answer is wrong,
+never a class.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,26 @@ MAX_CLASSES = 1000
 
 def accuracy(answers: Answers) -> list[float]:
     references = answers.parsed_references(answers.parser)
-    return [float(value in wanted) for value, wanted in zip(answers.parsed, references, strict=True)]
+    return [
+        float(value in wanted) for value, wanted in zip(answers.parsed, references, strict=True)
+    ]
 
 
 def classes(answers: Answers) -> tuple[list[str], Ints, Ints]:
-    """The K class names, and for each row the right class and the predicted one (K where none could be read).
+    """The K class names, and for each row the right class and the predicted one (K where none could
+    be read).
 
-    Where several references are right, the right class is the predicted one if it is among them, else the first.
+    Where several references are right, the right class is the predicted one if it is among them,
+    else the first.
     """
     references = [tuple(_key(r) for r in row) for row in answers.parsed_references(answers.parser)]
     declared: tuple[Hashable, ...] = answers.labels if answers.parser == "choice" else ()
-    number = {key: i for i, key in enumerate(dict.fromkeys([*declared, *(key for row in references for key in row)]))}
+    number = {
+        key: i
+        for i, key in enumerate(
+            dict.fromkeys([*declared, *(key for row in references for key in row)])
+        )
+    }
     if len(number) > MAX_CLASSES:
         raise DataError(
             f"{len(number)} different right answers are too many classes (at most {MAX_CLASSES})",
@@ -40,7 +51,11 @@ def classes(answers: Answers) -> tuple[list[str], Ints, Ints]:
 
 
 def _key(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+    return (
+        json.dumps(value, sort_keys=True, ensure_ascii=False)
+        if isinstance(value, (dict, list))
+        else value
+    )
 
 
 def _class_counts(answers: Answers) -> Floats:
@@ -76,7 +91,8 @@ def _micro_f1(sums_RD: Floats) -> Floats:
 
 
 def _mcc(sums_RD: Floats) -> Floats:
-    """Gorodkin's R_K (2004): the correlation of the K true and K predicted indicators; 0 where one has no variance.
+    """Gorodkin's R_K (2004): the correlation of the K true and K predicted indicators; 0 where one
+    has no variance.
 
     Equal to scikit-learn's where every answer is a class; an unparseable one has no indicator set.
     """
@@ -95,8 +111,9 @@ def _is_right(rows_ND: Floats) -> Floats:
 
 
 def class_report(answers: Answers) -> dict[str, Any]:
-    """Precision, recall, F1 and rows of each class, and the confusion matrix (rows true, columns predicted, the last
-    column unparseable), as scikit-learn computes them."""
+    """Precision, recall, F1 and rows of each class, and the confusion matrix (rows true, columns
+    predicted, the last column unparseable), as scikit-learn computes them.
+    """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     names, true_N, predicted_N = classes(answers)

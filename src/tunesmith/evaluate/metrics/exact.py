@@ -6,19 +6,30 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tunesmith.evaluate.metrics.base import Answers, Metric, best_over_references, is_json, per_example
+from tunesmith.evaluate.metrics.base import (
+    Answers,
+    Metric,
+    best_over_references,
+    is_json,
+    per_example,
+)
 from tunesmith.evaluate.parse import load_json, parse_number
 
 
 def exact_match(answers: Answers) -> list[float]:
-    """1 where the answer is one of the references, letter by letter; white space around both does not count."""
+    """1 where the answer is one of the references, letter by letter; white space around both does
+    not count.
+    """
     return best_over_references(answers, lambda text, reference: float(text == reference))
 
 
 def number(answers: Answers) -> list[float]:
     """1 where the final number of the answer is that of a reference."""
     references = answers.parsed_references("number")
-    return [float(parse_number(text) in wanted) for text, wanted in zip(answers.texts, references, strict=True)]
+    return [
+        float(parse_number(text) in wanted)
+        for text, wanted in zip(answers.texts, references, strict=True)
+    ]
 
 
 def valid_json(answers: Answers) -> list[float]:
@@ -26,9 +37,14 @@ def valid_json(answers: Answers) -> list[float]:
 
 
 def json_f1(answers: Answers) -> list[float]:
-    """F1 over fields: the pairs (path, value) at the leaves, as multisets; 0 where the answer is not JSON."""
+    """F1 over fields: the pairs (path, value) at the leaves, as multisets; 0 where the answer is
+    not JSON.
+    """
     references = answers.parsed_references("json")
-    return [max(_field_f1(text, r) for r in row) for text, row in zip(answers.texts, references, strict=True)]
+    return [
+        max(_field_f1(text, r) for r in row)
+        for text, row in zip(answers.texts, references, strict=True)
+    ]
 
 
 def _field_f1(text: str, reference: Any) -> float:
@@ -39,7 +55,8 @@ def _field_f1(text: str, reference: Any) -> float:
 
 
 def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
-    """(path, kind, value) of every leaf. Plain values in a list have no order; objects in a list keep their place.
+    """(path, kind, value) of every leaf. Plain values in a list have no order; objects in a list
+    keep their place.
 
     The kind keeps true apart from 1; strings are stripped; an empty object or list is a leaf.
     """

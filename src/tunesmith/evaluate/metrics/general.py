@@ -27,7 +27,9 @@ def length_ratio(answers: Answers) -> list[float]:
 
 def after_answer(answers: Answers) -> list[float]:
     """1 where the model wrote on after its answer."""
-    one_line = all("\n" not in reference for references in answers.references for reference in references)
+    one_line = all(
+        "\n" not in reference for references in answers.references for reference in references
+    )
     pairs = zip(answers.texts, answers.choices, strict=True)
     return [float(bool(text_after_answer(text, answers.parser, c, one_line))) for text, c in pairs]
 

@@ -1,4 +1,6 @@
-"""What a model finds likely: its pick among the choices, perplexity and bits per byte of the right answer."""
+"""What a model finds likely: its pick among the choices, perplexity and bits per byte of the right
+answer.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from tunesmith.evaluate.statistics import Floats
 def _pick_accuracy(answers: Answers, length: Callable[[str], int]) -> list[float]:
     """1 where the likeliest choice, per unit of `length`, is right; of equals the first."""
     scores = []
-    for i, (example, prediction) in enumerate(zip(answers.examples, answers.predictions, strict=True)):
+    for i, (example, prediction) in enumerate(
+        zip(answers.examples, answers.predictions, strict=True)
+    ):
         if not example.choices or len(prediction.choice_logprobs) != len(example.choices):
             raise DataError(
                 f"{answers.where(i)}: {len(prediction.choice_logprobs)} likelihoods for {len(example.choices)} choices",
@@ -51,7 +55,9 @@ def bits_per_byte(nll_sums: Sequence[float], num_bytes: Sequence[int]) -> float:
 
 
 def _reference_sums(answers: Answers) -> Floats:
-    """rows_ND, D = 3: negative log-likelihood of the completion (nats, stop token included), its tokens, its bytes."""
+    """rows_ND, D = 3: negative log-likelihood of the completion (nats, stop token included), its
+    tokens, its bytes.
+    """
     for i, prediction in enumerate(answers.predictions):
         if not prediction.reference_tokens:
             raise DataError(
@@ -59,7 +65,9 @@ def _reference_sums(answers: Answers) -> Floats:
                 hint="perplexity needs one; leave it out for outputs of other tools",
             )
     pairs = zip(answers.predictions, answers.examples, strict=True)
-    rows = [[-p.reference_logprob, p.reference_tokens, len(e.completion.encode())] for p, e in pairs]
+    rows = [
+        [-p.reference_logprob, p.reference_tokens, len(e.completion.encode())] for p, e in pairs
+    ]
     return np.array(rows, dtype=float)
 
 
@@ -81,7 +89,9 @@ METRICS: dict[str, Metric] = {
     "choice_acc": per_example(choice_acc, binary=True),
     "choice_acc_norm": per_example(choice_acc_norm, binary=True),
     "choice_acc_bytes": per_example(choice_acc_bytes, binary=True),
-    "perplexity": from_sums(_reference_sums, _perplexity, quality=_likelihood, unit="plain", higher_is_better=False),
+    "perplexity": from_sums(
+        _reference_sums, _perplexity, quality=_likelihood, unit="plain", higher_is_better=False
+    ),
     "bits_per_byte": from_sums(
         _reference_sums, _bits_per_byte, quality=_likelihood, unit="plain", higher_is_better=False
     ),

@@ -1,8 +1,9 @@
 """MAE, RMSE and correlations of numbers.
 
-An answer without a number is wrong, so that saying nothing never pays: its error is the distance to the far end of
-the references' range, and in a correlation it is the references' mean. The same figures over the answers that have a
-number stand beside, with the share of those (`given_valid` and `valid` in an evaluation).
+An answer without a number is wrong, so that saying nothing never pays: its error is the distance to
+the far end of the references' range, and in a correlation it is the references' mean. The same
+figures over the answers that have a number stand beside, with the share of those (`given_valid` and
+`valid` in an evaluation).
 """
 
 from __future__ import annotations
@@ -50,11 +51,15 @@ def _pearson(weights_RN: Floats, rows_ND: Floats) -> Floats:
 
 
 def _spearman(weights_RN: Floats, rows_ND: Floats) -> Floats:
-    return _correlation(weights_RN, _ranks(weights_RN, rows_ND[:, 0]), _ranks(weights_RN, rows_ND[:, 1]))
+    return _correlation(
+        weights_RN, _ranks(weights_RN, rows_ND[:, 0]), _ranks(weights_RN, rows_ND[:, 1])
+    )
 
 
 def _correlation(weights_RN: Floats, x_RN: Floats, y_RN: Floats) -> Floats:
-    """Weighted Pearson correlation in each row; 0 where one side does not vary (a constant orders nothing)."""
+    """Weighted Pearson correlation in each row; 0 where one side does not vary (a constant orders
+    nothing).
+    """
     total_R1 = weights_RN.sum(axis=1, keepdims=True)
     x_RN = x_RN - (weights_RN * x_RN).sum(axis=1, keepdims=True) / total_R1
     y_RN = y_RN - (weights_RN * y_RN).sum(axis=1, keepdims=True) / total_R1

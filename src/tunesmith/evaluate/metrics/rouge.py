@@ -1,4 +1,6 @@
-"""ROUGE by the rouge-score package: per-row F, the best of several references; no stemmer, as is its default."""
+"""ROUGE by the rouge-score package: per-row F, the best of several references; no stemmer, as is
+its default.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def rouge(name: str, answers: Answers) -> list[float]:
     """F-measures, 0 to 1. rougeLsum takes each line for a sentence."""
     scorer = _scorer(name)
     pairs = zip(answers.texts, answers.references, strict=True)
-    return [float(scorer.score_multi(references, text)[name].fmeasure) for text, references in pairs]
+    return [
+        float(scorer.score_multi(references, text)[name].fmeasure) for text, references in pairs
+    ]
 
 
 def latin_warning(references: Sequence[str]) -> str | None:

@@ -1,4 +1,6 @@
-"""Exact match and token F1 after SQuAD's normalisation (Rajpurkar et al. 2016, 2018), best of several references."""
+"""Exact match and token F1 after SQuAD's normalisation (Rajpurkar et al. 2016, 2018), best of
+several references.
+"""
 
 from __future__ import annotations
 

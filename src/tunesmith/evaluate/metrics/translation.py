@@ -1,6 +1,7 @@
 """BLEU, chrF and TER by sacrebleu with its defaults, 0 to 100.
 
-sacrebleu sums statistics of the rows and computes the score from the sums; so do we, which makes resamples cheap.
+sacrebleu sums statistics of the rows and computes the score from the sums; so do we, which makes
+resamples cheap.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def _metric(name: str) -> Any:
 
 def _statistics(name: str, answers: Answers) -> Floats:
     """sacrebleu's own statistics of each row."""
-    streams = list(zip_longest(*answers.references))  # one stream for each place; None where a row has fewer
+    streams = list(
+        zip_longest(*answers.references)
+    )  # one stream for each place; None where a row has fewer
     return np.array(_metric(name)._extract_corpus_statistics(answers.texts, streams), dtype=float)
 
 
@@ -62,5 +65,11 @@ def signature(name: str, answers: Answers) -> str:
 METRICS: dict[str, Metric] = {
     "bleu": from_sums(partial(_statistics, "bleu"), _bleu, quality=_bleu, unit="points"),
     "chrf": from_sums(partial(_statistics, "chrf"), _chrf, quality=_chrf, unit="points"),
-    "ter": from_sums(partial(_statistics, "ter"), _ter, quality=_negative_ter, unit="points", higher_is_better=False),
+    "ter": from_sums(
+        partial(_statistics, "ter"),
+        _ter,
+        quality=_negative_ter,
+        unit="points",
+        higher_is_better=False,
+    ),
 }

@@ -1,0 +1,1 @@
+"""From a conversation to the prompt as it is served and the answer as the template writes it."""

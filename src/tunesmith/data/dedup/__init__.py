@@ -1,0 +1,1 @@
+"""Rows that stand there twice, nearly twice, or on both sides of a split."""

@@ -1,0 +1,79 @@
+"""What is wrong with a template, found on some rows before anything is trained. The rules are in
+lint_rules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tunesmith.data.lint.rules import MAX_TARGET_WORDS, RULES, Case, LintTemplate, Rendered
+from tunesmith.data.templates.promptsource import Template
+from tunesmith.data.templates.render import render_row
+from tunesmith.data.templates.resolve import Excluded, PromptTemplate
+from tunesmith.data.templates.slots import Labels
+from tunesmith.records import Row
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`rule` is a key of RULES; `row_id` is the first row that shows it ("" where there are no
+    rows).
+    """
+
+    rule: str
+    template: str
+    row_id: str
+    message: str
+
+
+def from_promptsource(template: Template) -> LintTemplate:
+    def render(row: Row, seed: int) -> Rendered | None:
+        applied = template.apply(row.values, seed=seed, row_id=row.id)
+        return Rendered(applied.prompt, applied.targets[0], applied.choices) if applied else None
+
+    return LintTemplate(template.full_name, template.jinja, render, template.answer_choices or "")
+
+
+def from_library(
+    template: PromptTemplate,
+    *,
+    columns: Mapping[str, str],
+    label_names: Labels = None,
+    choices: Sequence[str] = (),
+) -> LintTemplate:
+    """One of our own; the arguments are those of `render_row`."""
+
+    def render(row: Row, seed: int) -> Rendered | None:
+        example = render_row(
+            template, row, columns=columns, label_names=label_names, choices=choices, seed=seed
+        )
+        if isinstance(example, Excluded):
+            return None
+        return Rendered(example.prompt, example.completion, example.choices)
+
+    given = frozenset(
+        name for name, slot in template.slots if not slot.required and name not in columns
+    )
+    return LintTemplate(
+        template.name, template.source, render, template.answer_choices, columns, given
+    )
+
+
+def lint(
+    templates: Iterable[LintTemplate],
+    rows: Sequence[Row],
+    *,
+    max_target_words: int = MAX_TARGET_WORDS,
+) -> list[Finding]:
+    """All findings, at most one for each template and rule. Raises TemplateError for a source that
+    is not jinja.
+    """
+    findings = []
+    for template in templates:
+        case = Case(template, rows, max_target_words)
+        for rule, check in RULES.items():
+            hit = check(case)
+            if hit is not None:
+                findings.append(Finding(rule, template.name, hit[0], hit[1]))
+    return findings

@@ -1,0 +1,1 @@
+"""From files, folders and data sets to rows that know where they stand."""

@@ -1,0 +1,191 @@
+"""In which wording the base model is asked with exemplars: the best of a few, tried on validation
+rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunesmith.chat.format import ChatFormat
+from tunesmith.data.plan import Source, plan_sources, source_rows
+from tunesmith.data.templates.families import family_names
+from tunesmith.data.templates.render import render_row
+from tunesmith.data.templates.resolve import PromptTemplate, find_templates
+from tunesmith.data.tokenize import tokenize_prompts
+from tunesmith.errors import InputError, TemplateError
+from tunesmith.evaluate.metrics import find_metric, score_predictions
+from tunesmith.evaluate.systems import Decoding, answer, with_exemplars
+from tunesmith.models.load import max_positions
+from tunesmith.recipe import DataConfig
+from tunesmith.records import Example, Row
+
+MAX_WORDINGS = 5
+OF_A_KIND = 2  # tried beside the run's own: so many that list the choices, and so many that do not
+TRIAL_ROWS = 24  # of validation, for each wording
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`scores[wording]` is the mean of `metric` on `rows` validation rows; one entry, nan, where
+    nothing was tried.
+    """
+
+    wording: str
+    metric: str
+    rows: int
+    scores: dict[str, float]
+
+
+def best_wording(
+    data: DataConfig,
+    validation: Sequence[Example],
+    test: Sequence[Example],
+    exemplars: Sequence[Example],
+    chat: ChatFormat,
+    model: Any,
+    decoding: Decoding,
+    metric: str,
+    parser: str,
+) -> tuple[list[Example], list[Example], Trial]:
+    """Test examples and exemplars in the wording with which the model does best on the validation
+    examples.
+
+    The run's own wording where it has no family, where the rows cannot be read again, and among
+    equals. An example that comes out differently from how it was prepared (it was shortened, or its
+    file has changed), or that would not fit the model, keeps its wording.
+    """
+    names = {example.template for example in test}
+    own = names.pop() if len(names) == 1 else "several"
+    rows = (
+        _rows(data, {example.row_id for example in (*validation, *test, *exemplars)})
+        if exemplars
+        else {}
+    )
+    if not rows:
+        return list(test), list(exemplars), Trial(own, metric, 0, {})
+    room = max_positions(model.config) - decoding.max_new_tokens
+
+    def reworded(examples: Sequence[Example], template: PromptTemplate) -> list[Example]:
+        changed = [_reworded(example, template, rows, data) for example in examples]
+        fits = [len(ids) <= room for ids in tokenize_prompts(changed, chat)]
+        return [new if fit else old for new, old, fit in zip(changed, examples, fits, strict=True)]
+
+    asked: dict[str, list[Example]] = {own: list(validation)}
+    shown: dict[str, list[Example]] = {own: list(exemplars)}
+    templates = {
+        template.name: template for template in _candidates(next(iter(rows.values()))[0], data)
+    }
+    for name, template in templates.items():
+        examples = reworded(validation, template)
+        if name != own and examples != list(validation):
+            asked[name], shown[name] = examples, reworded(exemplars, template)
+    if len(asked) == 1:
+        return list(test), list(exemplars), Trial(own, metric, 0, {})
+    scores = _scores(asked, shown, chat, model, decoding, metric, parser)
+    best = max(scores, key=lambda name: find_metric(metric).sign * scores[name])
+    chosen = list(test) if best == own else reworded(test, templates[best])
+    return chosen, shown[best], Trial(best, metric, len(validation), scores)
+
+
+def _scores(
+    asked: dict[str, list[Example]],
+    shown: dict[str, list[Example]],
+    chat: ChatFormat,
+    model: Any,
+    decoding: Decoding,
+    metric: str,
+    parser: str,
+) -> dict[str, float]:
+    """The metric of each wording's answers, which are generated together."""
+    quick = replace(decoding, rank_choices=False, score_references=False)
+    prompted = [
+        with_exemplars(examples, shown[name], chat, model, decoding)[0]
+        for name, examples in asked.items()
+    ]
+    predictions = iter(
+        answer(model, chat, [example for examples in prompted for example in examples], quick)
+    )
+    scores = {}
+    for name, examples in asked.items():
+        found = score_predictions(examples, [next(predictions) for _ in examples], [metric], parser)
+        scores[name] = found.corpus.get(metric, sum(found.scores.get(metric, [])) / len(examples))
+    return scores
+
+
+def _rows(data: DataConfig, wanted: set[str]) -> dict[str, tuple[Source, Row]]:
+    """The rows as they are in the files; none where these cannot be read any more or take no
+    template.
+    """
+    found: dict[str, tuple[Source, Row]] = {}
+    try:
+        for source in plan_sources(data):
+            rows: Iterable[Row] = source_rows(source, data) if source.templates else ()
+            found |= {row.id: (source, row) for row in rows if row.id in wanted}
+    except InputError:
+        return {}
+    return found
+
+
+def _candidates(source: Source, data: DataConfig) -> list[PromptTemplate]:
+    """The wordings of the template's family that training may see and that are answered in the same
+    form.
+    """
+    own = source.templates[0]
+    template = data.template or ""
+    if template.endswith((".yaml", ".yml")) or ".yaml/" in template:
+        family = template.partition(".yaml/")[0] + ".yaml" if ".yaml/" in template else template
+    elif own.name.startswith(f"{own.family}/") and own.family in family_names():
+        family = own.family
+    else:
+        return []
+    fit = [
+        t
+        for t in find_templates(family)
+        if not (t.held_out or t.inverted) and t.parser == own.parser
+    ]
+    trained = [t for t in source.templates if not t.held_out]
+    others = [t for t in fit if t.name not in {template.name for template in trained}]
+    listed, plain = [t for t in others if t.options], [t for t in others if not t.options]
+    return [*trained, *listed[:OF_A_KIND], *plain[:OF_A_KIND]][:MAX_WORDINGS]
+
+
+def _reworded(
+    example: Example,
+    template: PromptTemplate,
+    rows: dict[str, tuple[Source, Row]],
+    data: DataConfig,
+) -> Example:
+    if example.row_id not in rows:
+        return example
+    source, row = rows[example.row_id]
+    before = next((t for t in source.templates if t.name == example.template), None)
+    if before is None:
+        return example
+    try:
+        was, new = (
+            render_row(
+                t,
+                row,
+                columns=source.columns,
+                label_names=source.labels,
+                choices=source.choices,
+                seed=data.split.seed,
+            )
+            for t in (before, template)
+        )
+    except TemplateError:  # a slot that only this wording needs
+        return example
+    same_answer = isinstance(new, Example) and (new.completion, new.choices) == (
+        example.completion,
+        example.choices,
+    )
+    if (
+        isinstance(was, Example)
+        and isinstance(new, Example)
+        and was.prompt == example.prompt
+        and same_answer
+    ):
+        return replace(example, prompt=new.prompt, template=template.name)
+    return example

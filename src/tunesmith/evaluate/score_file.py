@@ -1,0 +1,375 @@
+"""Scores of outputs that any tool made: a table with a reference column and one column for each
+system's answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunesmith.data.sources.rows import read_rows
+from tunesmith.errors import DataError, did_you_mean
+from tunesmith.evaluate.compare import compare, evaluate, to_json, verdict
+from tunesmith.evaluate.metrics import GENERAL, find_metrics
+from tunesmith.evaluate.metrics.base import is_json
+from tunesmith.evaluate.parse import load_json, parse_number
+from tunesmith.evaluate.statistics import holm
+from tunesmith.records import Evaluation, Example, Prediction, Row
+
+METRIC_GROUPS = {
+    "rouge": ("rouge1", "rouge2", "rougeL", "rougeLsum"),
+    "f1": ("macro_f1", "micro_f1", "weighted_f1"),
+    "squad": ("squad_em", "token_f1"),
+}
+LABEL_METRICS = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc")
+NUMBER_METRICS = ("number", "mae", "rmse", "pearson", "spearman")
+JSON_METRICS = ("valid_json", "json_f1")
+INPUT_COLUMNS = {
+    "input",
+    "prompt",
+    "question",
+    "text",
+    "source",
+    "context",
+    "document",
+    "article",
+    "instruction",
+}
+LONG_TEXT = 20  # characters on average: a column of texts, not of names or ids
+MAX_LABELS, MAX_LABEL_CHARACTERS, SHORT_ANSWER_WORDS = 100, 60, 5
+
+
+def score_file(
+    path: str | Path,
+    reference: str,
+    predictions: Mapping[str, str],
+    metrics: Sequence[str] | None = None,
+    cluster_by: str | None = None,
+    *,
+    encoding: str = "utf-8",
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Metrics of each system with intervals, and all pairs compared.
+
+    `reference` and the values of `predictions` (system name -> column) are columns of the file. A
+    list, or JSON text of a list of texts, is several references. Returns {file, n, clusters,
+    metrics, comparisons, details, rule, warnings}: `metrics[system][metric]` is {mean, n, se, ci};
+    each comparison adds p_holm, adjusted over all of them, and a verdict; `details` are classes,
+    signatures and the metrics over valid answers alone.
+
+    Raises DataError naming column or row for what is missing, RecipeError for an unknown metric.
+    """
+    rows = list(read_rows(path, encoding))
+    _check_columns(
+        rows, path, [reference, *predictions.values(), *([cluster_by] if cluster_by else [])]
+    )
+    references = _references(rows, reference, as_json=bool(set(JSON_METRICS) & set(metrics or ())))
+    chosen, rule = _choose_metrics(references, metrics)
+    clusters = [_cluster(row, cluster_by) for row in rows]
+    options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    parts: dict[str, list[Evaluation]] = {name: [] for name in predictions}
+    for parser, names in _by_parser(chosen, references).items():
+        examples = _examples(rows, references, clusters, parser)
+        for name, column in predictions.items():
+            answers = _predictions(rows, column)
+            parts[name].append(
+                evaluate(name, str(path), examples, answers, names, parser, **options)
+            )
+    return {
+        "file": str(path),
+        "n": len(rows),
+        "clusters": len(set(clusters)),
+        "metrics": {name: _estimates(evaluations, chosen) for name, evaluations in parts.items()},
+        "comparisons": _compare_all(parts, chosen, options),
+        "details": {name: _details(evaluations) for name, evaluations in parts.items()},
+        "rule": rule,
+        "warnings": _warnings(rows, references, reference, predictions, cluster_by, parts),
+    }
+
+
+# ---- the table
+
+
+def _check_columns(rows: Sequence[Row], path: str | Path, columns: Sequence[str]) -> None:
+    if not rows:
+        raise DataError(f"{path}: no rows")
+    for column in columns:
+        if not any(column in row.values for row in rows):
+            raise DataError(
+                f"{path}: no column {column!r}", hint=did_you_mean(column, rows[0].values)
+            )
+
+
+def _text(value: Any) -> str:
+    if _is_missing(value):
+        return ""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and value.is_integer():
+        return str(
+            int(value)
+        )  # a column of whole numbers with gaps is read as 3.0, and the label is 3
+    return str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _references(rows: Sequence[Row], column: str, as_json: bool) -> list[tuple[str, ...]]:
+    """All right answers of each row. Lists, or JSON texts of lists of texts, in every row are
+    several references, unless `as_json`: then they are the JSON that is asked for.
+    """
+    for row in rows:
+        if not _text(row.values.get(column)).strip() or row.values[column] == []:
+            raise DataError(
+                f"{row.source}: no reference in {column!r}", hint="every row needs its right answer"
+            )
+    values = [row.values[column] for row in rows]
+    lists = [_as_list(value) for value in values]
+    if as_json or not all(lists):
+        return [(_text(value),) for value in values]
+    return [tuple(_text(item) for item in items) for items in lists]
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The items of a list, or of JSON text of a list of texts; empty for anything else."""
+    if isinstance(value, list):
+        return value
+    read = (
+        load_json(value)
+        if isinstance(value, str) and value.lstrip().startswith("[") and is_json(value)
+        else []
+    )
+    return read if isinstance(read, list) and all(isinstance(item, str) for item in read) else []
+
+
+def _cluster(row: Row, column: str | None) -> str:
+    if column is None:
+        return row.id
+    cluster = _text(row.values.get(column))
+    if not cluster:
+        raise DataError(f"{row.source}: no value in the cluster column {column!r}")
+    return cluster
+
+
+def _examples(
+    rows: Sequence[Row], references: Sequence[tuple[str, ...]], clusters: Sequence[str], parser: str
+) -> list[Example]:
+    labels = (
+        tuple(dict.fromkeys(text.strip() for row in references for text in row))
+        if parser == "choice"
+        else ()
+    )
+    return [
+        Example(f"{i}", row.id, "", "", texts[0], texts, labels, group=cluster, source=row.source)
+        for i, (row, texts, cluster) in enumerate(zip(rows, references, clusters, strict=True))
+    ]
+
+
+def _predictions(rows: Sequence[Row], column: str) -> list[Prediction]:
+    return [
+        Prediction(f"{i}", _text(row.values.get(column)), True, 0) for i, row in enumerate(rows)
+    ]
+
+
+# ---- which metrics, and how answers are read for them
+
+
+def _choose_metrics(
+    references: Sequence[tuple[str, ...]], asked: Sequence[str] | None
+) -> tuple[list[str], str]:
+    """The metrics asked for, groups written out; else by what the references look like. And the
+    rule that chose.
+    """
+    if asked:
+        names = [name for item in asked for name in METRIC_GROUPS.get(item, (item,))]
+        return list(find_metrics(names)), "the metrics that were asked for"
+    texts = [text for row in references for text in row]
+    if _look_like_labels(references):
+        rule = f"labels: at most {MAX_LABELS} different references of one line, each in two rows on average"
+        return ["accuracy", "macro_f1", "mcc"], rule
+    if all(_is_bare_number(text) for text in texts):
+        return ["number", "mae", "spearman"], "numbers: every reference is one"
+    if all(text.strip()[:1] in ("{", "[") and is_json(text) for text in texts):
+        return [
+            "json_f1",
+            "exact_match",
+            "valid_json",
+        ], "JSON: every reference is an object or a list"
+    words = sorted(len(text.split()) for text in texts)
+    if words[len(words) // 2] <= SHORT_ANSWER_WORDS:
+        rule = f"short answers: half of the references have at most {SHORT_ANSWER_WORDS} words"
+        return ["exact_match", "squad_em", "token_f1"], rule
+    return [
+        "rougeL",
+        "rouge1",
+        "rouge2",
+        "chrf",
+    ], "texts: none of labels, numbers, JSON, short answers"
+
+
+def _look_like_labels(references: Sequence[tuple[str, ...]]) -> bool:
+    if any(len(row) > 1 for row in references):
+        return False
+    labels = {row[0].strip() for row in references}
+    short = all(len(label) <= MAX_LABEL_CHARACTERS and "\n" not in label for label in labels)
+    return short and len(labels) <= min(MAX_LABELS, len(references) // 2)
+
+
+def _is_bare_number(text: str) -> bool:
+    try:
+        float(text.strip().replace(",", "").lstrip("$"))
+    except ValueError:
+        return False
+    return parse_number(text) is not None
+
+
+def _by_parser(
+    metrics: Sequence[str], references: Sequence[tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Metrics by the parser that reads answers for them: labels as choices where every label is one
+    line.
+    """
+    one_line = all("\n" not in text.strip() for row in references for text in row)
+    parsers: dict[str, list[str]] = {}
+    for name in metrics:
+        if name in LABEL_METRICS:
+            parser = "choice" if one_line else "text"
+        else:
+            parser = (
+                "number" if name in NUMBER_METRICS else "json" if name in JSON_METRICS else "text"
+            )
+        parsers.setdefault(parser, []).append(name)
+    return parsers
+
+
+# ---- results
+
+
+def _estimates(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> dict[str, Any]:
+    """The metrics, then what stands beside (valid, empty ...) by the parser of the first; no
+    `stopped`, which a file does not say.
+    """
+    merged: dict[str, Any] = {}
+    for evaluation in reversed(evaluations):
+        merged |= {name: to_json(estimate) for name, estimate in evaluation.estimates.items()}
+    return {name: merged[name] for name in [*metrics, *GENERAL] if name != "stopped"}
+
+
+def _details(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """The evaluations' details together; warnings stand apart."""
+    merged: dict[str, Any] = {"given_valid": {}}
+    for evaluation in evaluations:
+        details = to_json(evaluation)["details"]
+        merged = {
+            **details,
+            **merged,
+            "given_valid": {**details["given_valid"], **merged["given_valid"]},
+        }
+    return {name: value for name, value in merged.items() if name not in ("warnings", "parser")}
+
+
+def _compare_all(
+    parts: Mapping[str, Sequence[Evaluation]], metrics: Sequence[str], options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    pairs = [
+        (a, b, name)
+        for (_, first), (_, second) in itertools.combinations(parts.items(), 2)
+        for name in metrics
+        for a, b in zip(first, second, strict=True)
+        if name in a.estimates
+    ]
+    found = [compare(a, b, name, **options) for a, b, name in pairs]
+    adjusted = holm([comparison.p for comparison in found])
+    results = []
+    for (a, b, name), comparison, p in zip(pairs, found, adjusted, strict=True):
+        said = verdict(
+            comparison,
+            confidence=options["confidence"],
+            p=p if len(found) > 1 else None,
+            estimates=(a.estimates[name], b.estimates[name]),
+        )
+        results.append({**to_json(comparison), "p_holm": p, "verdict": dataclasses.asdict(said)})
+    return results
+
+
+def _warnings(
+    rows: Sequence[Row],
+    references: Sequence[tuple[str, ...]],
+    reference: str,
+    predictions: Mapping[str, str],
+    cluster_by: str | None,
+    parts: Mapping[str, Sequence[Evaluation]],
+) -> list[str]:
+    found = []
+    for name, column in predictions.items():
+        missing = sum(_is_missing(row.values.get(column)) for row in rows)
+        if missing:
+            found.append(
+                f"{name}: {missing} of {len(rows)} rows have no value in {column!r}; they count as empty answers"
+            )
+    if cluster_by is None:
+        columns = [column for column in rows[0].values if column not in predictions.values()]
+        found += [
+            text
+            for column in columns
+            if (text := _repeat_warning(rows, column, column == reference))
+        ]
+    every = [
+        warning
+        for evaluations in parts.values()
+        for e in evaluations
+        for warning in e.details["warnings"]
+    ]
+    return [*found, *dict.fromkeys(every)]
+
+
+def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str | None:
+    """Rows that share an input or a long reference are not independent: without clusters intervals
+    are too narrow.
+    """
+    texts = [_text(row.values.get(column)) for row in rows]
+    distinct = len(set(texts))
+    are_long = sum(map(len, texts)) >= LONG_TEXT * len(texts)
+    is_input = column.lower() in INPUT_COLUMNS and not is_reference
+    if distinct == len(texts) or not (are_long or is_input):
+        return None
+    return (
+        f"{column!r} repeats: {distinct} different values in {len(texts)} rows, which are then not independent and the "
+        f"intervals too narrow; name what belongs together with --cluster-by"
+    )
+
+
+# ---- for the screen
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """The result as text: a table of metrics with intervals, then one line for each comparison."""
+    systems = list(result["metrics"])
+    names = list(dict.fromkeys(name for metrics in result["metrics"].values() for name in metrics))
+    table = [["", *systems]]
+    for name in names:
+        table.append([name, *(_cell(result["metrics"][system].get(name)) for system in systems)])
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    said = [comparison["verdict"]["sentence"] for comparison in result["comparisons"]]
+    head = f"{result['file']}: {result['n']} rows, {result['clusters']} clusters. Metrics: {result['rule']}."
+    return "\n".join([head, "", *lines, *([""] if said else []), *said])
+
+
+def _cell(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None:
+        return "-"
+    low, high = ("?" if end is None else f"{end:.3f}" for end in estimate["ci"])
+    return f"{estimate['mean']:.3f} [{low}, {high}] n={estimate['n']}"

@@ -1,0 +1,86 @@
+"""A .gguf file as an ordinary folder: dequantised to float32 once, and kept beside the prepared
+rows.
+
+Reading one takes many times as long as reading safetensors, and a run loads its base more than
+once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from contextlib import redirect_stderr
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from tunesmith.errors import ModelError
+from tunesmith.models.folder import write_model_folder
+from tunesmith.models.weights import check_loaded
+from tunesmith.packages import installed
+from tunesmith.progress import say
+from tunesmith.rundir import file_sha256
+
+NEEDED = ("gguf", "accelerate")
+
+
+@lru_cache(maxsize=4)
+def converted(file: Path, size: int, changed_ns: int) -> Path:
+    """The folder of a .gguf file (`size` and `changed_ns` are only what tells a changed file);
+    ModelError where it cannot be read. The folder may be deleted at any time.
+    """
+    missing = [package for package in NEEDED if not installed(package)]
+    if missing:
+        raise ModelError(
+            f"{file}: reading a .gguf file needs {' and '.join(missing)}, not installed here",
+            hint="pip install 'tunesmith[gguf]'",
+        )
+    key = f"{file_sha256(file)[:32]}-{version('transformers')}"
+    folder = (
+        Path(os.environ.get("TUNESMITH_CACHE") or Path.home() / ".cache" / "tunesmith")
+        / "gguf"
+        / key
+    )
+    if not folder.is_dir():
+        say(f"note: {file.name} is converted to float32 safetensors, once, in {folder}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_model_folder(*_read(file), folder)
+    return folder
+
+
+def _read(file: Path) -> tuple[Any, Any]:
+    """Model and tokenizer. The file is read in a folder of its own: what lies beside it is not part
+    of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="tunesmith-") as alone:
+        (Path(alone) / "model.gguf").symlink_to(file)
+        where: dict[str, Any] = {"gguf_file": "model.gguf", "trust_remote_code": False}
+        try:
+            with redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
+                config = AutoConfig.from_pretrained(alone, **where)
+                tokenizer = AutoTokenizer.from_pretrained(alone, config=config, **where)
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
+                    alone, config=config, dtype=torch.float32, output_loading_info=True, **where
+                )
+        except (
+            Exception
+        ) as error:  # a damaged file, or an architecture that transformers cannot read from one
+            reason = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
+            raise ModelError(
+                f"{file}: cannot be read as a GGUF model: {reason}",
+                hint="download it again, or give the model as a Hugging Face folder",
+            ) from error
+    model, info = loaded
+    check_loaded(str(file), info)
+    model.hf_quantizer = None
+    for name in ("quantization_config", "_model_name_or_path"):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
+    return model, tokenizer

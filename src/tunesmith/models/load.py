@@ -1,0 +1,368 @@
+"""The one place where configs, tokenizers and weights are loaded: a folder, a hub id or a .gguf
+file becomes a folder on this machine, and what is wrong with it is found before anything is read
+from it.
+
+With `trust_remote_code` false no code of a model folder runs, and nothing is asked on stdin:
+transformers is always told so explicitly. Weights are safetensors only; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
+from transformers.utils import logging as transformers_logging
+
+from tunesmith.errors import ModelError, did_you_mean
+from tunesmith.models.architectures import why_refused
+from tunesmith.models.weights import (
+    check_finite,
+    check_loaded,
+    read_header,
+    stored_tensors,
+    weight_files,
+)
+from tunesmith.recipe import BUILT_IN_MODEL
+from tunesmith.rundir import file_sha256
+
+ASSETS = Path(__file__).parents[1] / "assets"
+MAX_UNKNOWN_CONTEXT = 1 << 20
+ADAPTER = "adapter_config.json"
+CONFIG_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+TRUST = "trust_remote_code: true"
+
+
+# ---- from a name to a folder
+
+
+def resolve_model(name: str) -> str:
+    """The built-in model's folder, a folder or .gguf file, or a hub id; ModelError for what holds
+    no model.
+    """
+    if name == BUILT_IN_MODEL:
+        return str(ASSETS / "base")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+        return str(path)
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ModelError(
+                f"{path}: a file, and no .gguf",
+                hint="give a Hugging Face model folder or a .gguf file",
+            )
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix.lower() == ".gguf":
+        there = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = [file.name for file in there if file.is_dir() or file.suffix.lower() == ".gguf"]
+        raise ModelError(f"{name}: no such folder or file", hint=did_you_mean(path.name, near))
+    return name
+
+
+def _check_folder(path: Path) -> None:
+    if (path / ADAPTER).exists():
+        raise ModelError(
+            f"{path}: an adapter ({ADAPTER}), not a whole model",
+            hint="merge it into its base (peft: merge_and_unload, then save_pretrained) and give that folder",
+        )
+    if not (path / "config.json").exists():
+        raise ModelError(
+            f"{path}: no config.json in this folder",
+            hint="give a Hugging Face model folder or a hub id",
+        )
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(
+            f"{path}: no .safetensors file in this folder",
+            hint="tunesmith reads safetensors only; convert with save_pretrained in a version of transformers >= 5",
+        )
+
+
+def model_folder(name: str, trust_remote_code: bool = False, weights: bool = True) -> Path:
+    """The folder to read: a hub id's files are fetched into the hub's cache (without `weights` only
+    the small ones), a .gguf file is converted once.
+    """
+    found = Path(resolve_model(name))
+    if found.is_dir():
+        return found
+    if found.is_file():
+        from tunesmith.models.gguf import converted
+
+        return converted(found.resolve(), found.stat().st_size, found.stat().st_mtime_ns)
+    return _from_hub(name, trust_remote_code, weights)
+
+
+@lru_cache(maxsize=8)
+def _from_hub(name: str, trust_remote_code: bool, weights: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    wanted = [
+        *CONFIG_FILES,
+        *(["*.safetensors"] if weights else []),
+        *(["*.py"] if trust_remote_code else []),
+    ]
+    others = ["consolidated*"] if trust_remote_code else ["consolidated*", "*/*"]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=others))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise ModelError(
+            f"{name}: no folder of this name here, and the hub does not give it: {_first_line(error)}",
+            hint="check the spelling and the network, or give a Hugging Face model folder or a .gguf file",
+        ) from error
+    if weights:
+        _check_folder(folder)
+    return folder
+
+
+def fingerprint(name: str) -> dict[str, str]:
+    """Hashes of the files that decide token ids and weights, by name; of a hub id, the id (its
+    cache is its own).
+    """
+    path = Path(resolve_model(name))
+    if path.is_file():
+        return {path.name: file_sha256(path)}
+    if not path.is_dir():
+        return {"hub id": name}
+    kinds = (".json", ".safetensors", ".jinja", ".model", ".py")
+    files = sorted(file for file in path.iterdir() if file.suffix in kinds)
+    return {file.name: file_sha256(file) for file in files}
+
+
+# ---- loading
+
+
+def load_config(name: str, trust_remote_code: bool = False) -> Any:
+    """The config of a model that writes from left to right; ModelError for any other, and for
+    quantised weights.
+    """
+    _only_errors()
+    folder = model_folder(name, trust_remote_code, weights=False)
+    with _explaining("config", name, folder, trust_remote_code):
+        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        parts = [config, config.get_text_config()]
+    _check_causal(name, parts[-1])
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in getattr(
+        config, "auto_map", {}
+    ):
+        raise ModelError(
+            f"{name}: {config.model_type} is no model that only writes text",
+            hint="give a decoder-only language model",
+        )
+    for part in parts:
+        _check_plain(name, part, trust_remote_code)
+    return config
+
+
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+    _only_errors()
+    folder = model_folder(name, trust_remote_code, weights=False)
+    with _explaining("tokenizer", name, folder, trust_remote_code):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
+def load_model(
+    name: str, dtype: str = "auto", trust_remote_code: bool = False, device: str | None = None
+) -> Any:
+    """A causal LM in eval mode. `auto` is float32 weights (training keeps them so; a GPU computes
+    in bf16).
+
+    Raises ModelError where a tensor is missing, unknown, of another shape, or has a NaN or infinity
+    in it.
+    """
+    config = load_config(name, trust_remote_code)
+    wanted = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+    folder = model_folder(name, trust_remote_code)
+    read_header(folder, _named(config))
+    with _explaining("model", name, folder, trust_remote_code):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=wanted,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+        )
+    model, info = loaded
+    check_loaded(name, info, _is_part(config))
+    check_finite(name, model.named_parameters())
+    return model.to(torch.device(device or default_device())).eval()
+
+
+def empty_model(config: Any, trust_remote_code: bool = False) -> Any:
+    """The model a config describes, without memory for its weights."""
+    _only_errors()
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def check_weights(name: str, trust_remote_code: bool = False) -> Any:
+    """The empty model of a name, after its weights' names and shapes were held against it, by what
+    the files say of themselves; ModelError as from `load_model`. No weight is read.
+    """
+    config = load_config(name, trust_remote_code)
+    folder = model_folder(name, trust_remote_code)
+    header = read_header(folder, _named(config))
+    with _explaining("model", name, folder, trust_remote_code):
+        model = empty_model(config, trust_remote_code)
+        _, info = type(
+            model
+        ).from_pretrained(  # transformers renames and joins tensors of older files as it loads
+            None,
+            config=model.config,
+            state_dict={name: torch.empty(shape, device="meta") for name, shape in header.items()},
+            device_map={"": "meta"},
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    check_loaded(name, info, _is_part(config))
+    return model
+
+
+def check_numbers(name: str, config: Any, most: int, trust_remote_code: bool = False) -> None:
+    """ModelError for a NaN or infinity in weights of at most `most` bytes; more take long to read."""
+    folder = model_folder(name, trust_remote_code)
+    if sum(file.stat().st_size for file in weight_files(folder, _named(config))) <= most:
+        check_finite(name, stored_tensors(folder, _named(config)))
+
+
+def _named(config: Any) -> str | None:
+    """The file of weights that a config names, which few do."""
+    named: str | None = getattr(config, "transformers_weights", None)
+    return named
+
+
+def _is_part(config: Any) -> bool:
+    """Whether the language model is one part of what the folder holds, beside one that sees or
+    hears.
+    """
+    return config.get_text_config() is not config
+
+
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def max_positions(name_or_config: Any, trust_remote_code: bool = False) -> int:
+    """How many tokens the model can read; a config without a limit gives a very large number."""
+    config = (
+        load_config(name_or_config, trust_remote_code)
+        if isinstance(name_or_config, str)
+        else name_or_config
+    )
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return int(getattr(text, "max_position_embeddings", None) or MAX_UNKNOWN_CONTEXT)
+
+
+def fit_embeddings(model: Any, tokenizer: Any) -> None:
+    """Make room for added tokens; transformers draws the new rows around the mean of the others."""
+    rows = max(
+        len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0)
+    )  # ids may leave gaps
+    if rows > model.get_input_embeddings().num_embeddings:
+        torch.manual_seed(0)
+        model.resize_token_embeddings(rows)
+
+
+# ---- what is refused
+
+
+def _check_causal(name: str, config: Any) -> None:
+    """Encoders are registered as decoders too; trained as such they would see the answer they are
+    to give.
+    """
+    if reason := why_refused(config):
+        raise ModelError(
+            f"{name}: a {config.model_type} model cannot be trained as a causal language model: {reason}",
+            hint="give a decoder-only language model; docs/architectures.md lists those that work",
+        )
+
+
+def _check_plain(name: str, config: Any, trust_remote_code: bool) -> None:
+    """A config can ask for kernels of the hub, which are code, and for weights that cannot be
+    trained.
+    """
+    for key in ("_attn_implementation", "_experts_implementation"):
+        asked = getattr(config, key, None)
+        if isinstance(asked, str) and "/" in asked and not trust_remote_code:
+            raise ModelError(
+                f"{name}: its config asks for code of the hub: {asked}", hint=f"{TRUST} runs it"
+            )
+    quantised = getattr(config, "quantization_config", None)
+    if quantised:
+        method = (
+            quantised.get("quant_method", "?")
+            if isinstance(quantised, dict)
+            else quantised.quant_method
+        )
+        raise ModelError(
+            f"{name}: its weights are quantised ({method}), and such weights cannot be trained",
+            hint="give the model in float32, bfloat16 or float16, or as a .gguf file",
+        )
+
+
+@contextmanager
+def _explaining(what: str, name: str, folder: Path, trust_remote_code: bool) -> Iterator[None]:
+    """Turn whatever a library raises over a folder's files into one ModelError: they may hold
+    anything.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        if "trust_remote_code" in str(error) and not trust_remote_code:
+            code = (
+                ", ".join(sorted(file.name for file in folder.glob("*.py")))
+                or "named in its auto_map"
+            )
+            raise ModelError(
+                f"{name}: the {what} brings code of its own: {code}",
+                hint=f"{TRUST} runs it, if you trust where it comes from",
+            ) from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise
+        raise ModelError(
+            f"{name}: the {what} cannot be loaded: {_first_line(error)}",
+            hint=_hint(folder, what),
+        ) from error
+
+
+def _hint(folder: Path, what: str) -> str:
+    if what == "tokenizer" and not any(
+        (folder / f).exists() for f in ("tokenizer.json", "tokenizer.model")
+    ):
+        return f"there is no tokenizer.json in {folder}: save the model's tokenizer there"
+    return "give a whole Hugging Face folder of a decoder-only language model that this version of transformers knows"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _only_errors() -> None:
+    """transformers imports torchao where it is installed, which tells of kernels for other
+    machines.
+
+    What transformers would warn of as it loads is refused by `tunesmith.models.weights`. Called at
+    each load, since other code may turn the warnings on again, and once when this is imported.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+_only_errors()

@@ -1,0 +1,68 @@
+"""`tunesmith chat`: a line in, the tuned model's answer out, in the prompt layout it was trained
+on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tunesmith.chat.format import ChatFormat, chat_format, stop_ids
+from tunesmith.errors import DataError
+from tunesmith.evaluate.generate import generate
+from tunesmith.models.load import load_model, load_tokenizer, max_positions
+from tunesmith.pipeline import open_run, prompt_writer, run_recipe
+
+
+def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
+    """Answer `once`, or line after line until an empty line or Ctrl-D; each line stands alone.
+
+    The text goes into the task's prompt template where that has a single text slot, unless `plain`.
+    """
+    run = open_run(folder)
+    if not run.model.is_dir():
+        raise DataError(
+            f"{folder}: no tuned model in this run",
+            hint=f"finish it with `tunesmith resume {folder}`",
+        )
+    recipe = run_recipe(run)
+    tokenizer = load_tokenizer(str(run.model), recipe.trust_remote_code)
+    model = load_model(str(run.model), trust_remote_code=recipe.trust_remote_code)
+    write = str if plain else prompt_writer(run) or str
+    reply = _reply(model, chat_format(tokenizer, recipe.system or ""), write)
+    if once is not None:
+        print(reply(once))
+        return
+    print(f"model: {run.model}   an empty line ends", file=sys.stderr)
+    if write is not str:
+        print(f"each line is put into the task's prompt:\n{write('<your line>')}", file=sys.stderr)
+    for line in _lines():
+        print(reply(line), flush=True)
+
+
+def _reply(model: object, chat: ChatFormat, write: Callable[[str], str]) -> Callable[[str], str]:
+    budget = model.generation_config.max_new_tokens or 256  # type: ignore[attr-defined]
+    limit = max_positions(model.config) - budget  # type: ignore[attr-defined]
+
+    def reply(text: str) -> str:
+        ids = chat.encode([chat.prompt_text(write(text))])[0]
+        if len(ids) > limit:
+            return f"(too long: {len(ids)} tokens, the model reads {limit})"
+        output = generate(
+            model, [ids], stop_ids=stop_ids(chat.tokenizer, model), max_new_tokens=budget
+        )[0]
+        return chat.read(str(chat.tokenizer.decode(output.ids, skip_special_tokens=True)))
+
+    return reply
+
+
+def _lines() -> Iterator[str]:
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if not line:
+            return
+        yield line

@@ -1,0 +1,103 @@
+"""What a saved model folder answers in a process that knows nothing of tunesmith: a script, run by
+verify.py.
+
+It reads a job (JSON) on stdin and writes what it found to stdout: the prompts' ids from
+`apply_chat_template`, the answers from `generate`, all settings from the folder. Where an answer is
+not the expected one it tells how far apart the two tokens were at which they part, in float32
+logits: a tie, which another order of additions decides otherwise, is no difference of the model.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+BATCH = 8
+
+
+def main() -> None:
+    job = json.load(sys.stdin)
+    remote = job["trust_remote_code"]
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        job["folder"], trust_remote_code=remote, padding_side="left"
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        job["folder"],
+        dtype=getattr(torch, job["dtype"]),
+        trust_remote_code=remote,
+        use_safetensors=True,
+    )
+    prompts = [
+        tokenizer.apply_chat_template(
+            row["messages"], tools=row["tools"], add_generation_prompt=True
+        )["input_ids"]
+        for row in job["rows"]
+    ]
+    # rows of a length together: padding costs time, and in half precision it moves ties
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    answers: dict[int, list[int]] = {}
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        answers |= dict(
+            zip(rows, _answers(model, tokenizer, [prompts[i] for i in rows]), strict=True)
+        )
+    found = [_row(tokenizer, prompts[i], answers[i]) for i in range(len(prompts))]
+    different = [
+        i
+        for i, row in enumerate(job["rows"])
+        if not found[i]["text"].strip().startswith(row["text"].strip())
+    ]
+    if different:
+        model = model.float()
+        for i in different:
+            found[i]["gap"] = _gap(
+                model, tokenizer, prompts[i], answers[i], job["rows"][i]["trained_text"]
+            )
+    json.dump(found, sys.stdout)
+
+
+def _answers(model: Any, tokenizer: Any, prompts: list[list[int]]) -> list[list[int]]:
+    """Without padding and stop token; the folder's own generation settings decide what ends an
+    answer.
+    """
+    batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+    with torch.no_grad():
+        whole = model.generate(**batch, do_sample=False)
+    stops = model.generation_config.eos_token_id
+    ends = set(stops if isinstance(stops, list) else [stops])
+    answers = whole[:, batch["input_ids"].shape[1] :].tolist()
+    return [
+        ids[: next((at + 1 for at, token in enumerate(ids) if token in ends), len(ids))]
+        for ids in answers
+    ]
+
+
+def _row(tokenizer: Any, prompt: list[int], answer: list[int]) -> dict[str, Any]:
+    return {
+        "prompt_ids": prompt,
+        "last_id": answer[-1] if answer else None,
+        "text": tokenizer.decode(answer, skip_special_tokens=True),
+    }
+
+
+@torch.no_grad()
+def _gap(
+    model: Any, tokenizer: Any, prompt: list[int], answer: list[int], expected: str
+) -> float | None:
+    """Logits between the two tokens where the answers part; None where one is the other's
+    beginning.
+    """
+    other = tokenizer(expected, add_special_tokens=False).input_ids
+    at = next((i for i, (a, b) in enumerate(zip(answer, other, strict=False)) if a != b), None)
+    if at is None:
+        return None
+    logits_V = model(torch.tensor([prompt + answer[:at]])).logits[0, -1]
+    return float((logits_V[answer[at]] - logits_V[other[at]]).abs())
+
+
+if __name__ == "__main__":
+    main()

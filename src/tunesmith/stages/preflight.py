@@ -1,0 +1,150 @@
+"""What would stop a run later, found before a row is read: the output folder, packages, the model's
+files, the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunesmith.errors import InputError, RecipeError
+from tunesmith.models.load import check_numbers, check_weights, default_device
+from tunesmith.packages import installed
+from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
+from tunesmith.train.kernels import check_liger
+from tunesmith.train.memory import STATE_BYTES
+from tunesmith.train.optim import check_optimizer
+
+READ_WHOLE = 2 << 30
+"""Bytes of weights up to which they are searched for NaN at once; of more, when training loads them."""
+WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+def check_before_work(recipe: Recipe, trainings: int) -> None:
+    """Raise RecipeError, ModelError or InputError for what cannot work. `trainings`: how many will
+    be written into the run folder; 0 where rows are only looked at.
+    """
+    folder = Path(recipe.output_dir)
+    check_output(folder)
+    _check_packages(recipe.train)
+    model = check_weights(recipe.model, recipe.trust_remote_code)
+    if trainings:
+        _check_disk(folder, model, recipe.train, trainings)
+    check_numbers(recipe.model, model.config, READ_WHOLE, recipe.trust_remote_code)
+
+
+# ---- the output folder
+
+
+def check_output(folder: Path) -> None:
+    """RecipeError unless a folder can be made there, or an empty one replaced."""
+    try:
+        _check_output(folder, f"output_dir {folder}")
+    except OSError as error:
+        raise RecipeError(
+            f"output_dir {folder}: {error.strerror}", hint="set another output_dir"
+        ) from error
+
+
+def _check_output(folder: Path, where: str) -> None:
+    if folder.name in ("", ".."):
+        raise RecipeError(
+            f"{where}: not a name", hint=f"name a folder in it, for example {folder / 'run'}"
+        )
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and not path.exists():
+            raise RecipeError(
+                f"{where}: {path} is a link to {os.readlink(path)}, which is not there"
+            )
+        if path.exists() and not path.is_dir():
+            raise RecipeError(f"{where}: {path} is a file", hint="set another output_dir")
+    if folder.exists() and any(folder.iterdir()):
+        hint = f"`tunesmith resume {folder}` goes on with it; or set another output_dir"
+        raise RecipeError(f"{where}: exists already and is not empty", hint=hint)
+    if folder.is_mount():
+        raise RecipeError(
+            f"{where}: a mounted disk", hint=f"name a folder in it, for example {folder / 'run'}"
+        )
+    above = _existing(folder.absolute().parent)
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RecipeError(f"{where}: {above} cannot be written to", hint="set another output_dir")
+
+
+def _existing(path: Path) -> Path:
+    """The path itself or the nearest folder above it that exists."""
+    return path if path.exists() else _existing(path.parent)
+
+
+# ---- packages
+
+
+def _check_packages(config: TrainConfig) -> None:
+    for tracker in config.report_to:
+        _need(tracker, f"train.report_to = {tracker}", f"pip install {tracker}")
+    if config.lora is not None:
+        _need("peft", "train.lora", "pip install 'tunesmith[lora]'")
+    if config.use_liger_kernel:
+        check_liger(default_device())
+    check_optimizer(config, default_device() == "cuda")
+
+
+def _need(package: str, asked: str, hint: str) -> None:
+    if not installed(package):
+        raise InputError(f"{asked} needs {package}, which is not installed", hint=hint)
+
+
+# ---- room for what training writes
+
+
+def _check_disk(folder: Path, model: Any, config: TrainConfig, trainings: int) -> None:
+    whole, checkpoint = model_bytes(model, config), checkpoint_bytes(model, config)
+    kept = config.save_total_limit + 1  # the newest, and the best
+    if config.save_steps is None:
+        kept = min(kept, config.num_train_epochs)
+    needed = trainings * (whole + kept * checkpoint) + checkpoint  # one more while it is written
+    free = shutil.disk_usage(_existing(folder.absolute())).free
+    if needed > free:
+        times = f"{trainings} times " if trainings > 1 else ""
+        raise RecipeError(
+            f"output_dir {folder}: training writes up to {_size(needed)} there, and {_size(free)} are free",
+            hint=f"{times}a model of {_size(whole)} and {kept + 1} checkpoints of {_size(checkpoint)}: free some "
+            "space, set another output_dir or a smaller train.save_total_limit, or use train.lora",
+        )
+
+
+def model_bytes(model: Any, config: TrainConfig) -> int:
+    return sum(int(p.numel()) for p in model.parameters()) * WEIGHT_BYTES[config.weights_dtype]
+
+
+def checkpoint_bytes(model: Any, config: TrainConfig) -> int:
+    """Trained weights and the optimiser's state; gradients are not saved."""
+    trained = (
+        sum(p.numel() for p in model.parameters())
+        if config.lora is None
+        else lora_parameters(model, config.lora)
+    )
+    optim = (
+        "adamw" if config.optim == "muon" else config.optim
+    )  # AdamW has the embeddings, often the larger part
+    return trained * (STATE_BYTES[optim, config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype])
+
+
+def lora_parameters(model: Any, config: LoraConfig) -> int:
+    """Of the adapters: two matrices of rank r for each linear layer they are put on."""
+    head, targets = model.get_output_embeddings(), config.target_modules
+    layers = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module is not head
+        and (isinstance(targets, str) or name.rpartition(".")[2] in targets)
+    ]
+    return sum(config.r * (layer.in_features + layer.out_features) for layer in layers)
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"

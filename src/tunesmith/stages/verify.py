@@ -1,0 +1,144 @@
+"""Whether the saved model alone does what the report says: a fresh process loads the folder and
+answers test prompts.
+
+Prompt ids, answers and stops must be those that are stored. A greedy answer may turn at a tie,
+where the batch decides the last bits; it is told apart by the gap of the two logits, measured in
+float32.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.chat.format import ChatFormat, stop_ids
+from tunesmith.data.tokenize import tokenize_prompts
+from tunesmith.errors import RunError
+from tunesmith.records import Example, Prediction, Unserved
+
+ROWS = 32
+TIE = {"float32": 1e-3, "bfloat16": 0.5}
+"""Largest gap of two logits that rounding decides; bfloat16 has 8 bits, and logits reach the tens."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """`ties`: answers that part from the stored one where two tokens were as good as equally
+    likely; `differences` say what else is not as it is stored.
+    """
+
+    rows: int
+    answers_equal: int
+    ties: int
+    dtype: str
+    differences: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Verification:
+        return cls(**{**values, "differences": tuple(values["differences"])})
+
+    @property
+    def sentence(self) -> str:
+        what = f"a fresh process that loads model/ alone gives {self.answers_equal} of {self.rows} stored answers"
+        ties = f", {self.ties} part from them at a tie between two tokens" if self.ties else ""
+        return f"{what}{ties}" + (
+            f"; {'; '.join(self.differences[:3])}" if self.differences else ""
+        )
+
+
+def verify(
+    folder: Path,
+    chat: ChatFormat,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    *,
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+) -> Verification:
+    """Of at most 32 examples, evenly from all. A folder that does not load by itself is a
+    difference too.
+    """
+    step = max(1.0, len(examples) / ROWS)
+    chosen = [int(i * step) for i in range(min(ROWS, len(examples)))]
+    rows, wanted = [examples[i] for i in chosen], [predictions[i] for i in chosen]
+    try:
+        found = _ask(
+            folder,
+            [_job(chat, e, p) for e, p in zip(rows, wanted, strict=True)],
+            dtype,
+            trust_remote_code,
+        )
+    except RunError as error:
+        return Verification(len(rows), 0, 0, dtype, (error.message,))
+    prompts, ends = tokenize_prompts(rows, chat), set(stop_ids(chat.tokenizer))
+    equal, ties, differences = 0, 0, []
+    for example, stored, ids, row in zip(rows, wanted, prompts, found, strict=True):
+        if row["prompt_ids"] != ids:
+            there = len(row["prompt_ids"])
+            differences.append(
+                f"row {example.id}: the prompt's ids are others ({len(ids)} here, {there} there)"
+            )
+        elif _same(chat, stored, row, ends):
+            equal += 1
+        elif row.get("gap") is not None and row["gap"] <= TIE[dtype]:
+            ties += 1
+        else:
+            answer = chat.read(row["text"])[:60]
+            differences.append(
+                f"row {example.id}: the answer is {answer!r}, stored {stored.text[:60]!r}"
+            )
+    return Verification(len(rows), equal, ties, dtype, tuple(differences))
+
+
+def _job(chat: ChatFormat, example: Example, stored: Prediction) -> dict[str, Any]:
+    written = chat.answer_after(stored.text)
+    return {
+        "messages": chat.messages(example),
+        "tools": json.loads(example.tools) if example.tools else None,
+        "text": stored.text,
+        "trained_text": stored.text if isinstance(written, Unserved) else written,
+    }
+
+
+def _same(chat: ChatFormat, stored: Prediction, row: dict[str, Any], ends: set[int]) -> bool:
+    """An answer that was cut (a budget, or a line end where answers have one line) is the other's
+    beginning.
+    """
+    text = chat.read(row["text"])
+    if not stored.stopped:
+        return text.startswith(stored.text)
+    return text == stored.text and row["last_id"] in ends
+
+
+def _ask(
+    folder: Path, rows: list[dict[str, Any]], dtype: str, trust_remote_code: bool
+) -> list[dict[str, Any]]:
+    job = {
+        "folder": str(folder),
+        "rows": rows,
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+    }
+    script = Path(__file__).with_name("fresh.py")
+    # -P: the script's folder, tunesmith's own, must not stand for other packages
+    done = subprocess.run(
+        [sys.executable, "-P", str(script)],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (
+            done.stderr.strip().splitlines()[-1]
+            if done.stderr.strip()
+            else f"exit code {done.returncode}"
+        )
+        raise RunError(f"{folder}: does not load in a process of its own: {last}")
+    answers: list[dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answers

@@ -1,0 +1,1 @@
+"""The step plan, and rows in one line without padding."""

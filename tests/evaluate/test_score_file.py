@@ -1,0 +1,345 @@
+"""Scoring of a table of outputs: what is read, which metrics, the comparisons, the warnings."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import scipy.stats
+from rouge_score.rouge_scorer import RougeScorer
+
+from tunesmith.cli import main
+from tunesmith.errors import DataError, RecipeError
+from tunesmith.evaluate.score_file import render, score_file
+from tunesmith.evaluate.statistics import holm, mcnemar, wilson_interval
+
+SYSTEMS = {"base": "out_base", "tuned": "out_tuned"}
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def labelled_rows(n: int = 40) -> list[dict[str, str]]:
+    rng = random.Random(0)
+    rows = []
+    for i in range(n):
+        gold = rng.choice(["ham", "spam"])
+        base = gold if rng.random() < 0.4 else rng.choice(["ham", "spam", "I cannot say"])
+        rows.append(
+            {
+                "key": f"k{i}",
+                "gold": gold,
+                "out_base": base,
+                "out_tuned": gold if rng.random() < 0.9 else "ham",
+            }
+        )
+    return rows
+
+
+def test_labels_are_scored_as_classes_with_wilson_and_mcnemar(tmp_path: Path) -> None:
+    rows = labelled_rows()
+    result = score_file(write_csv(tmp_path / "out.csv", rows), "gold", SYSTEMS, resamples=500)
+    assert list(result["metrics"]["base"])[:3] == ["accuracy", "macro_f1", "mcc"]
+    assert result["rule"].startswith("labels: ")
+    right = [row["gold"] == row["out_base"] for row in rows]
+    accuracy = result["metrics"]["base"]["accuracy"]
+    assert set(accuracy) == {"mean", "n", "se", "ci"}
+    assert accuracy["mean"] == sum(right) / 40
+    assert accuracy["ci"] == pytest.approx(list(wilson_interval(sum(right), 40)))
+    comparison = result["comparisons"][0]
+    only = [(row["gold"] == row["out_base"], row["gold"] == row["out_tuned"]) for row in rows]
+    assert comparison["p"] == mcnemar(only.count((True, False)), only.count((False, True)))
+    assert comparison["wins"] == only.count((False, True))
+    assert {
+        "a",
+        "b",
+        "metric",
+        "difference",
+        "se",
+        "se_clustered",
+        "ci",
+        "p",
+        "wins",
+        "ties",
+        "losses",
+        "n",
+        "clusters",
+    } <= set(comparison)
+    labels = list(dict.fromkeys(row["gold"] for row in rows))
+    assert [row["label"] for row in result["details"]["base"]["per_class"]] == labels
+    assert result["details"]["base"]["confusion"]["labels"] == labels
+    json.dumps(result, allow_nan=False)
+
+
+def test_csv_jsonl_and_parquet_give_the_same_numbers(tmp_path: Path) -> None:
+    rows = labelled_rows()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "out.parquet")
+    paths = [
+        write_csv(tmp_path / "out.csv", rows),
+        write_jsonl(tmp_path / "out.jsonl", rows),
+        tmp_path / "out.parquet",
+    ]
+    first, *others = [score_file(path, "gold", SYSTEMS, resamples=200) for path in paths]
+    assert all(other["metrics"] == first["metrics"] for other in others)
+    assert all(other["comparisons"] == first["comparisons"] for other in others)
+
+
+def test_more_than_two_systems_give_all_pairs_with_holm(tmp_path: Path) -> None:
+    systems = {**SYSTEMS, "again": "out_tuned"}
+    path = write_csv(tmp_path / "out.csv", labelled_rows())
+    result = score_file(path, "gold", systems, ["accuracy"], resamples=200)
+    assert [(c["a"], c["b"]) for c in result["comparisons"]] == [
+        ("base", "tuned"),
+        ("base", "again"),
+        ("tuned", "again"),
+    ]
+    p_values = [c["p"] for c in result["comparisons"]]
+    assert [c["p_holm"] for c in result["comparisons"]] == holm(p_values)
+    assert p_values[2] == 1.0
+    assert result["comparisons"][2]["verdict"]["kind"] == "cannot tell"
+
+
+def test_clusters_widen_the_interval(tmp_path: Path) -> None:
+    rows = [{"group": i // 5, "gold": "ab"[i // 5 % 2], "p": "ab"[i // 10 % 2]} for i in range(60)]
+    path = write_jsonl(tmp_path / "out.jsonl", rows)
+    plain = score_file(path, "gold", {"p": "p"}, ["accuracy"])
+    clustered = score_file(path, "gold", {"p": "p"}, ["accuracy"], cluster_by="group")
+    assert (plain["clusters"], clustered["clusters"]) == (60, 12)
+    assert clustered["metrics"]["p"]["accuracy"]["se"] > 2 * plain["metrics"]["p"]["accuracy"]["se"]
+
+
+def test_rouge_is_a_group_and_takes_the_best_of_several_references(tmp_path: Path) -> None:
+    rows = [
+        {"gold": ["the cat sat", "a dog ran home"], "p": "a dog ran"},
+        {"gold": ["it rains on the hill"], "p": "it rains"},
+    ]
+    result = score_file(write_jsonl(tmp_path / "a.jsonl", rows), "gold", {"p": "p"}, ["rouge"])
+    scorer = RougeScorer(["rouge1"])
+    expected = [
+        max(scorer.score(r, row["p"])["rouge1"].fmeasure for r in row["gold"]) for row in rows
+    ]
+    assert result["metrics"]["p"]["rouge1"]["mean"] == pytest.approx(sum(expected) / 2)
+    assert set(result["metrics"]["p"]) >= {"rouge1", "rouge2", "rougeL", "rougeLsum"}
+    as_text = [{"gold": json.dumps(row["gold"]), "p": row["p"]} for row in rows]
+    again = score_file(write_csv(tmp_path / "b.csv", as_text), "gold", {"p": "p"}, ["rouge"])
+    assert again["metrics"] == result["metrics"]
+
+
+def test_a_list_in_one_row_alone_is_text(tmp_path: Path) -> None:
+    rows = [{"gold": '["x"]', "p": "x"}, {"gold": "y", "p": "y"}]
+    result = score_file(write_csv(tmp_path / "a.csv", rows), "gold", {"p": "p"}, ["exact_match"])
+    assert result["metrics"]["p"]["exact_match"]["mean"] == 0.5
+
+
+def test_json_metrics_read_lists_as_json(tmp_path: Path) -> None:
+    rows = [{"gold": ["x", "y"], "p": '["y", "x"]'}, {"gold": ["z"], "p": "z"}]
+    result = score_file(write_jsonl(tmp_path / "a.jsonl", rows), "gold", {"p": "p"}, ["json_f1"])
+    assert result["metrics"]["p"]["json_f1"]["mean"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("references", "metrics"),
+    [
+        (["yes", "no"] * 5, ["accuracy", "macro_f1", "mcc"]),
+        ([f"{i}.5" for i in range(10)], ["number", "mae", "spearman"]),
+        ([f'{{"a": {i}}}' for i in range(10)], ["json_f1", "exact_match", "valid_json"]),
+        ([f"the town of {i}" for i in range(10)], ["exact_match", "squad_em", "token_f1"]),
+        (
+            [f"a long sentence with many words in it, number {i}" for i in range(10)],
+            ["rougeL", "rouge1", "rouge2", "chrf"],
+        ),
+        (["yes"] + [f"{i}" for i in range(9)], ["exact_match", "squad_em", "token_f1"]),
+    ],
+)
+def test_metrics_are_chosen_by_what_the_references_look_like(
+    tmp_path: Path, references: list[str], metrics: list[str]
+) -> None:
+    path = write_csv(tmp_path / "out.csv", [{"gold": text, "p": text} for text in references])
+    assert (
+        list(score_file(path, "gold", {"p": "p"}, resamples=200)["metrics"]["p"])[: len(metrics)]
+        == metrics
+    )
+
+
+def test_metrics_of_several_parsers_stand_in_one_result(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    rows = [{"gold": rng.randint(1, 5), "p": f"{rng.randint(1, 5)} stars"} for _ in range(50)]
+    path = write_jsonl(tmp_path / "out.jsonl", rows)
+    result = score_file(
+        path, "gold", {"p": "p"}, ["accuracy", "spearman", "exact_match"], resamples=200
+    )
+    found = result["metrics"]["p"]
+    stars = [int(row["p"][0]) for row in rows]
+    assert found["spearman"]["mean"] == pytest.approx(
+        scipy.stats.spearmanr(stars, [row["gold"] for row in rows])[0]
+    )
+    assert found["accuracy"]["mean"] == pytest.approx(
+        sum(s == row["gold"] for s, row in zip(stars, rows, strict=True)) / 50
+    )
+    assert found["exact_match"]["mean"] == 0.0
+
+
+def test_whole_numbers_read_as_floats_are_the_same_labels(tmp_path: Path) -> None:
+    table = pa.table(
+        {"gold": pa.array([1, 2, 1, 2]), "p": pa.array([1.0, 2.0, float("nan"), None])}
+    )
+    pq.write_table(table, tmp_path / "out.parquet")
+    result = score_file(tmp_path / "out.parquet", "gold", {"p": "p"}, ["accuracy"])
+    assert result["metrics"]["p"]["accuracy"]["mean"] == 0.5
+    assert result["warnings"] == [
+        "p: 2 of 4 rows have no value in 'p'; they count as empty answers"
+    ]
+
+
+def test_repeated_inputs_without_clusters_are_warned_of(tmp_path: Path) -> None:
+    rows = [{"question": f"q{i // 2}", "gold": "ab"[i % 2], "p": "a"} for i in range(20)]
+    path = write_csv(tmp_path / "out.csv", rows)
+    assert score_file(path, "gold", {"p": "p"}, ["accuracy"])["warnings"] == [
+        "'question' repeats: 10 different values in 20 rows, which are then not independent and the intervals too "
+        "narrow; name what belongs together with --cluster-by"
+    ]
+    assert (
+        score_file(path, "gold", {"p": "p"}, ["accuracy"], cluster_by="question")["warnings"] == []
+    )
+
+
+def test_repeated_long_references_are_warned_of_and_labels_are_not(tmp_path: Path) -> None:
+    rows = [{"gold": f"a summary of some length, {i // 2}", "p": "x"} for i in range(6)]
+    warnings = score_file(write_csv(tmp_path / "a.csv", rows), "gold", {"p": "p"}, ["token_f1"])[
+        "warnings"
+    ]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("'gold' repeats: 3 different values in 6 rows")
+    rows = [{"gold": "ab"[i % 2], "p": "a"} for i in range(6)]
+    assert (
+        score_file(write_csv(tmp_path / "b.csv", rows), "gold", {"p": "p"}, ["accuracy"])[
+            "warnings"
+        ]
+        == []
+    )
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "out.csv", [{"gold": "a", "p": "a", "g": "1"}, {"gold": "", "p": "b", "g": ""}]
+    )
+    with pytest.raises(DataError) as caught:
+        score_file(path, "golt", {"p": "p"})
+    assert str(caught.value) == f"{path}: no column 'golt'\nhint: did you mean 'gold'?"
+    with pytest.raises(DataError, match=r"out.csv:3: no reference in 'gold'"):
+        score_file(path, "gold", {"p": "p"})
+    with pytest.raises(DataError, match=r"out.csv:3: no value in the cluster column 'g'"):
+        score_file(path, "p", {"p": "p"}, cluster_by="g")
+    with pytest.raises(RecipeError, match="did you mean 'rougeL'"):
+        score_file(path, "p", {"p": "p"}, ["rougel"])
+    with pytest.raises(DataError, match="the reference 'a' is not a number"):
+        score_file(path, "p", {"p": "p"}, ["mae"])
+
+
+def test_the_screen_shows_every_metric_with_interval_and_n_and_the_verdict(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "out.csv", labelled_rows(200))
+    result = score_file(path, "gold", SYSTEMS, ["accuracy"], resamples=500)
+    lines = render(result).splitlines()
+    assert lines[0] == f"{path}: 200 rows, 200 clusters. Metrics: the metrics that were asked for."
+    assert lines[2].split() == ["base", "tuned"]
+    base = result["metrics"]["base"]["accuracy"]
+    assert lines[3].startswith(
+        f"accuracy           {base['mean']:.3f} [{base['ci'][0]:.3f}, {base['ci'][1]:.3f}] n=200"
+    )
+    assert lines[-1].startswith("tuned is better than base: accuracy ")
+    assert "Holm" not in lines[-1]
+
+
+def test_several_metrics_are_judged_by_the_adjusted_p_and_the_sentence_says_so(
+    tmp_path: Path,
+) -> None:
+    path = write_csv(tmp_path / "out.csv", labelled_rows(200))
+    comparisons = score_file(path, "gold", SYSTEMS, ["accuracy", "macro_f1"], resamples=500)[
+        "comparisons"
+    ]
+    assert all(" after Holm; " in comparison["verdict"]["sentence"] for comparison in comparisons)
+
+
+def test_one_system_alone_has_no_comparison(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "out.csv", [{"gold": "a", "p": "a"}])
+    result = score_file(path, "gold", {"p": "p"})
+    assert result["comparisons"] == []
+    assert "exact_match" in render(result)
+
+
+@pytest.mark.parametrize(
+    "predictions, message",
+    [
+        (
+            ["out_base"],
+            "--prediction 'out_base' is not name=column\nhint: for example --prediction tuned=answer",
+        ),
+        (["=out_base"], "--prediction '=out_base' is not name=column"),
+        (
+            ["a=out_base", "a=out_tuned"],
+            "--prediction a is given twice, for 'out_base' and 'out_tuned'",
+        ),
+        (["a=out_bas"], "no column 'out_bas'\nhint: did you mean 'out_base'?"),
+    ],
+)
+def test_a_bad_prediction_is_named_with_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    predictions: list[str],
+    message: str,
+) -> None:
+    file = write_csv(tmp_path / "out.csv", labelled_rows())
+    given = [part for text in predictions for part in ("--prediction", text)]
+    monkeypatch.setattr(
+        sys, "argv", ["tunesmith", "score", str(file), "--reference", "gold", *given]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+
+
+def test_the_commands_json_has_the_promised_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path / "out.csv", labelled_rows())
+    columns = [
+        "--prediction",
+        "base=out_base",
+        "--prediction",
+        "tuned=out_tuned",
+        "--metric",
+        "accuracy",
+        "--json",
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["tunesmith", "score", str(file), "--reference", "gold", *columns]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci"}
+    promised = "a b metric difference se se_clustered ci p wins ties losses n clusters"
+    assert set(promised.split()) <= set(found["comparisons"][0])

@@ -1,0 +1,436 @@
+"""From a file to a prepared run folder: what lies where, what is sealed, and that bad input leaves
+nothing behind.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith import pipeline
+from tunesmith.data.store import example_ids, read_examples, read_tokenized
+from tunesmith.errors import DataError, RecipeError, TunesmithError
+from tunesmith.recipe import build_recipe
+from tunesmith.records import IGNORE_INDEX, SPLITS, Turn
+from tunesmith.rundir import RunDir, ids_sha256, open_seal, read_json
+
+ROWS = [
+    (f"text number {i} is {'good' if i % 2 else 'bad'}", "yes" if i % 2 else "no")
+    for i in range(40)
+]
+
+
+def write_csv(
+    path: Path, rows: list[tuple[str, str]], header: tuple[str, str] = ("text", "label")
+) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def prepare(tmp_path: Path, model: Path, rows: list[tuple[str, str]] = ROWS, **data: Any) -> RunDir:
+    source = write_csv(tmp_path / "rows.csv", rows)
+    values = {
+        "model": str(model),
+        "data": {"source": str(source), "task": "classify", **data},
+        "output_dir": str(tmp_path / "run"),
+    }
+    pipeline.prepare(build_recipe(values)[0])
+    return RunDir(tmp_path / "run")
+
+
+def test_every_row_is_in_one_split_and_the_labels_train_the_answer(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    run = prepare(tmp_path, tiny_model_dir)
+    ids = [i for split in SPLITS for i in example_ids(run.examples(split))]
+    assert sorted(ids, key=int) == [str(i) for i in range(1, 41)]
+    assert [len(list(example_ids(run.examples(split)))) for split in SPLITS] == [32, 4, 4]
+    for example, tokens in zip(
+        read_examples(run.examples("train")), read_tokenized(run.examples("train")), strict=True
+    ):
+        trained = [label for label in tokens.labels if label != IGNORE_INDEX]
+        assert (
+            len(trained) == len(f" {example.completion}") + 1
+        )  # one token a byte, and the stop token
+        assert example.choices == ("no", "yes")
+
+
+def test_the_same_recipe_prepares_the_same_bytes(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(
+            "TUNESMITH_CACHE", str(tmp_path / name / "cache")
+        )  # nothing is taken from the cache
+        runs.append(prepare(tmp_path / name, tiny_model_dir))
+    one, two = runs
+    for split in SPLITS:
+        a, b = read_examples(one.examples(split)), read_examples(two.examples(split))
+        assert [(e.id, e.prompt, e.completion) for e in a] == [
+            (e.id, e.prompt, e.completion) for e in b
+        ]
+
+
+def test_the_cache_is_used_for_the_same_bytes_and_not_for_changed_ones(
+    tmp_path: Path,
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    said = []
+    for number, rows in enumerate([ROWS, ROWS, [*ROWS[:-1], ("another last text", "yes")]]):
+        source = write_csv(
+            tmp_path / "rows.csv", rows
+        )  # written anew each time: a new date, the same name
+        values = {
+            "model": str(tiny_model_dir),
+            "data": {"source": str(source), "task": "classify"},
+            "output_dir": str(tmp_path / f"run{number}"),
+        }
+        pipeline.prepare(build_recipe(values)[0])
+        said.append("taken from the cache" in capsys.readouterr().err)
+    assert said == [False, True, False]
+
+
+def test_the_test_split_is_sealed_and_each_use_is_counted(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    run = prepare(tmp_path, tiny_model_dir)
+    ids = list(example_ids(run.examples("test")))
+    assert read_json(run.seal) == {"sha256": ids_sha256(ids), "n": 4, "uses": []}
+    assert [open_seal(run, ids, "first"), open_seal(run, ids, "second")] == [1, 2]
+    with pytest.raises(DataError, match="the test split is not the sealed one"):
+        open_seal(run, ids[1:], "third")
+
+
+def test_a_changed_split_file_is_refused_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
+    run = prepare(tmp_path, tiny_model_dir)
+    pipeline.check_unchanged(run)
+    run.recipe.write_text(
+        run.recipe.read_text().replace("num_train_epochs: 3", "num_train_epochs: 4")
+    )
+    with pytest.raises(DataError, match=r"recipe.yaml: changed since the run was prepared"):
+        pipeline.check_unchanged(run)
+
+
+def test_rows_of_the_users_test_file_are_left_out_of_training(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    test_file = write_csv(tmp_path / "test.csv", [ROWS[3], ("something new", "yes")])
+    run = prepare(tmp_path, tiny_model_dir, test_source=str(test_file))
+    assert {e.prompt.splitlines()[-2] for e in read_examples(run.examples("test"))} == {
+        f"Text: {ROWS[3][0]}",
+        "Text: something new",
+    }
+    texts = [
+        e.prompt for split in ("train", "validation") for e in read_examples(run.examples(split))
+    ]
+    assert len(texts) == 39
+    assert not any(ROWS[3][0] in text for text in texts)
+    assert read_json(run.ledger)["rows"]["leaked"] == 1
+
+
+def test_duplicates_are_dropped_and_conflicts_stay_on_one_side(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    conflict = [("the same words", "yes"), ("The same words!", "no")]
+    run = prepare(tmp_path, tiny_model_dir, rows=[*ROWS, ROWS[0], *conflict])
+    facts = read_json(run.ledger)
+    assert (facts["rows"]["duplicates"], facts["conflicting_rows"]) == (1, 2)
+    sides = {
+        e.split
+        for split in SPLITS
+        for e in read_examples(run.examples(split))
+        if "same words" in e.prompt
+    }
+    assert len(sides) == 1
+
+
+def test_rows_with_one_answer_only_are_refused_before_training(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    with pytest.raises(DataError, match="every training row has the same answer, 'yes'"):
+        prepare(tmp_path, tiny_model_dir, rows=[(text, "yes") for text, _ in ROWS])
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_near_duplicates_are_counted_and_two_of_them_named(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    long = " ".join(f"word{i}" for i in range(30))
+    run = prepare(
+        tmp_path,
+        tiny_model_dir,
+        rows=[*ROWS, (f"{long} end", "yes"), ("between", "no"), (long, "yes")],
+    )
+    facts = read_json(run.ledger)
+    assert facts["near_duplicate_clusters"] == 1
+    assert "there are near-duplicates, for example rows 41 and 43" in facts["notes"]
+
+
+def test_rows_that_say_the_same_have_the_first_ones_id_as_group_and_others_their_own(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    rows = [*ROWS, ("the same words", "yes"), ("something else", "no"), ("The same words!", "no")]
+    run = prepare(tmp_path, tiny_model_dir, rows=rows)
+    groups = {e.row_id: e.group for split in SPLITS for e in read_examples(run.examples(split))}
+    assert (groups.pop("41"), groups.pop("43")) == ("41", "41")
+    assert all(row_id == group for row_id, group in groups.items())
+
+
+def test_a_named_group_column_gives_the_groups(tmp_path: Path, tiny_model_dir: Path) -> None:
+    files = [
+        write_csv(tmp_path / f"{name}.csv", [(f"a new {name}", "yes")])
+        for name in ("validation", "test")
+    ]
+    given = {"validation_source": str(files[0]), "test_source": str(files[1])}
+    run = prepare(tmp_path, tiny_model_dir, split={"group": "label"}, **given)
+    assert {e.group for e in read_examples(run.examples("train"))} == {"yes", "no"}
+
+
+def test_a_bad_row_is_named_and_nothing_is_left_behind(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    with pytest.raises(TunesmithError, match=r"rows.csv:42"):
+        prepare(tmp_path, tiny_model_dir, rows=[*ROWS, ("x", "-1")])
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def prepare_lines(tmp_path: Path, model: Path, lines: list[str], **data: Any) -> RunDir:
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    data = {"source": str(tmp_path / "rows.jsonl"), "task": "classify", **data}
+    values = {"model": str(model), "data": data, "output_dir": str(tmp_path / "run")}
+    pipeline.prepare(build_recipe(values)[0])
+    return RunDir(tmp_path / "run")
+
+
+JSON_LINES = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
+
+
+def test_unreadable_lines_are_counted_and_listed(tmp_path: Path, tiny_model_dir: Path) -> None:
+    lines = [*JSON_LINES[:20], '{"text": "broken', *JSON_LINES[20:]]
+    run = prepare_lines(tmp_path, tiny_model_dir, lines, max_rejected=0.05)
+    rows = read_json(run.ledger)["rows"]
+    assert (rows["raw"], rows["unreadable"], rows["kept"]) == (41, 1, 40)
+    (listed,) = [json.loads(line) for line in run.rejected.read_text(encoding="utf-8").splitlines()]
+    assert listed["id"] == listed["source"] == f"{tmp_path / 'rows.jsonl'}:21"
+    assert (listed["reason"], listed["detail"][:11]) == ("unreadable", "bad json at")
+
+
+def test_more_unreadable_lines_than_allowed_are_an_error_that_names_the_first(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    lines = [*JSON_LINES[:20], "[]", "{", *JSON_LINES[20:]]
+    problem = (
+        r"2 of 42 rows cannot be read \(4.8%\), data.max_rejected is 1.0%; "
+        r"the first: .*rows.jsonl:21: a JSON list, expected an object\n"
+        r"hint: repair these lines; data.max_rejected=0.05 goes on without them"
+    )
+    with pytest.raises(DataError, match=problem):
+        prepare_lines(tmp_path, tiny_model_dir, lines)
+    with pytest.raises(DataError, match=r"rows.jsonl:1: bad json at column 1"):
+        prepare_lines(tmp_path, tiny_model_dir, ["{", "{"])
+
+
+def test_an_existing_run_is_never_overwritten(tmp_path: Path, tiny_model_dir: Path) -> None:
+    prepare(tmp_path, tiny_model_dir)
+    with pytest.raises(
+        RecipeError, match=r"exists already and is not empty\nhint: `tunesmith resume"
+    ):
+        prepare(tmp_path, tiny_model_dir)
+
+
+def test_known_forms_of_the_same_data_give_identical_labels(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    pairs = [(f"question {i}", f"answer {i}") for i in range(30)]
+    forms = {
+        "pc.jsonl": [{"prompt": q, "completion": a} for q, a in pairs],
+        "messages.jsonl": [
+            {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+            for q, a in pairs
+        ],
+        "alpaca.jsonl": [{"instruction": q, "input": "", "output": a} for q, a in pairs],
+        "sharegpt.jsonl": [
+            {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]}
+            for q, a in pairs
+        ],
+    }
+    found = []
+    for name, records in forms.items():
+        (tmp_path / name).write_text("\n".join(json.dumps(record) for record in records))
+        values = {
+            "model": str(tiny_model_dir),
+            "data": {
+                "source": str(tmp_path / name),
+                "split": {"mode": "hash"},
+                "near_duplicates": False,
+            },
+            "output_dir": str(tmp_path / name.removesuffix(".jsonl")),
+        }
+        pipeline.prepare(build_recipe(values)[0])
+        run = RunDir(Path(values["output_dir"]))
+        found.append(
+            {
+                t.id: (t.input_ids, t.labels)
+                for split in SPLITS
+                for t in read_tokenized(run.examples(split))
+            }
+        )
+    assert len(found[0]) == 30
+    assert all(tokens == found[0] for tokens in found[1:])
+
+
+def test_a_conversation_gives_an_example_for_each_answer_on_one_side(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    turns = ["hi", "hello", "more?", "no"]
+    roles = ["user", "assistant"] * 2
+    records = [
+        {
+            "messages": [
+                {"role": r, "content": f"{c} {i}"} for r, c in zip(roles, turns, strict=True)
+            ]
+        }
+        for i in range(30)
+    ]
+    (tmp_path / "chat.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {"source": str(tmp_path / "chat.jsonl")},
+        "output_dir": str(tmp_path / "run"),
+    }
+    pipeline.prepare(build_recipe(values)[0])
+    examples = [
+        e for split in SPLITS for e in read_examples(RunDir(tmp_path / "run").examples(split))
+    ]
+    assert len(examples) == 60
+    assert {e.history for e in examples if e.row_id == "1"} == {
+        (),
+        (Turn("user", "hi 0"), Turn("assistant", "hello 0")),
+    }
+    sides = {
+        row: {e.split for e in examples if e.row_id == row} for row in {e.row_id for e in examples}
+    }
+    assert all(len(split) == 1 for split in sides.values())
+
+
+def test_a_field_marked_fit_is_shortened_and_counted_and_the_answer_is_whole(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    rows = [(f"{i} " + "word " * (40 if i else 400), "yes" if i % 2 else "no") for i in range(40)]
+    run = prepare(
+        tmp_path,
+        tiny_model_dir,
+        rows=rows,
+        task=None,
+        template="Say: {{ text | fit }}\nLabel: ||| {{ label }}",
+    )
+    long = next(
+        e
+        for split in SPLITS
+        for e in read_examples(run.examples(split))
+        if e.prompt.startswith("Say: 0 ")
+    )
+    tokens = next(
+        t for split in SPLITS for t in read_tokenized(run.examples(split)) if t.id == long.id
+    )
+    assert 500 < len(tokens.input_ids) <= 512
+    assert (long.completion, long.prompt[-7:]) == ("no", "\nLabel:")
+    assert read_json(run.ledger)["shortened"]["text"]["examples"] == 1
+
+
+def test_too_long_rows_are_an_error_with_their_lines_when_there_are_many(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    rows = [*ROWS, ("word " * 200, "yes")]
+    with pytest.raises(DataError, match=r"1 of 41 rows rejected .*too_long 1 \(.*rows.csv:42\)"):
+        prepare(tmp_path, tiny_model_dir, rows=rows)
+
+
+def test_the_list_of_rejected_rows_survives_a_failed_preparation(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    with pytest.raises(DataError, match="1 of 41 rows rejected"):
+        prepare(tmp_path, tiny_model_dir, rows=[*ROWS, ("word " * 200, "yes")])
+    lines = (tmp_path / "run.rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == ["too_long"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_long_runs_of_words_on_both_sides_of_the_split_are_noted(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    shared_words = " ".join(f"w{i}" for i in range(13))
+    test_file = write_csv(
+        tmp_path / "test.csv", [(f"{shared_words} then quite another end", "yes")]
+    )
+    rows = [*ROWS, (f"a different and longer beginning of it, {shared_words}", "no")]
+    run = prepare(tmp_path, tiny_model_dir, rows=rows, test_source=str(test_file))
+    assert any(
+        "1 of 1 test inputs (100.0%) share 13 words in a row" in note
+        for note in read_json(run.manifest)["notes"]
+    )
+
+
+def test_a_mixture_caps_each_source_and_judges_the_first_task(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    rows = [(f"quite other text {i}", f"its own answer {i}") for i in range(50)]
+    other = write_csv(tmp_path / "other.csv", rows, header=("text", "target"))
+    second = {
+        "source": str(other),
+        "task": "rewrite",
+        "columns": {"text": "text", "target": "target"},
+    }
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {"source": [str(first), second], "task": "classify", "mixture_cap": 20},
+        "output_dir": str(tmp_path / "run"),
+    }
+    pipeline.prepare(build_recipe(values)[0])
+    run = RunDir(tmp_path / "run")
+    train = [e.template for e in read_examples(run.examples("train"))]
+    assert (train.count("classify/default"), len(train)) == (20, 40)
+    assert {e.template for split in SPLITS[1:] for e in read_examples(run.examples(split))} == {
+        "classify/default"
+    }
+    assert any("other.csv is another task" in note for note in read_json(run.manifest)["notes"])
+    assert read_json(run.ledger)["rows"]["raw"] == 90
+
+
+def test_replayed_rows_are_trained_and_never_held_out(tmp_path: Path, tiny_model_dir: Path) -> None:
+    replay = write_csv(tmp_path / "replay.csv", [(f"general text {i}", "yes") for i in range(12)])
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {
+            "source": [str(first), {"source": str(replay), "replay": True}],
+            "task": "classify",
+        },
+        "output_dir": str(tmp_path / "run"),
+    }
+    pipeline.prepare(build_recipe(values)[0])
+    run = RunDir(tmp_path / "run")
+    sides = {split: [e.row_id for e in read_examples(run.examples(split))] for split in SPLITS}
+    assert sum(i.startswith("2:") for i in sides["train"]) == 12
+    assert not any(i.startswith("2:") for i in sides["validation"] + sides["test"])
+
+
+def test_one_text_can_be_put_into_the_prompt_layout(tmp_path: Path, tiny_model_dir: Path) -> None:
+    run = prepare(tmp_path, tiny_model_dir)
+    write = pipeline.prompt_writer(run)
+    assert write is not None
+    assert write("{x}") in {
+        e.prompt.replace(e.prompt.splitlines()[-2], "Text: {x}")
+        for e in read_examples(run.examples("test"))
+    }

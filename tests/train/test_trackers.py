@@ -1,0 +1,69 @@
+"""metrics.jsonl after a crash, and trackers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tunesmith.errors import InputError
+from tunesmith.rundir import RunDir
+from tunesmith.train.trackers import MetricsLog, keep_steps, read_metrics
+
+
+def test_lines_beyond_the_checkpoint_and_a_torn_line_are_removed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
+    keep_steps(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_log_goes_on_after_the_last_step(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for last in (0, 1):
+        log = MetricsLog(run, [], last)
+        log.write({"step": last + 1, "loss": 0.5})
+        log.write({"step": last + 2, "loss": 0.25})
+        log.close()
+    assert [record["step"] for record in read_metrics(run.metrics)] == [1, 2, 3]
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    log = MetricsLog(run, ["tensorboard"], 0)
+    log.write({"step": 1, "loss": 0.5})
+    log.close()
+    events = EventAccumulator(str(run.tensorboard))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5)]
+
+
+@pytest.mark.parametrize("package", ["wandb", "trackio"])
+def test_a_tracker_is_started_fed_and_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    calls: list[Any] = []
+    fake = SimpleNamespace(
+        init=lambda **kwargs: calls.append(kwargs["project"]),
+        log=lambda numbers, step: calls.append((numbers, step)),
+        finish=lambda: calls.append("finished"),
+    )
+    monkeypatch.setitem(sys.modules, package, fake)
+    log = MetricsLog(RunDir(tmp_path), [package], 0)
+    log.write({"step": 1, "loss": 0.5})
+    log.close()
+    assert calls == ["tunesmith", ({"loss": 0.5}, 1), "finished"]
+
+
+def test_a_tracker_that_is_not_installed_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(
+        InputError, match="report_to: mlflow is not installed\nhint: pip install mlflow"
+    ):
+        MetricsLog(RunDir(tmp_path), ["mlflow"], 0)
