@@ -16,6 +16,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Column, Table
 
+from tunesmith import stages
 from tunesmith.cli_options import (
     HtmlOption,
     Json,
@@ -227,12 +228,11 @@ def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
     """Rows of the recipe's data; loads its tokenizer and context length, not its weights."""
     from tunesmith.chat.format import chat_format, complete_tokenizer  # noqa: PLC0415 - transformers
     from tunesmith.data.preview import preview  # noqa: PLC0415 - scipy
-    from tunesmith.models.load import load_tokenizer, max_positions  # noqa: PLC0415 - transformers
-    from tunesmith.pipeline import chat_settings  # noqa: PLC0415 - transformers
+    from tunesmith.models.load import load_tokenizer  # noqa: PLC0415 - transformers
 
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
-    complete_tokenizer(tokenizer, chat_settings(recipe))
-    max_length = min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
+    complete_tokenizer(tokenizer, stages.common.chat_settings(recipe))
+    max_length = stages.prepare.usable_length(recipe)
     return preview(recipe.data, chat_format(tokenizer, recipe.system or ""), max_length, num_rows)
 
 
