@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 import tunesmith
 
@@ -59,3 +62,12 @@ def test_the_command_line_loads_no_heavy_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(find_spec("torchao") is None, reason="needs torchao")
+def test_what_torchao_says_of_other_machines_is_not_printed() -> None:
+    code = "import tunesmith.train.loop, torchao.optim"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert (result.stdout, result.stderr) == ("", "")
