@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+JsonObject = dict[str, Any]
+"""What a JSON object holds is known to its reader alone."""
 RECORDED_PACKAGES = (
     "tunesmith",
     "torch",
@@ -83,7 +85,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
