@@ -12,7 +12,7 @@ import pytest
 
 import tunesmith
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
-from tunesmith.report.content import CurvePoint, ForgettingRow, Report
+from tunesmith.report.content import CurvePoint, Report, RetentionRow
 
 LABELS = ("negative", "positive")
 N = 78
@@ -125,11 +125,11 @@ def classify_report() -> Report:
             "transformers": "5.24.0",
         },
         notes=["the context of the base model holds 3 of the 4 few-shot exemplars"],
-        forgetting=[
-            ForgettingRow(
+        retention=[
+            RetentionRow(
                 "General text", "bits_per_byte", 1.912, 1.934, 0.022, (0.015, 0.029), 0.010, 400
             ),
-            ForgettingRow(
+            RetentionRow(
                 "Encyclopedia entries",
                 "bits_per_byte",
                 2.204,
@@ -170,7 +170,7 @@ def summarise_report() -> Report:
         evaluations=evaluations,
         comparisons=[_compared(evaluations[0], evaluations[1], "rougeL")],
         examples={example.id: example for example in examples},
-        forgetting=(),
+        retention=(),
         wordings={},
         learning_curve=(),
     )

@@ -21,8 +21,9 @@ from tunesmith.evaluate.compare import compare
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Evaluation
+from tunesmith.report.charts import learning_curve_chart
 from tunesmith.report.content import TUNED, CurvePoint
-from tunesmith.report.plots import learning_curve_plot
+from tunesmith.report.plots import draw
 from tunesmith.rundir import RunDir, open_seal, read_json, write_atomic, write_json
 from tunesmith.stages.report import system_evaluations
 from tunesmith.stages.seeds import copy_of, seal_files
@@ -58,8 +59,9 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> dict[str, Any]:
         rows = len(read_examples(part.examples("train")))
         points.append(CurvePoint(fraction, rows, found.estimates[primary]))
         evaluations.append(found)
-    plot = learning_curve_plot(points, primary)
-    if plot is not None:
+    chart = learning_curve_chart(points, primary)
+    if chart is not None:
+        plot = draw(chart)
         write_atomic(whole.path / "curve.svg", plot.svg)
         write_atomic(whole.path / "curve.png", plot.png)
     last = compare(evaluations[-2], evaluations[-1], primary, resamples=recipe.evaluation.resamples)

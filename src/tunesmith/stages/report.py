@@ -17,7 +17,7 @@ from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, Prediction
-from tunesmith.report.content import TUNED, ForgettingRow, JudgedMetric, Report
+from tunesmith.report.content import TUNED, RetentionRow, JudgedMetric, Report
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.stages.seeds import seed_folders, with_seeds
 from tunesmith.stages.verify import Verification
@@ -88,7 +88,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
             ),
         ],
         test_uses=len(read_json(run.seal)["uses"]),
-        forgetting=[ForgettingRow(**{**row, "ci": tuple(row["ci"])}) for row in _panel(run)],
+        retention=[RetentionRow(**{**row, "ci": tuple(row["ci"])}) for row in _panel(run)],
         wordings=_by_wording(run, recipe, test, manifest),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=manifest["prompt_layout"] or "",

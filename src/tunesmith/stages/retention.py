@@ -29,7 +29,7 @@ def panel_rows(
     prepare: Prepare,
     decoding_of: DecodingOf,
 ) -> list[dict[str, Any]]:
-    """One row for each member, the fields of report.content.ForgettingRow; `models` are base and
+    """One row for each member, the fields of report.content.RetentionRow; `models` are base and
     tuned.
 
     A text file is measured in bits per byte; a recipe's test set, in its own template, by its
