@@ -156,9 +156,7 @@ def test_the_colour_follows_the_verdict() -> None:
 
 
 def _poisoned(value: Any, key: str = "") -> Any:
-    """The value with ATTACK at the end of every text and key, but for the words that the code
-    itself looks for.
-    """
+    """The value with ATTACK appended to every text and key, except words that the code reads."""
     if isinstance(value, str):
         return value if key in ("system", "split", "a", "b") else value + ATTACK
     if is_dataclass(value) and not isinstance(value, type):
@@ -174,9 +172,10 @@ def _poisoned(value: Any, key: str = "") -> Any:
 
 def _poisoned_key(key: str) -> str:
     words = {
-        "rows", "raw", "kept", "splits", "shortened", "step", "loss", "validation_loss", "per_class", "confusion",
-        "labels", "counts", "label", "precision", "recall", "f1", "n", "data", "model", "warnings", "given_valid",
-        "examples", "tokens", "trained_tokens", "conflicting_rows", "near_duplicate_clusters",
+        "rows", "raw", "kept", "splits", "shortened", "step", "loss", "validation_loss",
+        "per_class", "confusion", "labels", "counts", "label", "precision", "recall", "f1", "n",
+        "data", "model", "warnings", "given_valid", "examples", "tokens",
+        "trained_tokens", "conflicting_rows", "near_duplicate_clusters",
     }  # fmt: skip
     return key if key in words else key + ATTACK
 

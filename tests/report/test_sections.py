@@ -84,12 +84,9 @@ def test_section_ids_are_unique(report: Report) -> None:
 
 
 @pytest.mark.parametrize("module", ["content", "sections", "console", "plots"])
-def test_what_draws_nothing_loads_no_matplotlib(module: str) -> None:
+def test_no_module_loads_matplotlib_before_a_plot_is_drawn(module: str) -> None:
     code = f"import sys, tunesmith.report.{module}; print('matplotlib' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "False"
+    assert _printed(code) == "False"
 
 
 def test_the_data_of_a_report_loads_no_scipy() -> None:
@@ -97,7 +94,9 @@ def test_the_data_of_a_report_loads_no_scipy() -> None:
         "import sys, tunesmith.report.content; "
         "print([name for name in ('scipy', 'jinja2', 'rich', 'yaml') if name in sys.modules])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
+    assert _printed(code) == "[]"
+
+
+def _printed(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -124,8 +124,8 @@ def test_metrics_that_are_judged_together_show_holms_p_and_the_first_one_is_the_
     assert table.rows[0].cells == ("+0.200 [+0.04, +0.36]", "0.030", "0.030", "9 / 5 / 1", "0.280")
     assert table.rows[1].cells[1:3] == ("< 0.001", "< 0.001")
     assert table.note == (
-        "Against base model. Holm's p is adjusted for 2 metrics; the verdict rests on the first one's. "
-        "Lower is better: mean absolute error."
+        "Against base model. Holm's p is adjusted for 2 metrics; "
+        "the verdict rests on the first one's. Lower is better: mean absolute error."
     )
     assert judged_table(_with()).rows == ()
 

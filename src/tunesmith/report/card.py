@@ -135,7 +135,8 @@ def _snippet(report: Report) -> str:
             *(literals or ['    ""']),
             ').replace("{text}", "your text")' if report.prompt_layout else ")",
             f"messages = [{system}" + '{"role": "user", "content": prompt}]',
-            'print(generate(messages, do_sample=False, return_full_text=False)[0]["generated_text"])',
+            "answers = generate(messages, do_sample=False, return_full_text=False)",
+            'print(answers[0]["generated_text"])',
             "```",
         ]
     )

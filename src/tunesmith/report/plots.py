@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.report.charts import Chart, Forest, LearningCurve, Line, Lines
 from tunesmith.report.content import Report
@@ -31,7 +31,7 @@ PALETTE = {
 WIDTH = 5.0
 """Width of every plot in inches."""
 
-STYLE: dict[str, str | float] = {
+STYLE: dict[Any, str | float] = {  # matplotlib types its keys as one long Literal
     "svg.hashsalt": "tunesmith",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -129,8 +129,8 @@ def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
 
     It is made without pyplot, so no state is shared and no window is needed.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
+    import matplotlib  # noqa: PLC0415 - slow to load, needed only where a plot is drawn
+    from matplotlib.figure import Figure  # noqa: PLC0415 - the same
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         # the page draws text in the reader's fonts, so a glyph that ours lack is no loss
@@ -179,7 +179,7 @@ def _mark_best(axes: Axes, best_step: int | None) -> None:
 
 
 def _step_axis(axes: Axes, legend: bool) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to load, as above
 
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 2.5, 5, 10], integer=True))

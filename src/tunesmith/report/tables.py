@@ -321,8 +321,8 @@ SPLIT_ROWS: tuple[tuple[SplitKey, str], ...] = (
     ("trained_tokens", "Trained tokens"),
 )
 REMARKS: tuple[tuple[RemarkKey, str], ...] = (
-    ("conflicting_rows", "Kept rows whose input has another target too"),
-    ("near_duplicate_clusters", "Near-duplicate clusters, each on one side of the split"),
+    ("conflicting_rows", "Rows kept whose input also occurs with another target"),
+    ("near_duplicate_clusters", "Near-duplicate clusters, each within one split"),
 )
 
 

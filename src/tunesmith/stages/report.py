@@ -17,7 +17,7 @@ from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, Prediction
-from tunesmith.report.content import TUNED, RetentionRow, JudgedMetric, Report
+from tunesmith.report.content import TUNED, JudgedMetric, Report, RetentionRow
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.stages.seeds import seed_folders, with_seeds
 from tunesmith.stages.verify import Verification
