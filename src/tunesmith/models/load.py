@@ -8,7 +8,6 @@ transformers is always told so explicitly. Weights are safetensors only; nothing
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -370,16 +369,13 @@ def _first_line(error: BaseException) -> str:
 
 
 def _only_errors() -> None:
-    """transformers imports torchao where it is installed, which tells of kernels for other
-    machines.
+    """What transformers would warn of as it loads is refused by `tunesmith.models.weights`.
 
-    What transformers would warn of as it loads is refused by `tunesmith.models.weights`. Called at
-    each load, since other code may turn the warnings on again, and once when this is imported.
+    Called at each load, since other code may turn the warnings on again, and once when this is
+    imported.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 _only_errors()
