@@ -23,7 +23,7 @@ from tunesmith.train.packing.plan import (
     plan_epoch,
 )
 from tunesmith.train.packing.tensors import Block, to_packed, to_padded
-from tunesmith.train.prefetch import ahead
+from tunesmith.train.prefetch import prefetch
 
 
 def made(rows: list[tuple[list[int], int]]) -> TrainingData:
@@ -326,7 +326,7 @@ def test_items_made_ahead_keep_their_order_and_errors_come_through() -> None:
         yield from range(50)
         raise ValueError("broken")
 
-    made_ahead = ahead(items(), 3)
+    made_ahead = prefetch(items(), 3)
     assert list(itertools.islice(made_ahead, 50)) == list(range(50))
     with pytest.raises(ValueError, match="broken"):
         next(made_ahead)

@@ -1,0 +1,23 @@
+"""One process trains one model: what would start several is refused before any work.
+
+Under torchrun every process would prepare and train the whole run by itself, into one folder. What
+several processes need is there in part: a step can be divided among ranks (packing/plan.py). What
+is missing is the reduction of gradients and a checkpoint that all ranks write together.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tunesmith.errors import InputError
+
+
+def check_single_process() -> None:
+    """InputError where a launcher such as torchrun has started several processes (WORLD_SIZE > 1)."""
+    world_size = os.environ.get("WORLD_SIZE", "")
+    if world_size.isdigit() and int(world_size) > 1:
+        raise InputError(
+            f"{world_size} processes were started (WORLD_SIZE={world_size}), "
+            "and tunesmith trains in one",
+            hint="run `tunesmith` without torchrun, or with --nproc-per-node=1",
+        )
