@@ -5,8 +5,8 @@ The loop needs to know of neither: it trains whatever requires gradients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -37,22 +37,19 @@ def wrap_lora(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PreT
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
     )
-    wrapped: PreTrainedModel = peft.get_peft_model(model, settings)
-    return wrapped
+    return cast("PreTrainedModel", peft.get_peft_model(model, settings))
 
 
 def unwrap_peft(model: PreTrainedModel) -> PreTrainedModel:
     """The transformers model inside peft's wrapper, adapters in place; any other model as it is."""
-    inner: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner
+    get_base_model: Callable[[], PreTrainedModel] | None = getattr(model, "get_base_model", None)
+    return model if get_base_model is None else get_base_model()
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
     """The model with its adapters added into its weights; any other model as it is."""
-    merged: PreTrainedModel = (
-        model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-    )
-    return merged
+    merge: Callable[[], PreTrainedModel] | None = getattr(model, "merge_and_unload", None)
+    return model if merge is None else merge()
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""training.json: what a training came to and how fast it was, with its one writer and one reader."""
+"""training.json, what a training came to and how fast it was: its one writer and one reader."""
 
 from __future__ import annotations
 

@@ -351,7 +351,8 @@ def _neftune(training: Training) -> Iterator[None]:
     from transformers.integrations.neftune import neftune_post_forward_hook  # noqa: PLC0415
 
     embeddings = training.parts.model.get_input_embeddings()
-    embeddings.neftune_noise_alpha = training.config.neftune_noise_alpha
+    # Where the hook looks the strength up; a plain number, which nn.Module's types do not foresee.
+    embeddings.neftune_noise_alpha = training.config.neftune_noise_alpha  # type: ignore[assignment]
     handle = embeddings.register_forward_hook(neftune_post_forward_hook)
     try:
         yield

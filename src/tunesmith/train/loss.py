@@ -272,7 +272,7 @@ def _nll(
 def _nll_in_slices(
     parts: Parts, states_NH: torch.Tensor, labels_N: torch.Tensor, label_smoothing: float, size: int
 ) -> torch.Tensor:
-    """The loss of any head and scaling, a slice of logits at a time, recomputed in the backward pass.
+    """The loss of any head and scaling, a slice of logits at a time, recomputed in backward.
 
     (torch 2.13's F.linear_cross_entropy does the same, but took 3 to 12 times as long as unsliced
     logits on a CPU, and knows no soft caps.)
@@ -369,7 +369,7 @@ def _same_logits(
     scale: Scale,
     by: float,
 ) -> bool:
-    """Whether the model's logits are scale(head(states)) when the head's input is multiplied by `by`.
+    """Whether the model's logits are scale(head(by * states)) when the head is given by * states.
 
     The hook multiplies it inside the model and in the direct call alike.
     """

@@ -13,7 +13,7 @@ from tunesmith.errors import InputError
 
 
 def check_single_process() -> None:
-    """InputError where a launcher such as torchrun has started several processes (WORLD_SIZE > 1)."""
+    """InputError where a launcher such as torchrun started several processes (WORLD_SIZE > 1)."""
     world_size = os.environ.get("WORLD_SIZE", "")
     if world_size.isdigit() and int(world_size) > 1:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The least work a data set is on a model, and the time that takes at this machine's measured rates.
+"""The least work a data set is on a model, and the time it takes at a machine's measured rates.
 
 A roofline bound (Williams et al. 2009): a step takes at least max(FLOPs / matmul rate, bytes /
 bandwidth). For one optimiser step, with every shared prefix computed once and only trained
