@@ -1,4 +1,4 @@
-"""Our loss and gradients against `model(input_ids, labels)` of transformers, for ten architectures."""
+"""Our loss and gradients beside transformers' `model(input_ids, labels)`, by architecture."""
 
 from __future__ import annotations
 

@@ -278,9 +278,7 @@ def test_seven_common_tokens_are_computed_for_each_row_and_eight_are_not() -> No
         assert micro.shared.tolist() == expected
 
 
-def test_rows_that_share_nothing_are_cut_at_a_quarter_of_the_budget_into_parts_of_about_equal_size() -> (
-    None
-):
+def test_rows_that_share_nothing_are_cut_evenly_at_a_quarter_of_the_budget() -> None:
     data = made(
         [([5, row] * 50 + [9], 3) for row in range(10)]
     )  # 10 rows of 100 input tokens, a quarter holds 9
