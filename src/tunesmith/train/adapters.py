@@ -41,13 +41,13 @@ def wrap_lora(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PreT
 
 
 def unwrap_peft(model: PreTrainedModel) -> PreTrainedModel:
-    """The transformers model inside peft's wrapper, adapters in place; any other model as it is."""
+    """The transformers model inside peft's wrapper, adapters in place; others unchanged."""
     get_base_model: Callable[[], PreTrainedModel] | None = getattr(model, "get_base_model", None)
     return model if get_base_model is None else get_base_model()
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
-    """The model with its adapters added into its weights; any other model as it is."""
+    """The model with its adapters added into its weights; any other model unchanged."""
     merge: Callable[[], PreTrainedModel] | None = getattr(model, "merge_and_unload", None)
     return model if merge is None else merge()
 

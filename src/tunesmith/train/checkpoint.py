@@ -10,7 +10,7 @@ A checkpoint is written to a temporary folder, synced to the disk and then renam
 atomic: under its name it is there completely or not at all. What a file system or a failing disk
 may still damage later is found by the checksums, and the checkpoint before is used.
 
-Nothing is pickled, so that loading a checkpoint cannot run code. Optimiser state is therefore taken
+Nothing is pickled, so loading a checkpoint cannot run code. Optimiser state is therefore taken
 apart into tensors, whose names in the file say where they belong (`0.17.exp_avg`: optimiser,
 parameter, key), and plain values, which go into state.json.
 """
@@ -62,7 +62,7 @@ def save_checkpoint(
 ) -> Path:
     """Write checkpoint `step` and return its folder.
 
-    `state` are plain values beside the tensors. Raises TrainingError where the disk is full;
+    `state` has the values that are not tensors. Raises TrainingError where the disk is full;
     earlier checkpoints are untouched then.
     """
     target = folder / f"step-{step:06d}"
@@ -196,7 +196,7 @@ def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
 
 
 def weights(model: torch.nn.Module) -> Tensors:
-    """The trainable parameters by name, detached; a tied weight is there once."""
+    """The trainable parameters by name, detached; a tied weight appears once."""
     return {
         name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad
     }

@@ -36,7 +36,7 @@ from tunesmith.train.trackers import MetricsLog, ProgressBar, StepMetrics
 Validate = Callable[[PreTrainedModel], dict[str, float]]
 """Metrics of the model (in eval mode) after an epoch, by name; more is better for the selected one.
 
-`NAME_standard_error` beside NAME is its standard error.
+An entry NAME_standard_error gives the standard error of NAME.
 """
 
 PREFETCHED_STEPS = 4

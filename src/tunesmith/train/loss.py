@@ -30,7 +30,7 @@ from tunesmith.train.packing.attention import hidden_states, packing, rows_of, u
 from tunesmith.train.packing.tensors import Batch, Packed
 
 SLICE_LOGITS = 1 << 24
-"""Most logits held at once (V * positions): 64 MiB in float32."""
+"""Most logits in memory at a time (V * positions): 64 MiB in float32."""
 
 LARGE = 30.0  # at logits of this size every soft cap in use shows
 
@@ -280,7 +280,7 @@ def _nll_in_slices(
     total = states_NH.new_zeros((), dtype=torch.float32)
     # Autocast caches one bfloat16 copy of the head, and autograd would sum the slices' gradients on
     # that copy, in bfloat16, where later slices are rounded away. Without the cache each slice has
-    # a copy of its own, and its gradient is added to the float32 one.
+    # its own copy, and its gradient is added to the float32 one.
     with _autocast_without_cache(states_NH.device.type):
         for states_nH, labels_n in zip(states_NH.split(size), labels_N.split(size), strict=True):
             total = total + checkpoint(

@@ -156,7 +156,7 @@ def keep_few_kernels() -> None:
     """Limit oneDNN's cache of compiled kernels, unless the user has set it.
 
     oneDNN, which multiplies bfloat16 on a CPU, compiles a kernel per shape and keeps 1,024 of them.
-    Packed micro-batches hardly ever repeat a number of tokens, so they are of no use, and blocks of
+    Packed micro-batches rarely repeat a number of tokens, so kernels are not reused, and blocks of
     half a megabyte scattered among the activations fragment the heap. Both caches (oneDNN's and
     that of torch's binding) read their environment variable at the first product.
     """

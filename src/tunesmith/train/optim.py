@@ -27,7 +27,7 @@ Group = dict[str, Any]
 def default_learning_rate(num_parameters: int) -> float:
     """2e-5 * sqrt(1e9 / parameters), at least 1e-5 and at most 1e-3.
 
-    A rule of thumb; docs/results.md shows it beside other rates on several data sets.
+    A rule of thumb; docs/results.md compares it with other rates on several data sets.
     """
     return min(1e-3, max(1e-5, 2e-5 * math.sqrt(1e9 / max(num_parameters, 1))))
 

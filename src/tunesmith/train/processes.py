@@ -1,8 +1,8 @@
 """One process trains one model: what would start several is refused before any work.
 
-Under torchrun every process would prepare and train the whole run by itself, into one folder. What
-several processes need is there in part: a step can be divided among ranks (packing/plan.py). What
-is missing is the reduction of gradients and a checkpoint that all ranks write together.
+Under torchrun every process would prepare and train the whole run by itself, all in one folder. The
+step plan can already divide a step among ranks (packing/plan.py); what is missing is the reduction
+of gradients, and checkpoints that all ranks write together.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ HELD_OUT_ROWS = 64
 MAX_LEARNING_RATE = 3e-3
 OVERFIT_STEPS = 150
 OVERFIT_LOSS = 0.05  # nats per trained token
-FIRST_LOSS_TOLERANCE = 0.02  # relative; bfloat16 beside the model's own dtype
+FIRST_LOSS_TOLERANCE = 0.02  # relative; we may compute in bfloat16, the model in float32
 SECONDS = 15.0  # longest time of one small training
 
 
@@ -249,7 +249,7 @@ def _with_answers_of(data: TrainingData, prompts: Ints, answers: Ints) -> Traini
 
 @torch.no_grad()
 def _first_token(model: PreTrainedModel, data: TrainingData, row: int) -> tuple[int, int]:
-    """A row's first trained token as the model, given the whole row, predicts it, and as it is."""
+    """A row's first trained token: what the model predicts given the whole row, and the label."""
     batch = _alone(data, row, _device(model))
     logits_BTV = model.eval()(input_ids=batch.input_ids_BT, use_cache=False).logits
     return int(logits_BTV.flatten(0, 1)[batch.positions_N[0]].argmax()), int(batch.labels_N[0])

@@ -44,7 +44,7 @@ class Settings:
     """How steps are cut and computed.
 
     `dtype` is what is computed in, by its torch name; `max_batch_tokens` the budget of a
-    micro-batch. `padded` gives each row a line of its own, for models whose rows cannot be packed.
+    micro-batch. `padded` puts each row on its own line, for models whose rows cannot be packed.
     `varlen`: attention over packed rows is torch's `varlen_attn` (CUDA) instead of padded buckets.
     """
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tunesmith.errors import DataError
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
-from tunesmith.train.packing import plan as batches
+from tunesmith.train.packing import plan as plan_module
 from tunesmith.train.packing.plan import (
     MicroBatch,
     Step,
@@ -145,7 +145,7 @@ def test_sharing_computes_each_distinct_beginning_once(data: TrainingData) -> No
     """
     rows = np.arange(len(data))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "MIN_SHARED", 1)
+        patch.setattr(plan_module, "MIN_SHARED", 1)
         found = cut(data, rows, 10**9, share_prefixes=True)
     prefixes = {
         tuple(data.row(row)[:n].tolist()) for row in rows for n in range(1, data.lengths[row])

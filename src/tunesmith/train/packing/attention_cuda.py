@@ -9,8 +9,8 @@ The kernel's causal rule lines up the last query with the last key. That is the 
 row's own tokens are the end of its path. A sliding window of W tokens is the token itself and W - 1
 to its left.
 
-The kernel works in half precision only, knows no soft caps, sinks or dropout, and is there from
-torch 2.10 on with differing arguments: `why_not_varlen` says where it cannot be used, and
+The kernel works in half precision only, has no soft caps, sinks or dropout, and exists since torch
+2.10, with arguments that changed later: `why_not_varlen` says where it cannot be used, and
 `varlen_is_exact` (attention.py) tries it on the model.
 
 Shapes: see packing/tensors.py; S segments (rows with own tokens), K keys of all paths, H heads, D
@@ -112,7 +112,7 @@ def window_of(
     zero = torch.zeros_like(queries)
     try:
         seen = mask_function(zero, zero, queries, keys)
-    except RuntimeError as error:  # a mask that looks at tensors of its own, on another device
+    except RuntimeError as error:  # a mask that reads tensors of the model, on another device
         raise NotImplementedError("a mask of its own kind") from error
     expected = (keys <= queries) & (keys > queries - size) if local_size else keys <= queries
     if not torch.equal(seen.expand_as(expected), expected):

@@ -185,7 +185,7 @@ def plan_epoch(
 ) -> Iterator[Step]:
     """The steps of one epoch from `first_step` on, lazily; every row is in exactly one step.
 
-    `padded` plans for a model that needs each row on a line of its own: rows of similar length go
+    `padded` plans for a model that needs each row on its own line: rows of similar length go
     together, padding counts, and nothing is shared.
 
     With `world_size` > 1 the plan is that of process `rank`: all ranks agree on the steps, and each

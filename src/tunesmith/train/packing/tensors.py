@@ -137,7 +137,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Padded:
-    """Each row on a line of its own, padded on the right.
+    """Each row on its own line, padded on the right.
 
     Under causal attention no real token sees padding that comes after it, so no mask is needed.
     `positions_N` are indices into the flattened (B * T) positions, each predicting `labels_N[i]`.
@@ -181,7 +181,7 @@ def to_packed(
 
 
 def to_padded(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Padded:
-    """The rows on lines of their own; `micro.shared` is ignored."""
+    """Each row on its own line; `micro.shared` is ignored."""
     starts, sizes = data.offsets[micro.rows], data.lengths[micro.rows] - 1
     width = int(sizes.max())
     inside_BT = np.arange(width) < sizes[:, None]
