@@ -198,23 +198,9 @@ def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[B
 def _take_step(
     training: Training, progress: Progress, step: Step, batches: list[Batch]
 ) -> StepMetrics:
-    """One optimiser step: the loss is summed over its trained tokens and divided by their number.
-
-    However the step is cut into micro-batches, whose gradients autograd accumulates, that is the
-    mean over tokens. (A mean per micro-batch, averaged, would weight the tokens of short answers
-    more, and differently with each cut.)
-    """
+    """One optimiser step, unless its loss is bad; its line of metrics.jsonl."""
     started = time.perf_counter()
-    training.parts.model.train()
-    losses = []
-    for batch in batches:
-        with training.settings.precision(training.device):
-            loss = training.objective(training.parts, batch)
-        # With gradient checkpointing the backward pass runs the layers' forward again, so packed
-        # attention has to be on here too.
-        with packing(training.parts.decoder) if isinstance(batch, Packed) else nullcontext():
-            (loss / step.num_trained).backward()
-        losses.append(loss.detach())
+    losses = _accumulate_gradients(training, step, batches)
     limit = training.config.max_grad_norm or math.inf
     grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
     loss_per_token = torch.stack(losses).sum().item() / step.num_trained
@@ -243,6 +229,28 @@ def _take_step(
     }
     _count(progress, metrics)
     return metrics
+
+
+def _accumulate_gradients(
+    training: Training, step: Step, batches: list[Batch]
+) -> list[torch.Tensor]:
+    """Backward passes of all micro-batches; the summed loss of each, detached.
+
+    Sums divided by the trained tokens of the whole step are the mean over its tokens however it is
+    cut. (A mean per micro-batch, averaged, would weight the tokens of short answers more, and
+    differently with each cut.)
+    """
+    training.parts.model.train()
+    losses = []
+    for batch in batches:
+        with training.settings.precision(training.device):
+            loss = training.objective(training.parts, batch)
+        # With gradient checkpointing the backward pass runs the layers' forward again, so packed
+        # attention has to be on here too.
+        with packing(training.parts.decoder) if isinstance(batch, Packed) else nullcontext():
+            (loss / step.num_trained).backward()
+        losses.append(loss.detach())
+    return losses
 
 
 def _count(progress: Progress, metrics: StepMetrics) -> None:

@@ -101,12 +101,55 @@ def settle(
     Raises ModelError for a model that cannot be trained as a causal language model.
     """
     check_is_causal(parts.model)
-    notes: list[str] = []
     dtype = computed_in(config, device)
-    longest = int(data.lengths.max())
     not_packed = _why_rows_are_padded(parts, config)
+    dropout = has_dropout(parts.model)
+    max_batch_tokens, checkpointing = _memory_plan(
+        parts, data, config, device, objective, dtype, padded=bool(not_packed)
+    )
+    settings = Settings(
+        dtype=dtype,
+        max_batch_tokens=max_batch_tokens,
+        padded=bool(not_packed),
+        share_prefixes=config.share_prefixes and not not_packed and not dropout,
+        gradient_checkpointing=checkpointing,
+    )
+    notes: list[str] = []
+    if not_packed:
+        notes.append(f"rows are padded and share nothing: {not_packed}")
+    elif dropout and config.share_prefixes:
+        notes.append(
+            "shared prefixes are computed for each row: "
+            "the model has dropout, which differs from row to row"
+        )
+    if not not_packed and not why_not_varlen(device, getattr(torch, dtype), dropout):
+        with settings.precision(device):
+            settings = replace(settings, varlen=varlen_is_exact(parts.model, parts.decoder))
+        if not settings.varlen:
+            notes.append(
+                "attention runs on padded groups of rows: "
+                "the model's is not plain causal or sliding"
+            )
+    return settings, notes
+
+
+def _memory_plan(
+    parts: Parts,
+    data: TrainingData,
+    config: TrainConfig,
+    device: torch.device,
+    objective: Objective,
+    dtype: str,
+    padded: bool,
+) -> tuple[int, bool]:
+    """The budget of a micro-batch in tokens, and whether to use gradient checkpointing.
+
+    Checkpointing, unless the recipe says, only where the longest row does not fit without it: a row
+    cannot be cut, so the budget is never below its length.
+    """
+    longest = int(data.lengths.max())
     per_token = activation_bytes(
-        parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype), objective
+        parts, min(longest, MEASURED_TOKENS), padded, getattr(torch, dtype), objective
     )
     states = state_bytes(parts.model, config.optim, config.weights_dtype)
     sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
@@ -117,30 +160,7 @@ def settle(
     if checkpointing:
         fits = tokens_that_fit(*sizes, checkpointing=True)
     useful = largest_useful_batch(device, per_token)
-    dropout = has_dropout(parts.model)
-    if not_packed:
-        notes.append(f"rows are padded and share nothing: {not_packed}")
-    elif dropout and config.share_prefixes:
-        notes.append(
-            "shared prefixes are computed for each row: "
-            "the model has dropout, which differs from row to row"
-        )
-    settings = Settings(
-        dtype=dtype,
-        max_batch_tokens=config.max_batch_tokens or max(longest, min(fits, useful)),
-        padded=bool(not_packed),
-        share_prefixes=config.share_prefixes and not not_packed and not dropout,
-        gradient_checkpointing=bool(checkpointing),
-    )
-    if not not_packed and not why_not_varlen(device, getattr(torch, dtype), dropout):
-        with settings.precision(device):
-            settings = replace(settings, varlen=varlen_is_exact(parts.model, parts.decoder))
-        if not settings.varlen:
-            notes.append(
-                "attention runs on padded groups of rows: "
-                "the model's is not plain causal or sliding"
-            )
-    return settings, notes
+    return config.max_batch_tokens or max(longest, min(fits, useful)), bool(checkpointing)
 
 
 def computed_in(config: TrainConfig, device: torch.device) -> str:
