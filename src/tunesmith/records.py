@@ -174,31 +174,3 @@ class Comparison:
     clusters: int
     smallest_detectable: float
     test: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingFacts:
-    """What one training came to; the contents of training.json.
-
-    `history` has one entry per epoch: its `step`, `epoch` and validation numbers; `best_step` is
-    the step whose weights were kept of `steps` taken. `notes` say why something was slower than it
-    could be. Of all steps, `trained_tokens` had a label, `raw_tokens` are prompts and completions,
-    `forward_tokens` went through the model. `seconds` is time in steps, and `least_seconds` the
-    roofline bound on this machine; `fraction_of_limit` is `least_seconds` over `seconds`. None:
-    not recorded, as by older versions.
-    """
-
-    best_step: int
-    steps: int
-    history: Sequence[Mapping[str, float]]
-    notes: Sequence[str]
-    seconds: float
-    trained_tokens: int
-    raw_tokens: int
-    forward_tokens: int
-    dtype: str | None = None
-    parameters: int | None = None
-    rows_per_second: float | None = None
-    least_seconds: float | None = None
-    fraction_of_limit: float | None = None
-    peak_memory_bytes: int | None = None
