@@ -18,6 +18,7 @@ from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
 from tunesmith.train.kernels import check_liger
 from tunesmith.train.memory import STATE_BYTES
 from tunesmith.train.optim import check_optimizer
+from tunesmith.train.processes import check_single_process
 
 READ_WHOLE = 2 << 30
 """Bytes of weights up to which they are searched for NaN at once; of more, when training loads them."""
@@ -28,6 +29,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
     """Raise RecipeError, ModelError or InputError for what cannot work. `trainings`: how many will
     be written into the run folder; 0 where rows are only looked at.
     """
+    check_single_process()
     folder = Path(recipe.output_dir)
     check_output(folder)
     _check_packages(recipe.train)
