@@ -370,8 +370,8 @@ def compare(
 
     Example: tunesmith compare runs/small runs/large
     """
-    runs = [stages.common.open_run(folder) for folder in (run_a, run_b)]
-    result = stages.report.compare_runs(*runs, metric)
+    a, b = (stages.common.open_run(folder) for folder in (run_a, run_b))
+    result = stages.report.compare_runs(a, b, metric)
     print_json(result) if as_json else print(result["verdict"]["sentence"])
 
 

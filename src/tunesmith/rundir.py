@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+JsonObject = dict[str, Any]
+"""What a JSON object holds is known to its reader alone."""
 RECORDED_PACKAGES = (
     "tunesmith",
     "torch",
