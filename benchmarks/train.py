@@ -409,7 +409,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
     """Rows per second as bars, saved as an image."""
-    import matplotlib
+    import matplotlib  # the backend has to be chosen before pyplot is imported
 
     matplotlib.use("Agg")
     from matplotlib import pyplot

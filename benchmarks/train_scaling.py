@@ -75,7 +75,7 @@ def measure(repeats: int) -> dict[str, list[tuple[int, float]]]:
 
 def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
     """The measured times over each varied value, saved as an image."""
-    import matplotlib
+    import matplotlib  # the backend has to be chosen before pyplot is imported
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
