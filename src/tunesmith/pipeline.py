@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import DataError, RecipeError
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.progress import progress, say, show
 from tunesmith.recipe import (
     BUILT_IN_MODEL,
@@ -29,7 +30,6 @@ from tunesmith.recipe import (
     load_recipe,
 )
 from tunesmith.records import SPLITS, Example
-from tunesmith.report.content import TUNED
 from tunesmith.rundir import (
     RunDir,
     file_sha256,
@@ -173,6 +173,7 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
     from tunesmith.data.cache import cache_key, input_hashes, restore, store
     from tunesmith.data.ledger import ledger_table
     from tunesmith.data.plan import plan_sources
+    from tunesmith.evaluate.metrics import check_template_metrics
     from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
     from tunesmith.stages.preflight import check_before_work
 
@@ -180,6 +181,8 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     _check_evaluation(recipe)
     sources = plan_sources(recipe.data)
+    for used in (template for source in sources for template in source.templates):
+        check_template_metrics(used.name, used.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     original = tokenizer.chat_template
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
@@ -284,10 +287,10 @@ def _check_evaluation(recipe: Recipe) -> None:
     """What would only be found after hours of training: unknown metrics, a panel file or backend
     that is not there.
     """
-    from tunesmith.evaluate.metrics import check_answer_metrics
+    from tunesmith.evaluate.metrics import check_recipe_metrics
     from tunesmith.evaluate.retention import read_texts
 
-    check_answer_metrics(recipe.evaluation.metrics or ())
+    check_recipe_metrics(recipe.evaluation.metrics or ())
     _check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):
@@ -541,18 +544,18 @@ def evaluate(run_dir: RunDir) -> None:
     """
     from tunesmith.chat.format import chat_format
     from tunesmith.data.store import read_examples
-    from tunesmith.evaluate.few_shot import TRIAL_ROWS, best_wording
-    from tunesmith.evaluate.forward import in_dtype
-    from tunesmith.evaluate.predictions import write_predictions
-    from tunesmith.evaluate.systems import (
-        answer,
-        baseline_predictions,
+    from tunesmith.evaluate.baselines import Task, baseline_predictions
+    from tunesmith.evaluate.few_shot import (
+        TRIAL_ROWS,
+        best_wording,
         few_shot_exemplars,
-        linear_predictions,
         with_exemplars,
     )
+    from tunesmith.evaluate.forward import in_dtype
+    from tunesmith.evaluate.predictions import write_predictions
+    from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT
+    from tunesmith.evaluate.systems import answer
     from tunesmith.models.load import fit_embeddings, load_tokenizer
-    from tunesmith.stages.report import YARDSTICK
     from tunesmith.stages.retention import panel_rows
 
     recipe, manifest = run_recipe(run_dir), read_json(run_dir.manifest)
@@ -597,24 +600,20 @@ def evaluate(run_dir: RunDir) -> None:
         {**asdict(trial), "exemplars": [e.row_id for e in exemplars], "mean_shown": mean_shown},
     )
     for system, model, examples in (
-        ("base", base, test),
-        ("base_few_shot", base, prompted),
+        (BASE, base, test),
+        (BASE_FEW_SHOT, base, prompted),
         (TUNED, tuned, test),
     ):
-        if system == "base_few_shot" and not mean_shown:
+        if system == BASE_FEW_SHOT and not mean_shown:
             continue
         started = time.monotonic()
         with progress(f"evaluating {system}", len(test)) as advance:
             predictions = answer(model, chat, examples, decoding, advance)
         write_predictions(run_dir, system, examples, predictions, time.monotonic() - started)
     primary, parser = manifest["metrics"][0], manifest["parser"]
-    baselines = baseline_predictions(
-        train_split, test, manifest["family"], parser, primary, manifest["prompt_layout"]
-    )
-    for name, predictions in baselines.items():
+    task = Task(train_split, test, manifest["family"], parser, primary, manifest["prompt_layout"])
+    for name, predictions in baseline_predictions(task).items():
         write_predictions(run_dir, name, test, predictions)
-    if test[0].choices:
-        write_predictions(run_dir, YARDSTICK, test, linear_predictions(train_split, test))
     write_json(
         run_dir.panel,
         panel_rows(run_dir, recipe, (base, tuned), chat, partial(prepare, trainings=0), _decoding),
@@ -639,7 +638,7 @@ def verify(run_dir: RunDir) -> Any:
         run_dir.model,
         chat_format(tokenizer, recipe.system or ""),
         read_examples(run_dir.examples("test")),
-        read_predictions(run_dir, TUNED, "test")[0],
+        read_predictions(run_dir, TUNED, "test"),
         dtype=answered_in(run_dir, recipe),
         trust_remote_code=recipe.trust_remote_code,
     )

@@ -1,25 +1,29 @@
-"""In which wording the base model is asked with exemplars: the best of a few, tried on validation
-rows.
+"""The few-shot base: which exemplars it is shown, and in which wording it is asked.
+
+The wording is the best of a few, tried on validation rows, so that the base model does not lose
+for being asked awkwardly.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tunesmith.chat.format import ChatFormat
+from tunesmith.chat.template import CHAT_TEMPLATE
 from tunesmith.data.plan import Source, plan_sources, source_rows
 from tunesmith.data.templates.families import family_names
-from tunesmith.data.templates.render import render_row
+from tunesmith.data.templates.render import few_shot_prompt, render_row
 from tunesmith.data.templates.resolve import PromptTemplate, find_templates
 from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.errors import InputError, TemplateError
 from tunesmith.evaluate.metrics import find_metric, score_predictions
-from tunesmith.evaluate.systems import Decoding, answer, with_exemplars
+from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import max_positions
 from tunesmith.recipe import DataConfig
-from tunesmith.records import Example, Row
+from tunesmith.records import Example, Row, Turn
 
 MAX_WORDINGS = 5
 OF_A_KIND = 2  # tried beside the run's own: so many that list the choices, and so many that do not
@@ -36,6 +40,64 @@ class Trial:
     metric: str
     rows: int
     scores: dict[str, float]
+
+
+def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
+    """k training examples, the same for every prompt: the labels in turn, drawn from the shorter
+    half of each.
+
+    Short ones because a small model's context must hold all of them; the draw depends on `seed`
+    alone.
+    """
+    rng = random.Random(seed)
+    labels = (
+        sorted({example.completion for example in train}) if train and train[0].choices else [""]
+    )
+    rng.shuffle(labels)
+    chosen: list[Example] = []
+    for turn in range(k):
+        label = labels[turn % len(labels)]
+        pool = [e for e in train if label in ("", e.completion) and e not in chosen]
+        pool.sort(key=lambda e: (len(e.prompt), e.id))
+        half = pool[: max(1, len(pool) // 2)]
+        chosen += [rng.choice(half)] if half else []
+    return chosen
+
+
+def with_exemplars(
+    examples: Sequence[Example],
+    exemplars: Sequence[Example],
+    chat: ChatFormat,
+    model: Any,
+    decoding: Decoding,
+) -> tuple[list[Example], float]:
+    """The examples, each with as many exemplars before its prompt as the model has room for, and
+    their mean number.
+    """
+    room = max_positions(model.config) - decoding.max_new_tokens
+    prompted, counts = list(examples), [0] * len(examples)
+    waiting = list(range(len(examples)))
+    for k in range(len(exemplars), 0, -1):
+        tried = [_with(examples[i], exemplars[:k], chat) for i in waiting]
+        fits = [len(ids) <= room for ids in tokenize_prompts(tried, chat)]
+        for i, example, fit in zip(waiting, tried, fits, strict=True):
+            if fit:
+                prompted[i], counts[i] = example, k
+        waiting = [i for i in waiting if counts[i] == 0]
+        if not waiting:
+            break
+    return prompted, sum(counts) / len(counts)
+
+
+def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> Example:
+    """Exemplars as text for our plain chat template, as earlier turns for a tokenizer's own."""
+    if chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE):
+        return replace(example, prompt=few_shot_prompt(exemplars, example.prompt))
+    turns = tuple(
+        t for e in exemplars for t in (Turn("user", e.prompt), Turn("assistant", e.completion))
+    )
+    system = tuple(turn for turn in example.history[:1] if turn.role == "system")
+    return replace(example, history=(*system, *turns, *example.history[len(system) :]))
 
 
 def best_wording(

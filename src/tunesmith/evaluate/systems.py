@@ -1,37 +1,24 @@
-"""The systems that are compared, each as predictions for the same examples.
+"""How a model answers: the same rows, token budget, greedy decoding and stop rules for all.
 
-Base, few-shot base and tuned differ in weights or prompt only: same rows, token budget, greedy
-decoding, stop rules. The linear model on TF-IDF features reads the same rows and is the yardstick
-of what the labels alone can give.
+Base, few-shot base and tuned model differ in weights or prompt only.
 """
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tunesmith.chat.format import ChatFormat, stop_ids
-from tunesmith.chat.template import CHAT_TEMPLATE
-from tunesmith.data.build import PLACEHOLDER
-from tunesmith.data.templates.render import few_shot_prompt
 from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import (
-    constant_predictions,
-    copy_input_predictions,
-    majority_predictions,
-)
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated, generate, generate_vllm
 from tunesmith.evaluate.likelihood import Ranked, choice_logprobs, rank_choices
 from tunesmith.models.load import max_positions
 from tunesmith.recipe import EvaluationConfig
-from tunesmith.records import Example, Prediction, TokenizedExample, Turn
-
-COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
+from tunesmith.records import Example, Prediction, TokenizedExample
 
 
 @dataclass(frozen=True)
@@ -221,109 +208,3 @@ def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
     if not isinstance(row, TokenizedExample):
         raise DataError(f"the choice {choice!r}: {row.detail}")
     return row.input_ids[row.num_prompt_tokens :]
-
-
-def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
-    """k training examples, the same for every prompt: the labels in turn, drawn from the shorter
-    half of each.
-
-    Short ones because a small model's context must hold all of them; the draw depends on `seed`
-    alone.
-    """
-    rng = random.Random(seed)
-    labels = (
-        sorted({example.completion for example in train}) if train and train[0].choices else [""]
-    )
-    rng.shuffle(labels)
-    chosen: list[Example] = []
-    for turn in range(k):
-        label = labels[turn % len(labels)]
-        pool = [e for e in train if label in ("", e.completion) and e not in chosen]
-        pool.sort(key=lambda e: (len(e.prompt), e.id))
-        half = pool[: max(1, len(pool) // 2)]
-        chosen += [rng.choice(half)] if half else []
-    return chosen
-
-
-def with_exemplars(
-    examples: Sequence[Example],
-    exemplars: Sequence[Example],
-    chat: ChatFormat,
-    model: Any,
-    decoding: Decoding,
-) -> tuple[list[Example], float]:
-    """The examples, each with as many exemplars before its prompt as the model has room for, and
-    their mean number.
-    """
-    room = max_positions(model.config) - decoding.max_new_tokens
-    prompted, counts = list(examples), [0] * len(examples)
-    waiting = list(range(len(examples)))
-    for k in range(len(exemplars), 0, -1):
-        tried = [_with(examples[i], exemplars[:k], chat) for i in waiting]
-        fits = [len(ids) <= room for ids in tokenize_prompts(tried, chat)]
-        for i, example, fit in zip(waiting, tried, fits, strict=True):
-            if fit:
-                prompted[i], counts[i] = example, k
-        waiting = [i for i in waiting if counts[i] == 0]
-        if not waiting:
-            break
-    return prompted, sum(counts) / len(counts)
-
-
-def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> Example:
-    """Exemplars as text for our plain chat template, as earlier turns for a tokenizer's own."""
-    if chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE):
-        return replace(example, prompt=few_shot_prompt(exemplars, example.prompt))
-    turns = tuple(
-        t for e in exemplars for t in (Turn("user", e.prompt), Turn("assistant", e.completion))
-    )
-    system = tuple(turn for turn in example.history[:1] if turn.role == "system")
-    return replace(example, history=(*system, *turns, *example.history[len(system) :]))
-
-
-def baseline_predictions(
-    train: Sequence[Example],
-    test: Sequence[Example],
-    family: str,
-    parser: str,
-    metric: str,
-    layout: str | None,
-) -> dict[str, list[Prediction]]:
-    """The baselines without a model by name: the answer that is given most often or, for free text
-    and JSON, the one that is most like the others; and the input itself where the task rewrites it.
-    """
-    found = {}
-    if parser in ("choice", "number"):
-        found["majority"] = majority_predictions(train, test, parser)
-    else:
-        found["constant"] = constant_predictions(train, test, metric, parser)
-    if family in COPY_FAMILIES:
-        before, _, after = (layout or PLACEHOLDER).partition(PLACEHOLDER)
-        inputs = [e.prompt.removeprefix(before).removesuffix(after) for e in test]
-        found["copy"] = copy_input_predictions(test, inputs)
-    return found
-
-
-def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> list[Prediction]:
-    """scikit-learn's logistic regression on word 1- and 2-gram TF-IDF of the prompts.
-
-    Where it refuses (one label in all rows, or no word in any), the commonest label, which is what
-    is left of it.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        LogisticRegression(C=10.0, max_iter=1000),
-    )
-    try:
-        model.fit([example.prompt for example in train], [example.completion for example in train])
-    except ValueError:
-        return majority_predictions(train, test, "choice")
-    labels = model.predict([example.prompt for example in test])
-    return [
-        Prediction(example.id, str(label), True, 0)
-        for example, label in zip(test, labels, strict=True)
-    ]

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.records import Comparison, Estimate, Evaluation, Example
 
-TUNED = "tuned"
+__all__ = ["TUNED", "CurvePoint", "ForgettingRow", "JudgedMetric", "Report", "to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ class ForgettingRow:
 
 @dataclass(frozen=True, slots=True)
 class JudgedMetric:
-    """One of several metrics against the verdict's opponent; `p_holm` is its p adjusted over all of
-    them.
+    """One of several metrics against the verdict's reference system.
+
+    `p_holm` is its p adjusted over all of them.
     """
 
     comparison: Comparison
@@ -154,12 +156,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "command": report.command,
         },
         "wordings": {name: _estimates(found) for name, found in report.wordings.items()},
-        "details": {
-            evaluation.system: {
-                key: value for key, value in evaluation.details.items() if key != "rows"
-            }
-            for evaluation in report.evaluations
-        },
+        "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.forgetting,
         "learning_curve": report.learning_curve,
         "history": report.history,

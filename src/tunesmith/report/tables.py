@@ -11,11 +11,11 @@ from typing import Any
 from tunesmith.records import Estimate, Evaluation
 from tunesmith.report.content import TUNED, JudgedMetric, Report
 from tunesmith.report.format import (
-    AUXILIARY,
     estimate,
     fact,
     in_sentence,
     interval,
+    is_auxiliary,
     lower_is_better,
     metric_name,
     number,
@@ -92,7 +92,7 @@ def _systems_table(report: Report, evaluations: Sequence[Evaluation], auxiliary:
     metrics = [
         name
         for name in _metrics(evaluations, report.primary_metric)
-        if (name in AUXILIARY) == auxiliary
+        if is_auxiliary(name) == auxiliary
     ]
     sizes = {e.estimates[m].n for e in evaluations for m in metrics if m in e.estimates}
     show = _with_n if len(sizes) != 1 else _without_n

@@ -30,10 +30,6 @@ one side of a split. `any`: the value as it is. `position`: the integer of a lab
 """
 
 Parser = Literal["choice", "text", "number", "json"]
-Metric = Literal[
-    "accuracy", "macro_f1", "exact_match", "token_f1", "squad_em", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu",
-    "chrf", "number", "valid_json", "json_f1", "mae", "spearman",
-]  # fmt: skip
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -64,14 +60,14 @@ class Wording(_Entry):
     inverted: bool = False
     answer_choices: str = ""
     parser: Parser | None = None
-    metrics: list[Metric] | None = None
+    metrics: list[str] | None = None
 
 
 class Family(_Entry):
     family: Name
     about: str
     slots: dict[Name, Slot]
-    metrics: Annotated[list[Metric], Field(min_length=1)]
+    metrics: Annotated[list[str], Field(min_length=1)]
     parser: Parser
     wordings: Annotated[list[Wording], Field(min_length=1)]
 
