@@ -11,21 +11,18 @@ from typing import Any
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
+from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
+from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Evaluation, Example, Prediction
-from tunesmith.report.content import TUNED, ForgettingRow, JudgedMetric, Report
+from tunesmith.records import Comparison, Evaluation, Example
+from tunesmith.report.content import ForgettingRow, JudgedMetric, Report
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.stages.seeds import seed_folders, with_seeds
 from tunesmith.stages.verify import Verification
-
-BASELINES = ("base", "base_few_shot", "majority", "constant", "copy")
-YARDSTICK = "tfidf_linear"
-CHOICE_METRICS = ("choice_acc", "choice_acc_norm", "choice_acc_bytes")
-REFERENCE_METRICS = ("perplexity", "bits_per_byte")
 
 
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
@@ -35,8 +32,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     primary = manifest["metrics"][0]
     evaluations = system_evaluations(run, recipe, test, manifest)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    opponent = best_baseline([by_name[name] for name in BASELINES if name in by_name], primary)
-    others = [e for e in evaluations if e.system not in (opponent.system, TUNED)]
+    reference = best_baseline([e for e in evaluations if SYSTEMS[e.system].reference], primary)
+    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     options: dict[str, Any] = {
         "resamples": settings.resamples,
         "confidence": settings.confidence,
@@ -48,7 +45,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     ]
     metrics = dict.fromkeys([primary, *(settings.metrics or ())])
     judged, seed_notes = zip(
-        *(_against(opponent, tuned, metric, options) for metric in metrics), strict=True
+        *(_against(reference, tuned, metric, options) for metric in metrics), strict=True
     )
     adjusted = holm([comparison.p for comparison in judged])
     comparisons = [judged[0], *(compare(other, tuned[0], primary, **options) for other in others)]
@@ -56,7 +53,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         judged[0],
         confidence=settings.confidence,
         p=adjusted[0] if len(judged) > 1 else None,
-        estimates=(opponent.estimates[primary], tuned[0].estimates[primary]),
+        estimates=(reference.estimates[primary], tuned[0].estimates[primary]),
     )
     return Report(
         name=run.path.name,
@@ -105,19 +102,19 @@ def _beside_linear(
     """A sentence where there is a linear model."""
     estimates = by_name[TUNED].estimates[metric]
     return [
-        beside_linear(c, (by_name[YARDSTICK].estimates[metric], estimates), confidence)
+        beside_linear(c, (by_name[LINEAR].estimates[metric], estimates), confidence)
         for c in comparisons
-        if c.a == YARDSTICK
+        if c.a == LINEAR
     ]
 
 
 def _against(
-    opponent: Evaluation, tuned: Sequence[Evaluation], metric: str, options: dict[str, Any]
+    reference: Evaluation, tuned: Sequence[Evaluation], metric: str, options: dict[str, Any]
 ) -> tuple[Comparison, str]:
-    """The tuned model, in all its trainings, against the opponent on one metric; and a note where
-    there are several.
+    """The tuned model, in all its trainings, against the reference system on one metric; and a
+    note where there are several trainings.
     """
-    first, *others = (compare(opponent, evaluation, metric, **options) for evaluation in tuned)
+    first, *others = (compare(reference, evaluation, metric, **options) for evaluation in tuned)
     if not others:
         return first, ""
     return with_seeds(
@@ -184,9 +181,9 @@ def system_evaluations(
     """Each system that has answers, scored on the examples that are wanted."""
     kept = [example for example in test if wanted(example)]
     settings, found = recipe.evaluation, []
-    for system in (*BASELINES, YARDSTICK, TUNED):
+    for system in SYSTEMS:
         if run.predictions(system, "test").exists():
-            predictions, seconds = read_predictions(run, system, "test")
+            predictions = read_predictions(run, system, "test")
             answers = [p for p, example in zip(predictions, test, strict=True) if wanted(example)]
             found.append(
                 evaluate(
@@ -194,22 +191,14 @@ def system_evaluations(
                     "test",
                     kept,
                     answers,
-                    [*manifest["metrics"], *_likelihood_metrics(answers)],
+                    [*manifest["metrics"], *likelihood_metrics(answers)],
                     manifest["parser"],
                     confidence=settings.confidence,
                     resamples=settings.resamples,
                     seed=recipe.train.seed,
-                    seconds=seconds,
                 )
             )
     return found
-
-
-def _likelihood_metrics(predictions: Sequence[Prediction]) -> list[str]:
-    """Those that the predictions hold the likelihoods for."""
-    ranked = all(prediction.choice_logprobs for prediction in predictions)
-    scored = all(prediction.reference_tokens for prediction in predictions)
-    return [*(CHOICE_METRICS if ranked else ()), *(REFERENCE_METRICS if scored else ())]
 
 
 def _by_wording(
