@@ -193,7 +193,8 @@ def test_other_examples_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         compare(a, b, "accuracy")
     assert str(caught.value) == (
-        "a and b are not on the same examples: 1 are not in b, first 'e3'\nhint: evaluate both on the same split"
+        "a and b are not on the same examples: 1 are not in b, first 'e3'\n"
+        "hint: evaluate both on the same split"
     )
     with pytest.raises(DataError, match="b and a are not on the same examples: 1 are not in b"):
         compare(b, a, "accuracy")
@@ -344,7 +345,8 @@ def test_better_is_said_with_its_numbers() -> None:
     )
     assert said.kind == "better"
     assert said.sentence == (
-        "tuned is better than base: accuracy 71.2 % against 64.0 %, +7.2 points (95 % interval [+3.1, +11.3], "
+        "tuned is better than base: accuracy 71.2 % against 64.0 %, "
+        "+7.2 points (95 % interval [+3.1, +11.3], "
         "p = 0.0010; better on 30, equal on 150, worse on 20 of 200 rows)."
     )
 
@@ -353,7 +355,8 @@ def test_worse_is_not_better() -> None:
     said = verdict(comparison(-0.072, 0.041, p=0.00001))
     assert said.kind == "not better"
     assert said.sentence == (
-        "tuned is not better than base, it is worse: accuracy -7.2 points (95 % interval [-11.3, -3.1], p < 0.0001; "
+        "tuned is not better than base, it is worse: accuracy -7.2 points "
+        "(95 % interval [-11.3, -3.1], p < 0.0001; "
         "better on 30, equal on 150, worse on 20 of 200 rows)."
     )
 
@@ -376,7 +379,8 @@ def test_a_gain_within_the_noise_cannot_be_told_and_says_how_many_rows_would_do(
     # (1.96 + 0.84)^2 * 0.025^2 * 200 / 0.02^2 = 2453
     assert said.kind == "cannot tell"
     assert said.sentence.startswith(
-        "Cannot tell with 200 rows whether tuned is better than base; about 2,500 rows would: accuracy +2.0 points"
+        "Cannot tell with 200 rows whether tuned is better than base; "
+        "about 2,500 rows would: accuracy +2.0 points"
     )
 
 
@@ -442,7 +446,8 @@ def test_the_verdict_says_whether_a_linear_model_would_do(
 ) -> None:
     middle = (ci[0] + ci[1]) / 2
     found = Comparison(
-        a="tfidf_linear", b="tuned", metric="accuracy", difference=middle, se=0.1, se_clustered=0.1, ci=ci, p=0.01,
+        a="tfidf_linear", b="tuned", metric="accuracy",
+        difference=middle, se=0.1, se_clustered=0.1, ci=ci, p=0.01,
         wins=9, ties=80, losses=11, n=100, clusters=100, smallest_detectable=0.2,
     )  # fmt: skip
     means = (Estimate(0.8, 100, 0.04, (0.7, 0.9)), Estimate(0.8 + middle, 100, 0.04, (0.7, 0.9)))

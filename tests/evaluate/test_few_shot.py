@@ -63,8 +63,8 @@ def chosen(
     tokenizer = load_tokenizer(str(model_dir))
     complete_tokenizer(tokenizer)
     test, exemplars, trial = best_wording(
-        data, examples[:4], examples[4:9], examples[9:], chat_format(tokenizer), load_model(str(model_dir)), DECODING,
-        "accuracy", "choice",
+        data, examples[:4], examples[4:9], examples[9:],
+        chat_format(tokenizer), load_model(str(model_dir)), DECODING, "accuracy", "choice",
     )  # fmt: skip
     return test, exemplars, trial, asked
 
@@ -75,7 +75,8 @@ def test_the_best_wording_on_validation_is_the_one_that_test_rows_and_exemplars_
     test, exemplars, trial, asked = chosen(data, tiny_model_dir, monkeypatch, "Which")
     own = examples_of(data)
     assert list(trial.scores) == [
-        "classify/terse", "classify/default", "classify/question", "classify/plain", "classify/reader",
+        "classify/terse", "classify/default", "classify/question", "classify/plain",
+        "classify/reader",
     ]  # fmt: skip
     assert trial.scores[trial.wording] == 1.0 > trial.scores["classify/terse"]
     assert (trial.metric, trial.rows) == ("accuracy", 4)

@@ -12,10 +12,12 @@ import torch
 from support import byte_tokenizer, tiny_llama
 
 from tunesmith.chat.format import chat_format, complete_tokenizer
+from tunesmith.evaluate import systems
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated
 from tunesmith.evaluate.likelihood import Ranked, rank_choices
 from tunesmith.evaluate.systems import Decoding, _greedy, answer
+from tunesmith.models.load import load_model
 from tunesmith.records import Example
 
 DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=False)
@@ -53,8 +55,6 @@ def test_the_likelihood_of_the_right_answer_is_that_of_its_tokens_and_the_stop_t
 def test_where_choices_are_ranked_the_right_one_is_not_scored_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tunesmith.evaluate import systems
-
     calls: list[int] = []
 
     def counted(*args: Any, **kwargs: Any) -> list[Ranked]:
@@ -90,8 +90,6 @@ def test_an_answer_that_the_ranking_has_shown_is_not_written_once_more() -> None
 def test_the_backend_of_the_recipe_generates_from_where_the_model_was_loaded(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith.models.load import load_model
-
     fake = """
 from types import SimpleNamespace
 SamplingParams = dict

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+
+from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.chat.template import CHAT_TEMPLATE
@@ -26,14 +27,16 @@ from tunesmith.recipe import DataConfig
 from tunesmith.records import Example, Row, Turn
 
 MAX_WORDINGS = 5
-OF_A_KIND = 2  # tried beside the run's own: so many that list the choices, and so many that do not
+# tried beside the run's own: as many that list the choices as ones that do not
+OF_A_KIND = 2
 TRIAL_ROWS = 24  # of validation, for each wording
 
 
 @dataclass(frozen=True)
 class Trial:
-    """`scores[wording]` is the mean of `metric` on `rows` validation rows; one entry, nan, where
-    nothing was tried.
+    """The wording that was chosen, and the means of `metric` on `rows` validation rows.
+
+    `scores` is empty where nothing was tried.
     """
 
     wording: str
@@ -43,10 +46,9 @@ class Trial:
 
 
 def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
-    """k training examples, the same for every prompt: the labels in turn, drawn from the shorter
-    half of each.
+    """Draw k training examples for all prompts: the labels in turn, from the shorter half of each.
 
-    Short ones because a small model's context must hold all of them; the draw depends on `seed`
+    Short ones, because a small model's context must hold all of them. The draw depends on `seed`
     alone.
     """
     rng = random.Random(seed)
@@ -68,11 +70,11 @@ def with_exemplars(
     examples: Sequence[Example],
     exemplars: Sequence[Example],
     chat: ChatFormat,
-    model: Any,
+    model: PreTrainedModel,
     decoding: Decoding,
 ) -> tuple[list[Example], float]:
-    """The examples, each with as many exemplars before its prompt as the model has room for, and
-    their mean number.
+    """The examples with as many exemplars before the prompt as fit the model, and their mean
+    number.
     """
     room = max_positions(model.config) - decoding.max_new_tokens
     prompted, counts = list(examples), [0] * len(examples)
@@ -106,17 +108,16 @@ def best_wording(
     test: Sequence[Example],
     exemplars: Sequence[Example],
     chat: ChatFormat,
-    model: Any,
+    model: PreTrainedModel,
     decoding: Decoding,
     metric: str,
     parser: str,
 ) -> tuple[list[Example], list[Example], Trial]:
-    """Test examples and exemplars in the wording with which the model does best on the validation
-    examples.
+    """Test examples and exemplars in the wording with which the model does best on validation.
 
-    The run's own wording where it has no family, where the rows cannot be read again, and among
-    equals. An example that comes out differently from how it was prepared (it was shortened, or its
-    file has changed), or that would not fit the model, keeps its wording.
+    The run's own wording is kept where it has no family, where the rows cannot be read again, and
+    among equals. An example keeps its wording where it is no longer rendered as it was prepared
+    (it was shortened, or its file has changed), and where the new wording would not fit the model.
     """
     names = {example.template for example in test}
     own = names.pop() if len(names) == 1 else "several"
@@ -155,7 +156,7 @@ def _scores(
     asked: dict[str, list[Example]],
     shown: dict[str, list[Example]],
     chat: ChatFormat,
-    model: Any,
+    model: PreTrainedModel,
     decoding: Decoding,
     metric: str,
     parser: str,
@@ -191,9 +192,7 @@ def _rows(data: DataConfig, wanted: set[str]) -> dict[str, tuple[Source, Row]]:
 
 
 def _candidates(source: Source, data: DataConfig) -> list[PromptTemplate]:
-    """The wordings of the template's family that training may see and that are answered in the same
-    form.
-    """
+    """The family's wordings that training may see and that are answered in the same form."""
     own = source.templates[0]
     template = data.template or ""
     if template.endswith((".yaml", ".yml")) or ".yaml/" in template:

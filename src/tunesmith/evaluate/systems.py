@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
+
+from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat, stop_ids
 from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
@@ -23,9 +25,17 @@ from tunesmith.records import Example, Prediction, TokenizedExample
 
 @dataclass(frozen=True)
 class Decoding:
-    """What is the same for every system: the token budget, what ends an answer, whether choices are
-    ranked and the right answer's likelihood is taken, what generates (`backend`, of the recipe),
-    and what is computed in (`dtype`).
+    """What is the same for every system.
+
+    Attributes:
+        max_new_tokens: The token budget of an answer.
+        stop_ids: Tokens that end an answer and do not belong to it.
+        newline_ids: Tokens that end an answer of one line; empty where answers have several.
+        batch_tokens: Tokens of one forward pass, and of the key-value cache.
+        rank_choices: Compute the log-likelihood of every choice.
+        score_references: Compute the log-likelihood of the right answer.
+        backend: What generates, as in the recipe.
+        dtype: What is computed in.
     """
 
     max_new_tokens: int
@@ -42,13 +52,15 @@ def decoding_for(
     train: Sequence[Example],
     lengths: Sequence[int],
     chat: ChatFormat,
-    model: Any,
+    model: PreTrainedModel,
     settings: EvaluationConfig,
     dtype: str = "float32",
 ) -> Decoding:
-    """From the training completions: the longest one in tokens (and a quarter more) is the budget;
-    where none has a second line, a line end ends the answer. `lengths` are the completions' tokens,
-    the stop token included.
+    """The decoding that the training completions call for.
+
+    The budget is the longest of them and a quarter more, unless `settings` name one; where none
+    has a second line, a line end ends the answer. `lengths` are their tokens, the stop token
+    included.
     """
     longest = max(lengths, default=16)
     one_line = all("\n" not in example.completion for example in train)
@@ -64,14 +76,13 @@ def decoding_for(
 
 
 def answer(
-    model: Any,
+    model: PreTrainedModel,
     chat: ChatFormat,
     examples: Sequence[Example],
     decoding: Decoding,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
-    """Greedy answers and, for closed tasks, the log-likelihood of every choice; one prediction for
-    each example.
+    """One prediction for each example: the greedy answer and what else `decoding` asks for.
 
     Computed in `decoding.dtype`, by a copy of the model where its weights are in another. vLLM
     reads the weights from where `model` was loaded.
@@ -120,8 +131,9 @@ def answer(
 def _greedy(
     found: Ranked, options: Sequence[Sequence[int]], decoding: Decoding
 ) -> Generated | None:
-    """The answer that greedy decoding writes, where that is one of the choices with its stop token:
-    it need not be written once more. Nothing but the stop token may end it before.
+    """The choice that greedy decoding would write, so that it need not be generated; else None.
+
+    Its stop token must be what ends it: a line end or the budget would cut it short.
     """
     if found.greedy is None:
         return None
@@ -134,8 +146,14 @@ def _greedy(
     )
 
 
+class _Ends(TypedDict):
+    stop_ids: tuple[int, ...]
+    newline_ids: frozenset[int]
+    max_new_tokens: list[int]
+
+
 def _generated(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[list[int]],
     decoding: Decoding,
     on_progress: Callable[[int], None] | None,
@@ -143,7 +161,7 @@ def _generated(
     if not prompts:
         return []
     room = max_positions(model.config)
-    ends: dict[str, Any] = {
+    ends: _Ends = {
         "stop_ids": decoding.stop_ids,
         "newline_ids": decoding.newline_ids,
         "max_new_tokens": [
@@ -153,7 +171,11 @@ def _generated(
     if decoding.backend == "vllm":
         own_code = type(model).is_remote_code()  # it was loaded so: the recipe trusts it
         return generate_vllm(
-            model.name_or_path, prompts, dtype=decoding.dtype, trust_remote_code=own_code, **ends
+            str(model.name_or_path),
+            prompts,
+            dtype=decoding.dtype,
+            trust_remote_code=own_code,
+            **ends,
         )
     return generate(
         model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends
@@ -162,15 +184,15 @@ def _generated(
 
 def _with_references(
     predictions: Sequence[Prediction],
-    model: Any,
+    model: PreTrainedModel,
     chat: ChatFormat,
     examples: Sequence[Example],
     decoding: Decoding,
 ) -> list[Prediction]:
-    """The predictions with the log-likelihood of each completion; as they are where a completion
-    does not fit.
+    """The predictions with the log-likelihood of each completion.
 
-    Where choices are ranked the completion is one of them and nothing is computed again.
+    They stay as they are where a completion does not fit the model. Where choices are ranked the
+    completion is one of them, and nothing is computed again.
     """
     rows = tokenize_examples(examples, chat, max_positions(model.config))
     if not all(isinstance(row, TokenizedExample) for row in rows):
@@ -201,8 +223,10 @@ def _with_references(
 
 
 def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
-    """Token ids of a choice and the stop token as they follow a prompt; DataError where it cannot
-    be written.
+    """Token ids of a choice and the stop token as they follow a prompt.
+
+    Raises:
+        DataError: the chat template cannot write it.
     """
     row = tokenize_examples([replace(example, completion=choice)], chat, sys.maxsize)[0]
     if not isinstance(row, TokenizedExample):

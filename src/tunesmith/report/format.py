@@ -37,17 +37,13 @@ def is_auxiliary(metric: str) -> bool:
 
 
 def in_sentence(name: str) -> str:
-    """A system's or metric's name inside a sentence: `base model`, but `ROUGE-L`, `F1` and `Pearson
-    r`.
-    """
+    """A title inside a sentence: `base model`, but `ROUGE-L`, `F1` and `Pearson r`."""
     stays = not name[1:2].islower() or name.startswith(("Pearson", "Spearman", "Matthews"))
     return name if stays else name[0].lower() + name[1:]
 
 
 def number(value: float | None, decimals: int = 3) -> str:
-    """`0.812`; from 10 on one decimal, from 1,000 on none; a dash for what is missing or not
-    finite.
-    """
+    """`0.812`, from 10 on one decimal, from 1,000 on none; a dash where there is no number."""
     if value is None or not math.isfinite(value):
         return DASH
     size = abs(value)
@@ -59,6 +55,7 @@ def number(value: float | None, decimals: int = 3) -> str:
 
 
 def signed(value: float | None, decimals: int = 3) -> str:
+    """A difference: `+0.041`, `−0.041`; zero has no sign."""
     text = number(value, decimals)
     return text if text in (DASH, number(0, decimals)) or text.startswith(MINUS) else f"+{text}"
 
@@ -77,6 +74,7 @@ def estimate(value: Estimate) -> str:
 
 
 def p_value(p: float) -> str:
+    """`< 0.001`, `0.0075`, `0.039`, `0.40`: two significant digits or more."""
     if not math.isfinite(p):
         return DASH
     if p < 0.001:
@@ -85,6 +83,7 @@ def p_value(p: float) -> str:
 
 
 def percent(share: float) -> str:
+    """A share of 1 in percent, three significant digits: `95 %`."""
     return f"{100 * share:.3g} %"
 
 
@@ -101,9 +100,7 @@ def duration(seconds: float) -> str:
 
 
 def fact(key: str, value: Any) -> tuple[str, str]:
-    """A fact's name and value: `seconds` as a duration, `..._bytes` as MB or GB, everything else as
-    it is.
-    """
+    """A fact's name and value: `seconds` as a duration, `..._bytes` as MB or GB, else as it is."""
     name = key.replace("_", " ")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if key == "seconds":
@@ -114,6 +111,7 @@ def fact(key: str, value: Any) -> tuple[str, str]:
 
 
 def size(num_bytes: float) -> str:
+    """`340 MB`, `1.24 GB`; powers of ten."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 

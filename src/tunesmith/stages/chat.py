@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from tunesmith.chat.format import ChatFormat, chat_format, stop_ids
 from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import generate
@@ -41,9 +43,11 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
         print(reply(line), flush=True)
 
 
-def _reply(model: object, chat: ChatFormat, write: Callable[[str], str]) -> Callable[[str], str]:
-    budget = model.generation_config.max_new_tokens or 256  # type: ignore[attr-defined]
-    limit = max_positions(model.config) - budget  # type: ignore[attr-defined]
+def _reply(
+    model: PreTrainedModel, chat: ChatFormat, write: Callable[[str], str]
+) -> Callable[[str], str]:
+    budget = model.generation_config.max_new_tokens or 256
+    limit = max_positions(model.config) - budget
 
     def reply(text: str) -> str:
         ids = chat.encode([chat.prompt_text(write(text))])[0]

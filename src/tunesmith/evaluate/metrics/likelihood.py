@@ -65,7 +65,7 @@ def _reference_sums(answers: Answers) -> Floats:
 
 
 def _perplexity(sums_RD: Floats) -> Floats:
-    """exp of the mean negative log-likelihood per token: every token has the same weight."""
+    """The exponential of the mean negative log-likelihood of all tokens of all rows."""
     ratio: Floats = np.exp(sums_RD[:, 0] / sums_RD[:, 1])
     return ratio
 

@@ -25,7 +25,7 @@ Kind: TypeAlias = "type[SacreMetric]"
 
 
 def _statistics(kind: Kind, answers: Answers) -> Floats:
-    """sacrebleu's own statistics of each row; rows_ND."""
+    """The statistics of each row as sacrebleu keeps them; rows_ND."""
     # a stream holds the n-th reference of every row, None where a row has fewer
     streams = list(zip_longest(*answers.references))
     return np.array(kind()._extract_corpus_statistics(answers.texts, streams), dtype=float)
@@ -43,7 +43,7 @@ def _negative_ter(rows_ND: Floats) -> Floats:
 
 
 def signature(kind: Kind, answers: Answers) -> str:
-    """sacrebleu's signature: what must be the same for two scores to be comparable."""
+    """The signature of sacrebleu: what must be the same for two scores to be comparable."""
     metric = kind()
     counts = {len(references) for references in answers.references}
     metric.num_refs = counts.pop() if len(counts) == 1 else -1
