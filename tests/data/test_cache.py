@@ -13,12 +13,13 @@ from support import byte_tokenizer
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data import cache
 from tunesmith.data.cache import cache_key, folder, restore, store
+from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.plan import plan_sources
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir
 
-FACTS = {"ledger": {"rows": {"raw": 3}}, "notes": ["a note"]}
+FACTS = LedgerFacts({"raw": 3}, {}, {}, 0, 0, {}, {}, ("a note",))
 
 
 @pytest.fixture(autouse=True)

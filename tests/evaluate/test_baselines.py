@@ -7,7 +7,7 @@ import pytest
 from tunesmith.data.build import PLACEHOLDER
 from tunesmith.evaluate.baselines import (
     BASELINES,
-    Task,
+    BaselineTask,
     baseline_predictions,
     constant_predictions,
     copy_predictions,
@@ -89,7 +89,7 @@ def test_a_task_gets_the_baselines_that_fit_its_answers(
 ) -> None:
     train = [example("good food", "1", choices), example("bad food", "2", choices)]
     test = [example("food", "1", choices)]
-    found = baseline_predictions(Task(train, test, family, parser, "exact_match", None))
+    found = baseline_predictions(BaselineTask(train, test, family, parser, "exact_match", None))
     assert list(found) == names
     assert all([p.example_id for p in predictions] == ["food"] for predictions in found.values())
 

@@ -23,7 +23,7 @@ CONSTANT_ROWS = 100
 
 
 @dataclass(frozen=True)
-class Task:
+class BaselineTask:
     """What a baseline is given.
 
     `metric` is the primary one. `layout` is the prompt with PLACEHOLDER where its only input
@@ -42,11 +42,11 @@ class Task:
 class Baseline:
     """When a baseline makes sense, and its answers to `task.test`."""
 
-    fits: Callable[[Task], bool]
-    answer: Callable[[Task], list[Prediction]]
+    fits: Callable[[BaselineTask], bool]
+    answer: Callable[[BaselineTask], list[Prediction]]
 
 
-def baseline_predictions(task: Task) -> dict[str, list[Prediction]]:
+def baseline_predictions(task: BaselineTask) -> dict[str, list[Prediction]]:
     """The answers of every baseline that fits the task, by the system's name."""
     return {
         name: baseline.answer(task) for name, baseline in BASELINES.items() if baseline.fits(task)
@@ -127,7 +127,7 @@ def _prediction(example: Example, text: str) -> Prediction:
     return Prediction(example.id, text, stopped=True, num_tokens=0)
 
 
-def _has_a_majority(task: Task) -> bool:
+def _has_a_majority(task: BaselineTask) -> bool:
     """Free text and JSON rarely repeat an answer: they get the best constant one instead."""
     return task.parser in ("choice", "number")
 

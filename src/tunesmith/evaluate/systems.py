@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from transformers import PreTrainedModel
 
-from tunesmith.chat.format import ChatFormat, stop_ids
+from tunesmith.chat.format import ChatFormat
 from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
 from tunesmith.errors import DataError
 from tunesmith.evaluate.forward import in_dtype
@@ -67,7 +67,7 @@ def decoding_for(
     choices = {example.choices for example in train}
     return Decoding(
         max_new_tokens=settings.max_new_tokens or longest + max(2, longest // 4),
-        stop_ids=stop_ids(chat.tokenizer, model),
+        stop_ids=chat.stop_ids(model),
         newline_ids=chat.newline_ids if one_line else frozenset(),
         batch_tokens=settings.batch_tokens,
         rank_choices=settings.rank_choices and bool(train) and () not in choices,
