@@ -401,7 +401,7 @@ def test_metrics_of_likelihoods_cannot_be_asked_for_where_baselines_have_none() 
         score_predictions([example], [prediction], ["perplexity"], "text")
 
 
-# ---- what stands beside
+# ---- general measures
 
 
 def test_general_measures_by_hand() -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 BASE = "base"
 BASE_FEW_SHOT = "base_few_shot"
 LINEAR = "tfidf_linear"
-"""The linear baseline. The verdict has a sentence of its own about it: it is far cheaper than a
-model, and knows nothing but the training rows."""
+"""The linear baseline. It is never the reference system, but the verdict adds a sentence about it:
+it is far cheaper than a model and knows nothing but the training rows."""
 TUNED = "tuned"
 """The model that the verdict is about."""
 

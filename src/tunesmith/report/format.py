@@ -32,7 +32,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def is_auxiliary(metric: str) -> bool:
-    """Whether a metric is shown beside those of the task, in a table of its own."""
+    """Whether a metric is shown in the second table, apart from those of the task."""
     return is_metric(metric) and find_metric(metric).auxiliary
 
 

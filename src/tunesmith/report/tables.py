@@ -162,7 +162,7 @@ def difference_table(report: Report) -> Table:
 
 
 def judged_table(report: Report) -> Table:
-    """Every metric that the recipe names, tuned against the verdict's opponent, p adjusted for
+    """Every metric that the recipe names, tuned against the reference system, p adjusted for
     their number.
     """
     rows = tuple(

@@ -5,7 +5,7 @@ A package adds a metric by an entry point of the group `tunesmith.metrics`, whic
     [project.entry-points."tunesmith.metrics"]
     loudness = "my_package.metrics:loudness"
 
-Its name then stands wherever a metric's name does: in a recipe, in a task family's file, in
+Its name can then be used like those of tunesmith's own: in a recipe, in a task family's file and in
 `tunesmith score --metric`.
 """
 
