@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -170,7 +170,8 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 
 def write_record(path: Path, record: object) -> None:
     """As JSON, atomically."""
-    write_json(path, _adapter(type(record)).dump_python(record, mode="json"))
+    kind: Any = type(record)
+    write_json(path, _adapter(kind).dump_python(record, mode="json"))
 
 
 def read_evaluated(run: RunDir, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -182,7 +183,8 @@ def read_evaluated(run: RunDir, known: tuple[str, ...]) -> tuple[str, ...]:
 
 def _checked(values: object, kind: type[Record], path: Path) -> Record:
     try:
-        return _adapter(kind).validate_python(values)
+        wanted: Any = kind
+        return cast(Record, _adapter(wanted).validate_python(values))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -193,5 +195,5 @@ def _checked(values: object, kind: type[Record], path: Path) -> Record:
 
 
 @cache
-def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

@@ -21,9 +21,9 @@ from tunesmith.data.store import read_examples
 from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.errors import DataError, RunError
 from tunesmith.evaluate.predictions import read_predictions
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.progress import say
 from tunesmith.records import Example, Prediction, Unserved
-from tunesmith.report.content import TUNED
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import answered_in, run_recipe, tuned_chat
@@ -132,7 +132,7 @@ def verify_folder(
             )
         elif _same(chat, stored, row, ends):
             equal += 1
-        elif row.get("gap") is not None and row["gap"] <= TIE[dtype]:
+        elif (gap := row.get("gap")) is not None and gap <= TIE[dtype]:
             ties += 1
         else:
             answer = chat.read(row["text"])[:60]
