@@ -147,9 +147,9 @@ def run_trl(
 ) -> list[dict[str, float]]:
     """Train one epoch with TRL's SFTTrainer; loss, seconds and tokens of each step."""
     # only for this system: trl is optional, and its imports would count as memory of the others
-    from datasets import Dataset  # noqa: PLC0415
-    from transformers import TrainerCallback  # noqa: PLC0415
-    from trl import SFTConfig, SFTTrainer  # noqa: PLC0415
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
 
     order = rows_in_training_order(data)
     records = []
@@ -409,10 +409,10 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
     """Rows per second as bars, saved as an image."""
-    import matplotlib  # noqa: PLC0415  a backend has to be chosen before pyplot is imported
+    import matplotlib  # the backend has to be chosen before pyplot is imported
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     shapes = list(dict.fromkeys(r["shape"] for r in results))
     figure, axes = pyplot.subplots(1, len(shapes), figsize=(6 * len(shapes), 4), squeeze=False)

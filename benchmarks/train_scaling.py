@@ -75,10 +75,10 @@ def measure(repeats: int) -> dict[str, list[tuple[int, float]]]:
 
 def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
     """The measured times over each varied value, saved as an image."""
-    import matplotlib  # noqa: PLC0415  a backend has to be chosen before pyplot is imported
+    import matplotlib  # the backend has to be chosen before pyplot is imported
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.2))
     axis: Any

@@ -10,7 +10,8 @@ from pathlib import Path
 import tunesmith
 
 ASSETS = Path(tunesmith.__file__).parent / "assets"
-ROWS = list(csv.DictReader((ASSETS / "reviews.csv").open(encoding="utf-8", newline="")))
+with (ASSETS / "reviews.csv").open(encoding="utf-8", newline="") as file:
+    ROWS = list(csv.DictReader(file))
 
 
 def test_there_are_at_least_600_balanced_reviews_with_the_promised_columns() -> None:

@@ -85,7 +85,7 @@ def read_recipe(
             )
         recipe, notes = load_recipe(path, overrides or ())
     else:
-        slots = {slot: options[slot] for slot in SLOT_OPTIONS if options.get(slot)}
+        slots = {slot: column_name for slot in SLOT_OPTIONS if (column_name := options.get(slot))}
         values: dict[str, object] = {
             "data": {
                 "source": str(path),
