@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from tunesmith.data.ledger import Ledger
-from tunesmith.data.plan import Index, Source, source_rows
+from tunesmith.data.plan import Index, Source
 from tunesmith.data.sources.formats import format_examples
+from tunesmith.data.sources.members import Rows
 from tunesmith.data.store import ExampleWriter
 from tunesmith.data.templates.environment import fitted_columns
 from tunesmith.data.templates.render import assign_wording, render_row
@@ -40,6 +41,7 @@ class Rendering:
 
 def write_splits(
     index: Index,
+    rows: Rows,
     data: DataConfig,
     chat: Format,
     max_length: int,
@@ -50,7 +52,7 @@ def write_splits(
     """Write data/{train,validation,test}.parquet; every row's fate goes into the ledger."""
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
     with _few_collections():
-        for batch, results in _tokenized(_renderings(index, data, ledger), chat, max_length):
+        for batch, results in _tokenized(_renderings(index, rows, data, ledger), chat, max_length):
             kept: dict[str, list[tuple[Example, TokenizedExample]]] = {
                 split: [] for split in SPLITS
             }
@@ -123,13 +125,15 @@ def _tokenized(
             yield waiting[0], waiting[1].result()
 
 
-def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rendering]:
+def _renderings(
+    index: Index, rows: Rows, data: DataConfig, ledger: Ledger
+) -> Iterator[Rendering]:
     number = 0
-    first_ids: dict[
-        int, str
-    ] = {}  # of the clusters of several rows: the first comes before the others
-    for source in index.sources:
-        for row in source_rows(source, data, ledger.unreadable):
+    # Only of clusters with several rows. A cluster is named after its first row, which comes first
+    # in this pass as well, so that its id is known when the others need it.
+    first_ids: dict[int, str] = {}
+    for position, source in enumerate(index.sources):
+        for row in rows.read(position, ledger.unreadable):
             split, cluster = SPLITS[index.splits[number]], int(index.clusters[number])
             if index.is_shared[number]:
                 first_ids[number] = row.id

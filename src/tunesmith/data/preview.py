@@ -13,7 +13,8 @@ from statistics import median
 from typing import Any, TypeVar
 
 from tunesmith.data.build import Rendering, render_source_row, shorten
-from tunesmith.data.plan import Source, plan_sources, source_rows
+from tunesmith.data.plan import Source, plan_sources
+from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.templates.resolve import Excluded
 from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
 from tunesmith.errors import DataError, TemplateError
@@ -104,11 +105,12 @@ def preview(data: DataConfig, chat: Format, max_length: int, num_rows: int = 3) 
     Raises what `prepare` raises for a table or template that cannot be used at all; one bad row is
     shown as such.
     """
-    sources = plan_sources(data)
-    rows = spread(
-        ((source, row) for source in sources for row in source_rows(source, data)), NUM_MEASURED
+    rows = SourceRows(data)
+    sources = plan_sources(data, rows)
+    shown = spread(
+        ((source, row) for i, source in enumerate(sources) for row in rows.read(i)), NUM_MEASURED
     )
-    outcomes = [outcome for source, row in rows for outcome in _outcomes(source, row, data)]
+    outcomes = [outcome for source, row in shown for outcome in _outcomes(source, row, data)]
     lengths = _lengths([item.example for item in outcomes if isinstance(item, Rendering)], chat)
     return Preview(
         rows=tuple(

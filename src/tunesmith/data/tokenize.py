@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tunesmith.errors import DataError
+from tunesmith.models.load import max_positions
+from tunesmith.recipe import Recipe
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Unserved, Written
 
 
@@ -44,6 +46,11 @@ class Rejected:
     reason: str
     detail: str
     tokens: int = 0
+
+
+def resolve_max_length(recipe: Recipe) -> int:
+    """The most tokens a row may have: `train.max_length`, or the model's context if that is less."""
+    return min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
 
 
 def tokenize_examples(

@@ -20,6 +20,7 @@ from tunesmith.data.sources.formats import (
     format_notes,
     question_columns,
 )
+from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.data.templates.resolve import Excluded
 from tunesmith.errors import DataError
@@ -638,7 +639,7 @@ def index_of(tmp_path: Path, records: list[dict[str, Any]]) -> Index:
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
     data = DataConfig(source=str(path), split=SplitConfig(mode="hash", group="topic"))
-    return build_index(plan_sources(data), data)
+    return build_index(plan_sources(data, SourceRows(data)), data, SourceRows(data))
 
 
 def test_the_notes_are_in_the_index_and_columns_that_the_recipe_names_are_used(
