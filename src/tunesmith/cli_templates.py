@@ -248,13 +248,14 @@ def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
     """Needs the recipe's tokenizer and the size of its context, not its weights."""
     from tunesmith.chat.format import chat_format, complete_tokenizer
     from tunesmith.data.preview import preview
-    from tunesmith.models.load import load_tokenizer, max_positions
+    from tunesmith.data.tokenize import resolve_max_length
+    from tunesmith.models.load import load_tokenizer
     from tunesmith.pipeline import chat_settings
 
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     complete_tokenizer(tokenizer, chat_settings(recipe))
-    max_length = min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
-    return preview(recipe.data, chat_format(tokenizer, recipe.system or ""), max_length, num_rows)
+    chat = chat_format(tokenizer, recipe.system or "")
+    return preview(recipe.data, chat, resolve_max_length(recipe), num_rows)
 
 
 def print_preview(found: Preview, html: Path | None, as_json: bool) -> None:

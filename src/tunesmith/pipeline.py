@@ -12,6 +12,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -173,22 +174,26 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
     from tunesmith.data.cache import cache_key, input_hashes, restore, store
     from tunesmith.data.ledger import ledger_table
     from tunesmith.data.plan import plan_sources
-    from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
+    from tunesmith.data.sources.stored import StoredRows, store_rows
+    from tunesmith.data.tokenize import resolve_max_length
+    from tunesmith.models.load import fingerprint, load_tokenizer
     from tunesmith.stages.preflight import check_before_work
 
     folder = Path(recipe.output_dir)
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     _check_evaluation(recipe)
-    sources = plan_sources(recipe.data)
-    tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
-    original = tokenizer.chat_template
-    notes = complete_tokenizer(tokenizer, chat_settings(recipe))
-    chat = chat_format(tokenizer, recipe.system or "")
-    max_length = min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
     temporary = RunDir(folder.with_name(f".{folder.name}.preparing"))
     shutil.rmtree(temporary.path, ignore_errors=True)
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
     try:
-        key = cache_key(sources, recipe.data, chat, max_length)
+        hashes = store_rows(recipe.data, temporary.rows)
+        sources = plan_sources(recipe.data, StoredRows(temporary.rows))
+        tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
+        original = tokenizer.chat_template
+        notes = complete_tokenizer(tokenizer, chat_settings(recipe))
+        chat = chat_format(tokenizer, recipe.system or "")
+        max_length = resolve_max_length(recipe)
+        key = cache_key(sources, hashes, recipe.data, chat, max_length)
         facts = restore(key, temporary) if key else None
         if facts is None:
             facts = _prepare_rows(sources, recipe.data, chat, max_length, temporary, notes)
@@ -211,7 +216,7 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
             "model_files": fingerprint(recipe.model),
-            "inputs": input_hashes(recipe.data),
+            "inputs": input_hashes(recipe.data, hashes),
             "files": {
                 str(path.relative_to(temporary.path)): file_sha256(path)
                 for path in [
@@ -243,6 +248,9 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> dict[str, Any]:
         raise
     finally:
         shutil.rmtree(temporary.path, ignore_errors=True)
+        for parent in new_parents:  # innermost first; those that hold the run or the list stay
+            with suppress(OSError):
+                parent.rmdir()
     show(ledger_table(facts))
     for text in notes:
         say(f"note: {text}")
@@ -261,15 +269,16 @@ def _prepare_rows(
     from tunesmith.data.build import write_splits
     from tunesmith.data.ledger import Ledger
     from tunesmith.data.plan import build_index, find_overlap
+    from tunesmith.data.sources.stored import StoredRows
 
-    run_dir.path.mkdir(parents=True, exist_ok=True)
-    index = build_index(sources, data, run_dir.path)
+    rows = StoredRows(run_dir.rows)
+    index = build_index(sources, data, rows, run_dir.path)
     notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
     with (
         Ledger(run_dir.rejected) as ledger,
         progress("preparing rows", sum(index.num_rows)) as advance,
     ):
-        write_splits(index, data, chat, max_length, run_dir, ledger, advance)
+        write_splits(index, rows, data, chat, max_length, run_dir, ledger, advance)
     ledger.near_duplicate_clusters, ledger.notes = (
         index.near_duplicate_clusters,
         [*notes, *ledger.remarks()],
@@ -582,6 +591,7 @@ def evaluate(run_dir: RunDir) -> None:
     trial_rows = _sample(read_examples(run_dir.examples("validation")), TRIAL_ROWS)
     asked, exemplars, trial = best_wording(
         recipe.data,
+        run_dir.rows,
         trial_rows,
         test,
         exemplars,
