@@ -125,9 +125,7 @@ def _tokenized(
             yield waiting[0], waiting[1].result()
 
 
-def _renderings(
-    index: Index, rows: Rows, data: DataConfig, ledger: Ledger
-) -> Iterator[Rendering]:
+def _renderings(index: Index, rows: Rows, data: DataConfig, ledger: Ledger) -> Iterator[Rendering]:
     number = 0
     # Only of clusters with several rows. A cluster is named after its first row, which comes first
     # in this pass as well, so that its id is known when the others need it.

@@ -202,9 +202,7 @@ def _report(unreadable: Unreadable | None, where: str, problem: str, hint: str) 
     unreadable(where, problem)
 
 
-def _read_csv(
-    path: Path, reading: _Reading, delimiter: str
-) -> Iterator[tuple[Values, str]]:
+def _read_csv(path: Path, reading: _Reading, delimiter: str) -> Iterator[tuple[Values, str]]:
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(_lines(path, reading), delimiter=delimiter, strict=True)
     try:

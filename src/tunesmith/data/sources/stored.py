@@ -67,7 +67,8 @@ def source_hash(path: str, hashes: dict[Path, str] | None = None) -> str | None:
     if not root.exists():
         return None
     lines = [
-        f"{file.relative_to(root)} {known.get(file) or file_sha256(file)}" for file in files_in(root)
+        f"{file.relative_to(root)} {known.get(file) or file_sha256(file)}"
+        for file in files_in(root)
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
