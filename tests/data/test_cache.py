@@ -88,7 +88,8 @@ def test_what_the_splits_depend_on_makes_another_key(
 
 
 def test_a_changed_template_file_makes_another_key(tmp_path: Path) -> None:
-    family = "{family: f, about: b, slots: {text: {type: text}, label: {type: label}}, metrics: [accuracy]"
+    slots = "slots: {text: {type: text}, label: {type: label}}"
+    family = f"{{family: f, about: b, {slots}, metrics: [accuracy]"
     keys = []
     for end in (":", "?"):
         wording = (

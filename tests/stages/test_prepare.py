@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import read_tokenized
 
 from tunesmith import pipeline
 from tunesmith.data.sources import stored
-from tunesmith.data.store import example_ids, read_examples, read_tokenized
+from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.recipe import build_recipe
 from tunesmith.records import IGNORE_INDEX, SPLITS, Turn

@@ -1,5 +1,6 @@
-"""The second pass: each row is rendered, tokenised, proved and written to its split; the ledger
-counts every fate.
+"""The second pass: each row is rendered, tokenised, checked and written to its split.
+
+The ledger counts what becomes of every row.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ def write_splits(
     ledger: Ledger,
     on_rows: Callable[[int], None],
 ) -> None:
-    """Write data/{train,validation,test}.parquet; every row's fate goes into the ledger."""
+    """Write data/{train,validation,test}.parquet, and what becomes of every row into the ledger.
+
+    `rows` are those that `index` was built from. `on_rows` is told the number of examples that have
+    just been dealt with. Raises TemplateError or DataError naming file:line for a row whose values
+    cannot be used.
+    """
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
     with _few_collections():
         for batch, results in _tokenized(_renderings(index, rows, data, ledger), chat, max_length):
@@ -75,9 +81,7 @@ def _accepted(
     max_length: int,
     ledger: Ledger,
 ) -> tuple[Example, TokenizedExample] | None:
-    """What is written of an example, shortened where it must be; None where it is rejected. The
-    ledger is told.
-    """
+    """What is written of an example, shortened if it has to be; None where it is rejected."""
     example = item.example
     if isinstance(result, Rejected) and result.reason == "too_long":
         shorter = shorten(item, data, chat, max_length)
@@ -87,9 +91,7 @@ def _accepted(
     if isinstance(result, Rejected):
         ledger.reject(example.row_id, example.source, result.reason, result.detail, example.split)
         return None
-    if (
-        example.answer_keys
-    ):  # what is compared with the model's answers is the call as the template writes it
+    if example.answer_keys:  # answers are compared with the call as the chat template writes it
         text = chat.answer_text(example)
         example = replace(example, completion=text, references=(text,))
     ledger.keep(example, result)
@@ -98,8 +100,9 @@ def _accepted(
 
 @contextmanager
 def _few_collections() -> Iterator[None]:
-    """torch and transformers are a million objects, which Python's collector would walk again and
-    again.
+    """Keep the garbage collector away from what is there already.
+
+    torch and transformers are a million objects, which it would walk again and again.
     """
     gc.freeze()
     try:
@@ -111,7 +114,11 @@ def _few_collections() -> Iterator[None]:
 def _tokenized(
     renderings: Iterator[Rendering], chat: Format, max_length: int
 ) -> Iterator[tuple[list[Rendering], list[TokenizedExample | Rejected]]]:
-    """In batches; while one is tokenised, in rust on all cores, the next one is rendered."""
+    """Batches with their tokens, one batch behind the rendering.
+
+    While one batch is tokenised, in Rust on all cores and without Python's lock, the next one is
+    rendered here.
+    """
     waiting: tuple[list[Rendering], Future[list[TokenizedExample | Rejected]]] | None = None
     with ThreadPoolExecutor(max_workers=1) as worker:
         while batch := list(islice(renderings, BATCH_ROWS)):
@@ -166,7 +173,8 @@ def render_source_row(
     """All examples of a row: one for each answer of a conversation, or for each wording that the
     split asks for.
 
-    They are in `split`, and in `group` where it is not what the template says.
+    `group` replaces the group that the template gives. Raises TemplateError or DataError naming
+    file:line for values that cannot be used.
     """
     outcomes: list[tuple[Example | Excluded, PromptTemplate | None]]
     if source.fmt is not None:
@@ -188,8 +196,8 @@ def _placed(e: Example, split: str, group: str | None) -> Example:
     """`dataclasses.replace`, which takes four times as long, a tenth of all preparation."""
     group = e.group if group is None else group
     return Example(
-        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history, group, split, e.source,
-        e.asked_by, e.prompt_keys, e.answer_keys, e.tools,
+        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history,
+        group, split, e.source, e.asked_by, e.prompt_keys, e.answer_keys, e.tools,
     )  # fmt: skip
 
 
@@ -225,9 +233,7 @@ def _render(
 
 @dataclass(frozen=True)
 class Shortened:
-    """An example whose `fields` were cut, so that its prompt is so many `characters` shorter and it
-    fits.
-    """
+    """An example that fits since its `fields` were cut, its prompt by `characters` in all."""
 
     example: Example
     tokens: TokenizedExample
@@ -236,8 +242,9 @@ class Shortened:
 
 
 def shorten(item: Rendering, data: DataConfig, chat: Format, max_length: int) -> Shortened | None:
-    """A too long row with its `fit` field as long as it may be; None where the template marks none,
-    or too little.
+    """A row that is too long, with its `fit` fields as long as they can be (by bisection).
+
+    None where the template marks no field, or where cutting it altogether is not enough.
     """
     fields = fitted_columns(item.template.source) if item.template else frozenset()
     if not fields or item.template is None:

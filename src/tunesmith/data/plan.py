@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,8 +140,9 @@ def _source(member: Member, number: int, rows: Rows) -> Source:
         if named:
             raise
         raise TemplateError(
-            f"{member.path}: no task or template in the recipe, and no prompt/completion, messages, "
-            f"conversations or instruction columns in it: {', '.join(first.values)}",
+            f"{member.path}: no task or template in the recipe, and no prompt/completion, "
+            "messages, conversations or instruction columns in it: "
+            f"{', '.join(first.values)}",
             hint="set data.task, or data.template",
         ) from error
     choices = collect_choices(
@@ -196,7 +196,8 @@ def build_index(
     duplicates = find_duplicates(first, inputs, np.frombuffer(keys.targets, dtype=np.uint64))
     given = [-1 if source.split is None else SPLITS.index(source.split) for source in sources]
     fixed = np.repeat(np.array(given, dtype=np.int8), num_rows)
-    # a row of the user's test file is never dropped in favour of a training row with the same text
+    # A duplicate is dropped only if its first occurrence has the same fixed split: a row of the
+    # user's test file must not go because a training row with the same text came first.
     dropped = duplicates.dropped & (fixed == fixed[duplicates.first])
     leaked = (fixed != SPLITS.index("test")) & _is_among(
         inputs, inputs[fixed == SPLITS.index("test")]
@@ -206,11 +207,13 @@ def build_index(
         found = near_duplicate_clusters(keys.words, first, folder)
         clusters, num_clusters = found.clusters, found.num_clusters
         notes = _near_duplicate_notes(found, first, keys.ids)
+    # Rows that are left out take no part in the draw, so they do not change the sizes of splits.
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
     splits = fixed.copy()
     config, more = _split_config(data.split, sources)
     assigned, split_notes = assign_splits(_split_keys(keys, free, inputs), config, clusters[free])
     splits[free] = assigned
+    # those left out of the draw; they are in no split, but the ledger needs a value
     splits[splits < 0] = SPLITS.index("train")
     not_drawn, mixture_notes = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
     notes = [*keys.notes, *notes, *more, *split_notes, *mixture_notes]
@@ -219,9 +222,21 @@ def build_index(
             f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training"
         )
     return Index(
-        tuple(sources), num_rows, keys.num_unreadable, splits.astype(np.uint8), dropped, leaked, not_drawn,
-        duplicates.conflicting, clusters, keys.column("group"), num_clusters, tuple(notes), keys.ids, keys.words,
-    )  # fmt: skip
+        sources=tuple(sources),
+        num_rows=num_rows,
+        num_unreadable=keys.num_unreadable,
+        splits=splits.astype(np.uint8),
+        dropped=dropped,
+        leaked=leaked,
+        not_drawn=not_drawn,
+        conflicting=duplicates.conflicting,
+        clusters=clusters,
+        groups=keys.column("group"),
+        near_duplicate_clusters=num_clusters,
+        notes=tuple(notes),
+        ids=keys.ids,
+        words=keys.words,
+    )
 
 
 def _near_duplicate_notes(
@@ -274,7 +289,8 @@ def _not_drawn(
         if _task(sources[i]) != _task(sources[0]):
             out |= rows[i] & (splits != SPLITS.index("train"))
             notes.append(
-                f"{sources[i].path} is another task: it is trained on and not judged; see evaluation.panel"
+                f"{sources[i].path} is another task: "
+                "it is trained on and not judged; see evaluation.panel"
             )
     return out, notes
 
@@ -341,9 +357,10 @@ class _Keys:
         if self.num_unreadable > max_rejected * total:
             share = self.num_unreadable / total
             raise DataError(
-                f"{self.num_unreadable:,} of {total:,} rows cannot be read ({share:.1%}), data.max_rejected is "
-                f"{max_rejected:.1%}; the first: {self._first_unreadable}",
-                hint=f"repair these lines; data.max_rejected={math.ceil(share * 100) / 100:g} goes on without them",
+                f"{self.num_unreadable:,} of {total:,} rows cannot be read ({share:.1%}), "
+                f"data.max_rejected is {max_rejected:.1%}; the first: {self._first_unreadable}",
+                hint="repair these lines; "
+                f"data.max_rejected={math.ceil(share * 100) / 100:g} goes on without them",
             )
 
     def column(self, key: str) -> Coded | None:
@@ -354,7 +371,7 @@ class _Keys:
 
 
 def _normalised(source: Source, row: Row) -> dict[str, str]:
-    """The input columns that have a value: an empty text, null and NaN are the same as no column."""
+    """The input columns that have a value: empty text, null and NaN are the same as no column."""
     values = ((column, row.values.get(column)) for column in source.inputs)
     return {column: normalised_value(value) for column, value in values if not is_empty(value)}
 
@@ -402,13 +419,13 @@ def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:
     return {key: column for key, column in wanted.items() if column is not None}
 
 
-def _target(source: Source, row: Row) -> Any:
+def _target(source: Source, row: Row) -> object:
     if len(source.targets) == 1:
         return row.values.get(source.targets[0])
     return [row.values.get(column) for column in source.targets]
 
 
-def _cell(row: Row, column: str, key: str) -> Any:
+def _cell(row: Row, column: str, key: str) -> object:
     if column not in row.values:
         raise DataError(
             f"{row.source}: data.split.{key} = {column!r}, no such column",
@@ -423,7 +440,7 @@ def _text_cell(row: Row, column: str, key: str) -> str | None:
 
 
 def _split_keys(keys: _Keys, free: NDArray[np.int64], inputs: NDArray[np.uint64]) -> SplitKeys:
-    all_free = len(free) == len(inputs)  # as a rule, and then nothing is copied
+    all_free = len(free) == len(inputs)  # the usual case, in which nothing is copied
 
     def column(key: str) -> Coded | None:
         values = keys.column(key)
@@ -451,7 +468,7 @@ def _split_config(config: SplitConfig, sources: Sequence[Source]) -> tuple[Split
 
 
 def find_overlap(index: Index) -> Overlap:
-    """Test inputs of which 13 words in a row (a short one: all words) stand in a training input."""
+    """Test inputs that share 13 words in a row with a training input (short ones: all words)."""
     if index.words is None:
         return Overlap(0, 0, [])
     used = ~index.dropped & ~index.leaked & ~index.not_drawn

@@ -454,7 +454,8 @@ def answered(**keys: Any) -> dict[str, Any]:
         ),
         (
             {"messages": [{"from": "human", "value": "a"}]},
-            "turn 1 of messages is not {\"role\": ..., \"content\": ...}: {'from': 'human', 'value': 'a'}",
+            'turn 1 of messages is not {"role": ..., "content": ...}: '
+            "{'from': 'human', 'value': 'a'}",
             "keys: role, content",
         ),
         (
@@ -507,7 +508,8 @@ def answered(**keys: Any) -> dict[str, Any]:
         (
             {"prompt": [{"role": "user"}], "completion": "a"},
             "prompt is a list, expected text",
-            "a conversation belongs in a column named messages, or as lists in both prompt and completion",
+            "a conversation belongs in a column named messages, "
+            "or as lists in both prompt and completion",
         ),
         (
             {"prompt": "a", "completion": None},
@@ -602,7 +604,10 @@ def test_what_a_form_uses_is_not_named() -> None:
 
 def test_arguments_read_from_text_are_said() -> None:
     call = {"type": "function", "function": {"name": "stock", "arguments": '{"item": "lamp"}'}}
-    expected = "a.jsonl: arguments of tool calls that are JSON text are read as objects, as chat templates expect"
+    expected = (
+        "a.jsonl: arguments of tool calls that are JSON text are read as objects, "
+        "as chat templates expect"
+    )
     assert notes(answered(tool_calls=[call])) == [expected]
     assert notes(answered(tool_calls=[CALL])) == []
 
@@ -681,7 +686,8 @@ def test_questions_under_one_long_list_of_tools_are_no_near_duplicates(tmp_path:
     words = ["river", "lamp", "kettle", "chair", "moon", "desk", "radio", "tent"]
     records = [
         {
-            "prompt": f"Tell me about the {word} that stands in the {word} room of the old {word} house",
+            "prompt": f"Tell me about the {word} that stands in the {word} room "
+            f"of the old {word} house",
             "completion": "b",
         }
         | {"topic": word, "tools": tools, "system": "You may call functions. " * 30}

@@ -52,13 +52,13 @@ TEXT_PARTS = (None, "text", "input_text", "output_text")
 
 
 class Message(NamedTuple):
-    """A turn, and whether it may be an example's answer: an assistant's is, unless its weight is 0."""
+    """A turn, and whether it may be an example's answer: the assistant's, unless of weight 0."""
 
     turn: Turn
     trained: bool
 
 
-def is_empty(value: Any) -> bool:
+def is_empty(value: object) -> bool:
     """None, NaN (which tables write for None), and an empty text, list or object: what says
     nothing.
     """
@@ -85,7 +85,7 @@ def parse_json(cell: Any, what: str, expected: str) -> Any:
         ) from error
 
 
-def as_json(value: Any) -> str:
+def as_json(value: object) -> str:
     """In the order it came in, as templates print it."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
@@ -217,8 +217,8 @@ def _is_trained(others: dict[str, Any], where: str) -> bool:
     return all(value for _, value in given)
 
 
-def is_message_list(cell: Any) -> bool:
-    """A list, or the JSON text of a list of objects that all have a role; another text is a text."""
+def is_message_list(cell: object) -> bool:
+    """Whether a cell is a list, or the JSON text of a list of objects that all have a role."""
     if not isinstance(cell, str):
         return isinstance(cell, list)
     if not _LIST_OF_OBJECTS.match(cell):
@@ -226,8 +226,8 @@ def is_message_list(cell: Any) -> bool:
     return all("role" in item for item in _dictionaries(cell) or [{}])
 
 
-def unused_keys(fmt: str, cell: Any) -> Iterator[str]:
-    """Keys of a column's messages that nothing reads, for a note: what is crooked is passed over
+def unused_keys(fmt: str, cell: object) -> Iterator[str]:
+    """Keys of a column's messages that nothing reads, for a note; what is malformed is passed over
     here.
     """
     known = {*KEYS[fmt], *CALLS, *CARRIED, *WEIGHTS, *NOT_TEXT}
@@ -237,7 +237,7 @@ def unused_keys(fmt: str, cell: Any) -> Iterator[str]:
         )
 
 
-def has_text_arguments(cell: Any) -> bool:
+def has_text_arguments(cell: object) -> bool:
     """Whether a call in a column's messages has its arguments as JSON text, which is read as an
     object.
     """
@@ -251,7 +251,7 @@ def has_text_arguments(cell: Any) -> bool:
     return any(isinstance(function, dict) and _parsed_arguments(function) for function in functions)
 
 
-def _dictionaries(cell: Any) -> list[dict[Any, Any]]:
+def _dictionaries(cell: object) -> list[dict[Any, Any]]:
     """Those that a list, or its JSON text, holds; one alone is a list of one."""
     if isinstance(cell, str):
         try:
@@ -261,7 +261,7 @@ def _dictionaries(cell: Any) -> list[dict[Any, Any]]:
     return [item for item in (cell if isinstance(cell, list) else [cell]) if isinstance(item, dict)]
 
 
-def _misshapen(fmt: str, item: Any, where: str) -> DataError:
+def _misshapen(fmt: str, item: object, where: str) -> DataError:
     return DataError(
         f"{where} is not {_shape(fmt)}: {str(item)[:60]}", hint=f"keys: {', '.join(KEYS[fmt])}"
     )

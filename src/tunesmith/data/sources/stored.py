@@ -107,7 +107,7 @@ def _states(path: str) -> dict[Path, _State]:
 
 
 def _lines(member: Member, hashes: dict[Path, str]) -> Iterator[Row | tuple[str, str]]:
-    """Rows and unreadable lines (file:line, problem), in the order in which they are in the file."""
+    """Rows and unreadable lines (file:line, problem), in the order of the file."""
     waiting: list[tuple[str, str]] = []
     for row in read_member(member, lambda *line: waiting.append(line), hashes):
         yield from waiting

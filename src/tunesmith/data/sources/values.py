@@ -42,7 +42,7 @@ def decode_values(data: bytes) -> dict[str, Any]:
     return values
 
 
-def _tagged(value: Any) -> Any:
+def _tagged(value: Any) -> object:
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -55,16 +55,16 @@ def _tagged(value: Any) -> Any:
     return {TAG: kind.__name__, "value": _tagged(_WRITE[kind.__name__](value))}
 
 
-def _untagged(found: dict[str, Any]) -> Any:
+def _untagged(found: dict[str, Any]) -> object:
     """Called for the innermost objects first, so `value` has already been read."""
     return _READ[found[TAG]](found["value"]) if TAG in found else found
 
 
-def _zone_name(value: Any) -> str | None:
+def _zone_name(value: datetime) -> str | None:
     return None if value.tzinfo is None else pa.lib.tzinfo_to_string(value.tzinfo)
 
 
-def _write_datetime(value: datetime) -> list[Any]:
+def _write_datetime(value: datetime) -> list[object]:
     return [value.replace(tzinfo=None).isoformat(), value.fold, _zone_name(value)]
 
 

@@ -40,6 +40,7 @@ class Draws:
         self.key, self.count = key, 0
 
     def below(self, n: int) -> int:
+        """The next number, from 0 to n - 1."""
         digest = hashlib.sha256(f"{self.key}\0{self.count}".encode()).digest()
         self.count += 1
         return int.from_bytes(digest[:8], "big") % n
@@ -53,6 +54,7 @@ class DrawKeys(NamedTuple):
 
 
 def draw_keys(seed: int, template_id: str, row_id: str) -> DrawKeys:
+    """The keys for one row in one template, which no other row or template shares."""
     key = "\x1f".join((str(seed), template_id, row_id))
     return DrawKeys(key, f"{key}\x1fchoices")
 
@@ -215,7 +217,7 @@ def _own(value: Any, column: str) -> Any:
 
 
 def _printable(value: Any) -> Any:
-    """jinja's `finalize`: what may be printed."""
+    """What may be printed (jinja's `finalize`)."""
     if value is None:
         raise TemplateError(
             "an expression is None", hint="a list's append prints None: use {% set _ = ... %}"
@@ -243,7 +245,7 @@ def _choice(context: Context, items: Iterable[Any]) -> Any:
 
 
 def _most_frequent(items: Iterable[Any]) -> list[Any] | None:
-    """All items that tie for the most frequent, in order of appearance; None where there are none."""
+    """All items that tie for the most frequent, in order of appearance; None for no items."""
     return multimode(items) or None
 
 
@@ -293,8 +295,8 @@ def _like(value: Any, constant: Any) -> Any:
     )
     if (isinstance(value, str) and not isinstance(constant, str)) or (number and numeric_text):
         raise TemplateError(
-            f"{value!r} ({type(value).__name__}) is compared with {constant!r} ({type(constant).__name__}), "
-            "which is never equal",
+            f"{value!r} ({type(value).__name__}) is compared with "
+            f"{constant!r} ({type(constant).__name__}), which is never equal",
             hint=f"give the column as {type(constant).__name__}",
         )
     return value

@@ -52,6 +52,7 @@ class Template:
 
     @property
     def full_name(self) -> str:
+        """`dataset/subset/name`, or the name alone where the data set is not known."""
         return f"{self.source}/{self.name}" if self.source else self.name
 
     def apply(
@@ -97,6 +98,7 @@ class TemplateCollection:
 
     @property
     def source(self) -> str:
+        """`dataset/subset`, or the data set alone."""
         return f"{self.dataset}/{self.subset}" if self.subset else self.dataset
 
     def template(self, name: str) -> Template:
@@ -241,7 +243,8 @@ def find(spec: str, folder: Path | None = None) -> Template:
     if not known:
         raise TemplateError(
             f"{folder}: no PromptSource templates here",
-            hint="`tunesmith templates import DIR` copies a folder of them, or set TUNESMITH_PROMPTSOURCE",
+            hint="`tunesmith templates import DIR` copies a folder of them, "
+            "or set TUNESMITH_PROMPTSOURCE",
         )
     raise TemplateError(
         f"{spec}: no such data set in {folder}", hint=did_you_mean("/".join(parts[:-1]), known)
