@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from tunesmith.chat.format import chat_format, complete_tokenizer, stop_ids
+from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.evaluate.generate import Generated, generate
 from tunesmith.models.load import load_model, load_tokenizer
@@ -76,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
     found = []
     for dtype in args.dtypes:
         model = load_model(args.model, dtype)
-        ends = {"stop_ids": stop_ids(tokenizer, model), "max_new_tokens": args.max_new_tokens}
+        ends = {
+            "stop_ids": chat_format(tokenizer).stop_ids(model),
+            "max_new_tokens": args.max_new_tokens,
+        }
         measured = measure(
             model, prompts, tokenizer.pad_token_id, ends, args.batch_sizes, args.repeats, dtype
         )

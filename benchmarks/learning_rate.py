@@ -13,7 +13,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tunesmith import pipeline
+from tunesmith import stages
 from tunesmith.models.load import load_config
 from tunesmith.recipe import Recipe, load_recipe
 from tunesmith.rundir import RunDir, read_json
@@ -25,13 +25,13 @@ from tunesmith.train.roofline import model_size
 def best_losses(recipe: Recipe, factors: list[float], folder: Path) -> dict[float, float]:
     """The lowest validation loss over the epochs, in nats per trained token, by learning rate."""
     whole = RunDir(folder / "rows")
-    pipeline.prepare(recipe.model_copy(update={"output_dir": str(whole.path)}))
+    stages.prepare.prepare(recipe.model_copy(update={"output_dir": str(whole.path)}))
     usual = default_learning_rate(model_size(load_config(recipe.model)).parameters)
     found = {}
     for factor in factors:
         train = recipe.train.model_copy(update={"learning_rate": usual * factor})
         part = copy_of(whole, folder / f"{factor:g}", recipe.model_copy(update={"train": train}))
-        pipeline.train(part)
+        stages.train.train(part)
         history = read_json(part.training)["history"]
         found[usual * factor] = min(entry["loss"] for entry in history)
     return found

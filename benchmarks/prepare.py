@@ -122,7 +122,7 @@ def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dic
     os.environ["TUNESMITH_CACHE"] = f"{work}/cache"  # empty: nothing prepared before may help
     import datasketch  # noqa: F401 - imports are not counted
 
-    from tunesmith import pipeline
+    from tunesmith import stages
     from tunesmith.evaluate import retention as forgetting  # noqa: F401
     from tunesmith.models.load import load_tokenizer, max_positions
     from tunesmith.recipe import build_recipe
@@ -133,7 +133,7 @@ def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dic
     )  # loaded again when preparing, but its libraries are imported here
     data = {"source": rows, "near_duplicates": search == "search"}
     recipe, _ = build_recipe({"model": model, "data": data, "output_dir": f"{work}/run"})
-    return timed(lambda: pipeline.prepare(recipe))
+    return timed(lambda: stages.prepare.prepare(recipe))
 
 
 def prepare_with_trl(processes: str, rows: str, model: str, work: str) -> dict[str, float]:

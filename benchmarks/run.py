@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 
-from tunesmith import pipeline
+from tunesmith import stages
 from tunesmith.data.store import read_examples
 from tunesmith.evaluate.metrics import score_predictions
 from tunesmith.evaluate.systems import few_shot_exemplars, linear_predictions, with_exemplars
 from tunesmith.models.load import fit_embeddings, load_model
 from tunesmith.records import Example, Prediction
+from tunesmith.run_files import TrainingFacts, read_manifest, read_record
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.train.packing.plan import TrainingData
 
@@ -97,17 +98,20 @@ def answer_by_hand(
 
 def by_hand(run: RunDir, steps: int, answers: int) -> dict[str, float]:
     """Seconds of each part."""
-    recipe, manifest = pipeline.run_recipe(run), read_json(run.manifest)
-    chat, dtype = pipeline.run_chat(run, recipe), read_json(run.training)["dtype"]
+    recipe, task = stages.common.run_recipe(run), read_manifest(run).task
+    chat, dtype = (
+        stages.common.run_chat(run, recipe),
+        read_record(run.training, TrainingFacts).dtype,
+    )
     train, test = read_examples(run.examples("train")), read_examples(run.examples("test"))
     validation = read_examples(run.examples("validation"))[
         : recipe.evaluation.num_validation_examples
     ]
     base = load_model(recipe.model)
     fit_embeddings(base, chat.tokenizer)
-    training = train_by_hand(base, pipeline.training_data(run, "train"), recipe, dtype, steps)
+    training = train_by_hand(base, stages.common.training_data(run, "train"), recipe, dtype, steps)
     model = base.to(getattr(torch, dtype)).eval()
-    decoding = pipeline._decoding(run, recipe, chat, model, train)
+    decoding = stages.common.decoding(run, recipe, chat, model, train)
     exemplars = few_shot_exemplars(train, recipe.evaluation.few_shot, recipe.data.split.seed)
     asked: dict[str, Sequence[Example]] = {
         "validation": validation,
@@ -130,7 +134,7 @@ def by_hand(run: RunDir, steps: int, answers: int) -> dict[str, float]:
             found.get("metrics", 0.0)
             + timed(
                 lambda some=some, examples=examples: score_predictions(
-                    examples[: len(some)], some, manifest["metrics"], manifest["parser"]
+                    examples[: len(some)], some, task.metrics, task.parser
                 )
             )[0]
         )

@@ -22,7 +22,7 @@ from unittest import mock
 import torch
 import torchao.optim
 
-from tunesmith import pipeline
+from tunesmith import stages
 from tunesmith.chat.format import complete_tokenizer
 from tunesmith.models.load import fit_embeddings, load_model, load_tokenizer
 from tunesmith.recipe import BUILT_IN_MODEL
@@ -62,11 +62,11 @@ def main() -> None:
         "| learning rate | seed | weights | validation loss | weights moved | seconds |\n|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
-        recipe = pipeline.demo_recipe(Path(folder) / "rows")
-        pipeline.prepare(recipe)
+        recipe = stages.demo.demo_recipe(Path(folder) / "rows")
+        stages.prepare.prepare(recipe)
         rows = RunDir(Path(folder) / "rows")
         data, validation = (
-            pipeline.training_data(rows, split) for split in ("train", "validation")
+            stages.common.training_data(rows, split) for split in ("train", "validation")
         )
         base = {name: p.detach().clone() for name, p in built_in().named_parameters()}
         for rate, seed, kind in (

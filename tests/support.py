@@ -90,3 +90,11 @@ def tiny_llama(vocab_size: int = 259, positions: int = 512, seed: int = 0) -> An
         pad_token_id=2,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def save(model: Any, tokenizer: Any, folder: Path, max_new_tokens: int | None = None) -> None:
+    """As a run saves its model; the tokenizer is a completed one."""
+    from tunesmith.chat.format import chat_format
+    from tunesmith.models.save import save_model
+
+    save_model(model, tokenizer, folder, chat_format(tokenizer).stop_ids(model), max_new_tokens)

@@ -19,6 +19,8 @@ LAYERS = [
     {"data"},
     {"chat"},
     {"models"},
+    {"seal"},
+    {"run_files"},
     {"recipe", "records", "errors", "rundir", "progress", "packages", "machine"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -15,15 +15,17 @@ import pytest
 import torch
 from support import write_rows
 
-from tunesmith import cli, pipeline
+from tunesmith import cli, pipeline, stages
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError, InputError, RecipeError
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.retention import TextScore
 from tunesmith.evaluate.statistics import holm
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
+from tunesmith.run_files import read_manifest
 from tunesmith.rundir import RunDir, file_sha256, read_json
 from tunesmith.stages.seeds import copy_of
+from tunesmith.stages.train import validation_rows
 
 TEXT_SCORES = [TextScore(100.0 + i, 50) for i in range(4)]
 
@@ -134,8 +136,8 @@ def test_the_same_recipe_gives_the_same_weights_bit_for_bit(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path, tiny_model_dir: Path
 ) -> None:
     again = RunDir(tmp_path / "run")
-    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir))
-    pipeline.train(again)
+    stages.prepare.prepare(recipe_for(tmp_path, tiny_model_dir))
+    stages.train.train(again)
     weights = file_sha256(finished[0] / "run" / "model" / "model.safetensors")
     assert file_sha256(again.model / "model.safetensors") == weights
 
@@ -195,8 +197,8 @@ def test_a_run_whose_data_template_tokenizer_or_recipe_changed_is_not_resumed(
     recipe = recipe_for(
         tmp_path, tmp_path / "model", data={"task": None, "template": str(tmp_path / "mine.yaml")}
     )
-    pipeline.prepare(recipe)
-    pipeline.check_unchanged(pipeline.open_run(tmp_path / "run"))
+    stages.prepare.prepare(recipe)
+    stages.common.check_unchanged(stages.common.open_run(tmp_path / "run"))
     CHANGES[name](tmp_path)
     with pytest.raises(
         DataError, match=rf"{name}:? changed since the run was prepared\nhint: start a new run"
@@ -207,9 +209,9 @@ def test_a_run_whose_data_template_tokenizer_or_recipe_changed_is_not_resumed(
 def test_a_run_goes_on_where_the_rows_it_was_prepared_from_are_gone(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:
-    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir))
+    stages.prepare.prepare(recipe_for(tmp_path, tiny_model_dir))
     (tmp_path / "rows.csv").unlink()
-    pipeline.check_unchanged(pipeline.open_run(tmp_path / "run"))
+    stages.common.check_unchanged(stages.common.open_run(tmp_path / "run"))
 
 
 def test_an_evaluation_that_was_cut_off_is_done_again(
@@ -217,6 +219,7 @@ def test_an_evaluation_that_was_cut_off_is_done_again(
 ) -> None:
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0] / "run", run.path)
+    run.evaluated.unlink()
     run.panel.unlink()
     shutil.rmtree(run.evaluation / "majority")
     report = pipeline.resume(run.path)
@@ -229,19 +232,19 @@ def test_a_second_evaluation_is_counted_and_shown(
 ) -> None:
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0] / "run", run.path)
-    pipeline.evaluate(run)
-    assert pipeline.report(run)["run"]["test_uses"] == 2
+    stages.evaluate.evaluate(run)
+    assert stages.report.report(run)["run"]["test_uses"] == 2
 
 
 def test_stages_say_which_one_comes_first(tmp_path: Path, tiny_model_dir: Path) -> None:
-    pipeline.prepare(recipe_for(tmp_path, tiny_model_dir))
+    stages.prepare.prepare(recipe_for(tmp_path, tiny_model_dir))
     run = RunDir(tmp_path / "run")
     with pytest.raises(DataError, match=r"no tuned model yet\nhint: `tunesmith train"):
-        pipeline.evaluate(run)
+        stages.evaluate.evaluate(run)
     with pytest.raises(DataError, match="not evaluated yet"):
-        pipeline.report(run)
+        stages.report.report(run)
     with pytest.raises(DataError, match="not a run folder"):
-        pipeline.open_run(tmp_path / "nowhere")
+        stages.common.open_run(tmp_path / "nowhere")
 
 
 def test_metrics_that_the_recipe_names_are_judged_together_and_the_first_gives_the_verdict(
@@ -250,10 +253,10 @@ def test_metrics_that_the_recipe_names_are_judged_together_and_the_first_gives_t
     assert finished[1]["judged"] == [], "one metric needs no adjustment"
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0] / "run", run.path)
-    values = json.loads(json.dumps(pipeline.run_recipe(run).model_dump(mode="json")))
+    values = json.loads(json.dumps(stages.common.run_recipe(run).model_dump(mode="json")))
     values["evaluation"]["metrics"] = ["accuracy", "macro_f1"]
     run.recipe.write_text(dump_recipe(build_recipe(values)[0]))
-    report = pipeline.report(run)
+    report = stages.report.report(run)
     judged = report["judged"]
     assert [found["comparison"]["metric"] for found in judged] == ["accuracy", "macro_f1"]
     assert {found["comparison"]["a"] for found in judged} == {report["comparison"]["a"]}
@@ -290,7 +293,7 @@ def test_wordings_seen_and_never_seen_in_training_are_reported_apart(
         train={"num_train_epochs": 1},
     )
     report, run = pipeline.run(recipe), RunDir(tmp_path / "run")
-    held_out = set(read_json(run.manifest)["held_out_wordings"])
+    held_out = set(read_manifest(run).task.held_out_wordings)
     assert held_out
     assert not held_out & {example.template for example in read_examples(run.examples("train"))}
     test = read_examples(run.examples("test"))
@@ -347,17 +350,17 @@ def test_what_training_does_not_need_is_checked_before_it_too(
 ) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InputError, match=message):
-        pipeline.prepare(recipe_for(tmp_path, tiny_model_dir, evaluation=evaluation))
+        stages.prepare.prepare(recipe_for(tmp_path, tiny_model_dir, evaluation=evaluation))
     assert not (tmp_path / "run").exists()
 
 
 def test_lora_is_trained_by_the_same_loop_and_merged(tmp_path: Path, tiny_model_dir: Path) -> None:
     pytest.importorskip("peft")
-    pipeline.prepare(
+    stages.prepare.prepare(
         recipe_for(tmp_path, tiny_model_dir, train={"lora": {"r": 4}, "num_train_epochs": 1})
     )
     run = RunDir(tmp_path / "run")
-    pipeline.train(run)
+    stages.train.train(run)
     from tunesmith.models.load import load_model
 
     tuned, base = load_model(str(run.model)), load_model(str(tiny_model_dir))
@@ -372,15 +375,15 @@ def test_export_writes_the_model_in_another_format(
 ) -> None:
     from tunesmith.models.load import load_model
 
-    pipeline.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
+    stages.export.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
     assert str(load_model(str(tmp_path / "small"), "bfloat16").dtype) == "torch.bfloat16"
     with pytest.raises(RecipeError, match="exists already"):
-        pipeline.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
+        stages.export.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
 
 
 def test_two_runs_on_the_same_rows_can_be_compared(finished: tuple[Path, dict[str, Any]]) -> None:
     run = RunDir(finished[0] / "run")
-    result = pipeline.compare_runs(run, run)
+    result = stages.report.compare_runs(run, run)
     assert result["comparison"]["difference"] == 0
     assert result["verdict"]["kind"] == "cannot tell"
 
@@ -394,27 +397,27 @@ def test_what_answers_are_computed_in_is_decided_once_and_said(
     before, run = RunDir(finished[0] / "run"), RunDir(tmp_path / "again")
     shutil.copytree(before.path, run.path)
     shutil.rmtree(run.evaluation)
-    recipe = pipeline.run_recipe(run)
+    recipe = stages.common.run_recipe(run)
     auto = recipe.model_copy(
         update={"evaluation": recipe.evaluation.model_copy(update={"dtype": "auto"})}
     )
-    monkeypatch.setattr("tunesmith.machine.fastest_dtype", lambda device: "bfloat16")
-    assert pipeline.answered_in(run, auto) == "bfloat16"
-    monkeypatch.setattr("tunesmith.machine.fastest_dtype", lambda device: "float32")
-    assert pipeline.answered_in(run, auto) == "bfloat16", "whatever a later probe would say"
+    monkeypatch.setattr("tunesmith.stages.common.fastest_dtype", lambda device: "bfloat16")
+    assert stages.common.answered_in(run, auto) == "bfloat16"
+    monkeypatch.setattr("tunesmith.stages.common.fastest_dtype", lambda device: "float32")
+    assert stages.common.answered_in(run, auto) == "bfloat16", "whatever a later probe would say"
     copy = copy_of(run, tmp_path / "seed", recipe)
-    assert pipeline.answered_in(copy, auto) == "bfloat16"
+    assert stages.common.answered_in(copy, auto) == "bfloat16"
     asked = []
     monkeypatch.setattr(
         "tunesmith.stages.retention.bits_per_byte",
         lambda model, *_, **__: asked.append(model.dtype) or TEXT_SCORES,
     )
-    pipeline.evaluate(run)
+    stages.evaluate.evaluate(run)
     assert asked == [torch.bfloat16] * 2
-    pipeline.report(run)
+    stages.report.report(run)
     assert "all models were computed in bfloat16" in run.report_md.read_text(encoding="utf-8")
     assert "all models were computed in" not in before.report_md.read_text(encoding="utf-8")
-    pipeline.compare_runs(before, run)
+    stages.report.compare_runs(before, run)
     assert "was answered in float32" in " ".join(capsys.readouterr().err.split())
 
 
@@ -424,11 +427,13 @@ def test_fewer_validation_rows_are_answered_where_they_would_take_more_than_a_fi
     recipe = recipe_for(
         tmp_path, tiny_model_dir, data={"split": {"train": 0.3, "validation": 0.5, "test": 0.2}}
     )
-    pipeline.prepare(recipe)
+    stages.prepare.prepare(recipe)
     run = RunDir(tmp_path / "run")
-    data, validation = (pipeline.training_data(run, split) for split in ("train", "validation"))
+    data, validation = (
+        stages.common.training_data(run, split) for split in ("train", "validation")
+    )
     examples = read_examples(run.examples("validation"))
-    found = pipeline._validation_rows(data, validation, examples, recipe, ranked=True)
+    found = validation_rows(data, validation, examples, recipe, ranked=True)
     assert 16 <= found < len(examples) == 30
     said = " ".join(capsys.readouterr().err.split())
     assert f"{found} of 30 validation rows are answered after each epoch" in said
@@ -439,11 +444,11 @@ def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_di
 
     recipe = recipe_for(tmp_path, tiny_model_dir)
     found = rehearse.plan(recipe)
-    assert (found["rows"], found["steps"]) == ({"train": 30, "validation": 12, "test": 18}, 8)
+    assert (found.rows, found.steps) == ({"train": 30, "validation": 12, "test": 18}, 8)
     # sqrt(0.3 / 18) * (1.95996 + 0.84162)
-    assert found["smallest_detectable"] == pytest.approx(0.36168, abs=1e-4)
-    assert (found["metric"], found["assumed_discordant"]) == ("accuracy", 0.3)
-    assert rehearse.limit(recipe)["raw_tokens"] == found["tokens"]
+    assert found.smallest_detectable == pytest.approx(0.36168, abs=1e-4)
+    assert (found.metric, found.assumed_discordant) == ("accuracy", 0.3)
+    assert rehearse.roofline(recipe).least.raw_tokens == found.tokens
     assert {result.name: result.ok for result in rehearse.check(recipe)}[
         "gradients reach every weight"
     ]
@@ -474,9 +479,10 @@ def test_the_limit_is_that_of_the_numbers_the_training_computes_in(
     monkeypatch.setattr(
         rehearse, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e15)
     )
-    found = rehearse.limit(recipe_for(tmp_path, tiny_model_dir, train={"dtype": dtype}))
-    assert found["dtype"] == dtype
-    assert found["seconds"] == pytest.approx(found["flops"] / rates[getattr(torch, dtype)])
+    found = rehearse.roofline(recipe_for(tmp_path, tiny_model_dir, train={"dtype": dtype}))
+    assert found.dtype == dtype
+    least = found.least
+    assert least.seconds == pytest.approx(least.flops / rates[getattr(torch, dtype)])
 
 
 def test_a_run_reports_its_speed_memory_and_distance_to_the_limit(

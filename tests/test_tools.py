@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support import shared, write_rows
 
-from tunesmith import pipeline
+from tunesmith import stages
 from tunesmith.recipe import Recipe, build_recipe
 from tunesmith.rundir import RunDir
 
@@ -114,9 +114,9 @@ def test_the_job_by_hand_answers_and_scores_the_same_rows(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = tool("run", monkeypatch, "benchmarks")
-    pipeline.prepare(recipe_of_few_rows(tmp_path, tiny_model_dir))
+    stages.prepare.prepare(recipe_of_few_rows(tmp_path, tiny_model_dir))
     run = RunDir(tmp_path / "run")
-    pipeline.train(run)
+    stages.train.train(run)
     monkeypatch.setattr(
         module, "train_by_hand", lambda *_: 1.0
     )  # TRL is not among the development packages

@@ -24,7 +24,7 @@ from typing import Any
 
 from example_rows import write_all
 
-from tunesmith import pipeline
+from tunesmith import stages
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.recipe import BUILT_IN_MODEL, Recipe, load_recipe
 from tunesmith.rundir import RunDir, read_json, write_json
@@ -42,7 +42,7 @@ TINY_MODELS_RATE = (
 
 def recipe_of(name: str, model: str, folder: Path, overrides: list[str]) -> Recipe:
     if name == "demo":
-        return pipeline.demo_recipe(folder, model)
+        return stages.demo.demo_recipe(folder, model)
     tiny = model == BUILT_IN_MODEL or "stories" in model
     rate = [f"train.learning_rate={TINY_MODELS_RATE}"] if tiny else []
     changes = [f"model={model}", f"output_dir={folder}", *rate, *overrides]
@@ -77,13 +77,13 @@ def run(recipe: Recipe, folder: Path, shuffle: bool) -> None:
         files.mkdir(parents=True, exist_ok=True)
         took = {
             "prepare": timed(
-                lambda: pipeline.prepare(shuffled(recipe, files) if shuffle else recipe)
+                lambda: stages.prepare.prepare(shuffled(recipe, files) if shuffle else recipe)
             )
         }
         write_json(seconds_file, took)
     took = read_json(seconds_file)
     for stage in STAGES[1:]:
-        took[stage] = timed(lambda stage=stage: getattr(pipeline, stage)(run_dir))
+        took[stage] = timed(lambda stage=stage: getattr(getattr(stages, stage), stage)(run_dir))
         write_json(seconds_file, took)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tunesmith import stages
 from tunesmith.cli_templates import Json, preview_recipe, print_json, print_preview, templates_app
 from tunesmith.errors import InputError, RecipeError, TunesmithError
 
@@ -161,8 +163,8 @@ def demo(
     from tunesmith import pipeline
     from tunesmith.recipe import BUILT_IN_MODEL
 
-    folder = output_dir or pipeline.next_free(Path("runs/demo"))
-    report = pipeline.run(pipeline.demo_recipe(folder, model or BUILT_IN_MODEL))
+    folder = output_dir or stages.demo.next_free(Path("runs/demo"))
+    report = pipeline.run(stages.demo.demo_recipe(folder, model or BUILT_IN_MODEL))
     _finish(report, as_json)
     tunesmith = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
     for text in (
@@ -198,12 +200,12 @@ def run(
 
     tunesmith run reviews.csv --task classify --text review --label sentiment --model ./some-model
     """
-    from tunesmith import pipeline
-
     wanted = read_recipe(
         recipe, overrides, task=task, template=template, text=text, label=label, target=target,
         question=question, context=context, column=column, model=model, output_dir=output_dir,
     )  # fmt: skip
+    from tunesmith import pipeline
+
     report = pipeline.run(wanted)
     _finish(report, as_json)
     if fail_if_not_better and report["verdict"]["kind"] != "better":
@@ -234,11 +236,10 @@ def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) ->
     Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv data.task=classify
     data.columns.text=review
     """
-    from tunesmith import pipeline
-
-    ledger = pipeline.prepare(read_recipe(recipe, overrides))
+    wanted = read_recipe(recipe, overrides)
+    ledger = stages.prepare.prepare(wanted)
     if as_json:
-        print_json(ledger)
+        print_json(asdict(ledger))
 
 
 @app.command()
@@ -262,21 +263,21 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
 
     Example: tunesmith plan recipe.yaml
     """
-    from tunesmith.stages import dry_run as rehearse
-
-    found = rehearse.plan(read_recipe(recipe, overrides))
-    gain, discordant = found["smallest_detectable"], found["assumed_discordant"]
+    wanted = read_recipe(recipe, overrides)
+    found = stages.dry_run.plan(wanted)
+    gain, discordant = found.smallest_detectable, found.assumed_discordant
     smallest = (
-        f"{found['metric']} of {gain:.2f} standard deviations of the rows' differences (80 % power)"
+        f"{found.metric} of {gain:.2f} standard deviations of the rows' differences (80 % power)"
         if discordant is None
-        else f"{found['metric']} of {100 * gain:.1f} points (80 % power, if the two models differ on "
+        else f"{found.metric} of {100 * gain:.1f} points (80 % power, if the two models differ on "
         f"{100 * discordant:.0f} % of the rows)"
     )
-    print_json(found) if as_json else print(
-        f"{found['steps']:,} steps over {found['rows']['train']:,} training rows, {found['trained_tokens']:,} trained "
-        f"tokens of {found['tokens']:,}\nlearning rate {found['learning_rate']:.2g} for {found['parameters']:,} "
-        f"parameters; at least {found['least_seconds']:.0f} s of training on this machine\n"
-        f"{found['rows']['test']:,} test rows can show a gain in {smallest}"
+    print_json(asdict(found)) if as_json else print(
+        f"{found.steps:,} steps over {found.rows['train']:,} training rows, "
+        f"{found.trained_tokens:,} trained tokens of {found.tokens:,}\n"
+        f"learning rate {found.learning_rate:.2g} for {found.parameters:,} parameters; at least "
+        f"{found.least_seconds:.0f} s of training on this machine\n"
+        f"{found.rows['test']:,} test rows can show a gain in {smallest}"
     )
 
 
@@ -287,11 +288,8 @@ def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
 
     Example: tunesmith check recipe.yaml
     """
-    from dataclasses import asdict
-
-    from tunesmith.stages import dry_run as rehearse
-
-    results = rehearse.check(read_recipe(recipe, overrides))
+    wanted = read_recipe(recipe, overrides)
+    results = stages.dry_run.check(wanted)
     if as_json:
         print_json([asdict(result) for result in results])
     else:
@@ -307,14 +305,17 @@ def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
 
     Example: tunesmith limit recipe.yaml
     """
-    from tunesmith.stages import dry_run as rehearse
-
-    found = rehearse.limit(read_recipe(recipe, overrides))
-    print_json(found) if as_json else print(
-        f"at least {found['seconds']:.1f} s: {found['flops'] / 1e12:.3g} TFLOP at a measured "
-        f"{found['flops_per_second'] / 1e9:.3g} GFLOP/s in {found['dtype']}, {found['bytes'] / 1e9:.3g} GB at "
-        f"{found['bytes_per_second'] / 1e9:.3g} GB/s; {found['unique_tokens']:,.0f} unique of "
-        f"{found['raw_tokens']:,} tokens"
+    wanted = read_recipe(recipe, overrides)
+    found = stages.dry_run.roofline(wanted)
+    least, machine = found.least, found.machine
+    if as_json:
+        print_json(asdict(least) | asdict(machine) | {"dtype": found.dtype})
+        return
+    print(
+        f"at least {least.seconds:.1f} s: {least.flops / 1e12:.3g} TFLOP at a measured "
+        f"{machine.flops_per_second / 1e9:.3g} GFLOP/s in {found.dtype}, {least.bytes / 1e9:.3g} GB "
+        f"at {machine.bytes_per_second / 1e9:.3g} GB/s; {least.unique_tokens:,.0f} unique of "
+        f"{least.raw_tokens:,} tokens"
     )
 
 
@@ -324,11 +325,9 @@ def train(run_folder: RunArgument) -> None:
 
     Example: tunesmith train runs/reviews
     """
-    from tunesmith import pipeline
-
-    run_dir = pipeline.open_run(run_folder)
-    pipeline.check_unchanged(run_dir)
-    pipeline.train(run_dir)
+    found = stages.common.open_run(run_folder)
+    stages.common.check_unchanged(found)
+    stages.train.train(found)
 
 
 @app.command()
@@ -337,9 +336,7 @@ def evaluate(run_folder: RunArgument) -> None:
 
     Example: tunesmith evaluate runs/reviews
     """
-    from tunesmith import pipeline
-
-    pipeline.evaluate(pipeline.open_run(run_folder))
+    stages.evaluate.evaluate(stages.common.open_run(run_folder))
 
 
 @app.command()
@@ -349,11 +346,7 @@ def verify(run_folder: RunArgument, as_json: Json = False) -> None:
 
     Example: tunesmith verify runs/reviews
     """
-    from dataclasses import asdict
-
-    from tunesmith import pipeline
-
-    found = pipeline.verify(pipeline.open_run(run_folder))
+    found = stages.verify.verify(stages.common.open_run(run_folder))
     if as_json:
         print_json(asdict(found))
     if found.differences:
@@ -366,9 +359,7 @@ def report(run_folder: RunArgument, as_json: Json = False) -> None:
 
     Example: tunesmith report runs/reviews
     """
-    from tunesmith import pipeline
-
-    _finish(pipeline.report(pipeline.open_run(run_folder)), as_json)
+    _finish(stages.report.report(stages.common.open_run(run_folder)), as_json)
 
 
 @app.command()
@@ -384,8 +375,6 @@ def curve(
 
     Example: tunesmith curve recipe.yaml --fractions 0.25,0.5,1
     """
-    from tunesmith.stages import learning_curve as curve_module
-
     try:
         parts = [float(text) for text in fractions.split(",")]
     except ValueError as error:
@@ -393,8 +382,8 @@ def curve(
             f"--fractions {fractions}: not numbers", hint="for example 0.25,0.5,1"
         ) from error
     wanted = read_recipe(recipe, overrides)
-    result = curve_module.curve(wanted, parts)
-    print_json(result) if as_json else print(result["forecast"]["sentence"])
+    result = stages.learning_curve.curve(wanted, parts)
+    print_json(asdict(result)) if as_json else print(result.forecast.sentence)
 
 
 @app.command()
@@ -410,9 +399,8 @@ def compare(
 
     Example: tunesmith compare runs/small runs/large
     """
-    from tunesmith import pipeline
-
-    result = pipeline.compare_runs(pipeline.open_run(run_a), pipeline.open_run(run_b), metric)
+    runs = [stages.common.open_run(folder) for folder in (run_a, run_b)]
+    result = stages.report.compare_runs(*runs, metric)
     print_json(result) if as_json else print(result["verdict"]["sentence"])
 
 
@@ -426,11 +414,9 @@ def export(
 
     Example: tunesmith export runs/reviews ./reviews-model --dtype bfloat16
     """
-    from tunesmith import pipeline
-
     if dtype not in ("float32", "bfloat16", "float16"):
         raise InputError(f"--dtype {dtype}: unknown", hint="float32, bfloat16 or float16")
-    pipeline.export(pipeline.open_run(run_folder), folder, dtype)
+    stages.export.export(stages.common.open_run(run_folder), folder, dtype)
     print(folder)
 
 
@@ -446,9 +432,7 @@ def chat(
 
     Example: tunesmith chat runs/reviews --once "Broke after a day."
     """
-    from tunesmith.stages import chat as chat_module
-
-    chat_module.chat(run_folder, once=once, plain=plain)
+    stages.chat.chat(run_folder, once=once, plain=plain)
 
 
 @app.command()

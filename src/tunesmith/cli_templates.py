@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunesmith import stages
 from tunesmith.errors import InputError
 
 if TYPE_CHECKING:
@@ -248,14 +249,12 @@ def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
     """Needs the recipe's tokenizer and the size of its context, not its weights."""
     from tunesmith.chat.format import chat_format, complete_tokenizer
     from tunesmith.data.preview import preview
-    from tunesmith.data.tokenize import resolve_max_length
     from tunesmith.models.load import load_tokenizer
-    from tunesmith.pipeline import chat_settings
 
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
-    complete_tokenizer(tokenizer, chat_settings(recipe))
-    chat = chat_format(tokenizer, recipe.system or "")
-    return preview(recipe.data, chat, resolve_max_length(recipe), num_rows)
+    complete_tokenizer(tokenizer, stages.common.chat_settings(recipe))
+    max_length = stages.prepare.usable_length(recipe)
+    return preview(recipe.data, chat_format(tokenizer, recipe.system or ""), max_length, num_rows)
 
 
 def print_preview(found: Preview, html: Path | None, as_json: bool) -> None:

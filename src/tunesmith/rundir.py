@@ -1,4 +1,4 @@
-"""The names of every file in a run, its manifest, and the seal on its test split."""
+"""The names of every file in a run, and writing them so that none is ever half there."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from tunesmith.errors import DataError
 
 RECORDED_PACKAGES = (
     "tunesmith",
@@ -49,6 +45,7 @@ class RunDir:
     model = property(lambda self: self.path / "model")
     evaluation = property(lambda self: self.path / "evaluation")
     answered_in = property(lambda self: self.path / "evaluation" / "answered_in.json")
+    evaluated = property(lambda self: self.path / "evaluation" / "evaluated.json")
     panel = property(lambda self: self.path / "evaluation" / "panel.json")
     verification = property(lambda self: self.path / "evaluation" / "verify.json")
     few_shot = property(lambda self: self.path / "evaluation" / "few_shot.json")
@@ -111,31 +108,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def ids_sha256(ids: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
-
-
-def write_seal(run: RunDir, test_ids: Iterable[str]) -> None:
-    """Seal the test split: the hash of its ids, and an empty list of uses."""
-    ids = list(test_ids)
-    write_json(run.seal, {"sha256": ids_sha256(ids), "n": len(ids), "uses": []})
-
-
-def open_seal(run: RunDir, test_ids: Iterable[str], purpose: str) -> int:
-    """Record one use of the test split and return how many there have been; DataError where the ids
-    changed.
-    """
-    seal = read_json(run.seal)
-    found = ids_sha256(test_ids)
-    if found != seal["sha256"]:
-        raise DataError(
-            f"{run.seal}: the test split is not the sealed one: sha256 {found[:12]}, sealed {seal['sha256'][:12]}",
-            hint="run `tunesmith prepare` again in a new output_dir",
-        )
-    seal["uses"].append(
-        {"purpose": purpose, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    )
-    write_json(run.seal, seal)
-    return len(seal["uses"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import byte_tokenizer, shared, tiny_llama
 from tokenizers_of_kinds import KINDS, tokenizer_for
 
-from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer, stop_ids
+from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.chat.syntax import writes_content_as_is
 from tunesmith.chat.template import CHAT_TEMPLATE, ChatSettings
 from tunesmith.data.tokenize import Rejected, tokenize_examples
@@ -64,7 +64,11 @@ def test_the_stop_token_is_the_one_the_chat_template_writes_after_the_answer() -
 def test_every_stop_token_of_the_model_ends_an_answer_and_pad_never_does() -> None:
     tokenizer, model = chatml_tokenizer(), tiny_llama()
     model.generation_config.eos_token_id = [1, 2, 7]  # 2 is the pad token
-    assert stop_ids(tokenizer, model) == (tokenizer.convert_tokens_to_ids("<|im_end|>"), 1, 7)
+    assert chat_format(tokenizer).stop_ids(model) == (
+        tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        1,
+        7,
+    )
 
 
 def test_a_chat_template_that_no_header_can_mend_is_refused() -> None:

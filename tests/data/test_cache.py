@@ -13,6 +13,7 @@ from support import byte_tokenizer
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data import cache
 from tunesmith.data.cache import cache_key, folder, restore, store
+from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.plan import plan_sources
 from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.sources.stored import StoredRows, store_rows
@@ -20,7 +21,7 @@ from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir
 
-FACTS = {"ledger": {"rows": {"raw": 3}}, "notes": ["a note"]}
+FACTS = LedgerFacts({"raw": 3}, {}, {}, 0, 0, {}, {}, ("a note",))
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tunesmith.data.ledger import Ledger, ledger_table
+from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
 from tunesmith.errors import DataError, RunError
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
+from tunesmith.run_files import read_record, write_record
 
 
 def example(row_id: str, split: str = "train", number: int = 0) -> Example:
@@ -59,8 +61,8 @@ def test_every_raw_row_has_one_fate_and_tokens_are_summed_by_split(tmp_path: Pat
     with filled(tmp_path / "rejected.jsonl") as ledger:
         ledger.near_duplicate_clusters = 4
         ledger.notes.append("a note")
-        found = ledger.finish(max_rejected=0.5, num_raw=10)
-    assert found == {
+        facts = ledger.finish(max_rejected=0.5, num_raw=10)
+    assert asdict(facts) == {
         "rows": {
             "raw": 10, "unreadable": 1, "duplicates": 2, "leaked": 1, "not_drawn": 1,
             "rejected": 2, "kept": 3,
@@ -80,9 +82,10 @@ def test_every_raw_row_has_one_fate_and_tokens_are_summed_by_split(tmp_path: Pat
             },
             "test": {"rows": 1, "rejected": 0, "examples": 1, "tokens": 5, "trained_tokens": 1},
         },
-        "notes": ["a note"],
+        "notes": ("a note",),
     }  # fmt: skip
-    assert json.loads(json.dumps(found)) == found
+    write_record(tmp_path / "ledger.json", facts)
+    assert read_record(tmp_path / "ledger.json", LedgerFacts) == facts
 
 
 def test_what_was_left_out_is_listed_with_its_place_and_reason(tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_a_row_with_one_kept_example_is_kept_and_its_dropped_examples_are_counte
         ledger.keep(example("a", "test"), tokens(1, 1))
         ledger.keep(example("b", "test"), tokens(1, 1))
         ledger.reject("b", "s:2", "too_long", "", "test")
-        found = ledger.finish(0.5)
+        found = asdict(ledger.finish(0.5))
     assert (found["rows"]["kept"], found["rows"]["rejected"]) == (2, 1)
     assert found["dropped_examples_of_kept_rows"] == {"excluded: empty": 2, "too_long": 1}
     assert len(lines(tmp_path / "r.jsonl")) == 4
@@ -174,7 +177,7 @@ def test_rejected_rows_up_to_the_limit_and_any_number_of_duplicates_pass(tmp_pat
         ledger.keep(example("98"), tokens(1, 1))
         ledger.row("99", "train")
         ledger.reject("99", "s", "too_long", "", "train")
-        assert ledger.finish(0.01)["rows"]["rejected"] == 1
+        assert ledger.finish(0.01).rows["rejected"] == 1
 
 
 @settings(
@@ -205,7 +208,7 @@ def test_fates_add_up_to_the_raw_rows_in_any_order(tmp_path: Path, fates: list[s
                     ledger.keep(example(row_id), tokens(1, 1))
                 if fate in ("reject", "mixed"):
                     ledger.reject(row_id, "s", "too_long", "", "train")
-        found = ledger.finish(1.0, len(fates))
+        found = asdict(ledger.finish(1.0, len(fates)))
     assert found["rows"]["kept"] == sum(fate in ("keep", "keep2", "mixed") for fate in fates)
     assert (
         found["rows"]["rejected"]

@@ -16,13 +16,12 @@ import torch
 import transformers
 from random_models import tiny
 from safetensors.torch import load_file, save_file
-from support import byte_tokenizer, tiny_llama
+from support import byte_tokenizer, save, tiny_llama
 
 from tunesmith.chat.format import complete_tokenizer
 from tunesmith.errors import ModelError
 from tunesmith.models import gguf as gguf_module
 from tunesmith.models import load as loading
-from tunesmith.models.folder import with_old_names
 from tunesmith.models.load import (
     check_numbers,
     check_weights,
@@ -33,7 +32,7 @@ from tunesmith.models.load import (
     load_tokenizer,
     max_positions,
 )
-from tunesmith.models.save import save_model
+from tunesmith.models.save import with_old_names
 
 UP = "model.layers.0.mlp.up_proj.weight"
 
@@ -399,7 +398,7 @@ def test_a_gguf_file_becomes_an_ordinary_folder_in_float32(
         assert torch.equal(found, wanted), name
     complete_tokenizer(tokenizer)
     fit_embeddings(model, tokenizer)
-    save_model(model, tokenizer, tmp_path / "saved")
+    save(model, tokenizer, tmp_path / "saved")
     assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
     said = capfd.readouterr()
     assert said.out == ""
@@ -470,7 +469,7 @@ def test_a_saved_folder_is_right_for_transformers_4_too(tmp_path: Path) -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
     fit_embeddings(model, tokenizer)
     complete_tokenizer(tokenizer)
-    save_model(model, tokenizer, tmp_path / "saved")
+    save(model, tokenizer, tmp_path / "saved")
     written = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert written["rope_theta"] == 5e5
     assert written["rope_scaling"] == {"rope_type": "linear", "factor": 2.0}
@@ -501,7 +500,7 @@ def test_old_names_of_a_rotary_base_for_each_kind_of_layer() -> None:
 def test_the_old_names_change_nothing_that_is_read_back(kind: str, tmp_path: Path) -> None:
     model = tiny(kind)
     before = model.config.to_dict()
-    save_model(model, byte_tokenizer(chat_template="{{ messages[0]['content'] }}"
+    save(model, byte_tokenizer(chat_template="{{ messages[0]['content'] }}"
                "{% for m in messages[1:] %}{{ m['content'] }}{% endfor %}"), tmp_path / "saved")  # fmt: skip
     after = load_config(str(tmp_path / "saved")).to_dict()
     set_by_us = {
@@ -522,7 +521,7 @@ def test_a_save_that_fails_leaves_the_folder_as_it_was(
 ) -> None:
     model, tokenizer = tiny_llama(), byte_tokenizer()
     complete_tokenizer(tokenizer)
-    save_model(model, tokenizer, tmp_path / "model", 5)
+    save(model, tokenizer, tmp_path / "model", 5)
     before = {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()}
 
     def fail(folder: Path) -> None:
@@ -530,7 +529,7 @@ def test_a_save_that_fails_leaves_the_folder_as_it_was(
 
     monkeypatch.setattr(tokenizer, "save_pretrained", fail)
     with pytest.raises(OSError, match="no space"):
-        save_model(model, tokenizer, tmp_path / "model", 9)
+        save(model, tokenizer, tmp_path / "model", 9)
     assert {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()} == before
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 

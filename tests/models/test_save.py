@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import byte_tokenizer, shared, tiny_llama
+from support import byte_tokenizer, save, shared, tiny_llama
 
 from tunesmith.chat.format import complete_tokenizer
 from tunesmith.errors import ModelError
@@ -19,7 +19,6 @@ from tunesmith.models.load import (
     load_tokenizer,
     resolve_model,
 )
-from tunesmith.models.save import save_model
 
 
 def test_a_missing_pad_token_is_added_and_the_embeddings_grow() -> None:
@@ -34,7 +33,7 @@ def test_a_saved_model_loads_again_with_its_stop_and_pad_tokens(tmp_path: Path) 
     tokenizer, model = byte_tokenizer(pad=False), tiny_llama()
     complete_tokenizer(tokenizer)
     fit_embeddings(model, tokenizer)
-    save_model(model, tokenizer, tmp_path / "model", max_new_tokens=7)
+    save(model, tokenizer, tmp_path / "model", 7)
     again = load_model(str(tmp_path / "model"))
     assert again.generation_config.eos_token_id == 1
     assert again.generation_config.pad_token_id == 259
@@ -87,6 +86,6 @@ def test_a_fingerprint_changes_with_the_weights_and_a_hub_id_is_its_own(
 
 
 def test_loading_a_model_prints_nothing_whatever_is_installed_beside_it() -> None:
-    code = "from tunesmith.models.save import *; load_tokenizer(BUILT_IN_MODEL), load_model(BUILT_IN_MODEL)"
+    code = "from tunesmith.models.load import *; load_tokenizer(BUILT_IN_MODEL), load_model(BUILT_IN_MODEL)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

@@ -25,7 +25,7 @@ def test_parts_are_nested_and_judged_on_the_same_rows(tmp_path: Path, tiny_model
         "output_dir": str(tmp_path / "run"),
     }
     result = curve(build_recipe(values)[0], [1, 0.5])
-    assert [point["rows"] for point in result["points"]] == [16, 32]
+    assert [point.rows for point in result.points] == [16, 32]
     run = tmp_path / "run"
     half, whole = (
         {e.id for e in read_examples(RunDir(run / "curve" / part).examples("train"))}
@@ -33,7 +33,7 @@ def test_parts_are_nested_and_judged_on_the_same_rows(tmp_path: Path, tiny_model
     )
     assert half < whole
     assert len(read_json(RunDir(run).seal)["uses"]) == 2
-    assert result["last_difference"]["n"] == 4
+    assert result.last_difference.n == 4
     assert (run / "curve.svg").exists()
 
 
@@ -43,9 +43,9 @@ def test_the_forecast_is_the_weighted_slope_per_doubling() -> None:
         for f, rows, mean in ((0.5, 100, 0.5), (1, 200, 0.6))
     ]
     found = _forecast(points, "accuracy")
-    assert found["per_doubling"] == pytest.approx(0.1)
-    assert found["ci"] == pytest.approx((0.1 - 1.96 * 0.1 * 2**0.5, 0.1 + 1.96 * 0.1 * 2**0.5))
-    assert "Twice the labels would likely change accuracy by +0.100" in found["sentence"]
+    assert found.per_doubling == pytest.approx(0.1)
+    assert found.ci == pytest.approx((0.1 - 1.96 * 0.1 * 2**0.5, 0.1 + 1.96 * 0.1 * 2**0.5))
+    assert "Twice the labels would likely change accuracy by +0.100" in found.sentence
 
 
 def test_fractions_outside_zero_and_one_are_refused_before_any_work(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from support import byte_tokenizer, tiny_llama, write_rows
 
-from tunesmith import pipeline
+from tunesmith import stages
 from tunesmith.errors import InputError, ModelError, RecipeError
 from tunesmith.models.load import empty_model
 from tunesmith.recipe import LoraConfig, TrainConfig, build_recipe
@@ -43,14 +43,14 @@ def recipe(folder: Path, model: Path | str, **train: Any) -> Any:
 @pytest.fixture
 def no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tunesmith.data.plan.plan_sources", lambda data: pytest.fail("rows were looked at")
+        "tunesmith.stages.prepare.store_rows", lambda data, path: pytest.fail("rows were looked at")
     )
 
 
 def refused(wanted: Any, folder: Path, error: type[InputError], message: str) -> None:
     before = sorted(folder.rglob("*"))
     with pytest.raises(error, match=message) as found:
-        pipeline.prepare(wanted)
+        stages.prepare.prepare(wanted)
     assert found.value.exit_code == 2
     assert sorted(folder.rglob("*")) == before
 
@@ -187,7 +187,7 @@ def test_rows_that_are_only_looked_at_need_no_room_for_a_training(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10, 9, 10))
-    pipeline.prepare(recipe(tmp_path, tiny_model_dir), trainings=0)
+    stages.prepare.prepare(recipe(tmp_path, tiny_model_dir), trainings=0)
 
 
 @pytest.mark.parametrize("optim", ["adamw", "adafactor", "muon"])

@@ -5,23 +5,24 @@ nothing behind.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import read_tokenized
 
-from tunesmith import pipeline
+from tunesmith import stages
 from tunesmith.data.sources import stored
 from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.recipe import build_recipe
 from tunesmith.records import IGNORE_INDEX, SPLITS, Turn
-from tunesmith.rundir import RunDir, ids_sha256, open_seal, read_json
+from tunesmith.rundir import RunDir, read_json
+from tunesmith.seal import open_seal
 
 ROWS = [
     (f"text number {i} is {'good' if i % 2 else 'bad'}", "yes" if i % 2 else "no")
@@ -44,7 +45,7 @@ def prepare(tmp_path: Path, model: Path, rows: list[tuple[str, str]] = ROWS, **d
         "data": {"source": str(source), "task": "classify", **data},
         "output_dir": str(tmp_path / "run"),
     }
-    pipeline.prepare(build_recipe(values)[0])
+    stages.prepare.prepare(build_recipe(values)[0])
     return RunDir(tmp_path / "run")
 
 
@@ -100,7 +101,7 @@ def test_the_cache_is_used_for_the_same_bytes_and_not_for_changed_ones(
             "data": {"source": str(source), "task": "classify"},
             "output_dir": str(tmp_path / f"run{number}"),
         }
-        pipeline.prepare(build_recipe(values)[0])
+        stages.prepare.prepare(build_recipe(values)[0])
         said.append("taken from the cache" in capsys.readouterr().err)
     assert said == [False, True, False]
 
@@ -133,12 +134,12 @@ def test_the_hash_of_what_was_read_is_that_of_the_file(
 ) -> None:
     run = prepare(tmp_path, tiny_model_dir)
     inputs = read_json(run.manifest)["inputs"]
-    one_file = f". {sha256((tmp_path / 'rows.csv').read_bytes()).hexdigest()}"
-    assert inputs[str(tmp_path / "rows.csv")] == sha256(one_file.encode()).hexdigest()
-    pipeline.check_unchanged(run)
+    one_file = f". {hashlib.sha256((tmp_path / 'rows.csv').read_bytes()).hexdigest()}"
+    assert inputs[str(tmp_path / "rows.csv")] == hashlib.sha256(one_file.encode()).hexdigest()
+    stages.common.check_unchanged(run)
     write_csv(tmp_path / "rows.csv", ROWS[:-1])
     with pytest.raises(DataError, match=r"rows\.csv: changed since the run was prepared"):
-        pipeline.check_unchanged(run)
+        stages.common.check_unchanged(run)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused_and_not_cached(
@@ -170,7 +171,7 @@ def test_bad_rows_leave_no_new_folder_above_the_run(tmp_path: Path, tiny_model_d
         "output_dir": str(tmp_path / "runs" / "of today" / "run"),
     }
     with pytest.raises(TunesmithError, match="no such task"):
-        pipeline.prepare(build_recipe(values)[0])
+        stages.prepare.prepare(build_recipe(values)[0])
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
@@ -179,7 +180,8 @@ def test_the_test_split_is_sealed_and_each_use_is_counted(
 ) -> None:
     run = prepare(tmp_path, tiny_model_dir)
     ids = list(example_ids(run.examples("test")))
-    assert read_json(run.seal) == {"sha256": ids_sha256(ids), "n": 4, "uses": []}
+    sha256 = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    assert read_json(run.seal) == {"sha256": sha256, "n": 4, "uses": []}
     assert [open_seal(run, ids, "first"), open_seal(run, ids, "second")] == [1, 2]
     with pytest.raises(DataError, match="the test split is not the sealed one"):
         open_seal(run, ids[1:], "third")
@@ -187,12 +189,12 @@ def test_the_test_split_is_sealed_and_each_use_is_counted(
 
 def test_a_changed_split_file_is_refused_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
     run = prepare(tmp_path, tiny_model_dir)
-    pipeline.check_unchanged(run)
+    stages.common.check_unchanged(run)
     run.recipe.write_text(
         run.recipe.read_text().replace("num_train_epochs: 3", "num_train_epochs: 4")
     )
     with pytest.raises(DataError, match=r"recipe.yaml: changed since the run was prepared"):
-        pipeline.check_unchanged(run)
+        stages.common.check_unchanged(run)
 
 
 def test_rows_of_the_users_test_file_are_left_out_of_training(
@@ -282,7 +284,7 @@ def prepare_lines(tmp_path: Path, model: Path, lines: list[str], **data: Any) ->
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
     data = {"source": str(tmp_path / "rows.jsonl"), "task": "classify", **data}
     values = {"model": str(model), "data": data, "output_dir": str(tmp_path / "run")}
-    pipeline.prepare(build_recipe(values)[0])
+    stages.prepare.prepare(build_recipe(values)[0])
     return RunDir(tmp_path / "run")
 
 
@@ -350,7 +352,7 @@ def test_known_forms_of_the_same_data_give_identical_labels(
             },
             "output_dir": str(tmp_path / name.removesuffix(".jsonl")),
         }
-        pipeline.prepare(build_recipe(values)[0])
+        stages.prepare.prepare(build_recipe(values)[0])
         run = RunDir(Path(values["output_dir"]))
         found.append(
             {
@@ -382,7 +384,7 @@ def test_a_conversation_gives_an_example_for_each_answer_on_one_side(
         "data": {"source": str(tmp_path / "chat.jsonl")},
         "output_dir": str(tmp_path / "run"),
     }
-    pipeline.prepare(build_recipe(values)[0])
+    stages.prepare.prepare(build_recipe(values)[0])
     examples = [
         e for split in SPLITS for e in read_examples(RunDir(tmp_path / "run").examples(split))
     ]
@@ -471,7 +473,7 @@ def test_a_mixture_caps_each_source_and_judges_the_first_task(
         "data": {"source": [str(first), second], "task": "classify", "mixture_cap": 20},
         "output_dir": str(tmp_path / "run"),
     }
-    pipeline.prepare(build_recipe(values)[0])
+    stages.prepare.prepare(build_recipe(values)[0])
     run = RunDir(tmp_path / "run")
     train = [e.template for e in read_examples(run.examples("train"))]
     assert (train.count("classify/default"), len(train)) == (20, 40)
@@ -493,7 +495,7 @@ def test_replayed_rows_are_trained_and_never_held_out(tmp_path: Path, tiny_model
         },
         "output_dir": str(tmp_path / "run"),
     }
-    pipeline.prepare(build_recipe(values)[0])
+    stages.prepare.prepare(build_recipe(values)[0])
     run = RunDir(tmp_path / "run")
     sides = {split: [e.row_id for e in read_examples(run.examples(split))] for split in SPLITS}
     assert sum(i.startswith("2:") for i in sides["train"]) == 12
@@ -502,7 +504,7 @@ def test_replayed_rows_are_trained_and_never_held_out(tmp_path: Path, tiny_model
 
 def test_one_text_can_be_put_into_the_prompt_layout(tmp_path: Path, tiny_model_dir: Path) -> None:
     run = prepare(tmp_path, tiny_model_dir)
-    write = pipeline.prompt_writer(run)
+    write = stages.common.prompt_writer(run)
     assert write is not None
     assert write("{x}") in {
         e.prompt.replace(e.prompt.splitlines()[-2], "Text: {x}")

@@ -14,7 +14,7 @@ from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.save import save_model
 from tunesmith.records import Example, Prediction
-from tunesmith.stages.verify import verify
+from tunesmith.stages.verify import verify_folder
 
 Saved = tuple[Path, ChatFormat, list[Example], list[Prediction]]
 
@@ -25,7 +25,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     tokenizer, model = byte_tokenizer(), tiny_llama()
     complete_tokenizer(tokenizer)
     chat = chat_format(tokenizer)
-    save_model(model, tokenizer, folder, max_new_tokens=6)
+    save_model(model, tokenizer, folder, chat.stop_ids(model), max_new_tokens=6)
     examples = [
         Example(str(i), str(i), "t", f"{i} is it good?" * (1 + i % 3), "yes") for i in range(40)
     ]
@@ -36,14 +36,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 def test_a_saved_model_gives_every_stored_answer(
     saved: Saved,
 ) -> None:
-    found = verify(*saved)
+    found = verify_folder(*saved)
     assert (found.rows, found.answers_equal + found.ties, found.differences) == (32, 32, ())
 
 
 def test_what_differs_is_named(saved: Saved) -> None:
     folder, chat, examples, predictions = saved
     changed = [replace(predictions[0], text="another answer", stopped=True), *predictions[1:]]
-    found = verify(folder, chat, [replace(examples[0], id="first"), *examples[1:]], changed)
+    found = verify_folder(folder, chat, [replace(examples[0], id="first"), *examples[1:]], changed)
     assert len(found.differences) == 1
     assert found.differences[0].startswith("row first: the answer is ")
     assert "stored 'another answer'" in found.differences[0]
@@ -55,11 +55,13 @@ def test_a_prompt_that_is_served_differently_is_named(
     folder, _, examples, predictions = saved
     shorter = byte_tokenizer(bos=False)
     complete_tokenizer(shorter)
-    [difference] = verify(folder, chat_format(shorter), examples[:1], predictions[:1]).differences
+    [difference] = verify_folder(
+        folder, chat_format(shorter), examples[:1], predictions[:1]
+    ).differences
     assert "the prompt's ids are others" in difference
 
 
 def test_a_folder_that_does_not_load_is_a_difference(saved: Saved, tmp_path: Path) -> None:
-    found = verify(tmp_path, *saved[1:])
+    found = verify_folder(tmp_path, *saved[1:])
     assert found.answers_equal == 0
     assert "does not load in a process of its own" in found.differences[0]

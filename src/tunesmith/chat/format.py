@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.chat.syntax import writes_content_as_is
 from tunesmith.chat.template import (
@@ -29,6 +29,9 @@ from tunesmith.chat.template import (
 )
 from tunesmith.errors import ModelError
 from tunesmith.records import Example, Turn, Unserved, Written
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PAD_TOKEN = "<|pad|>"  # noqa: S105
 EOS_TOKEN = "<|eos|>"  # noqa: S105
@@ -69,7 +72,7 @@ class ChatFormat:
     template does not take one it goes to the first user turn.
     """
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     lead: str
     tail: str
     rest: str
@@ -114,6 +117,17 @@ class ChatFormat:
         """The answer in a generated text: without what the template writes before and after each."""
         around = self.lead.strip(), self.tail.removesuffix(self.stop_token).strip()
         return text.strip().removeprefix(around[0]).removesuffix(around[1]).strip()
+
+    def stop_ids(self, model: PreTrainedModel | None = None) -> tuple[int, ...]:
+        """Every token that ends an answer: the trained one first, then the tokenizer's and those of
+        the model's generation config.
+        """
+        tokenizer = self.tokenizer
+        config = getattr(model, "generation_config", None)
+        configured = getattr(config, "eos_token_id", None)
+        ids = [self.stop_id, tokenizer.eos_token_id]
+        ids += configured if isinstance(configured, list) else [configured]
+        return tuple(dict.fromkeys(i for i in ids if i not in (None, tokenizer.pad_token_id)))
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """What `tokenizer(texts, add_special_tokens=False)` gives, on all cores and without offsets
@@ -416,7 +430,11 @@ def _squeezed(text: str) -> str:
 
 
 def render_chat(
-    tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool, tools: Any = None
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool,
+    tools: Any = None,
 ) -> str:
     """ModelError where the template refuses these messages."""
     try:
@@ -429,7 +447,7 @@ def render_chat(
     return str(text)
 
 
-def _probe(tokenizer: Any, messages: Sequence[Message], *, ask: bool) -> str:
+def _probe(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool) -> str:
     """As `render_chat`, with a tool where a template is for conversations with tools only."""
     try:
         return render_chat(tokenizer, messages, add_generation_prompt=ask)
@@ -441,7 +459,9 @@ def _probe(tokenizer: Any, messages: Sequence[Message], *, ask: bool) -> str:
 
 
 def complete_tokenizer(
-    tokenizer: Any, settings: ChatSettings | None = None, now: datetime | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    settings: ChatSettings | None = None,
+    now: datetime | None = None,
 ) -> list[str]:
     """Add what a tokenizer lacks (end token, chat template, pad token), make its template fit to be
     trained on and served (chat_template.py), and say what was done.
@@ -474,7 +494,9 @@ def complete_tokenizer(
     return notes
 
 
-def _complete_template(tokenizer: Any, settings: ChatSettings, now: datetime) -> list[str]:
+def _complete_template(
+    tokenizer: PreTrainedTokenizerBase, settings: ChatSettings, now: datetime
+) -> list[str]:
     template, notes = chosen_template(tokenizer, settings), []
     if template is None:
         begins = (
@@ -508,19 +530,19 @@ def _complete_template(tokenizer: Any, settings: ChatSettings, now: datetime) ->
     return [*notes, *told]
 
 
-def _shown_prompt(tokenizer: Any) -> str:
+def _shown_prompt(tokenizer: PreTrainedTokenizerBase) -> str:
     text = _probe(tokenizer, [{"role": "user", "content": QUESTION}], ask=True)
     return text.rpartition(QUESTION)[2]
 
 
-def _writes_a_stop_token(tokenizer: Any) -> bool:
+def _writes_a_stop_token(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether any added token stands after the answer of a finished conversation."""
     messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
     after = _probe(tokenizer, messages, ask=False).rpartition(ANSWER)[2]
     return any(str(token.content) in after for token in tokenizer.added_tokens_decoder.values())
 
 
-def _parts(tokenizer: Any) -> tuple[str, str] | None:
+def _parts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str] | None:
     """What stands between a prompt and its answer, and after it; None where the answer does not
     follow the prompt.
     """
@@ -531,7 +553,7 @@ def _parts(tokenizer: Any) -> tuple[str, str] | None:
     return (lead, end) if whole.startswith(prompt) and answer else None
 
 
-def chat_format(tokenizer: Any, system: str = "") -> ChatFormat:
+def chat_format(tokenizer: PreTrainedTokenizerBase, system: str = "") -> ChatFormat:
     """The format of a completed tokenizer, found by rendering; ModelError where its template cannot
     be trained on.
     """
@@ -574,7 +596,7 @@ def chat_format(tokenizer: Any, system: str = "") -> ChatFormat:
     )
 
 
-def _added(tokenizer: Any) -> list[str]:
+def _added(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The longest first, so that none hides behind its own beginning."""
     return sorted(
         (str(t.content) for t in tokenizer.added_tokens_decoder.values() if t.content),
@@ -583,7 +605,7 @@ def _added(tokenizer: Any) -> list[str]:
     )
 
 
-def _end_of_answer(end: str, tokenizer: Any) -> int:
+def _end_of_answer(end: str, tokenizer: PreTrainedTokenizerBase) -> int:
     """Where the stop token after an answer ends: it is the first added token or, where that is one
     of several in a row, the end-of-sequence token among them.
     """
@@ -598,20 +620,10 @@ def _end_of_answer(end: str, tokenizer: Any) -> int:
     )
 
 
-def _takes_system(tokenizer: Any) -> bool:
+def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a system message is written: some templates refuse it, some pass over it."""
     marks = [{"role": "system", "content": ANSWER}, {"role": "user", "content": QUESTION}]
     try:
         return ANSWER in _probe(tokenizer, marks, ask=True)
     except ModelError:
         return False
-
-
-def stop_ids(tokenizer: Any, model: Any | None = None) -> tuple[int, ...]:
-    """Every token that ends an answer: the trained one first, then the tokenizer's and the
-    generation config's.
-    """
-    ids = [chat_format(tokenizer).stop_id, tokenizer.eos_token_id]
-    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids += configured if isinstance(configured, list) else [configured]
-    return tuple(dict.fromkeys(i for i in ids if i is not None and i != tokenizer.pad_token_id))

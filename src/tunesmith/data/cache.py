@@ -14,21 +14,32 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tunesmith.chat.format import ChatFormat
+from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.plan import Source
 from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import files_in, source_hash
 from tunesmith.data.templates.resolve import resolve_templates
+from tunesmith.errors import DataError
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
-from tunesmith.rundir import RunDir, file_sha256, read_json, versions, write_json
+from tunesmith.run_files import read_record, write_record
+from tunesmith.rundir import RunDir, file_sha256, versions
 
 PACKAGE = Path(__file__).parents[1]
 CODE = ("data", "chat", "models", "assets/families", "records.py", "recipe.py")
 FACTS = "facts.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a cache entry says of itself: hashes of its files by name, and the ledger."""
+
+    files: Mapping[str, str]
+    facts: LedgerFacts
 
 
 def folder() -> Path:
@@ -91,7 +102,7 @@ def input_hashes(data: DataConfig, hashes: Mapping[str, str] | None = None) -> d
     return found
 
 
-def store(key: str, run: RunDir, facts: Mapping[str, Any]) -> None:
+def store(key: str, run: RunDir, facts: LedgerFacts) -> None:
     """Keep a run's prepared files, and the facts that `restore` gives back.
 
     A cache that cannot be written, on a full disk say, does not stop the run.
@@ -105,29 +116,33 @@ def store(key: str, run: RunDir, facts: Mapping[str, Any]) -> None:
             for file in files:
                 _link(file, entry / file.name)
             hashes = {file.name: file_sha256(file) for file in files}
-            write_json(entry / FACTS, {"files": hashes, "facts": facts})
+            write_record(entry / FACTS, Entry(hashes, facts))
             entry.rename(folder() / key)
     except OSError:
         return
 
 
-def restore(key: str, run: RunDir) -> dict[str, Any] | None:
+def restore(key: str, run: RunDir) -> LedgerFacts | None:
     """Put an entry's files into the run, in place of what is there, and return its facts.
 
     None where there is no entry, or where one of its files has changed; such an entry is removed.
     """
     entry = folder() / key
     try:
-        stored = read_json(entry / FACTS)
+        stored = read_record(entry / FACTS, Entry)
         files = _prepared_files(run)
-        if any(file_sha256(entry / file.name) != stored["files"][file.name] for file in files):
+        if any(file_sha256(entry / file.name) != stored.files[file.name] for file in files):
             raise ValueError(f"{entry} has changed")
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
             _link(entry / file.name, file)
-        found: dict[str, Any] = stored["facts"]
-        return found
-    except (OSError, ValueError, KeyError):  # none there, or a changed or half deleted one
+        return stored.facts
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        DataError,
+    ):  # none there, or a changed or half deleted one
         shutil.rmtree(entry, ignore_errors=True)
         return None
 

@@ -12,9 +12,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.table import Table
 
@@ -52,6 +52,22 @@ class Shortened:
     examples: int = 0
     characters: int = 0
     most_characters: int = 0
+
+
+@dataclass(frozen=True)
+class LedgerFacts:
+    """What ledger.json holds. `rows` are raw rows by fate, `raw` their sum; `rejected` are rejected
+    rows by reason, `dropped_examples_of_kept_rows` examples by reason; `shortened` by field.
+    """
+
+    rows: Mapping[str, int]
+    rejected: Mapping[str, int]
+    dropped_examples_of_kept_rows: Mapping[str, int]
+    conflicting_rows: int
+    near_duplicate_clusters: int
+    shortened: Mapping[str, Shortened]
+    splits: Mapping[str, SplitCounts]
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -169,8 +185,8 @@ class Ledger:
             for text, remark in self._remarks.items()
         ]
 
-    def finish(self, max_rejected: float, num_raw: int | None = None) -> dict[str, Any]:
-        """The ledger as plain values, for ledger.json.
+    def finish(self, max_rejected: float, num_raw: int | None = None) -> LedgerFacts:
+        """The ledger as a record, for ledger.json.
 
         `num_raw` is the number of raw rows where it was counted apart. Raises RunError where the
         fates do not add up, DataError where more than the share `max_rejected` of the raw rows was
@@ -180,9 +196,8 @@ class Ledger:
         self._file.close()
         if num_raw is None:
             num_raw = self._num_rows + self._fates.total()
-        splits = {name: asdict(counts) for name, counts in self._splits.items()}
         for failure in self._failed.values():
-            splits[failure.split]["rejected"] += 1
+            self._splits[failure.split].rejected += 1
         rows = {
             "raw": num_raw,
             **{
@@ -194,18 +209,17 @@ class Ledger:
         }
         _check_sum(rows)
         self._check_share(num_raw, max_rejected)
-        return {
-            "rows": rows,
-            "rejected": _sorted(Counter(failure.reason for failure in self._failed.values())),
-            "dropped_examples_of_kept_rows": _sorted(
-                Counter({reason: len(places) for reason, places in self._dropped.items()})
-            ),
-            "conflicting_rows": self._conflicting,
-            "near_duplicate_clusters": self.near_duplicate_clusters,
-            "shortened": {name: asdict(counts) for name, counts in self._shortened.items()},
-            "splits": splits,
-            "notes": self.notes,
-        }
+        dropped = {reason: len(places) for reason, places in self._dropped.items()}
+        return LedgerFacts(
+            rows=rows,
+            rejected=_sorted(Counter(failure.reason for failure in self._failed.values())),
+            dropped_examples_of_kept_rows=_sorted(Counter(dropped)),
+            conflicting_rows=self._conflicting,
+            near_duplicate_clusters=self.near_duplicate_clusters,
+            shortened=self._shortened,
+            splits=self._splits,
+            notes=tuple(self.notes),
+        )
 
     def _leave_out(
         self, fate: str, row_id: str, source: str, reason: str, split: str, detail: str = ""
@@ -263,7 +277,7 @@ def _check_sum(rows: Mapping[str, int]) -> None:
         )
 
 
-def ledger_table(ledger: Mapping[str, Any]) -> Table:
+def ledger_table(ledger: LedgerFacts) -> Table:
     """The ledger on screen, from what `finish` returns."""
     table = Table("", *SPLITS, "all", title="Where every row went")
     for column in table.columns[1:]:
@@ -273,24 +287,24 @@ def ledger_table(ledger: Mapping[str, Any]) -> Table:
         table.add_row(name, *[""] * len(SPLITS), f"{number:,}")
 
     def per_split(name: str, key: str) -> None:
-        numbers = [ledger["splits"][split][key] for split in SPLITS]
+        numbers = [getattr(ledger.splits[split], key) for split in SPLITS]
         table.add_row(name, *(f"{number:,}" for number in numbers), f"{sum(numbers):,}")
 
-    rows = ledger["rows"]
+    rows = ledger.rows
     total("raw rows", rows["raw"])
     for fate in ("unreadable", "duplicates", "leaked", "not_drawn"):
         if rows[fate]:
             total(f"- {fate.replace('_', ' ')}", rows[fate])
     per_split("- rejected", "rejected")
-    for reason, number in ledger["rejected"].items():
+    for reason, number in ledger.rejected.items():
         total(f"    {reason.replace('_', ' ')}", number)
     for name in ("rows", "examples", "tokens", "trained_tokens"):
         per_split("= rows kept" if name == "rows" else name.replace("_", " "), name)
     table.add_section()
-    total("kept rows whose input has another target too", ledger["conflicting_rows"])
-    total("near-duplicate clusters", ledger["near_duplicate_clusters"])
-    for reason, number in ledger["dropped_examples_of_kept_rows"].items():
+    total("kept rows whose input has another target too", ledger.conflicting_rows)
+    total("near-duplicate clusters", ledger.near_duplicate_clusters)
+    for reason, number in ledger.dropped_examples_of_kept_rows.items():
         total(f"examples of kept rows left out: {reason.replace('_', ' ')}", number)
-    for name, cut in ledger["shortened"].items():
-        total(f"examples with a shorter {name} ({cut['characters']:,} characters)", cut["examples"])
+    for name, cut in ledger.shortened.items():
+        total(f"examples with a shorter {name} ({cut.characters:,} characters)", cut.examples)
     return table

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.errors import DataError
-from tunesmith.models.load import max_positions
-from tunesmith.recipe import Recipe
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Unserved, Written
 
 if TYPE_CHECKING:
@@ -66,11 +64,6 @@ class Rejected:
     reason: str
     detail: str
     tokens: int = 0
-
-
-def resolve_max_length(recipe: Recipe) -> int:
-    """The most tokens a row may have: `train.max_length`, at most the model's context."""
-    return min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
 
 
 def tokenize_examples(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunesmith.chat.format import ChatFormat, stop_ids
+from tunesmith.chat.format import ChatFormat
 from tunesmith.chat.template import CHAT_TEMPLATE
 from tunesmith.data.build import PLACEHOLDER
 from tunesmith.data.templates.render import few_shot_prompt
@@ -68,7 +68,7 @@ def decoding_for(
     choices = {example.choices for example in train}
     return Decoding(
         max_new_tokens=settings.max_new_tokens or longest + max(2, longest // 4),
-        stop_ids=stop_ids(chat.tokenizer, model),
+        stop_ids=chat.stop_ids(model),
         newline_ids=chat.newline_ids if one_line else frozenset(),
         batch_tokens=settings.batch_tokens,
         rank_choices=settings.rank_choices and bool(train) and () not in choices,

@@ -20,7 +20,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tunesmith.errors import ModelError
-from tunesmith.models.folder import write_model_folder
+from tunesmith.models.save import write_model_folder
 from tunesmith.models.weights import check_loaded
 from tunesmith.packages import installed
 from tunesmith.progress import say

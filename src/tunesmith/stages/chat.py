@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tunesmith.chat.format import ChatFormat, chat_format, stop_ids
+from transformers import PreTrainedModel
+
+from tunesmith.chat.format import ChatFormat
 from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import generate
-from tunesmith.models.load import load_model, load_tokenizer, max_positions
-from tunesmith.pipeline import open_run, prompt_writer, run_recipe
+from tunesmith.models.load import max_positions
+from tunesmith.run_files import run_state
+from tunesmith.stages.common import load_tuned, open_run, prompt_writer, run_recipe, tuned_chat
 
 
 def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
@@ -21,16 +24,14 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
     The text goes into the task's prompt template where that has a single text slot, unless `plain`.
     """
     run = open_run(folder)
-    if not run.model.is_dir():
+    if not run_state(run).trained:
         raise DataError(
             f"{folder}: no tuned model in this run",
             hint=f"finish it with `tunesmith resume {folder}`",
         )
     recipe = run_recipe(run)
-    tokenizer = load_tokenizer(str(run.model), recipe.trust_remote_code)
-    model = load_model(str(run.model), trust_remote_code=recipe.trust_remote_code)
     write = str if plain else prompt_writer(run) or str
-    reply = _reply(model, chat_format(tokenizer, recipe.system or ""), write)
+    reply = _reply(load_tuned(run, recipe), tuned_chat(run, recipe), write)
     if once is not None:
         print(reply(once))
         return
@@ -41,17 +42,17 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
         print(reply(line), flush=True)
 
 
-def _reply(model: object, chat: ChatFormat, write: Callable[[str], str]) -> Callable[[str], str]:
-    budget = model.generation_config.max_new_tokens or 256  # type: ignore[attr-defined]
-    limit = max_positions(model.config) - budget  # type: ignore[attr-defined]
+def _reply(
+    model: PreTrainedModel, chat: ChatFormat, write: Callable[[str], str]
+) -> Callable[[str], str]:
+    budget = model.generation_config.max_new_tokens or 256
+    limit = max_positions(model.config) - budget
 
     def reply(text: str) -> str:
         ids = chat.encode([chat.prompt_text(write(text))])[0]
         if len(ids) > limit:
             return f"(too long: {len(ids)} tokens, the model reads {limit})"
-        output = generate(
-            model, [ids], stop_ids=stop_ids(chat.tokenizer, model), max_new_tokens=budget
-        )[0]
+        output = generate(model, [ids], stop_ids=chat.stop_ids(model), max_new_tokens=budget)[0]
         return chat.read(str(chat.tokenizer.decode(output.ids, skip_special_tokens=True)))
 
     return reply

@@ -7,30 +7,53 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from tunesmith import pipeline
 from tunesmith.data.store import read_examples
 from tunesmith.errors import RecipeError
 from tunesmith.evaluate.compare import compare
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Evaluation
-from tunesmith.report.content import TUNED, CurvePoint
+from tunesmith.records import Comparison, Evaluation
+from tunesmith.report.content import CurvePoint
 from tunesmith.report.plots import learning_curve_plot
-from tunesmith.rundir import RunDir, open_seal, read_json, write_atomic, write_json
-from tunesmith.stages.report import system_evaluations
+from tunesmith.run_files import read_manifest, write_record
+from tunesmith.rundir import RunDir, write_atomic
+from tunesmith.seal import open_seal
+from tunesmith.stages.common import answered_in
+from tunesmith.stages.evaluate import answer_tuned
+from tunesmith.stages.prepare import prepare
+from tunesmith.stages.report import tuned_evaluation
 from tunesmith.stages.seeds import copy_of, seal_files
+from tunesmith.stages.train import train
 
 Z = 1.96
 
 
-def curve(recipe: Recipe, fractions: Sequence[float]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Forecast:
+    """How the metric changes with each doubling of the labels, its 95 % interval, and a sentence."""
+
+    per_doubling: float
+    ci: tuple[float, float]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What curve.json holds; `last_difference` compares the two largest parts."""
+
+    metric: str
+    points: tuple[CurvePoint, ...]
+    last_difference: Comparison
+    forecast: Forecast
+
+
+def curve(recipe: Recipe, fractions: Sequence[float]) -> Curve:
     """Train on each fraction and score the tuned models on the test split; curve.json, curve.svg
     and curve.png.
 
@@ -44,15 +67,15 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> dict[str, Any]:
             hint="two or more, above 0, at most 1",
         )
     whole = RunDir(Path(recipe.output_dir))
-    pipeline.prepare(recipe, trainings=len(parts))
+    prepare(recipe, trainings=len(parts))
     points, evaluations = [], []
-    primary = read_json(whole.manifest)["metrics"][0]
-    pipeline.answered_in(whole, recipe)  # decided once, for all parts
+    primary = read_manifest(whole).task.primary
+    answered_in(whole, recipe)  # decided once, for all parts
     for fraction in parts:
         part = _part(whole, recipe, fraction)
         say(f"training on {fraction:g} of the rows")
-        pipeline.train(part)
-        pipeline.answer_tuned(part)
+        train(part)
+        answer_tuned(part)
         found = _evaluation(part, recipe, f"{fraction:g}")
         open_seal(whole, found.example_ids, f"learning curve, {fraction:g} of the training rows")
         rows = len(read_examples(part.examples("train")))
@@ -63,13 +86,8 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> dict[str, Any]:
         write_atomic(whole.path / "curve.svg", plot.svg)
         write_atomic(whole.path / "curve.png", plot.png)
     last = compare(evaluations[-2], evaluations[-1], primary, resamples=recipe.evaluation.resamples)
-    result = {
-        "metric": primary,
-        "points": [asdict(point) for point in points],
-        "last_difference": asdict(last),
-        "forecast": _forecast(points, primary),
-    }
-    write_json(whole.path / "curve.json", result)
+    result = Curve(primary, tuple(points), last, _forecast(points, primary))
+    write_record(whole.path / "curve.json", result)
     return result
 
 
@@ -89,14 +107,11 @@ def _part(whole: RunDir, recipe: Recipe, fraction: float) -> RunDir:
 
 
 def _evaluation(part: RunDir, recipe: Recipe, name: str) -> Evaluation:
-    test, manifest = read_examples(part.examples("test")), read_json(part.manifest)
-    found = next(e for e in system_evaluations(part, recipe, test, manifest) if e.system == TUNED)
-    return Evaluation(
-        **{f: getattr(found, f) for f in found.__dataclass_fields__} | {"system": name}
-    )
+    test, task = read_examples(part.examples("test")), read_manifest(part).task
+    return replace(tuned_evaluation(part, recipe, test, task), system=name)
 
 
-def _forecast(points: Sequence[CurvePoint], metric: str) -> dict[str, Any]:
+def _forecast(points: Sequence[CurvePoint], metric: str) -> Forecast:
     """What twice the labels would bring: the slope of the metric over log2(rows), weighted by the
     standard errors.
 
@@ -114,4 +129,4 @@ def _forecast(points: Sequence[CurvePoint], metric: str) -> dict[str, Any]:
         f"Twice the labels would likely change {metric} by {slope:+.3f} (95 % interval {slope - error:+.3f} to "
         f"{slope + error:+.3f}), if it goes on as it did from {points[0].rows:,} to {points[-1].rows:,} examples."
     )
-    return {"per_doubling": slope, "ci": (slope - error, slope + error), "sentence": sentence}
+    return Forecast(slope, (slope - error, slope + error), sentence)

@@ -5,7 +5,7 @@ baseline.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tunesmith.data.store import read_examples
@@ -17,10 +17,26 @@ from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, Prediction
-from tunesmith.report.content import TUNED, ForgettingRow, JudgedMetric, Report
+from tunesmith.report.console import show as show_report
+from tunesmith.report.content import TUNED, JudgedMetric, Report
+from tunesmith.report.content import to_json as report_json
+from tunesmith.report.write import write_report
+from tunesmith.run_files import (
+    FewShot,
+    Task,
+    TrainingFacts,
+    read_evaluated,
+    read_manifest,
+    read_record,
+    run_state,
+)
 from tunesmith.rundir import RunDir, read_json
+from tunesmith.seal import read_seal
+from tunesmith.stages.common import run_recipe
+from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import seed_folders, with_seeds
 from tunesmith.stages.verify import Verification
+from tunesmith.train.trackers import read_metrics
 
 BASELINES = ("base", "base_few_shot", "majority", "constant", "copy")
 YARDSTICK = "tfidf_linear"
@@ -28,72 +44,195 @@ CHOICE_METRICS = ("choice_acc", "choice_acc_norm", "choice_acc_bytes")
 REFERENCE_METRICS = ("perplexity", "bits_per_byte")
 
 
+@dataclass(frozen=True)
+class Judging:
+    """The arguments of every comparison of one run."""
+
+    resamples: int
+    confidence: float
+    seed: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Judging:
+        """As the recipe says."""
+        settings = recipe.evaluation
+        return cls(settings.resamples, settings.confidence, recipe.train.seed)
+
+    def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
+        """b minus a."""
+        return compare(a, b, metric, **asdict(self))
+
+
+def report(run: RunDir) -> dict[str, Any]:
+    """Score the stored answers, compare, and write report.html, report.md, report.json and the
+    model card; the contents of report.json. DataError where nothing was evaluated yet.
+    """
+    if not run_state(run).evaluated:
+        raise DataError(
+            f"{run.path}: not evaluated yet", hint=f"`tunesmith resume {run.path}` goes on"
+        )
+    content = build_report(run, run_recipe(run), read_metrics(run.metrics))
+    write_report(run, content)
+    show_report(content)
+    say(f"report: {run.report_html}")
+    return report_json(content)
+
+
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
     """Everything the report shows, computed from the run folder alone; `history` is metrics.jsonl."""
-    manifest, training = read_json(run.manifest), read_json(run.training)
-    test, settings = read_examples(run.examples("test")), recipe.evaluation
-    primary = manifest["metrics"][0]
-    evaluations = system_evaluations(run, recipe, test, manifest)
+    manifest, training = read_manifest(run), read_record(run.training, TrainingFacts)
+    task, judging = manifest.task, Judging.of(recipe)
+    primary, confidence = task.primary, judging.confidence
+    test = read_examples(run.examples("test"))
+    evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    opponent = best_baseline([by_name[name] for name in BASELINES if name in by_name], primary)
-    others = [e for e in evaluations if e.system not in (opponent.system, TUNED)]
-    options: dict[str, Any] = {
-        "resamples": settings.resamples,
-        "confidence": settings.confidence,
-        "seed": recipe.train.seed,
-    }
+    reference = best_baseline([by_name[name] for name in BASELINES if name in by_name], primary)
+    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     tuned = [
         by_name[TUNED],
-        *(_tuned(other, recipe, test, manifest) for other in seed_folders(run, recipe)),
+        *(tuned_evaluation(other, recipe, test, task) for other in seed_folders(run, recipe)),
     ]
-    metrics = dict.fromkeys([primary, *(settings.metrics or ())])
+    metrics = dict.fromkeys([primary, *(recipe.evaluation.metrics or ())])
     judged, seed_notes = zip(
-        *(_against(opponent, tuned, metric, options) for metric in metrics), strict=True
+        *(_against(reference, tuned, metric, judging) for metric in metrics), strict=True
     )
     adjusted = holm([comparison.p for comparison in judged])
-    comparisons = [judged[0], *(compare(other, tuned[0], primary, **options) for other in others)]
+    comparisons = [judged[0], *(judging.compare(other, tuned[0], primary) for other in others)]
     said = verdict(
         judged[0],
-        confidence=settings.confidence,
+        confidence=confidence,
         p=adjusted[0] if len(judged) > 1 else None,
-        estimates=(opponent.estimates[primary], tuned[0].estimates[primary]),
+        estimates=(reference.estimates[primary], tuned[0].estimates[primary]),
     )
+    several = len(judged) > 1
     return Report(
         name=run.path.name,
         verdict_kind=said.kind,
         verdict=" ".join(
-            [said.sentence, *_beside_linear(comparisons, by_name, primary, settings.confidence)]
+            [said.sentence, *_beside_linear(comparisons, by_name, primary, confidence)]
         ),
         primary_metric=primary,
         evaluations=evaluations,
         comparisons=comparisons,
-        judged=[JudgedMetric(c, p) for c, p in zip(judged, adjusted, strict=True)]
-        if len(judged) > 1
+        judged=[JudgedMetric(*pair) for pair in zip(judged, adjusted, strict=True)]
+        if several
         else [],
         examples={example.id: example for example in test},
         history=history,
-        best_step=training["best_step"],
-        training={
-            name: value for name, value in training.items() if name not in ("history", "notes")
-        },
+        best_step=training.best_step,
+        training=training.shown(),
         data=read_json(run.ledger),
         recipe=recipe.model_dump(mode="json"),
-        versions=manifest["versions"],
-        notes=[
-            *manifest["notes"],
-            *training["notes"],
-            *filter(
-                None,
-                [*seed_notes[:1], _few_shot_note(run), _dtype_note(run), _verification_note(run)],
-            ),
-        ],
-        test_uses=len(read_json(run.seal)["uses"]),
-        forgetting=[ForgettingRow(**{**row, "ci": tuple(row["ci"])}) for row in _panel(run)],
-        wordings=_by_wording(run, recipe, test, manifest),
+        versions=manifest.versions,
+        notes=[*manifest.notes, *training.notes, *seed_notes[0:1], *_run_notes(run)],
+        test_uses=len(read_seal(run).uses),
+        forgetting=read_retention(run),
+        wordings=_by_wording(run, recipe, test, task),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
-        prompt_layout=manifest["prompt_layout"] or "",
-        confidence=settings.confidence,
+        prompt_layout=task.prompt_layout or "",
+        confidence=confidence,
     )
+
+
+def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
+    """The tuned models of two runs on the same test rows: b minus a, and the verdict. DataError
+    where one was not evaluated yet.
+    """
+    dtypes = [_answered_in(run) for run in (a, b)]
+    if dtypes[0] != dtypes[1]:
+        say(
+            f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
+            "differ by that alone"
+        )
+    comparison = compare(_named(a), _named(b), metric or read_manifest(a).task.primary)
+    judged = verdict(comparison)
+    return {
+        "verdict": {"kind": judged.kind, "sentence": judged.sentence},
+        "comparison": to_json(comparison),
+    }
+
+
+def _named(run: RunDir) -> Evaluation:
+    """The tuned model under the name of its run folder."""
+    if not run.predictions(TUNED, "test").exists():
+        raise DataError(
+            f"{run.path}: not evaluated yet", hint=f"`tunesmith evaluate {run.path}` first"
+        )
+    test, task = read_examples(run.examples("test")), read_manifest(run).task
+    return replace(tuned_evaluation(run, run_recipe(run), test, task), system=str(run.path))
+
+
+# ---- scores
+
+
+def system_evaluations(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    wanted: Callable[[Example], bool] = lambda example: True,
+) -> list[Evaluation]:
+    """Each system that has answers, scored on the examples that are wanted."""
+    names = read_evaluated(run, (*BASELINES, YARDSTICK, TUNED))
+    return [_evaluation(run, recipe, test, task, name, wanted) for name in names]
+
+
+def tuned_evaluation(
+    run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task
+) -> Evaluation:
+    """The tuned model alone, on all test examples."""
+    return _evaluation(run, recipe, test, task, TUNED, lambda example: True)
+
+
+def _evaluation(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    system: str,
+    wanted: Callable[[Example], bool],
+) -> Evaluation:
+    predictions, seconds = read_predictions(run, system, "test")
+    pairs = [(e, p) for e, p in zip(test, predictions, strict=True) if wanted(e)]
+    answers = [prediction for _, prediction in pairs]
+    return evaluate(
+        system,
+        "test",
+        [example for example, _ in pairs],
+        answers,
+        [*task.metrics, *_likelihood_metrics(answers)],
+        task.parser,
+        **asdict(Judging.of(recipe)),
+        seconds=seconds,
+    )
+
+
+def _likelihood_metrics(predictions: Sequence[Prediction]) -> list[str]:
+    """Those that the predictions hold the likelihoods for."""
+    ranked = all(prediction.choice_logprobs for prediction in predictions)
+    scored = all(prediction.reference_tokens for prediction in predictions)
+    return [*(CHOICE_METRICS if ranked else ()), *(REFERENCE_METRICS if scored else ())]
+
+
+def _by_wording(
+    run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task
+) -> dict[str, list[Evaluation]]:
+    """Wordings that training saw and those it never saw, apart; empty where there are no held-out
+    wordings.
+    """
+    held_out = set(task.held_out_wordings)
+    if not held_out:
+        return {}
+
+    def found(seen: bool) -> list[Evaluation]:
+        return system_evaluations(
+            run, recipe, test, task, lambda example: (example.template not in held_out) == seen
+        )
+
+    return {"Wordings seen in training": found(True), "Wordings never seen": found(False)}
+
+
+# ---- what is said beside the numbers
 
 
 def _beside_linear(
@@ -112,145 +251,50 @@ def _beside_linear(
 
 
 def _against(
-    opponent: Evaluation, tuned: Sequence[Evaluation], metric: str, options: dict[str, Any]
+    reference: Evaluation, tuned: Sequence[Evaluation], metric: str, judging: Judging
 ) -> tuple[Comparison, str]:
-    """The tuned model, in all its trainings, against the opponent on one metric; and a note where
+    """The tuned model, in all its trainings, against the reference on one metric; and a note where
     there are several.
     """
-    first, *others = (compare(opponent, evaluation, metric, **options) for evaluation in tuned)
+    first, *others = (judging.compare(reference, evaluation, metric) for evaluation in tuned)
     if not others:
         return first, ""
-    return with_seeds(
-        first, [first.difference, *(c.difference for c in others)], options["confidence"]
+    differences = [first.difference, *(c.difference for c in others)]
+    return with_seeds(first, differences, judging.confidence)
+
+
+def _run_notes(run: RunDir) -> list[str]:
+    """How it was asked and computed, and what a fresh process made of the saved model."""
+    verified = (
+        [read_record(run.verification, Verification).sentence] if run_state(run).verified else []
     )
+    return [*_few_shot_note(run), *_dtype_note(run), *verified]
 
 
-def _few_shot_note(run: RunDir) -> str:
-    """How the base model was asked with exemplars; empty where it was not."""
-    found = read_json(run.few_shot) if run.few_shot.exists() else {}
-    if not found.get("mean_shown"):
-        return ""
-    scores = ", ".join(f"{name} {score:.3f}" for name, score in found["scores"].items())
+def _few_shot_note(run: RunDir) -> list[str]:
+    """How the base model was asked with exemplars, if it was."""
+    found = read_record(run.few_shot, FewShot) if run.few_shot.exists() else None
+    if found is None or not found.mean_shown:
+        return []
+    scores = ", ".join(f"{name} {score:.3f}" for name, score in found.scores.items())
     how = (
-        f"the best of {len(found['scores'])} on {found['rows']} validation rows ({found['metric']}: {scores})"
+        f"the best of {len(found.scores)} on {found.rows} validation rows ({found.metric}: {scores})"
         if scores
         else "the run's own"
     )
-    return (
-        f"the few-shot base saw {found['mean_shown']:.2g} of {len(found['exemplars'])} exemplars on average, in the "
-        f"wording {found['wording']}, {how}"
-    )
+    return [
+        f"the few-shot base saw {found.mean_shown:.2g} of {len(found.exemplars)} exemplars on "
+        f"average, in the wording {found.wording}, {how}"
+    ]
 
 
-def _verification_note(run: RunDir) -> str:
-    """What a fresh process made of the saved model; empty where none was asked."""
-    return (
-        Verification.of(read_json(run.verification)).sentence if run.verification.exists() else ""
-    )
+def _dtype_note(run: RunDir) -> list[str]:
+    """None for float32, which is what anyone would expect."""
+    found = _answered_in(run)
+    if found == "float32":
+        return []
+    return [f"the answers and likelihoods of all models were computed in {found}"]
 
 
 def _answered_in(run: RunDir) -> str:
     return str(read_json(run.answered_in)["dtype"]) if run.answered_in.exists() else "float32"
-
-
-def _dtype_note(run: RunDir) -> str:
-    """Empty for float32, which is what anyone would expect."""
-    found = _answered_in(run)
-    return (
-        ""
-        if found == "float32"
-        else f"the answers and likelihoods of all models were computed in {found}"
-    )
-
-
-def _tuned(
-    run: RunDir, recipe: Recipe, test: Sequence[Example], manifest: Mapping[str, Any]
-) -> Evaluation:
-    return next(e for e in system_evaluations(run, recipe, test, manifest) if e.system == TUNED)
-
-
-def _panel(run: RunDir) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_json(run.panel) if run.panel.exists() else []
-    return rows
-
-
-def system_evaluations(
-    run: RunDir,
-    recipe: Recipe,
-    test: Sequence[Example],
-    manifest: Mapping[str, Any],
-    wanted: Callable[[Example], bool] = lambda example: True,
-) -> list[Evaluation]:
-    """Each system that has answers, scored on the examples that are wanted."""
-    kept = [example for example in test if wanted(example)]
-    settings, found = recipe.evaluation, []
-    for system in (*BASELINES, YARDSTICK, TUNED):
-        if run.predictions(system, "test").exists():
-            predictions, seconds = read_predictions(run, system, "test")
-            answers = [p for p, example in zip(predictions, test, strict=True) if wanted(example)]
-            found.append(
-                evaluate(
-                    system,
-                    "test",
-                    kept,
-                    answers,
-                    [*manifest["metrics"], *_likelihood_metrics(answers)],
-                    manifest["parser"],
-                    confidence=settings.confidence,
-                    resamples=settings.resamples,
-                    seed=recipe.train.seed,
-                    seconds=seconds,
-                )
-            )
-    return found
-
-
-def _likelihood_metrics(predictions: Sequence[Prediction]) -> list[str]:
-    """Those that the predictions hold the likelihoods for."""
-    ranked = all(prediction.choice_logprobs for prediction in predictions)
-    scored = all(prediction.reference_tokens for prediction in predictions)
-    return [*(CHOICE_METRICS if ranked else ()), *(REFERENCE_METRICS if scored else ())]
-
-
-def _by_wording(
-    run: RunDir, recipe: Recipe, test: Sequence[Example], manifest: Mapping[str, Any]
-) -> dict[str, list[Evaluation]]:
-    """Wordings that training saw and those it never saw, apart; empty where there are no held-out
-    wordings.
-    """
-    held_out = set(manifest["held_out_wordings"])
-    if not held_out:
-        return {}
-    return {
-        "Wordings seen in training": system_evaluations(
-            run, recipe, test, manifest, lambda example: example.template not in held_out
-        ),
-        "Wordings never seen": system_evaluations(
-            run, recipe, test, manifest, lambda example: example.template in held_out
-        ),
-    }
-
-
-def compare_runs(
-    a: RunDir, b: RunDir, recipes: tuple[Recipe, Recipe], metric: str | None = None
-) -> dict[str, Any]:
-    """The tuned models of two runs on the same test rows: b minus a, and the verdict."""
-    found, dtypes = [], [_answered_in(run) for run in (a, b)]
-    if dtypes[0] != dtypes[1]:
-        say(
-            f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers differ by that alone"
-        )
-    for run, recipe in zip((a, b), recipes, strict=True):
-        test, manifest = read_examples(run.examples("test")), read_json(run.manifest)
-        tuned = [e for e in system_evaluations(run, recipe, test, manifest) if e.system == TUNED]
-        if not tuned:
-            raise DataError(
-                f"{run.path}: not evaluated yet", hint=f"`tunesmith evaluate {run.path}` first"
-            )
-        found.append(replace(tuned[0], system=str(run.path)))
-    comparison = compare(found[0], found[1], metric or read_json(a.manifest)["metrics"][0])
-    judged = verdict(comparison)
-    return {
-        "verdict": {"kind": judged.kind, "sentence": judged.sentence},
-        "comparison": to_json(comparison),
-    }

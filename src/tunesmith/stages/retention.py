@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.evaluate.compare import compare, evaluate
 from tunesmith.evaluate.retention import bits_per_byte, compare_panel, read_texts
-from tunesmith.evaluate.systems import Decoding, answer
+from tunesmith.evaluate.systems import answer
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe, load_recipe
-from tunesmith.rundir import RunDir, read_json
+from tunesmith.report.content import ForgettingRow
+from tunesmith.run_files import read_manifest, read_record, run_state, write_record
+from tunesmith.rundir import RunDir
+from tunesmith.stages.common import decoding
+from tunesmith.stages.prepare import prepare
 
-Models = tuple[Any, Any]
-Prepare = Callable[[Recipe], object]
-DecodingOf = Callable[[RunDir, Recipe, ChatFormat, Any], Decoding]
+Models = tuple[PreTrainedModel, PreTrainedModel]
+"""The base and the tuned one."""
 
 
-def panel_rows(
-    run: RunDir,
-    recipe: Recipe,
-    models: Models,
-    chat: ChatFormat,
-    prepare: Prepare,
-    decoding_of: DecodingOf,
-) -> list[dict[str, Any]]:
-    """One row for each member, the fields of report.content.ForgettingRow; `models` are base and
-    tuned.
+def measure_retention(run: RunDir, recipe: Recipe, models: Models, chat: ChatFormat) -> None:
+    """Write one row for each member of the panel.
 
     A text file is measured in bits per byte; a recipe's test set, in its own template, by its
     primary metric.
     """
-    return [
-        _task(run, recipe, Path(name), models, chat, prepare, decoding_of)
+    rows = [
+        _task(run, recipe, Path(name), models, chat)
         if name.endswith((".yaml", ".yml"))
         else _text(recipe, Path(name), models, chat)
         for name in recipe.evaluation.panel
     ]
+    write_record(run.panel, tuple(rows))
 
 
-def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> dict[str, Any]:
+def read_retention(run: RunDir) -> tuple[ForgettingRow, ...]:
+    """The rows in the panel's order; none where nothing was asked."""
+    return read_record(run.panel, tuple[ForgettingRow, ...]) if run.panel.exists() else ()
+
+
+def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> ForgettingRow:
     settings, texts = recipe.evaluation, read_texts(path)
     with progress(f"reading {path.name}", 2 * len(texts)) as advance:
         before, after = (
@@ -63,7 +64,7 @@ def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> dict[
         confidence=settings.confidence,
         seed=recipe.train.seed,
     )
-    return {"name": path.name, "metric": "bits_per_byte", **asdict(change)}
+    return ForgettingRow(path.name, "bits_per_byte", **asdict(change))
 
 
 def _task(
@@ -72,22 +73,20 @@ def _task(
     path: Path,
     models: Models,
     chat: ChatFormat,
-    prepare: Prepare,
-    decoding_of: DecodingOf,
-) -> dict[str, Any]:
+) -> ForgettingRow:
     other, folder = load_recipe(path)[0], run.path / "panel" / path.stem
-    if not (folder / "manifest.json").exists():
+    panel_run = RunDir(folder)
+    if not run_state(panel_run).prepared:
         same = {
             "model": recipe.model,
             "trust_remote_code": recipe.trust_remote_code,
             "output_dir": str(folder),
         }
-        prepare(other.model_copy(update=same))
-    panel_run = RunDir(folder)
-    manifest, test = read_json(panel_run.manifest), read_examples(panel_run.examples("test"))
-    decoding, primary = decoding_of(panel_run, other, chat, models[1]), manifest["metrics"][0]
-    decoding = replace(
-        decoding,
+        prepare(other.model_copy(update=same), trainings=0)
+    task, test = read_manifest(panel_run).task, read_examples(panel_run.examples("test"))
+    primary = task.primary
+    how = replace(
+        decoding(panel_run, other, chat, models[1]),
         backend=recipe.evaluation.backend,
         dtype=str(models[1].dtype).removeprefix("torch."),
     )
@@ -97,9 +96,9 @@ def _task(
                 name,
                 "test",
                 test,
-                answer(model, chat, test, decoding, advance),
+                answer(model, chat, test, how, advance),
                 [primary],
-                manifest["parser"],
+                task.parser,
             )
             for name, model in zip(("base", "tuned"), models, strict=True)
         )
@@ -107,13 +106,13 @@ def _task(
     change = compare(
         before, after, primary, resamples=settings.resamples, confidence=settings.confidence
     )
-    return {
-        "name": path.stem,
-        "metric": primary,
-        "before": before.estimates[primary].mean,
-        "after": after.estimates[primary].mean,
-        "difference": change.difference,
-        "ci": change.ci,
-        "detectable": change.smallest_detectable,
-        "n": change.n,
-    }
+    return ForgettingRow(
+        name=path.stem,
+        metric=primary,
+        before=before.estimates[primary].mean,
+        after=after.estimates[primary].mean,
+        difference=change.difference,
+        ci=change.ci,
+        detectable=change.smallest_detectable,
+        n=change.n,
+    )

@@ -15,7 +15,8 @@ from scipy import stats
 
 from tunesmith.recipe import Recipe, dump_recipe
 from tunesmith.records import SPLITS, Comparison
-from tunesmith.rundir import RunDir, file_sha256, read_json, write_atomic, write_json
+from tunesmith.run_files import read_manifest, write_record
+from tunesmith.rundir import RunDir, file_sha256, write_atomic
 
 
 def copy_of(whole: RunDir, folder: Path, recipe: Recipe) -> RunDir:
@@ -41,9 +42,9 @@ def copy_of(whole: RunDir, folder: Path, recipe: Recipe) -> RunDir:
 
 def seal_files(whole: RunDir, part: RunDir) -> None:
     """Write the part's manifest: the whole's, with the hashes of the part's own files."""
-    manifest = read_json(whole.manifest)
-    manifest["files"] = {name: file_sha256(part.path / name) for name in manifest["files"]}
-    write_json(part.manifest, manifest)
+    manifest = read_manifest(whole)
+    own = {name: file_sha256(part.path / name) for name in manifest.files}
+    write_record(part.manifest, replace(manifest, files=own))
 
 
 def seed_folders(run: RunDir, recipe: Recipe) -> list[RunDir]:

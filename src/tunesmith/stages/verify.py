@@ -14,12 +14,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from tunesmith.chat.format import ChatFormat, stop_ids
+from tunesmith.chat.format import ChatFormat
+from tunesmith.data.store import read_examples
 from tunesmith.data.tokenize import tokenize_prompts
-from tunesmith.errors import RunError
+from tunesmith.errors import DataError, RunError
+from tunesmith.evaluate.predictions import read_predictions
+from tunesmith.progress import say
 from tunesmith.records import Example, Prediction, Unserved
+from tunesmith.report.content import TUNED
+from tunesmith.run_files import write_record
+from tunesmith.rundir import RunDir
+from tunesmith.stages.common import answered_in, run_recipe, tuned_chat
 
 ROWS = 32
 TIE = {"float32": 1e-3, "bfloat16": 0.5}
@@ -38,10 +45,6 @@ class Verification:
     dtype: str
     differences: tuple[str, ...]
 
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Verification:
-        return cls(**{**values, "differences": tuple(values["differences"])})
-
     @property
     def sentence(self) -> str:
         what = f"a fresh process that loads model/ alone gives {self.answers_equal} of {self.rows} stored answers"
@@ -51,7 +54,51 @@ class Verification:
         )
 
 
-def verify(
+def verify(run: RunDir) -> Verification:
+    """Ask a fresh process; what it found goes into the report. DataError where nothing was
+    evaluated yet.
+    """
+    recipe = run_recipe(run)
+    if not run.predictions(TUNED, "test").exists():
+        raise DataError(
+            f"{run.path}: not evaluated yet", hint=f"`tunesmith resume {run.path}` goes on"
+        )
+    found = verify_folder(
+        run.model,
+        tuned_chat(run, recipe),
+        read_examples(run.examples("test")),
+        read_predictions(run, TUNED, "test")[0],
+        dtype=answered_in(run, recipe),
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    write_record(run.verification, found)
+    say(f"note: {found.sentence}")
+    return found
+
+
+class Job(TypedDict):
+    """One row for the fresh process: what it renders, and the text whose likelihood gap it measures
+    (`trained_text` as the template writes it).
+    """
+
+    messages: list[dict[str, object]]
+    tools: object
+    text: str
+    trained_text: str
+
+
+class Answer(TypedDict):
+    """What the fresh process gives back; `gap` is of the logits where the answers part, None where
+    they do not.
+    """
+
+    prompt_ids: list[int]
+    text: str
+    last_id: int
+    gap: NotRequired[float | None]
+
+
+def verify_folder(
     folder: Path,
     chat: ChatFormat,
     examples: Sequence[Example],
@@ -75,7 +122,7 @@ def verify(
         )
     except RunError as error:
         return Verification(len(rows), 0, 0, dtype, (error.message,))
-    prompts, ends = tokenize_prompts(rows, chat), set(stop_ids(chat.tokenizer))
+    prompts, ends = tokenize_prompts(rows, chat), set(chat.stop_ids())
     equal, ties, differences = 0, 0, []
     for example, stored, ids, row in zip(rows, wanted, prompts, found, strict=True):
         if row["prompt_ids"] != ids:
@@ -95,7 +142,7 @@ def verify(
     return Verification(len(rows), equal, ties, dtype, tuple(differences))
 
 
-def _job(chat: ChatFormat, example: Example, stored: Prediction) -> dict[str, Any]:
+def _job(chat: ChatFormat, example: Example, stored: Prediction) -> Job:
     written = chat.answer_after(stored.text)
     return {
         "messages": chat.messages(example),
@@ -105,7 +152,7 @@ def _job(chat: ChatFormat, example: Example, stored: Prediction) -> dict[str, An
     }
 
 
-def _same(chat: ChatFormat, stored: Prediction, row: dict[str, Any], ends: set[int]) -> bool:
+def _same(chat: ChatFormat, stored: Prediction, row: Answer, ends: set[int]) -> bool:
     """An answer that was cut (a budget, or a line end where answers have one line) is the other's
     beginning.
     """
@@ -115,9 +162,7 @@ def _same(chat: ChatFormat, stored: Prediction, row: dict[str, Any], ends: set[i
     return text == stored.text and row["last_id"] in ends
 
 
-def _ask(
-    folder: Path, rows: list[dict[str, Any]], dtype: str, trust_remote_code: bool
-) -> list[dict[str, Any]]:
+def _ask(folder: Path, rows: list[Job], dtype: str, trust_remote_code: bool) -> list[Answer]:
     job = {
         "folder": str(folder),
         "rows": rows,
@@ -140,5 +185,5 @@ def _ask(
             else f"exit code {done.returncode}"
         )
         raise RunError(f"{folder}: does not load in a process of its own: {last}")
-    answers: list[dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
+    answers: list[Answer] = json.loads(done.stdout.strip().splitlines()[-1])
     return answers

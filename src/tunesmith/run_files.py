@@ -1,0 +1,197 @@
+"""What the JSON files of a run hold: one record each, with one writer and one reader.
+
+Stages hand records to each other through these files, so that each stage can run alone. Fields that
+a reader does not know are ignored and fields with a default may be missing: a run folder of an older
+tunesmith opens. One of a newer format is refused with what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from tunesmith.errors import DataError
+from tunesmith.records import SPLITS
+from tunesmith.rundir import RunDir, read_json, versions, write_json
+
+FORMAT = 2
+"""Of manifest.json. 1 had the task's keys beside the others, and no `format`."""
+TASK_KEYS = ("family", "parser", "metrics", "prompt_layout", "held_out_wordings")
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the rows ask of a model.
+
+    `parser` says how answers are read (choice, number, json, text); `metrics[0]` is the primary one,
+    which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with `{text}`
+    where its only text goes, None where it takes more than one text. Training never sees a row in
+    one of the `held_out_wordings`.
+    """
+
+    family: str = "free"
+    parser: str = "text"
+    metrics: tuple[str, ...] = ("exact_match", "token_f1", "rougeL")
+    prompt_layout: str | None = None
+    held_out_wordings: tuple[str, ...] = ()
+
+    @property
+    def primary(self) -> str:
+        """The metric that decides."""
+        return self.metrics[0]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run was prepared from. `files` are sha256 sums of the run's own files, `inputs` of the
+    sources and templates, `model_files` of the base model's files, each by name.
+    """
+
+    task: Task
+    files: Mapping[str, str]
+    inputs: Mapping[str, str]
+    model_files: Mapping[str, str]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    created: str = ""
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What came of a training: train.loop's TrainResult, and how fast it was.
+
+    `least_seconds` is the lower bound of train.roofline for this machine, `fraction_of_limit` how
+    near the training came to it; `peak_memory_bytes` is of the whole process.
+    """
+
+    best_step: int
+    steps: int
+    history: tuple[Mapping[str, float], ...]
+    notes: tuple[str, ...]
+    seconds: float
+    trained_tokens: int
+    raw_tokens: int
+    forward_tokens: int
+    dtype: str
+    parameters: int
+    rows_per_second: float
+    least_seconds: float
+    fraction_of_limit: float
+    peak_memory_bytes: int
+
+    def shown(self) -> dict[str, int | float | str]:
+        """What the report lists; history and notes stand elsewhere in it."""
+        return {k: v for k, v in asdict(self).items() if k not in ("history", "notes")}
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """How the few-shot base was asked: row ids of the exemplars, how many of them an example had
+    room for on average, and the wordings' scores on `rows` validation rows (empty: none was tried).
+    """
+
+    wording: str
+    metric: str
+    rows: int
+    scores: Mapping[str, float]
+    exemplars: tuple[str, ...]
+    mean_shown: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Written last by evaluation: the systems whose answers are stored, in the report's order."""
+
+    systems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Which stages of a run are done. A stage's last act is the file that says so."""
+
+    prepared: bool
+    trained: bool
+    evaluated: bool
+    verified: bool
+
+
+def run_state(run: RunDir) -> RunState:
+    """What is done in a run folder; nothing where it is none."""
+    return RunState(
+        prepared=run.manifest.exists(),
+        trained=run.model.is_dir(),  # it appears whole, by a rename
+        evaluated=run.evaluated.exists() or run.panel.exists(),  # the latter: older run folders
+        verified=run.verification.exists(),
+    )
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def new_manifest(
+    task: Task,
+    files: Mapping[str, str],
+    inputs: Mapping[str, str],
+    model_files: Mapping[str, str],
+    notes: tuple[str, ...],
+) -> Manifest:
+    """The manifest of a run that is prepared now, by these versions."""
+    return Manifest(task, files, inputs, model_files, versions(), notes, now())
+
+
+def read_manifest(run: RunDir) -> Manifest:
+    """DataError where the file is not one, or is of a newer format."""
+    values = read_json(run.manifest)
+    found = values.get("format", 1)
+    if found > FORMAT:
+        raise DataError(
+            f"{run.manifest}: format {found}, this tunesmith reads up to {FORMAT}",
+            hint="upgrade tunesmith, or prepare the run again in a new output_dir",
+        )
+    if found == 1:
+        values["task"] = {key: values[key] for key in TASK_KEYS if key in values}
+    return _checked(values, Manifest, run.manifest)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """The record that a file holds; DataError where it holds something else."""
+    return _checked(read_json(path), kind, path)
+
+
+def write_record(path: Path, record: object) -> None:
+    """As JSON, atomically."""
+    write_json(path, _adapter(type(record)).dump_python(record, mode="json"))
+
+
+def read_evaluated(run: RunDir, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The systems whose answers are stored; `known` is where to look in an older run folder."""
+    if run.evaluated.exists():
+        return read_record(run.evaluated, Evaluated).systems
+    return tuple(name for name in known if run.predictions(name, SPLITS[-1]).exists())
+
+
+def _checked(values: object, kind: type[Record], path: Path) -> Record:
+    try:
+        return _adapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path}: {where}: {first['msg']}",
+            hint="the file was changed, or written by another version: prepare the run again",
+        ) from error
+
+
+@cache
+def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+    return TypeAdapter(kind)

@@ -1,0 +1,160 @@
+"""Every system answers the sealed test rows: same rows, same token budget, same decoding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from transformers import PreTrainedModel
+
+from tunesmith.chat.format import ChatFormat
+from tunesmith.data.store import read_examples
+from tunesmith.errors import DataError
+from tunesmith.evaluate.few_shot import TRIAL_ROWS, best_wording
+from tunesmith.evaluate.forward import in_dtype
+from tunesmith.evaluate.predictions import write_predictions
+from tunesmith.evaluate.systems import (
+    Decoding,
+    answer,
+    baseline_predictions,
+    few_shot_exemplars,
+    linear_predictions,
+    with_exemplars,
+)
+from tunesmith.models.load import fit_embeddings
+from tunesmith.progress import progress, say
+from tunesmith.recipe import Recipe
+from tunesmith.records import Example
+from tunesmith.report.content import TUNED
+from tunesmith.run_files import Evaluated, FewShot, Task, read_manifest, run_state, write_record
+from tunesmith.rundir import RunDir
+from tunesmith.seal import open_seal
+from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
+from tunesmith.stages.prepare import check_backend
+from tunesmith.stages.report import YARDSTICK
+from tunesmith.stages.retention import measure_retention
+
+
+def evaluate(run: RunDir) -> None:
+    """Store the answers of base, few-shot base and tuned and those of the baselines, and what
+    training cost elsewhere. The use of the test split is recorded.
+    """
+    recipe, task = run_recipe(run), read_manifest(run).task
+    if not run_state(run).trained:
+        raise DataError(
+            f"{run.path}: no tuned model yet", hint=f"`tunesmith train {run.path}` first"
+        )
+    check_backend(recipe)
+    for stale in (
+        run.verification,
+        run.evaluated,
+        run.panel,
+    ):  # they were of answers that are made anew
+        stale.unlink(missing_ok=True)
+    test, train_split = (read_examples(run.examples(split)) for split in ("test", "train"))
+    _use_the_test(run, test)
+    chat = tuned_chat(run, recipe)
+    tuned, base = load_tuned(run, recipe), load_base(recipe)
+    fit_embeddings(base, chat.tokenizer)
+    how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
+    tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
+    prompted = _few_shot(run, recipe, task, train_split, test, base, chat, how)
+    systems = [("base", base, test), (TUNED, tuned, test)]
+    if prompted is not None:
+        systems.insert(1, ("base_few_shot", base, prompted))
+    for system, model, examples in systems:
+        _answer(run, system, model, chat, examples, how)
+    baselines = _baselines(run, task, train_split, test)
+    measure_retention(run, recipe, (base, tuned), chat)
+    names = ("base", "base_few_shot", *baselines, TUNED)
+    stored = tuple(name for name in names if name in {*baselines, *(s for s, *_ in systems)})
+    write_record(run.evaluated, Evaluated(stored))
+
+
+def answer_tuned(run: RunDir) -> None:
+    """The tuned model's answers to the test split alone; the caller records the use."""
+    recipe = run_recipe(run)
+    check_backend(recipe)
+    chat, tuned = tuned_chat(run, recipe), load_tuned(run, recipe)
+    how = for_the_test(decoding(run, recipe, chat, tuned), recipe)
+    _answer(run, TUNED, tuned, chat, read_examples(run.examples("test")), how)
+    write_record(run.evaluated, Evaluated((TUNED,)))
+
+
+def for_the_test(how: Decoding, recipe: Recipe) -> Decoding:
+    """What validation in training leaves out: the likelihood of the right answers, and another
+    program's engine, which reads weights from a folder.
+    """
+    return replace(how, score_references=True, backend=recipe.evaluation.backend)
+
+
+def _use_the_test(run: RunDir, test: Sequence[Example]) -> None:
+    ids = [example.id for example in test]
+    uses = open_seal(run, ids, "base, few-shot base and tuned")
+    if uses > 1:
+        say(
+            f"note: the test split has now been used {uses} times; a choice made on it makes its "
+            "result optimistic"
+        )
+
+
+def _few_shot(
+    run: RunDir,
+    recipe: Recipe,
+    task: Task,
+    train_split: Sequence[Example],
+    test: Sequence[Example],
+    base: PreTrainedModel,
+    chat: ChatFormat,
+    how: Decoding,
+) -> list[Example] | None:
+    """The test examples behind exemplars, in the wording that the base does best with; None where
+    the model has no room for any.
+    """
+    exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
+    trial_rows = sample(read_examples(run.examples("validation")), TRIAL_ROWS)
+    asked, exemplars, trial = best_wording(
+        recipe.data,
+        run.rows,
+        trial_rows,
+        test,
+        exemplars,
+        chat,
+        base,
+        how,
+        task.primary,
+        task.parser,
+    )
+    prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
+    shown = tuple(exemplar.row_id for exemplar in exemplars)
+    write_record(run.few_shot, FewShot(**asdict(trial), exemplars=shown, mean_shown=mean_shown))
+    return prompted if mean_shown else None
+
+
+def _answer(
+    run: RunDir,
+    system: str,
+    model: PreTrainedModel,
+    chat: ChatFormat,
+    examples: Sequence[Example],
+    how: Decoding,
+) -> None:
+    started = time.monotonic()
+    with progress(f"evaluating {system}", len(examples)) as advance:
+        predictions = answer(model, chat, examples, how, advance)
+    write_predictions(run, system, examples, predictions, time.monotonic() - started)
+
+
+def _baselines(
+    run: RunDir, task: Task, train_split: Sequence[Example], test: Sequence[Example]
+) -> list[str]:
+    """Store the answers of what needs no language model; their names in the report's order."""
+    found = baseline_predictions(
+        train_split, test, task.family, task.parser, task.primary, task.prompt_layout
+    )
+    if test[0].choices:
+        found[YARDSTICK] = linear_predictions(train_split, test)
+    for name, predictions in found.items():
+        write_predictions(run, name, test, predictions)
+    return list(found)

@@ -1,0 +1,209 @@
+"""Rows to token ids: read, split, render, tokenise, prove; the run folder appears when all is well."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
+from tunesmith.data.build import prompt_layout, write_splits
+from tunesmith.data.cache import cache_key, input_hashes, restore, store
+from tunesmith.data.dedup.contamination import Overlap
+from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
+from tunesmith.data.plan import Source, build_index, find_overlap, plan_sources
+from tunesmith.data.sources.stored import StoredRows, store_rows
+from tunesmith.data.store import example_ids, num_examples, only_answer
+from tunesmith.errors import DataError
+from tunesmith.evaluate.generate import check_vllm
+from tunesmith.evaluate.metrics import check_answer_metrics
+from tunesmith.evaluate.retention import read_texts
+from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
+from tunesmith.progress import progress, say, show
+from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
+from tunesmith.records import SPLITS
+from tunesmith.run_files import Task, new_manifest, write_record
+from tunesmith.rundir import RunDir, file_sha256, write_atomic
+from tunesmith.seal import write_seal
+from tunesmith.stages.common import chat_settings
+from tunesmith.stages.preflight import check_before_work
+
+
+def prepare(recipe: Recipe, trainings: int | None = None) -> LedgerFacts:
+    """Make the recipe's run folder; the ledger. Raises InputError, and then leaves nothing behind
+    but the list of rejected rows.
+
+    `trainings` is how many the disk must have room for: the recipe's `train.seeds` where it is not
+    given.
+    """
+    check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
+    check_evaluation(recipe)
+    with _appearing(Path(recipe.output_dir)) as run:
+        facts = _fill(run, recipe)
+    show(ledger_table(facts))
+    for text in facts.notes:
+        say(f"note: {text}")
+    return facts
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[RunDir]:
+    """A hidden folder to fill, which takes the wanted name when the block ends without an error."""
+    run = RunDir(folder.with_name(f".{folder.name}.preparing"))
+    shutil.rmtree(run.path, ignore_errors=True)
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        yield run
+        if folder.exists():
+            folder.rmdir()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        run.path.rename(folder)
+    except DataError:  # the list of rejected rows is what the user needs next
+        if run.rejected.exists() and run.rejected.stat().st_size:
+            listed = folder.with_name(f"{folder.name}.rejected.jsonl")
+            shutil.move(run.rejected, listed)
+            say(f"note: the rejected rows are listed in {listed}")
+        raise
+    finally:
+        shutil.rmtree(run.path, ignore_errors=True)
+        for parent in new_parents:  # innermost first; one that holds the run or the list stays
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
+    """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
+    hashes = store_rows(recipe.data, run.rows)
+    sources = plan_sources(recipe.data, StoredRows(run.rows))
+    tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
+    original = tokenizer.chat_template
+    notes = complete_tokenizer(tokenizer, chat_settings(recipe))
+    chat = chat_format(tokenizer, recipe.system or "")
+    facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
+    write_record(run.ledger, facts)
+    _check_splits(run)
+    write_atomic(run.recipe, dump_recipe(recipe))
+    write_atomic(run.chat_template, tokenizer.chat_template)
+    if isinstance(original, str) and original != tokenizer.chat_template:
+        write_atomic(run.original_chat_template, original)
+    write_seal(run, example_ids(run.examples("test")))
+    own = [run.recipe, run.chat_template, *(run.examples(split) for split in SPLITS)]
+    manifest = new_manifest(
+        _task(recipe, sources[0]),
+        files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
+        inputs=input_hashes(recipe.data, hashes),
+        model_files=fingerprint(recipe.model),
+        notes=facts.notes,
+    )
+    write_record(run.manifest, manifest)
+    return facts
+
+
+def _task(recipe: Recipe, source: Source) -> Task:
+    """Of a mixture, the first member's."""
+    template = source.templates[0] if source.templates else None
+    asked = recipe.evaluation.metrics
+    if template is None:
+        return Task(metrics=tuple(asked)) if asked else Task()
+    return Task(
+        family=template.family,
+        parser=template.parser,
+        metrics=tuple(asked or template.metrics),
+        prompt_layout=prompt_layout(source),
+        held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
+    )
+
+
+def _cached_rows(
+    run: RunDir,
+    recipe: Recipe,
+    sources: Sequence[Source],
+    hashes: Mapping[str, str],
+    chat: ChatFormat,
+    notes: Sequence[str],
+) -> LedgerFacts:
+    """The splits, from the cache where the same were prepared before."""
+    max_length = usable_length(recipe)
+    key = cache_key(sources, hashes, recipe.data, chat, max_length)
+    facts = restore(key, run) if key else None
+    if facts is not None:
+        say(
+            "note: these rows were prepared before, by the same recipe, tokenizer and code: taken "
+            "from the cache"
+        )
+        return facts
+    facts = _prepare_rows(sources, recipe.data, chat, max_length, run, notes)
+    if key:
+        store(key, run, facts)
+    return facts
+
+
+def usable_length(recipe: Recipe) -> int:
+    """Tokens that an example may have: what the recipe allows and the model can read."""
+    return min(recipe.train.max_length, max_positions(recipe.model, recipe.trust_remote_code))
+
+
+def _prepare_rows(
+    sources: Sequence[Source],
+    data: DataConfig,
+    chat: ChatFormat,
+    max_length: int,
+    run: RunDir,
+    notes: Sequence[str],
+) -> LedgerFacts:
+    """Index, search, render, tokenise and write. `notes` are those of the tokenizer."""
+    rows = StoredRows(run.rows)
+    index = build_index(sources, data, rows, run.path)
+    notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
+    num_rows = sum(index.num_rows)
+    with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
+        write_splits(index, rows, data, chat, max_length, run, ledger, advance)
+    ledger.near_duplicate_clusters = index.near_duplicate_clusters
+    ledger.notes = [*notes, *ledger.remarks()]
+    return ledger.finish(data.max_rejected, num_rows + index.num_unreadable)
+
+
+def _overlap_note(found: Overlap, ids: Sequence[str]) -> list[str]:
+    if not found.pairs:
+        return []
+    (test_row, train_row), share = found.pairs[0], found.num_overlapping / found.num_test
+    return [
+        f"{found.num_overlapping:,} of {found.num_test:,} test inputs ({share:.1%}) share 13 words "
+        f"in a row with a training input, for example row {ids[test_row]} with row {ids[train_row]}"
+    ]
+
+
+def _check_splits(run: RunDir) -> None:
+    for split in SPLITS:
+        if not num_examples(run.examples(split)):
+            raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
+    answer = only_answer(run.examples("train"))
+    if answer is not None:
+        raise DataError(
+            f"every training row has the same answer, {answer!r}: there is nothing to learn",
+            hint="are the rows sorted by their label, and only the first of them taken? "
+            "`tunesmith preview` shows them",
+        )
+
+
+# ---- what evaluation will need, looked at before hours of training
+
+
+def check_evaluation(recipe: Recipe) -> None:
+    """Unknown metrics, a panel file or a backend that is not there: InputError now, not after the
+    training.
+    """
+    check_answer_metrics(recipe.evaluation.metrics or ())
+    check_backend(recipe)
+    for name in recipe.evaluation.panel:
+        if name.endswith((".yaml", ".yml")):
+            load_recipe(Path(name))
+        else:
+            read_texts(Path(name))
+
+
+def check_backend(recipe: Recipe) -> None:
+    """InputError where vLLM is asked for and not installed."""
+    if recipe.evaluation.backend == "vllm":
+        check_vllm()

@@ -1,0 +1,139 @@
+"""Training on the prepared rows, validated by generating answers; the best checkpoint is saved."""
+
+from __future__ import annotations
+
+import math
+import resource
+import shutil
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import torch
+from transformers import PreTrainedModel
+
+from tunesmith.chat.format import ChatFormat
+from tunesmith.data.store import read_examples
+from tunesmith.evaluate.budget import affordable_rows
+from tunesmith.evaluate.forward import common_prefix
+from tunesmith.evaluate.metrics import MetricResult, find_metric, score_predictions
+from tunesmith.evaluate.systems import Decoding, answer
+from tunesmith.machine import probe_machine
+from tunesmith.models.load import fit_embeddings
+from tunesmith.models.save import save_model
+from tunesmith.progress import say
+from tunesmith.recipe import Recipe
+from tunesmith.records import Example
+from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
+from tunesmith.rundir import RunDir
+from tunesmith.stages.common import decoding, load_base, run_chat, run_recipe, sample, training_data
+from tunesmith.train.adapters import merge_lora, wrap_lora
+from tunesmith.train.loop import STANDARD_ERROR, TrainResult
+from tunesmith.train.loop import train as train_model
+from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.roofline import lower_bound, model_size
+
+SELECTED = "selected_by"  # the primary metric with the sign that makes more better
+
+
+def train(run: RunDir) -> None:
+    """Train from the last good checkpoint, if there is one, and save model/."""
+    recipe, task = run_recipe(run), read_manifest(run).task
+    chat, model = run_chat(run, recipe), load_base(recipe)
+    fit_embeddings(model, chat.tokenizer)
+    if recipe.train.lora is not None:
+        model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
+    how = decoding(run, recipe, chat, model)
+    data, validation = training_data(run, "train"), training_data(run, "validation")
+    examples = read_examples(run.examples("validation"))
+    num_rows = validation_rows(data, validation, examples, recipe, how.rank_choices)
+    result = train_model(
+        model,
+        data,
+        recipe.train,
+        run=run,
+        validation=validation,
+        validate=_validator(chat, sample(examples, num_rows), how, task),
+        select=SELECTED,
+        resume=True,
+    )
+    model = merge_lora(model)
+    write_record(run.training, _facts(model, data, recipe, result))
+    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens)
+    original = run.original_chat_template
+    if original.exists():  # beside the one that was trained on, under a name nothing loads
+        shutil.copy(original, run.model / original.name)
+
+
+def _validator(
+    chat: ChatFormat, examples: Sequence[Example], how: Decoding, task: Task
+) -> Callable[[PreTrainedModel], dict[str, float]]:
+    """What the loop calls after each epoch: the means of the task's metrics over generated answers,
+    the primary one also as what the checkpoint is selected by.
+    """
+
+    def validate(model: PreTrainedModel) -> dict[str, float]:
+        predictions = answer(model, chat, examples, how)
+        result = score_predictions(examples, predictions, task.metrics, task.parser)
+        means = {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
+        means |= result.corpus
+        selected = find_metric(task.primary).sign * means[task.primary]
+        return means | {SELECTED: selected, **_standard_error(result, task.primary)}
+
+    return validate
+
+
+def _standard_error(result: MetricResult, metric: str) -> dict[str, float]:
+    """Of the selecting metric's mean over the rows; none for a metric of the whole split."""
+    scores = result.scores.get(metric, [])
+    if len(scores) < 2:
+        return {}
+    return {f"{SELECTED}{STANDARD_ERROR}": statistics.stdev(scores) / math.sqrt(len(scores))}
+
+
+def validation_rows(
+    data: TrainingData,
+    validation: TrainingData,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    ranked: bool,
+) -> int:
+    """How many validation rows are answered after each epoch; a note where they are fewer than was
+    asked for.
+    """
+    answers = validation.num_trained
+    prompts = [validation.row(row)[:-n].tolist() for row, n in enumerate(answers[:200])]
+    shared = common_prefix(prompts)
+    asked = min(recipe.evaluation.num_validation_examples, len(examples))
+    found = affordable_rows(
+        int((data.lengths - shared).clip(min=1).sum()),
+        float((validation.lengths - answers).mean()) - shared,
+        float(answers.mean()),
+        sum(len(example.choices) for example in examples) / len(examples) if ranked else 0.0,
+        asked,
+    )
+    if found < asked:
+        say(
+            f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth of "
+            "its training time"
+        )
+    return found
+
+
+def _facts(
+    model: PreTrainedModel, data: TrainingData, recipe: Recipe, result: TrainResult
+) -> TrainingFacts:
+    """The result with speed, memory, and how near it came to the least time this machine allows."""
+    epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
+    machine = probe_machine(model.device, getattr(torch, result.dtype))
+    size = model_size(model.config, recipe.trust_remote_code)
+    least = lower_bound(data, size, machine, batch_size=batch_size, epochs=epochs)
+    seconds = max(result.seconds, 1e-9)
+    return TrainingFacts(
+        **asdict(result) | {"history": tuple(result.history), "notes": tuple(result.notes)},
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        rows_per_second=round(epochs * len(data) / seconds, 2),
+        least_seconds=round(least.seconds, 6),
+        fraction_of_limit=round(least.seconds / seconds, 6),
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
