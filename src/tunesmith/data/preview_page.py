@@ -1,4 +1,4 @@
-"""A preview on the screen and as a page of its own."""
+"""A preview on the screen and as an HTML page."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any
 
 from jinja2 import nodes
 
@@ -235,7 +234,7 @@ def target_in_prompt(case: Case) -> Hit:
     return None
 
 
-def _parts(case: Case, row: Row, values: Mapping[str, Any]) -> lint_leak.Parts | None:
+def _parts(case: Case, row: Row, values: Mapping[str, object]) -> lint_leak.Parts | None:
     result = case.render(replace(row, values=values))
     return (result.prompt, result.target, result.choices) if isinstance(result, Rendered) else None
 

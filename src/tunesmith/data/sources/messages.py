@@ -65,7 +65,7 @@ def is_empty(value: object) -> bool:
     return value is None or (value != value if isinstance(value, float) else value in ("", [], {}))
 
 
-def parse_json(cell: Any, what: str, expected: str) -> Any:
+def parse_json(cell: object, what: str, expected: str) -> Any:
     """A cell of csv holds lists as JSON; DataError where a text is not JSON. Other values are given
     back.
     """
@@ -90,7 +90,7 @@ def as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def read_messages(fmt: str, cell: Any, column: str, source: str) -> list[Message]:
+def read_messages(fmt: str, cell: object, column: str, source: str) -> list[Message]:
     """A column's messages; DataError naming file:line and the turn where one cannot be read."""
     expected = f"a list of {_shape(fmt)}"
     cell = parse_json(cell, f"{source}: {column}", expected)
@@ -103,7 +103,7 @@ def read_messages(fmt: str, cell: Any, column: str, source: str) -> list[Message
     ]
 
 
-def _message(fmt: str, item: Any, where: str) -> Message:
+def _message(fmt: str, item: object, where: str) -> Message:
     role_key, content_key = KEYS[fmt]
     if not isinstance(item, dict) or role_key not in item:
         raise _misshapen(fmt, item, where)
@@ -129,7 +129,7 @@ def _message(fmt: str, item: Any, where: str) -> Message:
     return Message(turn, role == "assistant" and _is_trained(others, where))
 
 
-def _carried(others: dict[str, Any], where: str) -> str:
+def _carried(others: dict[str, object], where: str) -> str:
     """JSON of the keys that go to the chat template."""
     for key in NOT_TEXT:
         if key in others:
@@ -143,7 +143,7 @@ def _carried(others: dict[str, Any], where: str) -> str:
     return as_json(dict(sorted(keys.items()))) if keys else ""
 
 
-def _text(content: Any, where: str) -> str:
+def _text(content: object, where: str) -> str:
     """Text, or OpenAI's list of parts where all of them are text."""
     if isinstance(content, str):
         return content
@@ -191,7 +191,7 @@ def _parsed_arguments(function: dict[str, Any]) -> dict[str, Any]:
     return {"arguments": arguments} if isinstance(arguments, dict) else {}
 
 
-def read_tools(cell: Any, source: str) -> str:
+def read_tools(cell: object, source: str) -> str:
     """A tools column as JSON in OpenAI's form, {"type": "function", "function": {...}}; "" where it
     is empty.
     """
@@ -206,7 +206,7 @@ def read_tools(cell: Any, source: str) -> str:
     return as_json(wrapped) if wrapped else ""
 
 
-def _is_trained(others: dict[str, Any], where: str) -> bool:
+def _is_trained(others: dict[str, object], where: str) -> bool:
     given = [(key, others[key]) for key in WEIGHTS if key in others]
     for key, value in given:
         if value not in (0, 1):

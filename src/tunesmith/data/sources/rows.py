@@ -283,13 +283,13 @@ def _read_json(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
         yield _object(item, f"{path}:{number}"), f"{path}:{number}"
 
 
-def _object(value: Any, where: str) -> Values:
+def _object(value: object, where: str) -> Values:
     if not isinstance(value, dict):
         raise DataError(f"{where}: {_no_object(value)}", hint='{"column": value, ...}')
     return value
 
 
-def _no_object(value: Any) -> str:
+def _no_object(value: object) -> str:
     return f"a JSON {type(value).__name__}, expected an object"
 
 

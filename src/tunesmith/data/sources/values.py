@@ -22,16 +22,17 @@ import pyarrow as pa
 TAG = "$python"
 _TAG_BYTES = TAG.encode()
 _PLAIN = {str, int, float, bool, type(None)}
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # made once: json.dumps makes one for each call
 
 
-def encode_values(values: Mapping[str, Any]) -> bytes:
+def encode_values(values: Mapping[str, object]) -> bytes:
     """The JSON text of a row's values, in UTF-8.
 
     A value of a type that no known format holds (a decoded image, say) is written as `str(value)`,
     which is also what a template would print.
     """
     # "surrogatepass": JSON may escape half of a surrogate pair, which UTF-8 has no bytes for
-    return json.dumps(_tagged(values), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(_tagged(values)).encode("utf-8", "surrogatepass")
 
 
 def decode_values(data: bytes) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def _read_datetime(parts: list[Any]) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=tzinfo, fold=fold)
 
 
-def _read_timestamp(parts: list[Any]) -> Any:
+def _read_timestamp(parts: list[Any]) -> object:
     import pandas as pd  # noqa: PLC0415 - pandas is slow to import, and few tables have nanoseconds
 
     nanoseconds, zone = parts
@@ -82,7 +83,7 @@ def _read_timestamp(parts: list[Any]) -> Any:
     return pd.Timestamp(nanoseconds, unit="ns", tz=tzinfo)
 
 
-def _read_timedelta_of_pandas(nanoseconds: int) -> Any:
+def _read_timedelta_of_pandas(nanoseconds: int) -> object:
     import pandas as pd  # noqa: PLC0415 - as above
 
     return pd.Timedelta(nanoseconds, unit="ns")
@@ -90,7 +91,7 @@ def _read_timedelta_of_pandas(nanoseconds: int) -> Any:
 
 # By the name of the type, so that pandas (whose types are named Timestamp and Timedelta, and appear
 # only in columns that count nanoseconds) need not be imported.
-_WRITE: dict[str, Callable[[Any], Any]] = {
+_WRITE: dict[str, Callable[[Any], object]] = {
     "dict": lambda value: [list(pair) for pair in value.items()],
     "tuple": list,
     "bytes": lambda value: base64.b64encode(value).decode(),
@@ -104,7 +105,7 @@ _WRITE: dict[str, Callable[[Any], Any]] = {
     "Timedelta": lambda value: value.value,
     "MonthDayNano": list,
 }
-_READ: dict[str, Callable[[Any], Any]] = {
+_READ: dict[str, Callable[[Any], object]] = {
     "dict": dict,
     "tuple": tuple,
     "bytes": base64.b64decode,

@@ -56,7 +56,12 @@ class Template:
         return f"{self.source}/{self.name}" if self.source else self.name
 
     def apply(
-        self, row: Mapping[str, Any], *, seed: int = 0, row_id: str = "", fit_to: int | None = None
+        self,
+        row: Mapping[str, object],
+        *,
+        seed: int = 0,
+        row_id: str = "",
+        fit_to: int | None = None,
     ) -> Applied | None:
         """Prompt and targets of one row, or None where the template leaves the row out (it writes
         no separator).
@@ -173,7 +178,7 @@ def loads(text: str, where: str = FILE_NAME) -> TemplateCollection:
     return TemplateCollection(dataset, templates, subset)
 
 
-def _template(fields: Any, source: str, where: str) -> Template:
+def _template(fields: object, source: str, where: str) -> Template:
     if not isinstance(fields, _TemplateFields):
         raise TemplateError(f"{where} is not a !Template")
     known = {"id", "name", "jinja", "answer_choices", "reference", "metadata"}
@@ -190,7 +195,7 @@ def _template(fields: Any, source: str, where: str) -> Template:
 
 def dumps(collection: TemplateCollection) -> str:
     """The file's text as PromptSource writes it: keys sorted, ASCII, lines of 80 characters."""
-    document: dict[str, Any] = {"dataset": collection.dataset}
+    document: dict[str, object] = {"dataset": collection.dataset}
     if collection.subset is not None:
         document["subset"] = collection.subset
     document["templates"] = {template.id: _fields(template) for template in collection.templates}
