@@ -1,34 +1,45 @@
-# Everything a new checkout needs: `make demo` and `make test` set themselves up in .venv.
+# Everything a new checkout needs: each target sets up what it uses in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-slow check lint types clean setup
+.PHONY: demo test test-slow check lint types doctest setup setup-dev clean
 demo: setup
 	@model=$$($(BIN)/python tools/demo_model.py .venv/models); \
 	$(BIN)/tunesmith demo $${model:+--model "$$model"}
 
-test: setup
+test: setup-dev
 	$(BIN)/python -m pytest
 
-test-slow: setup
+test-slow: setup-dev
 	$(BIN)/python -m pytest -m "slow or sweep"
 
-lint: setup
+# the cheap checks first
+check: lint types doctest test
+
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
-	$(BIN)/mypy
+types: setup-dev
+	$(BIN)/python tools/type_coverage.py
 
-check: lint types test
+doctest: setup-dev
+	$(BIN)/python -m pytest --doctest-modules src/tunesmith
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(PIP) --upgrade pip
 # torch first, by its pinned number: a range would let pip choose a build of several gigabytes
-	$(BIN)/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,lora,gguf]'
+	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) -c constraints.txt -e '.[gguf]'
+	touch $@
+
+# torchao is the one part of the gpu extra that works on a CPU as well; its tests skip without it
+setup-dev: .venv/.ready-dev
+.venv/.ready-dev: .venv/.ready
+	$(PIP) -c constraints.txt -e '.[dev,lora,gguf]' torchao
 	touch $@
 
 clean:

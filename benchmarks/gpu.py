@@ -54,15 +54,18 @@ WHOLE = {"max_length": None}  # rows longer than TRL's default of 1024 tokens ar
 SYSTEMS = ("trl default", "trl tuned", "tunesmith, nothing shared", "tunesmith")
 SHAPES: dict[str, Any] = {
     "Qwen3-0.6B": Qwen3Config(
-        vocab_size=151_936, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16,
+        vocab_size=151_936, hidden_size=1024, intermediate_size=3072,
+        num_hidden_layers=28, num_attention_heads=16,
         num_key_value_heads=8, head_dim=128, tie_word_embeddings=True,
     ),
     "Llama-3.2-1B": LlamaConfig(
-        vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
+        vocab_size=128_256, hidden_size=2048, intermediate_size=8192,
+        num_hidden_layers=16, num_attention_heads=32,
         num_key_value_heads=8, head_dim=64, tie_word_embeddings=True,
     ),
     "tiny": LlamaConfig(
-        vocab_size=4096, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=4096, hidden_size=64, intermediate_size=128,
+        num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, tie_word_embeddings=True,
     ),
 }  # fmt: skip
@@ -112,6 +115,7 @@ def trl_settings(system: str, device: str, has_flash_attention: bool) -> dict[st
 def child(
     system: str, shape: str, rows: str, steps: int, work: Path, device: str
 ) -> dict[str, Any]:
+    """Train in this process; what was measured, for its parent."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(SHAPES[shape]).to(device)
     data = made_rows(rows, steps, shape)
@@ -145,6 +149,7 @@ def child(
 def measure(
     system: str, shape: str, rows: str, args: argparse.Namespace, deadline: float
 ) -> dict[str, Any]:
+    """Run `child` in a fresh process, so that its peak memory is its own; or say why not."""
     left = deadline - time.monotonic()
     if left < 20:
         return {"error": "out of time"}
@@ -163,6 +168,7 @@ def measure(
 def table_row(
     shape: str, rows: str, system: str, found: dict[str, Any], steps: int, machine: Machine
 ) -> str:
+    """One line of the markdown table."""
     if "error" in found:
         return f"| {shape} | {rows} | {system} | not measured: {found['error']} | | | | | |"
     data = made_rows(rows, steps, shape)
@@ -187,6 +193,7 @@ def save_tokenizer(folder: Path) -> None:
 
 
 def main() -> None:
+    """Parse arguments, then compare, or be the child of a comparison."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -212,6 +219,7 @@ def main() -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
+    """Print a table of every system on every kind of rows."""
     deadline = time.monotonic() + SECONDS
     on_cuda = args.device == "cuda"
     machine = probe_machine(args.device, torch.bfloat16 if on_cuda else torch.float32)
@@ -219,7 +227,8 @@ def compare(args: argparse.Namespace) -> None:
     print(f"{time.strftime('%Y-%m-%d')}, {card}, `{' '.join(sys.argv)}`;")
     print(f"a matrix product runs at {machine.flops_per_second / 1e12:.3g} TFLOPS.\n")
     print(
-        "| model | rows | system | rows/s | raw tokens/s | peak GB | bytes/parameter | last loss | of peak |"
+        "| model | rows | system | rows/s | raw tokens/s | peak GB | bytes/parameter "
+        "| last loss | of peak |"
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for rows in args.rows:

@@ -28,6 +28,7 @@ PLAN: dict[str, Any] = {
 
 
 def made_rows(num_rows: int) -> TrainingData:
+    """Random ids under one shared prefix."""
     random = np.random.default_rng(0)
     lengths = SHARED + random.integers(*OWN, num_rows)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -39,6 +40,7 @@ def made_rows(num_rows: int) -> TrainingData:
 
 
 def main() -> None:
+    """Time the plan of an epoch, and of one step in its middle, as a resumed run asks for it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

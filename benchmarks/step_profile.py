@@ -46,9 +46,9 @@ KINDS = {
     "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
     "aten::_scaled_dot_product_flash_attention_for_cpu_backward": "attention",
     "_TreeAttention": "attention", "_TreeAttentionBackward": "attention",
-    "_ShortAttention": "attention", "_ShortAttentionBackward": "attention",
     "aten::_fused_adamw_": "optimiser", "aten::linalg_vector_norm": "gradient norm",
-    "aten::copy_": "casts and copies", "aten::_to_copy": "casts and copies", "aten::cat": "casts and copies",
+    "aten::copy_": "casts and copies", "aten::_to_copy": "casts and copies",
+    "aten::cat": "casts and copies",
     "aten::add": "sums", "aten::add_": "sums", "aten::sum": "sums",
     "aten::mul": "multiplications", "aten::mul_": "multiplications",
 }  # fmt: skip
@@ -121,6 +121,7 @@ def by_kind(watch: Any, steps: int) -> dict[str, float]:
 def summary(
     records: list[dict[str, Any]], args: argparse.Namespace, limit: Limit, num_steps: int
 ) -> dict[str, float]:
+    """Rates and times of a step after warm-up, and the share of the roofline bound."""
     timed = [record["wall"] for record in records[WARM_UP : WARM_UP + args.steps]]
     return {
         "rows_per_second": args.batch_size * len(timed) / sum(timed),
@@ -133,6 +134,7 @@ def summary(
 
 
 def main() -> None:
+    """Profile a few steps and print where their time goes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -54,16 +54,17 @@ WARM_UP = 2
 PARITY_STEPS = 20
 PARITY = 1e-5
 SHAPES: dict[str, dict[str, int]] = {
-    "tiny": {"vocab_size": 16_384, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-             "num_attention_heads": 4, "num_key_value_heads": 2},
-    "15m": {"vocab_size": 32_000, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8,
-            "num_attention_heads": 8, "num_key_value_heads": 4},
-    "135m": {"vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
-             "num_attention_heads": 9, "num_key_value_heads": 3},
+    "tiny": {"vocab_size": 16_384, "hidden_size": 32, "intermediate_size": 64,
+             "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "15m": {"vocab_size": 32_000, "hidden_size": 256, "intermediate_size": 768,
+            "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4},
+    "135m": {"vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536,
+             "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3},
 }  # fmt: skip
 
 
 def build_model(shape: str) -> LlamaForCausalLM:
+    """A Llama of this shape with random weights, the same at each call."""
     torch.manual_seed(0)
     return LlamaForCausalLM(
         LlamaConfig(**SHAPES[shape], max_position_embeddings=4096, tie_word_embeddings=True)
@@ -80,6 +81,7 @@ def rows_in_training_order(data: TrainingData) -> np.ndarray:
 def run_tunesmith(
     model: Any, data: TrainingData, batch_size: int, work: Path, share: bool, dtype: str = "auto"
 ) -> list[dict[str, float]]:
+    """Train one epoch with tunesmith's loop; loss, seconds and tokens of each step."""
     steps: list[dict[str, float]] = []
     last = time.perf_counter()
 
@@ -143,9 +145,11 @@ def run_transformers(
 def run_trl(
     model: Any, data: TrainingData, batch_size: int, work: Path, **settings: Any
 ) -> list[dict[str, float]]:
-    from datasets import Dataset
-    from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    """Train one epoch with TRL's SFTTrainer; loss, seconds and tokens of each step."""
+    # only for this system: trl is optional, and its imports would count as memory of the others
+    from datasets import Dataset  # noqa: PLC0415
+    from transformers import TrainerCallback  # noqa: PLC0415
+    from trl import SFTConfig, SFTTrainer  # noqa: PLC0415
 
     order = rows_in_training_order(data)
     records = []
@@ -226,6 +230,7 @@ def peak_bytes() -> int:
 def child(
     system: str, shape: str, rows_file: Path, num_rows: int, batch_size: int, dtype: str
 ) -> dict[str, Any]:
+    """Train in this process; what was measured, for its parent."""
     data = load_rows(rows_file, num_rows)
     model = build_model(shape)
     with tempfile.TemporaryDirectory() as work:
@@ -278,7 +283,7 @@ def measure(
 
 
 def parity(args: argparse.Namespace, shape: str, data_name: str) -> dict[str, float]:
-    """The largest relative difference of a step's loss from the plain loop's in float32, by system."""
+    """The largest relative difference of a step's float32 loss from the plain loop's, by system."""
     num_rows = PARITY_STEPS * args.parity_batch_size
     systems = [s for s in IN_PARITY_GATE if s in args.systems or s == "transformers"]
     sizes = (num_rows, args.parity_batch_size, "float32")
@@ -297,6 +302,7 @@ def parity(args: argparse.Namespace, shape: str, data_name: str) -> dict[str, fl
 
 
 def limit_seconds(args: argparse.Namespace, shape: str, data_name: str, machine: Machine) -> float:
+    """The roofline bound of one epoch on this machine."""
     data = load_rows(args.work / f"{data_name}.npz", args.rows)
     size = model_size(build_model(shape).config)
     return lower_bound(data, size, machine, batch_size=args.batch_size, epochs=1).seconds
@@ -327,9 +333,11 @@ def summary(runs: list[dict[str, Any]], limit: float) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
+    """The results as a markdown table."""
     lines = [
-        "| shape | data | system | rows/s (slowest-fastest) | trained tokens/s | tokens forwarded per raw token | "
-        "peak GB | last loss | of the limit | largest loss difference |",
+        "| shape | data | system | rows/s (slowest-fastest) | trained tokens/s "
+        "| tokens forwarded per raw token | peak GB | last loss | of the limit "
+        "| largest loss difference |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
@@ -340,14 +348,16 @@ def table(results: list[dict[str, Any]]) -> str:
         low, high = r["slowest_to_fastest"]
         difference = "other steps" if math.isnan(r["parity"]) else f"{r['parity']:.1e}"
         lines.append(
-            f"{head} {r['rows_per_second']:.2f} ({low:.2f}-{high:.2f}) | {r['trained_tokens_per_second']:.0f} | "
-            f"{r['forward_per_raw_token']:.2f} | {r['peak_gb']:.2f} | {r['last_loss']:.4f} | {r['of_the_limit']:.0%} | "
+            f"{head} {r['rows_per_second']:.2f} ({low:.2f}-{high:.2f}) | "
+            f"{r['trained_tokens_per_second']:.0f} | {r['forward_per_raw_token']:.2f} | "
+            f"{r['peak_gb']:.2f} | {r['last_loss']:.4f} | {r['of_the_limit']:.0%} | "
             f"{difference} |"
         )
     return "\n".join(lines)
 
 
 def environment(machine: Machine) -> dict[str, Any]:
+    """Versions and rates that the numbers depend on."""
     packages = {}
     for name in ("torch", "transformers", "trl", "datasets", "numpy"):
         try:
@@ -368,6 +378,7 @@ def environment(machine: Machine) -> dict[str, Any]:
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
+    """Every system on every shape and data set, with parity of the losses where it is due."""
     machine = probe_machine(dtype=getattr(torch, args.dtype))
     tokenizer = build_tokenizer(SHARED)
     tokenizer.save_pretrained(args.work / "tokenizer")
@@ -397,10 +408,11 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
-    import matplotlib
+    """Rows per second as bars, saved as an image."""
+    import matplotlib  # noqa: PLC0415  a backend has to be chosen before pyplot is imported
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # noqa: PLC0415
 
     shapes = list(dict.fromkeys(r["shape"] for r in results))
     figure, axes = pyplot.subplots(1, len(shapes), figsize=(6 * len(shapes), 4), squeeze=False)
@@ -423,6 +435,7 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
+    """Parse arguments, then compare, or be the child of a comparison."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -42,7 +42,11 @@ def gsm8k_five_shot(shared: Path) -> Pairs:
 
 
 def customer_reviews(shared: Path) -> Pairs:
-    instruction = "Say whether this review of a product is positive or negative. Answer with one word.\n\nReview: "
+    """One of two words as the answer, all prompts under the same instruction."""
+    instruction = (
+        "Say whether this review of a product is positive or negative. "
+        "Answer with one word.\n\nReview: "
+    )
     rows = _csv(shared / "data/reviews/customer_reviews.csv")
     return [(f"{instruction}{row['review']}\n\nSentiment:", f" {row['sentiment']}") for row in rows]
 
@@ -63,6 +67,7 @@ def banking77(shared: Path) -> Pairs:
 
 
 def dialogsum(shared: Path) -> Pairs:
+    """Long dialogues and their summaries."""
     instruction = "Summarise this dialogue in one or two sentences.\n\n"
     lines = (shared / "data/dialogsum/dev.jsonl").read_text(encoding="utf-8").splitlines()
     return [
@@ -82,6 +87,7 @@ DATA_SETS: dict[str, Callable[[Path], Pairs]] = {
 
 
 def build_tokenizer(shared: Path) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on the data sets' own texts, so that no tokenizer is downloaded."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -133,6 +139,7 @@ def load_rows(path: Path, num_rows: int) -> TrainingData:
 
 
 def token_hash(data: TrainingData) -> str:
+    """A short fingerprint, by which two measurements are seen to be of the same rows."""
     return hashlib.sha256(data.input_ids.tobytes() + data.offsets.tobytes()).hexdigest()[:12]
 
 

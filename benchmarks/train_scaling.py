@@ -37,6 +37,7 @@ TRAINED_TOKENS = 16
 
 
 def milliseconds_per_row(batch_size: int, length: int, vocabulary: int, rows: int) -> float:
+    """Train random rows of this kind and time a row after warm-up."""
     random = np.random.default_rng(0)
     ids = random.integers(3, vocabulary, rows * length)
     data = TrainingData.from_arrays(
@@ -73,10 +74,11 @@ def measure(repeats: int) -> dict[str, list[tuple[int, float]]]:
 
 
 def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
-    import matplotlib
+    """The measured times over each varied value, saved as an image."""
+    import matplotlib  # noqa: PLC0415  a backend has to be chosen before pyplot is imported
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # noqa: PLC0415
 
     figure, axes = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.2))
     axis: Any
@@ -88,6 +90,7 @@ def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
 
 
 def main() -> None:
+    """Measure, and print or plot."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -39,6 +39,7 @@ torchao_adamw = torchao.optim._AdamW
 
 
 def built_in() -> Any:
+    """The built-in base model, as a run prepares it."""
     model, tokenizer = load_model(BUILT_IN_MODEL), load_tokenizer(BUILT_IN_MODEL)
     complete_tokenizer(tokenizer)
     fit_embeddings(model, tokenizer)
@@ -46,10 +47,12 @@ def built_in() -> Any:
 
 
 def nearest(*arguments: Any, **options: Any) -> torch.optim.Optimizer:
+    """AdamW of torchao, rounding to the nearest number instead of stochastically."""
     return torchao_adamw(*arguments, **{**options, "bf16_stochastic_round": False})
 
 
 def main() -> None:
+    """Train with every kind of weights at every rate, and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -59,7 +62,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     args = parser.parse_args()
     print(
-        "| learning rate | seed | weights | validation loss | weights moved | seconds |\n|---|---|---|---|---|---|"
+        "| learning rate | seed | weights | validation loss | weights moved | seconds |\n"
+        "|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         recipe = stages.demo.demo_recipe(Path(folder) / "rows")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 import tunesmith
 
 ROOT = Path(tunesmith.__file__).parent
 # a module may import from its own layer and the layers after it
 LAYERS = [
-    {"cli", "cli_templates"},
+    {"cli", "cli_templates", "cli_options"},
     {"pipeline"},
     {"stages"},
     {"train", "evaluate", "report"},
@@ -23,6 +26,9 @@ LAYERS = [
     {"run_files"},
     {"recipe", "records", "errors", "rundir", "progress", "packages", "machine"},
 ]
+HEAVY = (
+    "torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "matplotlib", "pyarrow",
+)  # fmt: skip
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 
@@ -50,12 +56,18 @@ def test_train_evaluate_and_report_do_not_import_each_other() -> None:
     assert not {(a, b) for a, b in imports() if a in apart and b in apart and a != b}
 
 
-def test_the_command_line_loads_no_torch() -> None:
-    code = (
-        "import sys, tunesmith.cli; "
-        "print([name for name in ('torch', 'transformers', 'datasets', 'sklearn', 'pandas') if name in sys.modules])"
-    )
+def test_the_command_line_loads_no_heavy_library() -> None:
+    code = f"import sys, tunesmith.cli; print([m for m in {HEAVY} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(find_spec("torchao") is None, reason="needs torchao")
+def test_what_torchao_says_of_other_machines_is_not_printed() -> None:
+    code = "import tunesmith.train.loop, torchao.optim"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert (result.stdout, result.stderr) == ("", "")

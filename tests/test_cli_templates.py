@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -231,10 +229,3 @@ def test_help_has_an_example_and_json(command: str) -> None:
     text = " ".join(output(command, "--help").split())
     assert f"tunesmith templates {command} " in text
     assert "--json" in text
-
-
-def test_importing_the_commands_imports_no_torch_and_no_library() -> None:
-    heavy = "torch transformers pyarrow jinja2 rich.table tunesmith.data"
-    code = f"import sys, tunesmith.cli_templates; print([m for m in '{heavy}'.split() if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

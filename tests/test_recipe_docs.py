@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ from typing import Annotated, Literal
 import pytest
 import yaml
 from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from tunesmith.data.templates.families import find_wording, load_family
 from tunesmith.recipe import ALIASES, Recipe, SourceConfig, build_recipe
@@ -29,25 +29,43 @@ def tool() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["recipe_reference"] = module  # dataclasses looks its module up there
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_page_is_what_the_tool_generates(tool: ModuleType) -> None:
-    assert tool.reference() == PAGE, "python tools/recipe_reference.py > docs/recipe.md"
+def dotted_keys(tool: ModuleType) -> dict[str, FieldInfo]:
+    return {
+        f"{path}.{name}".removeprefix("."): field
+        for path, section in tool.sections()
+        for name, field in tool.keys(section).items()
+    }
 
 
-def test_every_key_has_a_meaning_and_every_meaning_a_key(tool: ModuleType) -> None:
-    assert {key.dotted for key in tool.recipe_keys()} == set(tool.MEANINGS)
+def test_the_tables_are_what_the_tool_generates(tool: ModuleType) -> None:
+    tables = PAGE.partition(tool.START)[2].partition(tool.END)[0].lstrip("\n")
+    assert tables == tool.reference(), "python tools/recipe_reference.py docs/recipe.md"
+
+
+def test_writing_replaces_only_what_is_between_the_marks(tool: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{tool.START}\nold\n{tool.END}\nafter\n", encoding="utf-8")
+    tool.write(page)
+    assert page.read_text(encoding="utf-8") == (
+        f"before\n{tool.START}\n{tool.reference()}{tool.END}\nafter\n"
+    )
+
+
+def test_every_key_has_a_meaning_and_every_section_a_sentence(tool: ModuleType) -> None:
+    assert [key for key, field in dotted_keys(tool).items() if not field.description] == []
+    # without a docstring of its own, a class has its base's in inspect.getdoc
+    assert [path for path, section in tool.sections() if not section.__dict__["__doc__"]] == []
 
 
 def test_every_leaf_of_a_dumped_recipe_is_on_the_page(tool: ModuleType) -> None:
     recipe = Recipe.model_validate(
         {"train": {"lora": {}}, "data": {"source": [{"source": "a.csv"}]}}
     )
-    known = {key.dotted for key in tool.recipe_keys()}
-    assert leaves(recipe.model_dump()) <= known
+    assert leaves(recipe.model_dump()) <= set(dotted_keys(tool))
 
 
 def leaves(values: dict[str, object], before: str = "") -> set[str]:

@@ -63,6 +63,51 @@ def test_the_demo_does_without_its_model_where_the_index_has_none(
     assert module.fetch(tmp_path) is None
 
 
+def test_anys_are_counted_outside_imports_comments_and_strings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = tool("type_coverage", monkeypatch)
+    source = """from typing import (
+    Any,
+)
+import Any
+# Any
+def f(a: Any, b: dict[str, Any], AnyOther: int = 0) -> "Any":
+    from typing import Any
+    return Any, "Any"
+"""
+    assert module.count_anys(source) == 3
+    assert module.anys_in_1000_lines([source, "x = 1\n" * 12]) == 3 / 20 * 1000
+
+
+@pytest.mark.parametrize(
+    ("anys", "source", "code"), [(10, "x = 1\n", 0), (11, "x = 1\n", 1), (10, "x: Any = 1\n", 1)]
+)
+def test_too_few_types_fail_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anys: int, source: str, code: int
+) -> None:
+    module = tool("type_coverage", monkeypatch)
+
+    def mypy(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        report = f"Name  Anys  Exprs  Coverage\n---\nTotal  {anys}  100  {100 - anys}.00%\n"
+        (Path(command[-1]) / "any-exprs.txt").write_text(report, encoding="utf-8")
+        return subprocess.CompletedProcess(command, 0)
+
+    (tmp_path / "module.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(module, "SOURCE", tmp_path)
+    monkeypatch.setattr(module, "LEAST_TYPED", 90.0)
+    monkeypatch.setattr(module, "MOST_ANYS", 999.0)
+    monkeypatch.setattr(module.subprocess, "run", mypy)
+    assert module.main() == code
+
+
+def test_a_type_error_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tool("type_coverage", monkeypatch)
+    failed = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: failed)
+    assert module.main() == 1
+
+
 def test_every_example_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tool("run_examples", monkeypatch)
     for name in module.EXAMPLES:

@@ -1,10 +1,11 @@
-"""Try every decoder architecture of transformers as a tiny random model; the table of
-docs/architectures.md.
+"""Try every decoder architecture of transformers on a tiny random model.
+
+Writes the table of docs/architectures.md:
 
 OMP_NUM_THREADS=1 python tools/architecture_table.py --write docs/architectures.md
 
-What is tried is in tests/architecture_checks.py, which tests/test_model_types.py runs too. Exit
-code 1 where something does not hold: no table is written then.
+The checks are in tests/architecture_checks.py, which tests/models/test_architectures.py runs too.
+Exits with 1 if one fails, without writing the table.
 """
 
 from __future__ import annotations
@@ -28,15 +29,13 @@ START, END = "<!-- table: tools/architecture_table.py -->", "<!-- end of table -
 
 
 def try_all(model_types: Sequence[str]) -> tuple[list[Verdict], list[str]]:
-    """What became of each, and of which something does not hold."""
+    """The verdicts, and the model types with a failed check."""
     found, failed = [], []
     for model_type in model_types:
         try:
             found.append(verdict(model_type))
             print(f"{model_type}: {found[-1].runs} {found[-1].why}")
-        except (
-            Exception
-        ) as error:  # anything may go wrong in a model's own code, and the others are to be tried
+        except Exception as error:  # anything can fail in a model's code; the others still count
             failed.append(model_type)
             print(f"{model_type}: FAILED: {type(error).__name__}: {error}")
     return found, failed
@@ -44,11 +43,10 @@ def try_all(model_types: Sequence[str]) -> tuple[list[Verdict], list[str]]:
 
 def table(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(found.runs for found in verdicts)
+    by_kind = ", ".join(f"{number} {runs}" for runs, number in counts.most_common())
     lines = [
-        f"{date.today().isoformat()}, transformers {transformers.__version__}, torch {torch.__version__}, on a CPU: "
-        f"{len(verdicts)} model types; "
-        + ", ".join(f"{number} {runs}" for runs, number in counts.most_common())
-        + ".",
+        f"{date.today().isoformat()}, transformers {transformers.__version__}, "
+        f"torch {torch.__version__}, on a CPU: {len(verdicts)} model types; {by_kind}.",
         "",
         "| model type | runs | why |",
         "|---|---|---|",

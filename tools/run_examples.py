@@ -1,15 +1,13 @@
-"""Run the example recipes with several models, one after the other, and print the rows of
-docs/results.md.
+"""Run the example recipes with several models and print the rows of docs/results.md.
 
     python tools/run_examples.py --output runs/results --model built-in --model
     SmolLM2-135M-Instruct.Q4_1.gguf
 
-A run that is finished in --output is not run again. Seconds are those of each stage, in one
+A run that is finished in --output is not run again. Seconds are given for each stage, all in one
 process.
 
-With --shuffle-labels every file's answers are dealt out anew among its rows, so that there is
-nothing to learn but their form and how often each occurs: a verdict of "better" would then be
-false.
+With --shuffle-labels the answers of every file are shuffled among its rows, so that there is
+nothing to learn but their form and frequencies: a verdict of "better" would then be false.
 """
 
 from __future__ import annotations
@@ -30,14 +28,13 @@ from tunesmith.recipe import BUILT_IN_MODEL, Recipe, load_recipe
 from tunesmith.rundir import RunDir, read_json, write_json
 
 EXAMPLES = (
-    "demo", "customer_reviews", "trec", "dialogsum", "snips", "instruction_induction", "gsm8k", "mts_dialog",
-    "banking77",
+    "demo", "customer_reviews", "trec", "dialogsum", "snips", "instruction_induction", "gsm8k",
+    "mts_dialog", "banking77",
 )  # fmt: skip
 SYSTEMS = ("majority", "constant", "copy", "base", "base_few_shot", "tfidf_linear", "tuned")
 STAGES = ("prepare", "train", "evaluate", "verify", "report")
-TINY_MODELS_RATE = (
-    1e-3  # few epochs for weights that know little: the rule by size gives a third of it
-)
+TINY_MODELS_RATE = 1e-3
+"""For weights that know little and few epochs: the rule by size gives a third of it."""
 
 
 def recipe_of(name: str, model: str, folder: Path, overrides: list[str]) -> Recipe:
@@ -50,7 +47,7 @@ def recipe_of(name: str, model: str, folder: Path, overrides: list[str]) -> Reci
 
 
 def shuffled(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe on copies of its files in which the answers have changed places."""
+    """The recipe on copies of its files with their answers shuffled among the rows."""
     answer = recipe.data.columns.get("label") or recipe.data.columns["target"]
     changed = {}
     for key in ("source", "test_source"):

@@ -1,23 +1,48 @@
 """The command line: parse, call the pipeline, print. No torch is imported until a command needs it.
 
-Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 a run failed; 2 bad usage,
-recipe or data, found before any work; 3 the verdict is not "better" where --fail-if-not-better was
-asked for; 130 interrupted.
+Results go to stdout, progress and notes to stderr. Exit codes: 0 success; 1 a run failed; 2 bad
+usage, recipe or data, found before any work; 3 the verdict is not "better" and --fail-if-not-better
+was given; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+import tunesmith
 from tunesmith import stages
-from tunesmith.cli_templates import Json, preview_recipe, print_json, print_preview, templates_app
-from tunesmith.errors import InputError, RecipeError, TunesmithError
+from tunesmith.cli_options import (
+    ColumnOption,
+    ContextOption,
+    HtmlOption,
+    Json,
+    LabelOption,
+    ModelOption,
+    OutputOption,
+    Overrides,
+    QuestionOption,
+    RecipeArgument,
+    RowsOption,
+    RunArgument,
+    TargetOption,
+    TaskOption,
+    TemplateOption,
+    TextOption,
+    note,
+    print_json,
+    read_recipe,
+)
+from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
+from tunesmith.errors import InputError, TunesmithError
+from tunesmith.recipe import BUILT_IN_MODEL
+from tunesmith.rundir import write_atomic
 
 app = typer.Typer(
     name="tunesmith",
@@ -29,19 +54,12 @@ app = typer.Typer(
 )
 app.add_typer(templates_app, name="templates")
 
-GO_ON = "a run that was prepared goes on with `tunesmith resume FOLDER`"
 
-RecipeArgument = Annotated[
-    Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value overrides, e.g. train.learning_rate=1e-5")
-]
-RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+RESUME_HINT = "`tunesmith resume FOLDER` continues a run that was prepared"
 
 
 def main() -> None:
-    """Run a command; every error is one message, its hint, and its exit code."""
+    """Run a command; every error is one message with its hint, and an exit code."""
     try:
         app(standalone_mode=True)
     except TunesmithError as error:
@@ -51,61 +69,33 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         print(
-            f"error: {error.filename or 'a file'}: the disk is full\nhint: free some space; {GO_ON}",
+            f"error: {error.filename or 'a file'}: the disk is full\n"
+            f"hint: free some space; {RESUME_HINT}",
             file=sys.stderr,
         )
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"interrupted\nhint: {GO_ON}", file=sys.stderr)
+        print(f"interrupted\nhint: {RESUME_HINT}", file=sys.stderr)
         sys.exit(130)
 
 
-def note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tunesmith {tunesmith.__version__}")
+        raise typer.Exit
 
 
-def read_recipe(path: Path, overrides: list[str] | None, **options: Any) -> Any:
-    """The recipe of a yaml file, or one made of a data file and the command line's options."""
-    from tunesmith.recipe import build_recipe, load_recipe
-
-    if path.suffix.lower() in (".yaml", ".yml"):
-        given = sorted(name for name, value in options.items() if value)
-        if given:
-            raise RecipeError(
-                f"{path} is a recipe: --{given[0]} belongs to it", hint="set it in the recipe"
-            )
-        recipe, notes = load_recipe(path, overrides or ())
-    else:
-        columns = dict(_pair(text) for text in options.pop("column", None) or [])
-        columns |= {
-            slot: options.pop(slot)
-            for slot in ("text", "label", "target", "question", "context")
-            if options.get(slot)
-        }
-        data = {
-            "source": str(path),
-            "task": options.get("task"),
-            "template": options.get("template"),
-        }
-        values = {
-            "data": data | {"columns": columns},
-            "model": options.get("model"),
-            "output_dir": options.get("output_dir") or f"runs/{path.stem}",
-        }
-        values = {key: value for key, value in values.items() if value is not None}
-        recipe, notes = build_recipe(values, overrides or (), where="command line")
-    for text in notes:
-        note(text)
-    return recipe
-
-
-def _pair(text: str) -> tuple[str, str]:
-    slot, equals, column = text.partition("=")
-    if not equals:
-        raise InputError(
-            f"--column {text!r} is not slot=column", hint="for example --column text=review"
-        )
-    return slot, column
+@app.callback()
+def before_commands(
+    version: Annotated[
+        bool,
+        # eager: answered before click asks for a command
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
 
 
 def _systems(predictions: list[str]) -> dict[str, str]:
@@ -127,26 +117,6 @@ def _systems(predictions: list[str]) -> dict[str, str]:
     return systems
 
 
-TaskOption = Annotated[
-    str | None, typer.Option(help="A task family: classify, summarise, answer, ...")
-]
-TemplateOption = Annotated[
-    str | None, typer.Option(help="A wording, a template file, or 'inline {{text}} ||| {{label}}'.")
-]
-TextOption = Annotated[str | None, typer.Option(help="The column with the text.")]
-LabelOption = Annotated[str | None, typer.Option(help="The column with the label.")]
-TargetOption = Annotated[str | None, typer.Option(help="The column with the wanted answer.")]
-QuestionOption = Annotated[str | None, typer.Option(help="The column with the question.")]
-ContextOption = Annotated[str | None, typer.Option(help="The column with the context.")]
-ColumnOption = Annotated[
-    list[str] | None, typer.Option("--column", help="Any slot=column; can be repeated.")
-]
-ModelOption = Annotated[
-    str | None, typer.Option(help="A model folder or hub id; default: the built-in base model.")
-]
-OutputOption = Annotated[str | None, typer.Option("--output-dir", help="The run folder.")]
-
-
 @app.command()
 def demo(
     output_dir: Annotated[
@@ -155,24 +125,24 @@ def demo(
     model: ModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a model on the built-in reviews, and show whether it helped. Works offline with the
-    built-in one.
+    """Fine-tune a model on the built-in reviews and show whether it helped.
+
+    The built-in model, which is the default, works offline.
 
     Example: tunesmith demo --model SmolLM2-135M-Instruct.Q4_1.gguf --output-dir runs/demo --json
     """
-    from tunesmith import pipeline
-    from tunesmith.recipe import BUILT_IN_MODEL
+    from tunesmith import pipeline  # noqa: PLC0415 - torch
 
     folder = output_dir or stages.demo.next_free(Path("runs/demo"))
     report = pipeline.run(stages.demo.demo_recipe(folder, model or BUILT_IN_MODEL))
     _finish(report, as_json)
-    tunesmith = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
+    command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
     for text in (
         f'chat {folder} --once "Broke after a day."',
         f"verify {folder}",
         f"resume {folder}",
     ):
-        print(f"  {tunesmith} {text}", file=sys.stderr)
+        print(f"  {command} {text}", file=sys.stderr)
 
 
 @app.command()
@@ -204,7 +174,7 @@ def run(
         recipe, overrides, task=task, template=template, text=text, label=label, target=target,
         question=question, context=context, column=column, model=model, output_dir=output_dir,
     )  # fmt: skip
-    from tunesmith import pipeline
+    from tunesmith import pipeline  # noqa: PLC0415 - torch
 
     report = pipeline.run(wanted)
     _finish(report, as_json)
@@ -212,26 +182,26 @@ def run(
         raise typer.Exit(3)
 
 
-def _finish(report: dict[str, Any], as_json: bool) -> None:
+def _finish(report: Mapping[str, object], as_json: bool) -> None:
+    """Print the parts of a report that a script would read."""
     if as_json:
         print_json({key: report[key] for key in ("verdict", "comparison", "evaluations", "run")})
 
 
 @app.command()
 def resume(run_folder: RunArgument, as_json: Json = False) -> None:
-    """Go on with a run that was stopped, exactly where it was.
+    """Continue a run that was stopped, exactly where it was.
 
     Example: tunesmith resume runs/reviews
     """
-    from tunesmith import pipeline
+    from tunesmith import pipeline  # noqa: PLC0415 - torch
 
     _finish(pipeline.resume(run_folder), as_json)
 
 
 @app.command()
 def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Rows to token ids: read, split, render, tokenise, prove; then the ledger of where every row
-    went.
+    """Read, split, render, tokenise and check the rows, and show what became of each.
 
     Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv data.task=classify
     data.columns.text=review
@@ -246,11 +216,11 @@ def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) ->
 def preview(
     recipe: Path,
     overrides: Overrides = None,
-    rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
-    html: Annotated[Path | None, typer.Option(help="Write a page to this file as well.")] = None,
+    rows: RowsOption = 3,
+    html: HtmlOption = None,
     as_json: Json = False,
 ) -> None:
-    """Rendered rows with every token: trained ones green, masked ones dim, special tokens visible.
+    """Show rendered rows token by token: trained ones green, masked ones dim, special ones visible.
 
     Example: tunesmith preview recipe.yaml --rows 5 --html preview.html
     """
@@ -259,7 +229,7 @@ def preview(
 
 @app.command()
 def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
-    """What a recipe would do: rows, steps, tokens, and the smallest gain its test rows can show.
+    """Show what a recipe would do: rows, steps, tokens, the smallest gain its test rows can show.
 
     Example: tunesmith plan recipe.yaml
     """
@@ -283,8 +253,7 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
 
 @app.command()
 def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Small trainings on the recipe's own rows that show whether the real one can work; under a
-    minute.
+    """Train briefly on the recipe's rows to see whether the real training can work; under a minute.
 
     Example: tunesmith check recipe.yaml
     """
@@ -301,7 +270,7 @@ def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
 
 @app.command()
 def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
-    """The least work and time that training on these rows can take on this machine.
+    """Show the least computation and time that training on these rows can take on this machine.
 
     Example: tunesmith limit recipe.yaml
     """
@@ -313,8 +282,9 @@ def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
         return
     print(
         f"at least {least.seconds:.1f} s: {least.flops / 1e12:.3g} TFLOP at a measured "
-        f"{machine.flops_per_second / 1e9:.3g} GFLOP/s in {found.dtype}, {least.bytes / 1e9:.3g} GB "
-        f"at {machine.bytes_per_second / 1e9:.3g} GB/s; {least.unique_tokens:,.0f} unique of "
+        f"{machine.flops_per_second / 1e9:.3g} GFLOP/s in {found.dtype}, "
+        f"{least.bytes / 1e9:.3g} GB at "
+        f"{machine.bytes_per_second / 1e9:.3g} GB/s; {least.unique_tokens:,.0f} unique of "
         f"{least.raw_tokens:,} tokens"
     )
 
@@ -332,7 +302,7 @@ def train(run_folder: RunArgument) -> None:
 
 @app.command()
 def evaluate(run_folder: RunArgument) -> None:
-    """Evaluate base, few-shot base and tuned on the sealed test split; the use is recorded.
+    """Evaluate base, few-shot base and tuned model on the sealed test split; the use is recorded.
 
     Example: tunesmith evaluate runs/reviews
     """
@@ -341,8 +311,9 @@ def evaluate(run_folder: RunArgument) -> None:
 
 @app.command()
 def verify(run_folder: RunArgument, as_json: Json = False) -> None:
-    """Load the saved model in a fresh process and compare its prompts, answers and stops with the
-    stored ones.
+    """Load the saved model in a fresh process and compare what it answers with what is stored.
+
+    Prompt tokens, answers and stops are compared. Exits with 1 if any differ.
 
     Example: tunesmith verify runs/reviews
     """
@@ -355,7 +326,7 @@ def verify(run_folder: RunArgument, as_json: Json = False) -> None:
 
 @app.command()
 def report(run_folder: RunArgument, as_json: Json = False) -> None:
-    """Write report.html, report.md and report.json again from a run's evaluations.
+    """Rewrite report.html, report.md and report.json from a run's evaluations.
 
     Example: tunesmith report runs/reviews
     """
@@ -371,7 +342,7 @@ def curve(
     ] = "0.25,0.5,1",
     as_json: Json = False,
 ) -> None:
-    """Train on growing parts of the rows, and say what twice the labels would likely bring.
+    """Train on growing parts of the rows and estimate what twice the labels would bring.
 
     Example: tunesmith curve recipe.yaml --fractions 0.25,0.5,1
     """
@@ -399,8 +370,8 @@ def compare(
 
     Example: tunesmith compare runs/small runs/large
     """
-    runs = [stages.common.open_run(folder) for folder in (run_a, run_b)]
-    result = stages.report.compare_runs(*runs, metric)
+    a, b = (stages.common.open_run(folder) for folder in (run_a, run_b))
+    result = stages.report.compare_runs(a, b, metric)
     print_json(result) if as_json else print(result["verdict"]["sentence"])
 
 
@@ -410,7 +381,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="The new model folder.")],
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
 ) -> None:
-    """Write the tuned model to another folder, in another number format.
+    """Write the tuned model to another folder, in a number format of your choice.
 
     Example: tunesmith export runs/reviews ./reviews-model --dtype bfloat16
     """
@@ -443,8 +414,6 @@ def init(
 
     Example: tunesmith init recipe.yaml
     """
-    from tunesmith.rundir import write_atomic
-
     if path.exists():
         raise InputError(f"{path}: exists already", hint="name another file")
     write_atomic(
@@ -470,11 +439,11 @@ def score(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score outputs of any tool, with intervals, and compare them.
+    """Score the outputs of any tool, with intervals, and compare them.
 
     Example: tunesmith score out.csv --reference gold --prediction base=a --prediction tuned=b
     """
-    from tunesmith.evaluate import score_file as score_module
+    from tunesmith.evaluate import score_file as score_module  # noqa: PLC0415 - scipy
 
     result = score_module.score_file(file, reference, _systems(prediction), metric, cluster_by)
     for text in result["warnings"]:

@@ -1,49 +1,54 @@
-"""`tunesmith templates`: the prompt template library on the command line, and how a preview is
-printed.
+"""`tunesmith templates`: the library of prompt templates on the command line, and previews.
 
-Results go to stdout. `lint` exits with 2 where a finding is an error: the run would stop, or could
-not learn what is asked. What may be meant so (an unused column, a literal at a slot) is a warning.
+Results go to stdout. `lint` exits with 2 if a finding is an error: the run would stop, or could not
+learn the task. What may be intended (an unused column, a literal next to a slot) is a warning.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console, RenderableType
+from rich.table import Column, Table
 
 from tunesmith import stages
+from tunesmith.cli_options import (
+    HtmlOption,
+    Json,
+    RowsOption,
+    is_recipe,
+    note,
+    print_json,
+    slot_columns,
+)
+from tunesmith.data.templates.environment import SEPARATOR
+from tunesmith.data.templates.families import Family, family_names, load_family
+from tunesmith.data.templates.promptsource import PREFIX, import_folder, library
+from tunesmith.data.templates.resolve import PromptTemplate, find_templates
 from tunesmith.errors import InputError
+from tunesmith.recipe import Recipe, build_recipe, load_recipe
+from tunesmith.rundir import write_atomic
 
 if TYPE_CHECKING:
     from tunesmith.data.lint.findings import Finding
     from tunesmith.data.preview import Preview
-    from tunesmith.data.templates.resolve import PromptTemplate
-    from tunesmith.recipe import Recipe
 
 FLAGS = ("options", "held_out", "inverted")
 
 templates_app = typer.Typer(help="The prompt template library.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-NumRows = Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")]
-HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a page to this file as well.")]
-Column = Annotated[
+DataColumnOption = Annotated[
     list[str] | None, typer.Option("--column", help="slot=column of a data file; can be repeated.")
 ]
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print(item: Any) -> None:
-    """To the terminal, or 160 columns wide to a file or pipe."""
-    from rich.console import Console
-
+def _print(item: RenderableType) -> None:
+    """Print to the terminal, or 160 columns wide to a file or pipe."""
     width = None if sys.stdout.isatty() else 160
     Console(highlight=False, soft_wrap=True, width=width).print(item, markup=False)
 
@@ -56,12 +61,10 @@ def list_templates(
     family: Annotated[str | None, typer.Option(help="All wordings of this family.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The task families, or the wordings of one with their flags.
+    """List the task families, or the wordings of one with their flags.
 
     Example: tunesmith templates list --family classify
     """
-    from tunesmith.data.templates.families import family_names, load_family
-
     families = [load_family(name) for name in ([family] if family else family_names())]
     if as_json:
         print_json([one.model_dump(mode="json") for one in families])
@@ -70,13 +73,12 @@ def list_templates(
     else:
         _print(_families_table(families))
         print(
-            "`tunesmith templates list --family NAME` lists a family's wordings, `show NAME` prints them"
+            "`tunesmith templates list --family NAME` lists a family's wordings, "
+            "`show NAME` prints them"
         )
 
 
-def _families_table(families: Sequence[Any]) -> Any:
-    from rich.table import Column, Table
-
+def _families_table(families: Sequence[Family]) -> Table:
     table = Table(Column("family", no_wrap=True), "what it is", "slots", "wordings", "answers")
     for one in families:
         slots = ", ".join(name + ("" if slot.required else "?") for name, slot in one.slots.items())
@@ -84,9 +86,7 @@ def _families_table(families: Sequence[Any]) -> Any:
     return table
 
 
-def _wordings_table(family: Any) -> Any:
-    from rich.table import Column, Table
-
+def _wordings_table(family: Family) -> Table:
     table = Table(
         Column("wording", no_wrap=True),
         *(flag.replace("_", " ") for flag in FLAGS),
@@ -104,19 +104,18 @@ def _wordings_table(family: Any) -> Any:
 TemplateName = Annotated[
     str,
     typer.Argument(
-        help="A family, family/wording, promptsource:..., or a template file (mine.yaml, mine.yaml/one)."
+        help="A family, family/wording, promptsource:..., or a template file (mine.yaml, "
+        "mine.yaml/one)."
     ),
 ]
 
 
 @templates_app.command()
 def show(name: TemplateName, as_json: Json = False) -> None:
-    """The text of a template, with its slots, how answers are read and the metrics.
+    """Show a template's text and slots, how its answers are read, and its metrics.
 
     Example: tunesmith templates show classify/terse
     """
-    from tunesmith.data.templates.resolve import find_templates
-
     found = find_templates(name)
     if as_json:
         print_json([_plain(template) for template in found])
@@ -124,9 +123,7 @@ def show(name: TemplateName, as_json: Json = False) -> None:
         print("\n\n".join(template.describe() for template in found))
 
 
-def _plain(template: PromptTemplate) -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _plain(template: PromptTemplate) -> dict[str, object]:
     return asdict(template) | {
         "slots": {name: slot.model_dump(mode="json") for name, slot in template.slots}
     }
@@ -150,8 +147,7 @@ def lint(
     rows: Annotated[int, typer.Option(min=2, help="Rows to try, from all over the table.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """What is wrong with templates, before anything is trained. Exits with 2 where a finding is an
-    error.
+    """Find mistakes in templates before anything is trained; exits with 2 if one is an error.
 
     Examples: tunesmith templates lint recipe.yaml
 
@@ -162,8 +158,7 @@ def lint(
             "give a recipe or --promptsource",
             hint="for example tunesmith templates lint recipe.yaml",
         )
-    from tunesmith.data.lint.run import ERRORS, lint_folder, lint_recipe
-    from tunesmith.recipe import load_recipe
+    from tunesmith.data.lint.run import ERRORS, lint_folder, lint_recipe  # noqa: PLC0415 - scipy
 
     if recipe is not None:
         findings = lint_recipe(load_recipe(recipe)[0].data, rows)
@@ -184,14 +179,12 @@ def lint(
 
 
 def _severity(finding: Finding) -> str:
-    from tunesmith.data.lint.run import ERRORS
+    from tunesmith.data.lint.run import ERRORS  # noqa: PLC0415 - scipy
 
     return "error" if finding.rule in ERRORS else "warning"
 
 
-def _findings_table(findings: Sequence[Finding]) -> Any:
-    from rich.table import Column, Table
-
+def _findings_table(findings: Sequence[Finding]) -> Table:
     table = Table(
         "", Column("rule", no_wrap=True), Column("template", overflow="fold"), "row", "what"
     )
@@ -209,47 +202,33 @@ def _findings_table(findings: Sequence[Finding]) -> Any:
 def preview_template(
     name: TemplateName,
     table: Annotated[Path, typer.Argument(help="A recipe, or a data file.")],
-    rows: NumRows = 3,
-    column: Column = None,
-    html: HtmlFile = None,
+    rows: RowsOption = 3,
+    column: DataColumnOption = None,
+    html: HtmlOption = None,
     as_json: Json = False,
 ) -> None:
-    """A template on your own rows, as they would be trained, whatever template the recipe names.
+    """Preview your own rows in any template, as they would be trained.
 
     Example: tunesmith templates preview classify/terse reviews.csv --column text=review --column
     label=sentiment
     """
-    from tunesmith.data.templates.environment import SEPARATOR
-    from tunesmith.data.templates.promptsource import PREFIX
-    from tunesmith.recipe import build_recipe, load_recipe
-
-    if table.suffix.lower() in (".yaml", ".yml"):
-        recipe = load_recipe(table)[0]
+    if is_recipe(table):
+        recipe, _ = load_recipe(table)
     else:
-        recipe = build_recipe({"data": {"source": str(table), "task": name}}, where="command line")[
-            0
-        ]
+        data_file = {"data": {"source": str(table), "task": name}}
+        recipe, _ = build_recipe(data_file, where="command line")
     whole = name.startswith(PREFIX) or SEPARATOR in name or ".yaml" in name or ".yml" in name
     changes = {"task": None, "template": name} if whole else {"task": name, "template": None}
-    columns = recipe.data.columns | dict(_slot_column(text) for text in column or [])
+    columns = recipe.data.columns | slot_columns(column)
     data = recipe.data.model_copy(update={**changes, "columns": columns, "wordings": 1})
     print_preview(preview_recipe(recipe.model_copy(update={"data": data}), rows), html, as_json)
 
 
-def _slot_column(text: str) -> tuple[str, str]:
-    slot, equals, column = text.partition("=")
-    if not equals:
-        raise InputError(
-            f"--column {text!r} is not slot=column", hint="for example --column text=review"
-        )
-    return slot, column
-
-
 def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
-    """Needs the recipe's tokenizer and the size of its context, not its weights."""
-    from tunesmith.chat.format import chat_format, complete_tokenizer
-    from tunesmith.data.preview import preview
-    from tunesmith.models.load import load_tokenizer
+    """Rows of the recipe's data; loads its tokenizer and context length, not its weights."""
+    from tunesmith.chat.format import chat_format, complete_tokenizer  # noqa: PLC0415 - transformers
+    from tunesmith.data.preview import preview  # noqa: PLC0415 - scipy
+    from tunesmith.models.load import load_tokenizer  # noqa: PLC0415 - transformers
 
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     complete_tokenizer(tokenizer, stages.common.chat_settings(recipe))
@@ -258,13 +237,13 @@ def preview_recipe(recipe: Recipe, num_rows: int) -> Preview:
 
 
 def print_preview(found: Preview, html: Path | None, as_json: bool) -> None:
-    from tunesmith.data.preview import as_json as plain
-    from tunesmith.data.preview_page import PreviewScreen, as_html
-    from tunesmith.rundir import write_atomic
+    """On the terminal, as JSON, and as a page where `html` names one."""
+    from tunesmith.data.preview import as_json as plain  # noqa: PLC0415 - scipy
+    from tunesmith.data.preview_page import PreviewScreen, as_html  # noqa: PLC0415 - scipy
 
     if html is not None:
         write_atomic(html, as_html(found))
-        print(f"note: written to {html}", file=sys.stderr)
+        note(f"written to {html}")
     if as_json:
         print_json(plain(found))
     else:
@@ -285,8 +264,6 @@ def import_templates(
 
     Example: tunesmith templates import promptsource/promptsource/templates
     """
-    from tunesmith.data.templates.promptsource import import_folder, library
-
     target = library()
     count = import_folder(folder, target)
     if as_json:

@@ -29,39 +29,45 @@ class TunesmithError(Exception):
 
 
 class InputError(TunesmithError):
+    """Bad usage, recipe, data or model, found before any work started."""
+
     exit_code = 2
 
 
 class RecipeError(InputError):
-    pass
+    """A key or value of the recipe, or two that contradict each other."""
 
 
 class DataError(InputError):
-    pass
+    """A file that cannot be read, a row that cannot be used, a split that cannot be made."""
 
 
 class TemplateError(InputError):
-    pass
+    """A prompt template with a mistake in it, or a row that it cannot render."""
 
 
 class ModelError(InputError):
-    pass
+    """A model folder or tokenizer that cannot be used."""
 
 
 class RunError(TunesmithError):
+    """A run that had started and failed."""
+
     exit_code = 1
 
 
 class TrainingError(RunError):
-    pass
+    """A NaN loss, a full disk, no usable checkpoint."""
 
 
 class InterruptedRun(RunError):
+    """Ctrl-C, raised after the last step was saved."""
+
     exit_code = 130
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest known word, or lists them when none is near.
+    """A hint that names the known word closest to `name`, or lists them all if none is close.
 
     >>> did_you_mean("colums", ["columns", "source"])
     "did you mean 'columns'?"

@@ -1,4 +1,4 @@
-"""What this machine is fast at: measured rates, and the number format that follows from them."""
+"""How fast this machine computes and copies, and the number format it is fast in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True)
 class Machine:
-    """Measured: FLOPs a second of a large matrix product, and bytes a second of copying."""
+    """Measured rates: FLOP/s of a large matrix product, and bytes copied per second."""
 
     flops_per_second: float
     bytes_per_second: float
@@ -26,15 +26,17 @@ def probe_machine(
     b_NN = torch.randn(size, size, device=device, dtype=dtype)
     seconds = _best_time(lambda: a_NN @ b_NN, device)
     block = torch.empty(1 << 26, dtype=torch.uint8, device=device)
-    other = block.clone()  # not timed: a new block's pages come from the system one by one
+    other = block.clone()  # outside the timing: the system maps a new block's pages one by one
     copied = _best_time(lambda: other.copy_(block), device)
     return Machine(2 * size**3 / seconds, 2 * block.numel() / copied)
 
 
 def fastest_dtype(device: torch.device) -> str:
-    """bfloat16 on CUDA and on a CPU that multiplies it in hardware (AVX-512 BF16 or AMX; torch
-    emulates it slowly on others). Not measured: on a busy machine the same recipe would be computed
-    in one format today and in another tomorrow, and would not end in the same weights.
+    """bfloat16 on CUDA and on a CPU that multiplies it in hardware, else float32.
+
+    The hardware is AVX-512 BF16 or AMX; on other CPUs torch emulates bfloat16 slowly. Looked up
+    rather than measured: on a busy machine, a measurement could choose another format for the same
+    recipe, which would then not end in the same weights.
     """
     if device.type == "cuda":
         return "bfloat16"
@@ -45,7 +47,7 @@ def fastest_dtype(device: torch.device) -> str:
 
 
 def _best_time(work: Callable[[], object], device: torch.device | str) -> float:
-    """Seconds of the fastest of several calls."""
+    """Seconds that the fastest of eight calls took."""
     times = []
     for _ in range(8):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Optional packages: whether one is there, without importing it."""
+"""Whether an optional package is installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 
 def installed(package: str) -> bool:
-    if package in sys.modules:  # find_spec does not answer for a module that was put there by hand
+    """Without importing it, which for torchao or vllm takes seconds."""
+    if package in sys.modules:  # find_spec raises for a module that a test put there
         return sys.modules[package] is not None
     return find_spec(package) is not None

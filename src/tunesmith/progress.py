@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A bar with count and ETA; the block gets `advance(n)`."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
+    """A bar with count and ETA; the block gets a function that advances it by n."""
     columns = (
         TextColumn("{task.description:<24}"),
         BarColumn(bar_width=30),
@@ -34,12 +33,10 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
 
 
 def say(text: str) -> None:
-    """A line of what is going on, for a person."""
+    """Tell the user what is going on, in one line."""
     show(text)
 
 
-def show(item: Any) -> None:
-    """A line or a rich table on stderr."""
-    from rich.console import Console
-
+def show(item: RenderableType) -> None:
+    """Print a line or a rich table on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(item, markup=False)

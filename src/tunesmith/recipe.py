@@ -1,22 +1,27 @@
-"""The recipe: what is asked for, checked before any work starts, and written resolved into the run.
+"""The recipe: every key with its type, default and meaning, checked before any work starts.
 
-Unknown keys are errors with "did you mean"; the usual names of other tools are accepted and
-reported as notes.
+Unknown keys are errors with "did you mean"; other tools' names for a key are accepted and reported
+as notes. docs/recipe.md is generated from the classes below by tools/recipe_reference.py: a class's
+docstring introduces its section, a field's description is the meaning of its key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.errors import RecipeError, did_you_mean
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 BUILT_IN_MODEL = "built-in"
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Labels = list[str] | dict[str, str]
 
 # Other tools' names for our keys (TRL, Axolotl, LLaMA-Factory, torchtune), by section.
 ALIASES = {
@@ -43,132 +48,357 @@ ALIASES = {
 
 
 class Section(BaseModel):
+    """A mapping in the recipe: cannot be changed once checked, and allows no unknown keys."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True
     )
 
 
 class SplitConfig(Section):
-    """How rows become train, validation and test. `mode: auto` picks from the keys that are set."""
+    """How rows are divided into train, validation and test.
+
+    In a split that tunesmith draws, rows with the same input, near-duplicates and groups stay
+    together. A split that you supply, as a column or as separate files, is left as it is, and what
+    its parts share is reported.
+    """
 
     mode: Literal[
         "auto", "random", "stratified", "grouped", "stratified_grouped", "time", "column", "hash"
-    ] = "auto"
-    train: Fraction = 0.8
-    validation: Fraction = 0.1
-    test: Fraction = 0.1
-    stratify: str | None = None
-    group: str | None = None
-    time: str | None = None
-    column: str | None = None
-    seed: int = 0
+    ] = Field(
+        "auto",
+        description="`auto` follows from the keys below. `hash` places each row by its own input "
+        "or group, so that adding rows moves no others.",
+    )
+    train: Fraction = Field(
+        0.8, description="Share of the rows. The three shares must add up to 1."
+    )
+    validation: Fraction = Field(
+        0.1, description="Share used after each epoch to choose the checkpoint."
+    )
+    test: Fraction = Field(0.1, description="Share that stays sealed until the end.")
+    stratify: str | None = Field(
+        None,
+        description="A column whose values occur with the same shares in each split. By default "
+        "the label, where there is one.",
+    )
+    group: str | None = Field(
+        None,
+        description="A column whose equal values stay together: an author, a patient, a day.",
+    )
+    time: str | None = Field(
+        None,
+        description="A column of dates or numbers: the oldest rows train, the newest test.",
+    )
+    column: str | None = Field(
+        None, description="A column that names each row's split (train, validation or test)."
+    )
+    seed: int = Field(
+        0, description="Seed of the split, of the choice of wordings and of the few-shot examples."
+    )
 
 
 class SourceConfig(Section):
-    """One member of a mixture; keys left out are taken from `data`."""
+    """A mixture: each member is a path or a mapping of these keys.
 
-    source: str
-    task: str | None = None
-    template: str | None = None
-    columns: dict[str, str] | None = None
-    labels: list[str] | dict[str, str] | None = None
-    replay: bool = False
+    Keys that are left out are taken from `data`.
+    """
+
+    source: str = Field(description="As `data.source`, one path.")
+    task: str | None = Field(None, description="As `data.task`.")
+    template: str | None = Field(None, description="As `data.template`.")
+    columns: dict[str, str] | None = Field(None, description="As `data.columns`.")
+    labels: Labels | None = Field(None, description="As `data.labels`.")
+    replay: bool = Field(
+        False,
+        description="General rows against forgetting: trained on, never validated or tested on.",
+    )
 
 
 class DataConfig(Section):
-    source: str | list[str | SourceConfig] | None = None
-    validation_source: str | None = None
-    test_source: str | None = None
-    task: str | None = None
-    template: str | None = None
-    columns: dict[str, str] = {}
-    labels: list[str] | dict[str, str] | None = None
-    id: str | None = None
-    wordings: Annotated[int, Field(ge=1)] = 1
+    """The rows, and how they become prompts and answers; see [templates.md](templates.md)."""
+
+    source: str | list[str | SourceConfig] | None = Field(
+        None,
+        description="A csv, tsv, json, jsonl, parquet or arrow file, a folder of them, a hub data "
+        "set (`org/name:split`), or a list of these.",
+    )
+    validation_source: str | None = Field(
+        None, description="Rows to validate on, instead of a share of `source`."
+    )
+    test_source: str | None = Field(
+        None,
+        description="Rows to test on, instead of a share of `source`. Rows that are in both are "
+        "left out of training.",
+    )
+    task: str | None = Field(
+        None,
+        description="A task family, as in `tunesmith templates list`, or one wording of it "
+        "(`classify/terse`).",
+    )
+    template: str | None = Field(
+        None,
+        description="An inline template (`{{text}} ||| {{label}}`), a file, a wording, or "
+        "`promptsource:data_set/name`. Not needed for prompt/completion, messages, Alpaca and "
+        "ShareGPT columns.",
+    )
+    columns: dict[str, str] = Field(
+        {},
+        description="Maps the template's slots to your columns: `{text: review}`. A column with "
+        "the slot's name is found by itself.",
+    )
+    labels: Labels | None = Field(
+        None, description="Names of the labels 0, 1, 2 ... in order, or of each raw value."
+    )
+    id: str | None = Field(
+        None, description="The column with each row's id. By default the row's number."
+    )
+    wordings: AtLeastOne = Field(
+        1,
+        description="The number of the family's wordings to use, one for each row, so that the "
+        "model does not learn one phrase.",
+    )
     split: SplitConfig = SplitConfig()
-    near_duplicates: bool = True
-    max_rejected: Fraction = 0.01
-    max_rows: Annotated[int, Field(ge=1)] | None = None
-    mixture_cap: Annotated[int, Field(ge=1)] = 3000
-    encoding: str = "utf-8"
+    near_duplicates: bool = Field(
+        True, description="Keep near-identical texts together when drawing a split."
+    )
+    max_rejected: Fraction = Field(
+        0.01,
+        description="The share of rows that may be unusable (too long, empty, unreadable) before "
+        "it is an error.",
+    )
+    max_rows: AtLeastOne | None = Field(
+        None, description="Read at most this many rows of each source."
+    )
+    mixture_cap: AtLeastOne = Field(
+        3000,
+        description="In a mixture, a source counts as at most this many examples: "
+        "rate = min(n, cap) / sum of min(n, cap).",
+    )
+    encoding: str = Field("utf-8", description="The character encoding of text files.")
 
 
 class LoraConfig(Section):
-    r: int = 16
-    lora_alpha: int = 32
-    target_modules: str | list[str] = "all-linear"
+    """`lora: {}` takes these defaults. Needs `pip install 'tunesmith[lora]'`."""
+
+    r: int = Field(16, description="Rank of the adapters.")
+    lora_alpha: int = Field(32, description="The adapters' update is scaled by `lora_alpha` / `r`.")
+    target_modules: str | list[str] = Field(
+        "all-linear", description="Names of the layers that get an adapter."
+    )
 
 
 class TrainConfig(Section):
-    """Names and meanings of Hugging Face's TrainingArguments. `train_batch_size` is the examples of
-    one step.
-    """
+    """Names and meanings are those of Hugging Face's `TrainingArguments` where it has them."""
 
-    num_train_epochs: Annotated[int, Field(ge=1)] = 3
-    learning_rate: Annotated[float, Field(gt=0)] | None = None  # None: by the number of parameters
-    train_batch_size: Annotated[int, Field(ge=1)] = 16
-    max_length: Annotated[int, Field(ge=8)] = 1024
-    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
-    warmup_ratio: Fraction = 0.05
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    optim: Literal["adamw", "adafactor", "adamw_8bit", "muon"] = "adamw"
-    adam_beta1: Fraction = 0.9
-    adam_beta2: Fraction = 0.999
-    adam_epsilon: float = 1e-8
-    neftune_noise_alpha: Annotated[float, Field(ge=0)] = 0.0
-    label_smoothing_factor: Fraction = 0.0
-    merge_with_base: Fraction = 0.0  # share of the base's weights in the saved model
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    weights_dtype: Literal["float32", "bfloat16"] = "float32"
-    gradient_checkpointing: Literal["auto"] | bool = "auto"
-    share_prefixes: bool = True
-    max_batch_tokens: Annotated[int, Field(ge=16)] | None = None  # None: measured
-    torch_compile: bool = False
-    use_liger_kernel: bool = False
-    lora: LoraConfig | None = None
-    seed: int = 0
-    seeds: Annotated[int, Field(ge=1)] = 1
-    save_steps: Annotated[int, Field(ge=1)] | None = None  # None: each epoch
-    save_total_limit: Annotated[int, Field(ge=1)] = 2
-    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = ["tensorboard"]
+    num_train_epochs: AtLeastOne = Field(3, description="Passes over the training rows.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="The peak of the schedule. `null`: chosen by the number of parameters (2e-5 at "
+        "a billion, 4.5e-5 at 200 million, 1e-3 at most; ten times as much for LoRA).",
+    )
+    train_batch_size: AtLeastOne = Field(
+        16,
+        description="Examples per optimiser step, over all devices. How they are divided into "
+        "micro-batches to fit into memory does not change the step.",
+    )
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        1024,
+        description="Longest example in tokens, prompt and answer together; the model's own limit "
+        "applies too. Longer rows are rejected, never cut.",
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        "cosine",
+        description="The schedule after the warm-up. `wsd` (warmup-stable-decay) stays at the peak "
+        "and decays over the last fifth.",
+    )
+    warmup_ratio: Fraction = Field(
+        0.05, description="Share of the steps over which the learning rate rises from 0."
+    )
+    weight_decay: NonNegative = Field(
+        0.0, description="On weight matrices only, not on norms and biases."
+    )
+    max_grad_norm: NonNegative = Field(
+        1.0, description="Clip the gradient to this norm; 0 turns clipping off."
+    )
+    optim: Literal["adamw", "adafactor", "adamw_8bit", "muon"] = Field(
+        "adamw",
+        description="`adamw_8bit` needs torchao or bitsandbytes. `muon` trains matrices, with "
+        "AdamW for the rest.",
+    )
+    adam_beta1: Fraction = Field(
+        0.9, description="AdamW's decay rate of the running mean of gradients."
+    )
+    adam_beta2: Fraction = Field(
+        0.999, description="AdamW's decay rate of the running mean of squared gradients."
+    )
+    adam_epsilon: float = Field(1e-8, description="AdamW's epsilon.")
+    neftune_noise_alpha: NonNegative = Field(
+        0.0,
+        description="Noise on the embeddings during training (NEFTune); 5 is usual, 0 turns it "
+        "off.",
+    )
+    label_smoothing_factor: Fraction = Field(
+        0.0,
+        description="Share of the target probability that is spread over the whole vocabulary.",
+    )
+    merge_with_base: Fraction = Field(
+        0.0,
+        description="Share of the base model's weights that is averaged into the trained ones at "
+        "the end: each weight becomes (1 - share) tuned + share base, against forgetting.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="The number format of the computation. `auto`: bfloat16 on a GPU, and on a CPU "
+        "that is fast at it.",
+    )
+    weights_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="The number format of the trained weights. `bfloat16` halves the memory (8 "
+        "bytes per parameter with AdamW) and rounds each update stochastically. Needs torchao, and "
+        "`optim` adamw or adamw_8bit.",
+    )
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        "auto",
+        description="Compute activations twice to save memory. `auto`: only if training would not "
+        "fit otherwise.",
+    )
+    share_prefixes: bool = Field(
+        True,
+        description="Compute what the prompts of a batch have in common at the beginning only "
+        "once. The gradients are the same.",
+    )
+    max_batch_tokens: Annotated[int, Field(ge=16)] | None = Field(
+        None,
+        description="Most tokens, padding included, in memory at once; rows that share little use "
+        "a quarter of it. `null`: measured against the available memory.",
+    )
+    torch_compile: bool = Field(
+        False, description="Compile the model's layers; worthwhile for long runs on a GPU."
+    )
+    use_liger_kernel: bool = Field(
+        False,
+        description="Use Liger's kernels for norms, rotary embeddings and feed-forward layers; "
+        "needs an NVIDIA GPU.",
+    )
+    lora: LoraConfig | None = Field(
+        None,
+        description="Train low-rank adapters instead of all weights (see train.lora below).",
+    )
+    seed: int = Field(
+        0, description="Seed of the order of the rows and of all other randomness in training."
+    )
+    seeds: AtLeastOne = Field(
+        1,
+        description="The number of trainings, each with its own seed; the variance between them "
+        "widens the interval.",
+    )
+    save_steps: AtLeastOne | None = Field(
+        None,
+        description="Save a checkpoint every this many steps, besides the one after each epoch.",
+    )
+    save_total_limit: AtLeastOne = Field(
+        2, description="Keep this many of the newest checkpoints, and the best."
+    )
+    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field(
+        ["tensorboard"], description="Where the curves go, besides `metrics.jsonl`."
+    )
 
 
 class EvaluationConfig(Section):
-    metrics: list[str] | None = None  # None: the task family's
-    few_shot: Annotated[int, Field(ge=0)] = 4
-    max_new_tokens: Annotated[int, Field(ge=1)] | None = None  # None: from the training completions
-    rank_choices: bool = (
-        True  # closed tasks: the likelihood of every choice beside the generated answer
+    """Base, few-shot base and tuned model answer the same prompts with the same settings."""
+
+    metrics: list[str] | None = Field(
+        None,
+        description="The first one chooses the checkpoint and decides the verdict; several are "
+        "tested together (Holm). `null`: the task family's, of which the first is tested.",
     )
-    num_validation_examples: Annotated[int, Field(ge=1)] = 200  # generated each epoch
-    resamples: Annotated[int, Field(ge=100)] = 10_000
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    panel: list[str] = []  # general text files and recipes whose test sets must not get worse
-    batch_tokens: Annotated[int, Field(ge=16)] = 16384
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    backend: Literal["transformers", "vllm"] = "transformers"
+    few_shot: Annotated[int, Field(ge=0)] = Field(
+        4,
+        description="Training rows shown to the base model in the few-shot baseline, as many as "
+        "fit, in the wording that does best on validation, of up to five; 0: no such baseline.",
+    )
+    max_new_tokens: AtLeastOne | None = Field(
+        None,
+        description="Longest answer in tokens. `null`: a quarter more than the longest training "
+        "answer.",
+    )
+    rank_choices: bool = Field(
+        True,
+        description="For closed tasks, also rank all choices by their likelihood, at the cost of a "
+        "forward pass over all of them.",
+    )
+    num_validation_examples: AtLeastOne = Field(
+        200,
+        description="Most validation rows answered after each epoch; fewer if answering them would "
+        "take more than a fifth of the epoch's training, estimated by tokens. The loss is computed "
+        "on all rows.",
+    )
+    resamples: Annotated[int, Field(ge=100)] = Field(
+        10_000, description="Bootstrap resamples behind each interval."
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
+        0.95, description="Confidence level of the intervals."
+    )
+    panel: list[str] = Field(
+        [],
+        description="General text files, and recipes with their test sets, scored before and after "
+        "training to show what was forgotten.",
+    )
+    batch_tokens: Annotated[int, Field(ge=16)] = Field(
+        16384, description="Most tokens in the key-value cache of one batch of answers."
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="The number format of answers and likelihoods, the same for every system. "
+        "`auto`: bfloat16 if the machine is fast at it; decided once per run.",
+    )
+    backend: Literal["transformers", "vllm"] = Field(
+        "transformers",
+        description="What generates the answers to the test set; likelihoods, and validation "
+        "during training, always use transformers. `vllm` needs `pip install 'tunesmith[serve]'`.",
+    )
 
 
 class Recipe(Section):
-    model: str = BUILT_IN_MODEL
-    chat_template: str | None = None  # a Jinja file; None: the model's own
-    chat_template_kwargs: dict[
-        str, Any
-    ] = {}  # values for the template's variables, pinned in the saved one
-    system: str | None = None  # the system message of conversations that bring none
+    """What to train on what, and where the run goes. Every key has a default."""
+
+    model: str = Field(
+        BUILT_IN_MODEL,
+        description="The base model: a folder with safetensors, a .gguf file, a hub id, or "
+        "`built-in` for the small one that is included.",
+    )
+    chat_template: str | None = Field(
+        None,
+        description="A file with a Jinja chat template that replaces the model's own. See "
+        "[chat_templates.md](chat_templates.md).",
+    )
+    chat_template_kwargs: dict[str, object] = Field(
+        {},
+        description="Values for the chat template's variables, such as `{enable_thinking: false}`. "
+        "They are pinned in the saved template.",
+    )
+    system: str | None = Field(
+        None, description="The system message of conversations that have none."
+    )
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    output_dir: str = "runs/tunesmith"
-    trust_remote_code: bool = False
+    output_dir: str = Field(
+        "runs/tunesmith", description="The run folder. It must be empty or not exist yet."
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="Run Python code that comes with the model. Only for models whose code you "
+        "have read.",
+    )
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[str]]:
-    """Read a recipe file and apply `section.key=value` overrides; also return notes on translated
-    names.
+    """Read a recipe file and apply `section.key=value` overrides.
 
-    Raises RecipeError naming the file and the key.
+    Returns the checked recipe and notes on other tools' names that were translated. Raises
+    RecipeError naming the file and the key.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -187,38 +417,41 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list
 
 
 def build_recipe(
-    values: dict[str, Any], overrides: Sequence[str] = (), where: str = "recipe"
+    values: Mapping[str, object], overrides: Sequence[str] = (), where: str = "recipe"
 ) -> tuple[Recipe, list[str]]:
-    """A checked recipe from plain values and `key=value` overrides, with notes on other tools'
-    names in it.
+    """Check plain values and `key=value` overrides; `values` is left as it is.
+
+    Returns the recipe and notes on other tools' names that were translated. Raises RecipeError
+    naming `where` and the key.
     """
     notes: list[str] = []
-    values = _translate(values, "", notes)
+    translated = _translate(values, "", notes)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise RecipeError(
                 f"{override!r} is not key=value", hint="for example train.learning_rate=1e-5"
             )
-        _set(values, _canonical(key.strip(), notes), _parse_scalar(text), override)
+        _set(translated, _canonical(key.strip(), notes), _parse_scalar(text), override)
     try:
-        return Recipe.model_validate(values), notes
+        return Recipe.model_validate(translated), notes
     except ValidationError as error:
         raise _explain(error, where) from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
+    """YAML with every default filled in; `load_recipe` reads it back as an equal recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _parse_scalar(text: str) -> Any:
+def _parse_scalar(text: str) -> object:
+    """An override's value, read as YAML, or as plain text if it is not valid YAML."""
     try:
-        value = yaml.safe_load(text) if text.strip() else ""
+        value: object = yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError:  # a template such as {{text}} ||| {{label}} is text, not YAML
         return text
-    if isinstance(
-        value, str
-    ):  # YAML 1.1 reads 1e-5 as a string; a user of the command line means the number
+    # YAML 1.1 reads 1e-5 as a string; a user of the command line means the number
+    if isinstance(value, str):
         try:
             return float(value)
         except ValueError:
@@ -227,6 +460,7 @@ def _parse_scalar(text: str) -> Any:
 
 
 def _canonical(dotted: str, notes: list[str]) -> str:
+    """Our name for a dotted key; a translation from another tool's name is added to `notes`."""
     section, _, last = dotted.rpartition(".")
     for ours, others in ALIASES.items():
         our_section, _, our_last = ours.rpartition(".")
@@ -238,27 +472,27 @@ def _canonical(dotted: str, notes: list[str]) -> str:
     return dotted
 
 
-def _translate(values: dict[str, Any], section: str, notes: list[str]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _translate(values: Mapping[str, object], section: str, notes: list[str]) -> dict[str, object]:
+    """A copy of the values with our names for the keys."""
+    out: dict[str, object] = {}
     for key, value in values.items():
-        value = (
-            dict(value) if isinstance(value, dict) else value
-        )  # overrides must not change the caller's
         dotted = _canonical(f"{section}.{key}" if section else str(key), notes)
         name = dotted.rpartition(".")[2]
         if name in out:
             raise RecipeError(
                 f"{dotted} is given twice, once as {key!r}", hint="keep one of the two"
             )
-        out[name] = (
-            _translate(value, dotted, notes) if isinstance(value, dict) and not section else value
-        )
-        if name in {"learning_rate", "weight_decay", "adam_epsilon"} and isinstance(value, str):
+        if isinstance(value, dict):
+            # copied at every level that an override may change, which must not reach the caller
+            out[name] = dict(value) if section else _translate(value, dotted, notes)
+        elif isinstance(value, str) and name in {"learning_rate", "weight_decay", "adam_epsilon"}:
             out[name] = _parse_scalar(value)
+        else:
+            out[name] = value
     return out
 
 
-def _set(values: dict[str, Any], dotted: str, value: Any, override: str) -> None:
+def _set(values: dict[str, object], dotted: str, value: object, override: str) -> None:
     *path, last = dotted.split(".")
     for name in path:
         inner = values.setdefault(name, {})
@@ -269,6 +503,7 @@ def _set(values: dict[str, Any], dotted: str, value: Any, override: str) -> None
 
 
 def _explain(error: ValidationError, where: str) -> RecipeError:
+    """The first of pydantic's errors as one line."""
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
@@ -282,10 +517,13 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
 
 
 def _keys(path: Sequence[str]) -> list[str]:
-    model: Any = Recipe
+    """The keys of the section at `path`; none if that is not a plain section."""
+    section: type[BaseModel] = Recipe
     for name in path:
-        field = getattr(model, "model_fields", {}).get(name)
-        if field is None:
+        field = section.model_fields.get(name)
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
             return []
-        model = field.annotation
-    return list(getattr(model, "model_fields", {}))
+        section = field.annotation
+    return list(section.model_fields)

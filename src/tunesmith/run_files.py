@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -75,17 +75,17 @@ class TrainingFacts:
     best_step: int
     steps: int
     history: tuple[Mapping[str, float], ...]
-    notes: tuple[str, ...]
     seconds: float
-    trained_tokens: int
-    raw_tokens: int
-    forward_tokens: int
-    dtype: str
-    parameters: int
-    rows_per_second: float
-    least_seconds: float
-    fraction_of_limit: float
-    peak_memory_bytes: int
+    notes: tuple[str, ...] = ()
+    trained_tokens: int = 0
+    raw_tokens: int = 0
+    forward_tokens: int = 0
+    dtype: str = "float32"
+    parameters: int = 0
+    rows_per_second: float = 0.0
+    least_seconds: float = 0.0
+    fraction_of_limit: float = 0.0
+    peak_memory_bytes: int = 0
 
     def shown(self) -> dict[str, int | float | str]:
         """What the report lists; history and notes stand elsewhere in it."""
@@ -170,7 +170,8 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 
 def write_record(path: Path, record: object) -> None:
     """As JSON, atomically."""
-    write_json(path, _adapter(type(record)).dump_python(record, mode="json"))
+    kind: Any = type(record)
+    write_json(path, _adapter(kind).dump_python(record, mode="json"))
 
 
 def read_evaluated(run: RunDir, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -182,7 +183,8 @@ def read_evaluated(run: RunDir, known: tuple[str, ...]) -> tuple[str, ...]:
 
 def _checked(values: object, kind: type[Record], path: Path) -> Record:
     try:
-        return _adapter(kind).validate_python(values)
+        wanted: Any = kind
+        return cast(Record, _adapter(wanted).validate_python(values))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -193,5 +195,5 @@ def _checked(values: object, kind: type[Record], path: Path) -> Record:
 
 
 @cache
-def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

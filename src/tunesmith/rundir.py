@@ -1,4 +1,4 @@
-"""The names of every file in a run, and writing them so that none is ever half there."""
+"""The path of every file in a run, and atomic writing of such files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+JsonObject = dict[str, Any]
+"""What a JSON object holds is known to its reader alone."""
 RECORDED_PACKAGES = (
     "tunesmith",
     "torch",
@@ -25,7 +27,7 @@ RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class RunDir:
-    """A run folder; every path in it is made here and nowhere else."""
+    """A run folder; no other code puts together a path in it."""
 
     path: Path
 
@@ -59,12 +61,14 @@ class RunDir:
         return self.path / "data" / f"{split}.parquet"
 
     def predictions(self, system: str, split: str) -> Path:
+        """Answers of one system (base, tuned ...) to one split."""
         return self.path / "evaluation" / system / f"{split}.parquet"
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write to a neighbour, fsync, rename: after a crash the file is the old one or the new one,
-    never half.
+    """Write to a temporary file beside it, fsync, rename.
+
+    After a crash the file is the old one or the new one, never half of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -76,7 +80,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
+    """Return once a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -84,15 +88,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON value atomically."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
+    """Whatever value the file has; `tunesmith.run_files` reads checked records."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def file_sha256(path: Path) -> str:
+    """In hexadecimal, reading a megabyte at a time."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -101,6 +108,7 @@ def file_sha256(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
+    """Of Python and those RECORDED_PACKAGES that are installed."""
     found = {"python": platform.python_version()}
     for name in RECORDED_PACKAGES:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -220,7 +221,7 @@ def test_fates_add_up_to_the_raw_rows_in_any_order(tmp_path: Path, fates: list[s
 def test_the_table_shows_the_numbers_of_the_ledger(tmp_path: Path) -> None:
     with filled(tmp_path / "r.jsonl") as ledger:
         found = ledger.finish(1.0)
-    console = Console(width=100, record=True, file=(tmp_path / "out").open("w"))
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(ledger_table(found))
     table = {
         cells[0].strip(): [cell.strip() for cell in cells[1:]]

@@ -144,13 +144,14 @@ def test_the_backend_of_the_recipe_generates_from_where_the_model_was_loaded(
     from tunesmith.models.load import load_model
 
     fake = """
+from pathlib import Path
 from types import SimpleNamespace
 SamplingParams = dict
 class LLM:
     def __init__(self, model, **_): self.model = model
     def generate(self, requests, settings):
         ids = [3 + b for b in range(4)]
-        open("asked.txt", "w").write(f"{self.model} {len(requests)}")
+        Path("asked.txt").write_text(f"{self.model} {len(requests)}")
         answer = SimpleNamespace(token_ids=[*ids[:2], 1], finish_reason="stop")
         return [SimpleNamespace(outputs=[answer])] * len(requests)
 """

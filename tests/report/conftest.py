@@ -6,13 +6,13 @@ import csv
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tunesmith
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
-from tunesmith.report.content import CurvePoint, ForgettingRow, Report
+from tunesmith.report.content import CurvePoint, Report, RetentionRow
+from tunesmith.report.tables import ClassScores
 
 LABELS = ("negative", "positive")
 N = 78
@@ -44,8 +44,9 @@ def classify_report() -> Report:
     return Report(
         name="reviews",
         verdict_kind="better",
-        verdict=f"Better: accuracy {tuned.estimates['accuracy'].mean:.3f} on {N} unseen rows, {best.difference:+.3f} "
-        f"against the best baseline, the linear model (95 % interval {best.ci[0]:+.3f} to {best.ci[1]:+.3f}).",
+        verdict=f"Better: accuracy {tuned.estimates['accuracy'].mean:.3f} on {N} unseen rows, "
+        f"{best.difference:+.3f} against the best baseline, the linear model "
+        f"(95 % interval {best.ci[0]:+.3f} to {best.ci[1]:+.3f}).",
         primary_metric="accuracy",
         evaluations=evaluations,
         comparisons=[_compared(e, tuned) for e in reversed(evaluations[:-1])],
@@ -125,11 +126,11 @@ def classify_report() -> Report:
             "transformers": "5.24.0",
         },
         notes=["the context of the base model holds 3 of the 4 few-shot exemplars"],
-        forgetting=[
-            ForgettingRow(
+        retention=[
+            RetentionRow(
                 "General text", "bits_per_byte", 1.912, 1.934, 0.022, (0.015, 0.029), 0.010, 400
             ),
-            ForgettingRow(
+            RetentionRow(
                 "Encyclopedia entries",
                 "bits_per_byte",
                 2.204,
@@ -165,12 +166,13 @@ def summarise_report() -> Report:
     return replace(
         classify_report(),
         verdict_kind="cannot_tell",
-        verdict="Cannot tell with 30 rows; about 160 rows would: ROUGE-L rose by 0.03 (95 % interval -0.02 to +0.08).",
+        verdict="Cannot tell with 30 rows; about 160 rows would: ROUGE-L rose by 0.03 "
+        "(95 % interval -0.02 to +0.08).",
         primary_metric="rougeL",
         evaluations=evaluations,
         comparisons=[_compared(evaluations[0], evaluations[1], "rougeL")],
         examples={example.id: example for example in examples},
-        forgetting=(),
+        retention=(),
         wordings={},
         learning_curve=(),
     )
@@ -185,7 +187,8 @@ def _review_examples() -> list[Example]:
             id=f"{row['id']}/default",
             row_id=row["id"],
             template="default",
-            prompt=f"Label the text as one of: {', '.join(LABELS)}.\n\nText: {row['review']}\nLabel:",
+            prompt=f"Label the text as one of: {', '.join(LABELS)}.\n\n"
+            f"Text: {row['review']}\nLabel:",
             completion=row["sentiment"],
             references=(row["sentiment"],),
             choices=LABELS,
@@ -204,7 +207,11 @@ def _classified(
         e.completion if ok else rng.choice([x for x in LABELS if x != e.completion])
         for e, ok in zip(examples, right, strict=True)
     ]
-    details: dict[str, Any] = {"parser": "choice", "warnings": [], "rows": {"accuracy": object()}}
+    details: dict[str, object] = {
+        "parser": "choice",
+        "warnings": [],
+        "rows": {"accuracy": object()},
+    }
     details["given_valid"] = {
         "accuracy": Estimate(
             share / 0.9, 70, 0.05, (share / 0.9 - 0.1, min(1.0, share / 0.9 + 0.1))
@@ -248,9 +255,9 @@ def _evaluation(
     system: str,
     examples: list[Example],
     answers: list[str],
-    scores: Any,
-    estimates: Any,
-    details: Any,
+    scores: dict[str, list[float]],
+    estimates: dict[str, Estimate],
+    details: dict[str, object],
 ) -> Evaluation:
     ids = [example.id for example in examples]
     predictions = [Prediction(id, text, True, 3) for id, text in zip(ids, answers, strict=True)]
@@ -272,13 +279,14 @@ def _compared(a: Evaluation, b: Evaluation, metric: str = "accuracy") -> Compari
     wins, losses = sum(g > 0 for g in gains), sum(g < 0 for g in gains)
     low, high = mean - 1.96 * se, mean + 1.96 * se
     p = 0.0004 if low > 0 else 0.4
+    ties = n - wins - losses
     return Comparison(
-        a.system, b.system, metric, mean, se, se, (low, high), p, wins, n - wins - losses, losses, n, n, 2.8 * se,
-        "exact McNemar",
+        a.system, b.system, metric, mean, se, se, (low, high), p, wins, ties, losses, n, n,
+        2.8 * se, "exact McNemar",
     )  # fmt: skip
 
 
-def _per_class(examples: list[Example], answers: list[str]) -> list[dict[str, Any]]:
+def _per_class(examples: list[Example], answers: list[str]) -> list[ClassScores]:
     pairs = [(e.completion, answer) for e, answer in zip(examples, answers, strict=True)]
     found = []
     for label in LABELS:
@@ -293,7 +301,7 @@ def _per_class(examples: list[Example], answers: list[str]) -> list[dict[str, An
     return found
 
 
-def _confusion(examples: list[Example], answers: list[str]) -> dict[str, Any]:
+def _confusion(examples: list[Example], answers: list[str]) -> dict[str, object]:
     pairs = [(e.completion, answer) for e, answer in zip(examples, answers, strict=True)]
     return {
         "labels": list(LABELS),
@@ -301,9 +309,9 @@ def _confusion(examples: list[Example], answers: list[str]) -> dict[str, Any]:
     }
 
 
-def _history(steps: int, every: int) -> list[dict[str, Any]]:
+def _history(steps: int, every: int) -> list[dict[str, float]]:
     rng = random.Random(1)
-    history: list[dict[str, Any]] = []
+    history: list[dict[str, float]] = []
     for step in range(1, steps + 1):
         loss = 0.35 + 2.2 / (1 + step / 9) + rng.gauss(0, 0.06)
         history.append(

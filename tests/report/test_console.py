@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from tunesmith.report import Report, show
+from tunesmith.report.console import show
+from tunesmith.report.content import Report
 
 
 def test_the_verdict_comes_last_where_the_eye_is(report: Report) -> None:

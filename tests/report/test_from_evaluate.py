@@ -8,7 +8,7 @@ import pytest
 
 from tunesmith.evaluate.compare import compare, evaluate
 from tunesmith.records import Evaluation, Example, Prediction
-from tunesmith.report import Report, to_json
+from tunesmith.report.content import Report, to_json
 from tunesmith.report.html import render_html
 from tunesmith.report.plots import plots_of
 from tunesmith.report.tables import auxiliary_table, class_table, confusion_matrix

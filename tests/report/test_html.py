@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import tunesmith.report
-from tunesmith.report.content import Report
-from tunesmith.report.html import render_html, verdict_class
+from tunesmith.report.content import Report, verdict_class
+from tunesmith.report.html import render_html
 from tunesmith.report.plots import plots_of
 
 ATTACK = "</style></pre><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -75,7 +75,8 @@ def test_the_verdict_is_the_one_first_heading(html: str, report: Report) -> None
     assert headings[0] == ("h1", report.verdict)
     assert [text for tag, text in headings if tag == "h2"] == [
         "How the systems compare",
-        "What was gained, and what was lost",
+        "What was gained",
+        "What was lost",
         "Training",
         "By class",
         "Rows fixed and broken",
@@ -134,7 +135,7 @@ def test_ten_fixed_rows_stand_before_the_broken_ones(html: str) -> None:
 def test_a_report_with_nothing_but_a_verdict_still_renders() -> None:
     html = render_html(Report("r", "cannot tell", "Cannot tell.", "accuracy", (), (), {}), ())
     assert "<h1>Cannot tell.</h1>" in html
-    assert "Not measured" in html
+    assert "Forgetting was not measured" in html
 
 
 def test_a_second_use_of_the_test_split_is_said(report: Report) -> None:
@@ -155,9 +156,7 @@ def test_the_colour_follows_the_verdict() -> None:
 
 
 def _poisoned(value: Any, key: str = "") -> Any:
-    """The value with ATTACK at the end of every text and key, but for the words that the code
-    itself looks for.
-    """
+    """The value with ATTACK appended to every text and key, except words that the code reads."""
     if isinstance(value, str):
         return value if key in ("system", "split", "a", "b") else value + ATTACK
     if is_dataclass(value) and not isinstance(value, type):
@@ -173,9 +172,10 @@ def _poisoned(value: Any, key: str = "") -> Any:
 
 def _poisoned_key(key: str) -> str:
     words = {
-        "rows", "raw", "kept", "splits", "shortened", "step", "loss", "validation_loss", "per_class", "confusion",
-        "labels", "counts", "label", "precision", "recall", "f1", "n", "data", "model", "warnings", "given_valid",
-        "examples", "tokens", "trained_tokens", "conflicting_rows", "near_duplicate_clusters",
+        "rows", "raw", "kept", "splits", "shortened", "step", "loss", "validation_loss",
+        "per_class", "confusion", "labels", "counts", "label", "precision", "recall", "f1", "n",
+        "data", "model", "warnings", "given_valid", "examples", "tokens",
+        "trained_tokens", "conflicting_rows", "near_duplicate_clusters",
     }  # fmt: skip
     return key if key in words else key + ATTACK
 

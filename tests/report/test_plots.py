@@ -4,10 +4,11 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-from tunesmith.report.content import ForgettingRow, Report
-from tunesmith.report.plots import PALETTE, ForestRow, forest_plot, loss_plot, metric_plot, plots_of
+from tunesmith.report.charts import Forest, ForestRow, loss_chart, metric_chart
+from tunesmith.report.content import Report
+from tunesmith.report.plots import PALETTE, draw, plots_of
 
-HISTORY = [
+HISTORY: list[dict[str, float | None]] = [
     {"step": 1, "loss": 2.0},
     {"step": 2, "loss": 1.0},
     {"step": 2, "validation_loss": 1.5, "validation_accuracy": 0.5},
@@ -41,8 +42,9 @@ def test_every_colour_can_be_replaced_by_the_page(report: Report) -> None:
 
 
 def test_validation_points_and_the_best_step_are_in_the_loss_plot() -> None:
-    plot = loss_plot(HISTORY, best_step=2)
-    assert plot is not None
+    chart = loss_chart(HISTORY, best_step=2)
+    assert chart is not None
+    plot = draw(chart)
     assert all(
         word in plot.svg
         for word in ("training", "validation", "best step", "loss per trained token")
@@ -51,42 +53,29 @@ def test_validation_points_and_the_best_step_are_in_the_loss_plot() -> None:
 
 
 def test_a_loss_that_is_not_a_number_is_left_out() -> None:
-    assert loss_plot([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": None}], None) is None
+    assert loss_chart([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": None}], None) is None
 
 
 def test_the_metric_plot_reads_the_primary_metric() -> None:
-    plot = metric_plot(HISTORY, "accuracy", None)
-    assert plot is not None
-    assert plot.title == "Accuracy on validation"
-    assert metric_plot(HISTORY, "rougeL", None) is None
+    chart = metric_chart(HISTORY, "accuracy", None)
+    assert chart is not None
+    assert chart.title == "Accuracy on validation"
+    assert metric_chart(HISTORY, "rougeL", None) is None
 
 
 def test_dollar_signs_in_a_name_are_no_formula() -> None:
-    plot = forest_plot("p", "t", [ForestRow("cost $x_1$ \\frac", 0.5, (0.4, 0.6))], "")
-    assert plot is not None
+    plot = draw(Forest("p", "t", (ForestRow("cost $x_1$ \\frac", 0.5, (0.4, 0.6)),)))
     assert "cost $x_1$ \\frac" in plot.svg
 
 
 def test_the_first_system_is_on_top() -> None:
-    plot = forest_plot(
-        "p", "t", [ForestRow("upper", 0.1, (0.0, 0.2)), ForestRow("lower", 0.3, (0.2, 0.4))], ""
-    )
-    assert plot is not None
+    rows = (ForestRow("upper", 0.1, (0.0, 0.2)), ForestRow("lower", 0.3, (0.2, 0.4)))
+    plot = draw(Forest("p", "t", rows))
     heights = [
         float(re.findall(rf'y="([\d.]+)"[^>]*>{label}<', plot.svg)[0])
         for label in ("upper", "lower")
     ]
     assert heights[0] < heights[1]
-
-
-def test_changes_in_different_units_share_no_axis(report: Report) -> None:
-    other = ForgettingRow("trec", "accuracy", 0.5, 0.4, -0.1, (-0.2, 0.0), 0.1)
-    mixed = plots_of(replace(report, forgetting=[*report.forgetting, other]))
-    plots = {plot.name: plot.svg for plot in mixed if plot.name.startswith("forgetting")}
-    assert set(plots) == {"forgetting", "forgetting1"}
-    assert "General text" in plots["forgetting"]
-    assert "trec" not in plots["forgetting"]
-    assert "trec" in plots["forgetting1"]
 
 
 def test_a_system_without_an_interval_is_not_drawn(report: Report) -> None:

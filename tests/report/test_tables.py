@@ -2,10 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from tunesmith.records import Comparison, Estimate
-from tunesmith.report.content import ForgettingRow, JudgedMetric, Report
+from tunesmith.report.content import JudgedMetric, Report
 from tunesmith.report.tables import (
     auxiliary_table,
     class_table,
@@ -13,11 +11,9 @@ from tunesmith.report.tables import (
     confusion_matrix,
     difference_table,
     facts_table,
-    forgetting_table,
     judged_table,
     ledger_table,
     mistakes_table,
-    panel_verdict,
 )
 
 
@@ -128,32 +124,10 @@ def test_metrics_that_are_judged_together_show_holms_p_and_the_first_one_is_the_
     assert table.rows[0].cells == ("+0.200 [+0.04, +0.36]", "0.030", "0.030", "9 / 5 / 1", "0.280")
     assert table.rows[1].cells[1:3] == ("< 0.001", "< 0.001")
     assert table.note == (
-        "Against base model. Holm's p is adjusted for 2 metrics; the verdict rests on the first one's. "
-        "Lower is better: mean absolute error."
+        "Against base model. Holm's p is adjusted for 2 metrics; "
+        "the verdict rests on the first one's. Lower is better: mean absolute error."
     )
     assert judged_table(_with()).rows == ()
-
-
-@pytest.mark.parametrize(
-    ("metric", "ci", "finding"),
-    [
-        ("bits_per_byte", (0.01, 0.03), "worse"),
-        ("bits_per_byte", (-0.03, -0.01), "better"),
-        ("accuracy", (-0.03, -0.01), "worse"),
-        ("accuracy", (0.01, 0.03), "better"),
-        ("accuracy", (-0.01, 0.02), "no change shown"),
-    ],
-)
-def test_the_panel_finding_follows_the_side_of_zero(
-    metric: str, ci: tuple[float, float], finding: str
-) -> None:
-    assert panel_verdict(metric, ci) == finding
-
-
-def test_forgetting_shows_before_after_change_and_what_was_detectable() -> None:
-    row = ForgettingRow("wiki", "bits_per_byte", 1.912, 1.934, 0.022, (0.015, 0.029), 0.01)
-    cells = forgetting_table(_with(forgetting=[row])).rows[0].cells
-    assert cells == ("Bits per byte", "1.912", "1.934", "+0.022 [+0.015, +0.029]", "0.010", "worse")
 
 
 def test_the_worst_thirty_of_many_classes_are_shown_and_it_is_said() -> None:

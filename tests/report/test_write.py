@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tunesmith.report import Report, to_json, write_report
+from tunesmith.report.content import Report, to_json
+from tunesmith.report.write import write_report
 from tunesmith.rundir import RunDir
 
 

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: the run goes on and ends with the very weights of an undisturbed one."""
+"""kill -9 at random moments: resumed, a run ends with the weights of an undisturbed one."""
 
 from __future__ import annotations
 

@@ -23,8 +23,10 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
+from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.optim import has_compiler
 from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.packing.tensors import Batch
 from tunesmith.train.trackers import MetricsLog, read_metrics
 
 
@@ -125,6 +127,23 @@ def test_every_update_is_the_plain_loops_however_the_step_is_cut(
     for a, b in zip(weights(found).values(), weights(expected).values(), strict=True):
         assert float((a - b).abs().max()) < 1e-6
     assert (result.forward_tokens < 0.8 * result.raw_tokens) == share
+
+
+def test_the_loop_minimises_the_objective_it_is_given_and_validates_by_the_likelihood(
+    tmp_path: Path,
+) -> None:
+    """Twice the loss has twice the gradient; the learning rate is too small to change a weight."""
+    options = {"config": config(learning_rate=1e-12), "validation": made_data(4, seed=5)}
+
+    def twice(parts: Parts, batch: Batch) -> torch.Tensor:
+        return 2 * nll_sum(parts, batch)
+
+    _, plain = run_once(tmp_path / "a", **options)
+    _, doubled = run_once(tmp_path / "b", **options, objective=twice)
+    a, b = (read_metrics(tmp_path / name / "metrics.jsonl") for name in "ab")
+    for name in ("loss", "grad_norm"):
+        assert [r[name] for r in b] == pytest.approx([2 * r[name] for r in a], rel=1e-6)
+    assert doubled.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=1e-6)
 
 
 def test_the_same_seed_twice_gives_bit_identical_weights_and_another_seed_does_not(
@@ -456,7 +475,7 @@ def test_gradient_checkpointing_gives_the_same_losses(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler")
 def test_compiled_layers_on_packed_rows_give_the_same_losses(tmp_path: Path) -> None:
-    """Micro-batches differ in size, buckets and masks, and the layers are compiled for all of them."""
+    """Micro-batches differ in size, buckets and masks; the layers are compiled for all of them."""
     data = made_data(12, shared=40)
     settings = {"max_batch_tokens": 150, "num_train_epochs": 1}
     run_once(tmp_path / "a", config=config(**settings), data=data)
@@ -483,5 +502,6 @@ def test_neftune_pads_rows_and_dropout_shares_nothing_and_both_say_so_once(
         layer.self_attn.attention_dropout = 0.1
     _, dropped = run_once(tmp_path / "b", model=model)
     assert dropped.notes == [
-        "shared prefixes are computed for each row: the model has dropout, which differs from row to row"
+        "shared prefixes are computed for each row: "
+        "the model has dropout, which differs from row to row"
     ]

@@ -1,4 +1,4 @@
-"""Our loss and gradients against `model(input_ids, labels)` of transformers, for ten architectures."""
+"""Our loss and gradients beside transformers' `model(input_ids, labels)`, by architecture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from transformers.trainer_pt_utils import LabelSmoother
 from tunesmith.recipe import TrainConfig
 from tunesmith.train import loss
 from tunesmith.train.loss import _PlainHead, add_lookups_in_place, nll_sum, split_model
-from tunesmith.train.packing import plan as batches
+from tunesmith.train.packing import plan as plan_module
 from tunesmith.train.packing.attention import packing, why_not_packed
 from tunesmith.train.packing.plan import MicroBatch, TrainingData, cut
 from tunesmith.train.packing.tensors import to_packed, to_padded
@@ -55,7 +55,7 @@ def test_shared_tokens_give_the_loss_and_gradients_of_transformers(
     """All rows begin alike, two have the same prompt and other answers, and one is the beginning of
     another.
     """
-    monkeypatch.setattr(batches, "MIN_SHARED", 4)
+    monkeypatch.setattr(plan_module, "MIN_SHARED", 4)
     model, rows = build(name), examples()
     rows.append(example("same prompt", [*rows[1].input_ids[:15], 7, 2], 15))
     rows.append(example("beginning", rows[3].input_ids[:19], 17))

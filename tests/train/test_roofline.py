@@ -65,8 +65,8 @@ def test_sizes_come_from_the_config_alone() -> None:
 
 def test_windows_are_read_from_layer_types() -> None:
     config = MistralConfig(
-        vocab_size=50, hidden_size=32, intermediate_size=16, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, sliding_window=7,
+        vocab_size=50, hidden_size=32, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=7,
     )  # fmt: skip
     assert set(model_size(config).windows) <= {7, FOREVER}
     config.layer_types = ["sliding_attention", "full_attention"]

@@ -13,8 +13,9 @@ from tunesmith.recipe import LoraConfig, TrainConfig
 from tunesmith.train import sanity as module
 from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.checkpoint import weights
+from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packing.plan import TrainingData
-from tunesmith.train.packing.tensors import Padded
+from tunesmith.train.packing.tensors import Batch, Padded
 from tunesmith.train.sanity import CheckResult, check
 from tunesmith.train.settings import Settings
 
@@ -94,12 +95,12 @@ def test_weights_far_too_large_show_in_the_first_loss() -> None:
     assert not by_name(check(model, reviews(), TrainConfig()))["loss before training"].ok
 
 
-def test_a_first_loss_that_transformers_does_not_find_is_a_fault(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    right = module.nll_sum
-    monkeypatch.setattr(module, "nll_sum", lambda *arguments: 1.1 * right(*arguments))
-    result = by_name(check(tiny_llama(), reviews(), TrainConfig()))["loss before training"]
+def test_a_first_loss_that_transformers_does_not_find_is_a_fault() -> None:
+    def too_large(parts: Parts, batch: Batch) -> torch.Tensor:
+        return 1.1 * nll_sum(parts, batch)
+
+    results = by_name(check(tiny_llama(), reviews(), TrainConfig(), objective=too_large))
+    result = results["loss before training"]
     assert not result.ok
 
 

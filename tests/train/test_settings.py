@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 from tunesmith import machine
 from tunesmith.recipe import TrainConfig
 from tunesmith.train import memory
-from tunesmith.train.loss import nll_sum, split_model
+from tunesmith.train.loss import Parts, nll_sum, split_model
 from tunesmith.train.memory import (
     _made_rows,
     activation_bytes,
@@ -20,6 +20,7 @@ from tunesmith.train.memory import (
     tokens_that_fit,
 )
 from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.packing.tensors import Batch
 from tunesmith.train.roofline import model_size
 from tunesmith.train.settings import MEASURED_TOKENS, Settings, settle
 
@@ -61,6 +62,17 @@ def test_measured_bytes_of_a_token_foretell_those_of_a_larger_batch(padded: bool
     assert activation_bytes(parts, 20, padded, torch.bfloat16) < per_token
 
 
+def test_memory_is_measured_on_the_objective_that_is_trained() -> None:
+    parts = split_model(tiny_llama().train())
+
+    def of_two_passes(parts: Parts, batch: Batch) -> torch.Tensor:
+        return nll_sum(parts, batch) + nll_sum(parts, batch)
+
+    once = activation_bytes(parts, 20, False, torch.float32)
+    twice = activation_bytes(parts, 20, False, torch.float32, of_two_passes)
+    assert twice == pytest.approx(2 * once, rel=0.02)
+
+
 def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_again() -> None:
     model = tiny_llama()  # 2 layers of 32 hidden units
     room = memory.device_memory(CPU) * memory.USABLE - state_bytes(model, "adamw")
@@ -74,8 +86,11 @@ def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_ag
 
 @pytest.mark.parametrize("kind", ["mamba", "rwkv"])
 def test_a_model_without_attention_is_measured_like_any_other(kind: str) -> None:
-    config = {"mamba": MambaConfig(vocab_size=61, hidden_size=16, num_hidden_layers=2, state_size=4),
-              "rwkv": RwkvConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2)}[kind]  # fmt: skip
+    shape = {"vocab_size": 61, "num_hidden_layers": 2}
+    config = {
+        "mamba": MambaConfig(**shape, hidden_size=16, state_size=4),
+        "rwkv": RwkvConfig(**shape, hidden_size=32),
+    }[kind]
     parts = split_model(AutoModelForCausalLM.from_config(config))
     assert 1000 < activation_bytes(parts, 20, True, torch.float32) < 100_000
     assert model_size(config).windows == ()

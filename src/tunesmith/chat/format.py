@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tunesmith.chat.syntax import writes_content_as_is
 from tunesmith.chat.template import (
@@ -434,12 +434,15 @@ def render_chat(
     messages: Sequence[Message],
     *,
     add_generation_prompt: bool,
-    tools: Any = None,
+    tools: list[Message] | None = None,
 ) -> str:
     """ModelError where the template refuses these messages."""
     try:
         text = tokenizer.apply_chat_template(
-            list(messages), tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
+            list(messages),
+            tools=None if tools is None else [*tools],
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
         )
     except Exception as error:  # a template is the model author's program and may raise anything
         roles = ", ".join(str(message["role"]) for message in messages)
@@ -588,7 +591,7 @@ def chat_format(tokenizer: PreTrainedTokenizerBase, system: str = "") -> ChatFor
         tail=end[:at],
         rest=end[at:],
         stop_token=stop,
-        stop_id=tokenizer.convert_tokens_to_ids(stop),
+        stop_id=cast(int, tokenizer.convert_tokens_to_ids(stop)),
         takes_system=_takes_system(tokenizer),
         as_is=isinstance(tokenizer.chat_template, str)
         and writes_content_as_is(tokenizer.chat_template),

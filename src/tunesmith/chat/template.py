@@ -15,12 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jinja2
 
 from tunesmith.chat.syntax import asks_the_clock, clock_formats, variables
 from tunesmith.errors import ModelError, RecipeError, did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -70,10 +73,10 @@ class ChatSettings:
     """
 
     template: str | None = None
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, object] = field(default_factory=dict)
 
 
-def chosen_template(tokenizer: Any, settings: ChatSettings) -> str | None:
+def chosen_template(tokenizer: PreTrainedTokenizerBase, settings: ChatSettings) -> str | None:
     """The recipe's template, or the tokenizer's; several by name (`default`, `tool_use`) become one
     that chooses as transformers does. RecipeError for a file that is none.
     """
@@ -97,7 +100,7 @@ def chosen_template(tokenizer: Any, settings: ChatSettings) -> str | None:
     return f"{{%- if tools %}}\n{found['tool_use']}{{%+ else %}}\n{found['default']}{{%+ endif %}}"
 
 
-def pinned(template: str, values: Mapping[str, Any], now: datetime) -> tuple[str, list[str]]:
+def pinned(template: str, values: Mapping[str, object], now: datetime) -> tuple[str, list[str]]:
     """The template with these variables set and its clock stopped, and what to tell the user.
 
     RecipeError for a variable that the template does not read; ModelError for a template that is
@@ -155,7 +158,7 @@ def behind_header(template: str) -> str:
     return _BEHIND_HEADER % {"answer": ANSWER, "template": body}
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     """A Jinja expression for a value of YAML."""
     if value is None or isinstance(value, bool):
         return str(value).lower()

@@ -6,7 +6,7 @@ docs/architectures.md has what became of every one of them, made by tools/archit
 
 from __future__ import annotations
 
-from typing import Any
+from transformers import PreTrainedConfig
 
 # fmt: off
 ENCODERS = {
@@ -34,7 +34,7 @@ REASONS = {
 """By model type, each seen to be so with a tiny model."""
 
 
-def why_refused(config: Any) -> str:
+def why_refused(config: PreTrainedConfig) -> str:
     """Why a model of this config cannot be trained and asked as a causal language model, or an
     empty string.
     """

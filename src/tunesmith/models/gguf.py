@@ -14,14 +14,20 @@ from contextlib import redirect_stderr
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tunesmith.errors import ModelError
 from tunesmith.models.save import write_model_folder
-from tunesmith.models.weights import check_loaded
+from tunesmith.models.weights import Loaded, check_loaded
 from tunesmith.packages import installed
 from tunesmith.progress import say
 from tunesmith.rundir import file_sha256
@@ -53,23 +59,29 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
     return folder
 
 
-def _read(file: Path) -> tuple[Any, Any]:
+def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer. The file is read in a folder of its own: what lies beside it is not part
     of it.
     """
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as alone:
         (Path(alone) / "model.gguf").symlink_to(file)
-        where: dict[str, Any] = {"gguf_file": "model.gguf", "trust_remote_code": False}
+        from_file = {"gguf_file": "model.gguf"}
         try:
             with redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
-                config = AutoConfig.from_pretrained(alone, **where)
-                tokenizer = AutoTokenizer.from_pretrained(alone, config=config, **where)
-                loaded: Any = AutoModelForCausalLM.from_pretrained(
-                    alone, config=config, dtype=torch.float32, output_loading_info=True, **where
+                config = AutoConfig.from_pretrained(alone, trust_remote_code=False, **from_file)
+                tokenizer = AutoTokenizer.from_pretrained(
+                    alone, config=config, trust_remote_code=False, **from_file
                 )
-        except (
-            Exception
-        ) as error:  # a damaged file, or an architecture that transformers cannot read from one
+                loaded: object = AutoModelForCausalLM.from_pretrained(
+                    alone,
+                    config=config,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                    **from_file,
+                )
+        # a damaged file, or an architecture that transformers cannot read from one
+        except Exception as error:
             reason = (
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             )
@@ -77,9 +89,9 @@ def _read(file: Path) -> tuple[Any, Any]:
                 f"{file}: cannot be read as a GGUF model: {reason}",
                 hint="download it again, or give the model as a Hugging Face folder",
             ) from error
-    model, info = loaded
+    model, info = cast(Loaded, loaded)
     check_loaded(str(file), info)
-    model.hf_quantizer = None
+    setattr(model, "hf_quantizer", None)  # noqa: B010 - annotated as something else
     for name in ("quantization_config", "_model_name_or_path"):
         if hasattr(model.config, name):
             delattr(model.config, name)

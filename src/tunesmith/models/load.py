@@ -8,12 +8,11 @@ transformers is always told so explicitly. Weights are safetensors only; nothing
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from transformers import (
@@ -21,12 +20,16 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
 
 from tunesmith.errors import ModelError, did_you_mean
 from tunesmith.models.architectures import why_refused
 from tunesmith.models.weights import (
+    Loaded,
     check_finite,
     check_loaded,
     read_header,
@@ -142,14 +145,16 @@ def fingerprint(name: str) -> dict[str, str]:
 # ---- loading
 
 
-def load_config(name: str, trust_remote_code: bool = False) -> Any:
+def load_config(name: str, trust_remote_code: bool = False) -> PreTrainedConfig:
     """The config of a model that writes from left to right; ModelError for any other, and for
     quantised weights.
     """
     _only_errors()
     folder = model_folder(name, trust_remote_code, weights=False)
     with _explaining("config", name, folder, trust_remote_code):
-        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code
+        )
         parts = [config, config.get_text_config()]
     _check_causal(name, parts[-1])
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in getattr(
@@ -164,16 +169,22 @@ def load_config(name: str, trust_remote_code: bool = False) -> Any:
     return config
 
 
-def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer as its folder has it, not completed yet (chat.format does); ModelError where it
+    cannot be loaded.
+    """
     _only_errors()
     folder = model_folder(name, trust_remote_code, weights=False)
     with _explaining("tokenizer", name, folder, trust_remote_code):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=trust_remote_code
+        )
+        return loaded
 
 
 def load_model(
     name: str, dtype: str = "auto", trust_remote_code: bool = False, device: str | None = None
-) -> Any:
+) -> PreTrainedModel:
     """A causal LM in eval mode. `auto` is float32 weights (training keeps them so; a GPU computes
     in bf16).
 
@@ -185,7 +196,7 @@ def load_model(
     folder = model_folder(name, trust_remote_code)
     read_header(folder, _named(config))
     with _explaining("model", name, folder, trust_remote_code):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: object = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=wanted,
             use_safetensors=True,
@@ -193,20 +204,24 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
         )
-    model, info = loaded
+    model, info = cast(Loaded, loaded)
     check_loaded(name, info, _is_part(config))
     check_finite(name, model.named_parameters())
-    return model.to(torch.device(device or default_device())).eval()
+    placed = cast(torch.nn.Module, model).to(torch.device(device or default_device()))
+    return cast(PreTrainedModel, placed.eval())
 
 
-def empty_model(config: Any, trust_remote_code: bool = False) -> Any:
+def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
     """The model a config describes, without memory for its weights."""
     _only_errors()
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=trust_remote_code
+        )
+        return model
 
 
-def check_weights(name: str, trust_remote_code: bool = False) -> Any:
+def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """The empty model of a name, after its weights' names and shapes were held against it, by what
     the files say of themselves; ModelError as from `load_model`. No weight is read.
     """
@@ -215,9 +230,8 @@ def check_weights(name: str, trust_remote_code: bool = False) -> Any:
     header = read_header(folder, _named(config))
     with _explaining("model", name, folder, trust_remote_code):
         model = empty_model(config, trust_remote_code)
-        _, info = type(
-            model
-        ).from_pretrained(  # transformers renames and joins tensors of older files as it loads
+        # transformers renames and joins tensors of older files as it loads
+        loaded: object = type(model).from_pretrained(
             None,
             config=model.config,
             state_dict={name: torch.empty(shape, device="meta") for name, shape in header.items()},
@@ -226,24 +240,26 @@ def check_weights(name: str, trust_remote_code: bool = False) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    check_loaded(name, info, _is_part(config))
+    check_loaded(name, cast(Loaded, loaded)[1], _is_part(config))
     return model
 
 
-def check_numbers(name: str, config: Any, most: int, trust_remote_code: bool = False) -> None:
+def check_numbers(
+    name: str, config: PreTrainedConfig, most: int, trust_remote_code: bool = False
+) -> None:
     """ModelError for a NaN or infinity in weights of at most `most` bytes; more take long to read."""
     folder = model_folder(name, trust_remote_code)
     if sum(file.stat().st_size for file in weight_files(folder, _named(config))) <= most:
         check_finite(name, stored_tensors(folder, _named(config)))
 
 
-def _named(config: Any) -> str | None:
+def _named(config: PreTrainedConfig) -> str | None:
     """The file of weights that a config names, which few do."""
     named: str | None = getattr(config, "transformers_weights", None)
     return named
 
 
-def _is_part(config: Any) -> bool:
+def _is_part(config: PreTrainedConfig) -> bool:
     """Whether the language model is one part of what the folder holds, beside one that sees or
     hears.
     """
@@ -251,10 +267,11 @@ def _is_part(config: Any) -> bool:
 
 
 def default_device() -> str:
+    """cuda where there is one, else cpu."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def max_positions(name_or_config: Any, trust_remote_code: bool = False) -> int:
+def max_positions(name_or_config: str | PreTrainedConfig, trust_remote_code: bool = False) -> int:
     """How many tokens the model can read; a config without a limit gives a very large number."""
     config = (
         load_config(name_or_config, trust_remote_code)
@@ -265,12 +282,11 @@ def max_positions(name_or_config: Any, trust_remote_code: bool = False) -> int:
     return int(getattr(text, "max_position_embeddings", None) or MAX_UNKNOWN_CONTEXT)
 
 
-def fit_embeddings(model: Any, tokenizer: Any) -> None:
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Make room for added tokens; transformers draws the new rows around the mean of the others."""
-    rows = max(
-        len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0)
-    )  # ids may leave gaps
-    if rows > model.get_input_embeddings().num_embeddings:
+    # ids may leave gaps
+    rows = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    if rows > cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings:
         torch.manual_seed(0)
         model.resize_token_embeddings(rows)
 
@@ -278,7 +294,7 @@ def fit_embeddings(model: Any, tokenizer: Any) -> None:
 # ---- what is refused
 
 
-def _check_causal(name: str, config: Any) -> None:
+def _check_causal(name: str, config: PreTrainedConfig) -> None:
     """Encoders are registered as decoders too; trained as such they would see the answer they are
     to give.
     """
@@ -289,7 +305,7 @@ def _check_causal(name: str, config: Any) -> None:
         )
 
 
-def _check_plain(name: str, config: Any, trust_remote_code: bool) -> None:
+def _check_plain(name: str, config: PreTrainedConfig, trust_remote_code: bool) -> None:
     """A config can ask for kernels of the hub, which are code, and for weights that cannot be
     trained.
     """
@@ -353,16 +369,13 @@ def _first_line(error: BaseException) -> str:
 
 
 def _only_errors() -> None:
-    """transformers imports torchao where it is installed, which tells of kernels for other
-    machines.
+    """What transformers would warn of as it loads is refused by `tunesmith.models.weights`.
 
-    What transformers would warn of as it loads is refused by `tunesmith.models.weights`. Called at
-    each load, since other code may turn the warnings on again, and once when this is imported.
+    Called at each load, since other code may turn the warnings on again, and once when this is
+    imported.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 _only_errors()

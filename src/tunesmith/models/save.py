@@ -13,11 +13,16 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from tunesmith.rundir import read_json, sync
+from tunesmith.rundir import JsonObject, read_json, sync
 
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 
@@ -70,7 +75,7 @@ def write_model_folder(
         shutil.rmtree(before, ignore_errors=True)
 
 
-def _name_as_before(folder: Path, config: Any) -> None:
+def _name_as_before(folder: Path, config: PreTrainedConfig) -> None:
     path = folder / "tokenizer_config.json"
     settings = read_json(path)
     if settings.get("tokenizer_class") == NEW_CLASS:
@@ -85,11 +90,11 @@ def _name_as_before(folder: Path, config: Any) -> None:
             _write(path, written)
 
 
-def with_old_names(config: dict[str, Any]) -> dict[str, Any]:
+def with_old_names(config: JsonObject) -> JsonObject:
     """A config.json of transformers 5 with the keys of 4 beside its own, in nested configs too."""
     config = {key: with_old_names(value) if key.endswith("_config") and isinstance(value, dict) else value
               for key, value in config.items()}  # fmt: skip
-    old: dict[str, Any] = {"torch_dtype": config["dtype"]} if "dtype" in config else {}
+    old: JsonObject = {"torch_dtype": config["dtype"]} if "dtype" in config else {}
     rope = config.get("rope_parameters") or {}
     if isinstance(
         rope.get("full_attention"), dict
@@ -109,7 +114,7 @@ def with_old_names(config: dict[str, Any]) -> dict[str, Any]:
     return {**old, **config}
 
 
-def _old_rope(rope: dict[str, Any]) -> dict[str, Any]:
+def _old_rope(rope: JsonObject) -> JsonObject:
     scaling = {
         key: value
         for key, value in rope.items()
@@ -121,7 +126,7 @@ def _old_rope(rope: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reads_the_same(folder: Path, config: Any) -> bool:
+def _reads_the_same(folder: Path, config: PreTrainedConfig) -> bool:
     """Whether every key of the config comes back from the folder as it was."""
     found, wanted = (
         one.to_dict()
@@ -133,7 +138,7 @@ def _reads_the_same(folder: Path, config: Any) -> bool:
     )
 
 
-def _contains(found: Any, wanted: Any) -> bool:
+def _contains(found: object, wanted: object) -> bool:
     if isinstance(wanted, dict) and isinstance(found, dict):
         return all(
             _contains(found.get(key), value) for key, value in wanted.items() if key != "dtype"
@@ -141,5 +146,5 @@ def _contains(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
-def _write(path: Path, value: Any) -> None:
+def _write(path: Path, value: JsonObject) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

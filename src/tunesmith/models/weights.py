@@ -5,12 +5,13 @@ and no infinity.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
 
 from tunesmith.errors import ModelError
 
@@ -18,6 +19,18 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 NAMED = 3  # tensors that an error names
 
 Shape = tuple[int, ...]
+
+
+class LoadingInfo(TypedDict, total=False):
+    """What from_pretrained gives with `output_loading_info`; a mismatch is (tensor, found, wanted)."""
+
+    missing_keys: set[str]
+    unexpected_keys: set[str]
+    mismatched_keys: set[tuple[str, Shape, Shape]]
+    error_msgs: list[str]
+
+
+Loaded = tuple[PreTrainedModel, LoadingInfo]
 
 
 def weight_files(folder: Path, named: str | None = None) -> list[Path]:
@@ -81,7 +94,7 @@ def stored_tensors(folder: Path, named: str | None = None) -> Iterator[tuple[str
                 yield name, tensors.get_tensor(name)
 
 
-def _opened(file: Path) -> Any:
+def _opened(file: Path) -> safe_open:
     try:
         return safe_open(file, "pt")
     except (SafetensorError, OSError) as error:
@@ -96,19 +109,20 @@ def _opened(file: Path) -> Any:
         raise ModelError(f"{file}: {reason}", hint=hint) from error
 
 
-def check_loaded(name: str, info: dict[str, Any], is_part: bool = False) -> None:
+def check_loaded(name: str, info: LoadingInfo, is_part: bool = False) -> None:
     """ModelError for what transformers only reports: tensors that are missing (it draws them at
     random), not of this model (it leaves them out), or of another shape. What it counts as harmless
     (tied weights, old buffers) is. Where the model `is_part` of what the folder holds, the tensors
     of the other parts are left out by right.
     """
+    unexpected = set() if is_part else info["unexpected_keys"]
     for what, tensors in (
-        ("missing from the weights", "missing_keys"),
-        ("not of this model", "unexpected_keys"),
+        ("missing from the weights", info["missing_keys"]),
+        ("not of this model", unexpected),
     ):
-        if info[tensors] and not (is_part and tensors == "unexpected_keys"):
+        if tensors:
             raise ModelError(
-                f"{name}: {_count(info[tensors])} {what}: {_some(info[tensors])}",
+                f"{name}: {_count(tensors)} {what}: {_some(tensors)}",
                 hint="config.json and the weights do not belong together, or the folder is not whole",
             )
     if info["mismatched_keys"]:
@@ -142,7 +156,7 @@ def _is_finite(values: torch.Tensor) -> bool:
     return all(bool(extreme.isfinite()) for extreme in torch.aminmax(values))
 
 
-def _count(tensors: Sequence[Any] | set[Any]) -> str:
+def _count(tensors: Sized) -> str:
     return f"{len(tensors)} tensor{'s' if len(tensors) > 1 else ''}"
 
 

@@ -1,12 +1,10 @@
-"""model/README.md: a Hugging Face model card that says what the model does, how well, and how to
-prompt it.
-"""
+"""model/README.md: a Hugging Face model card with the verdict, a usage example and the limits."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,23 +14,24 @@ from tunesmith.report import tables
 from tunesmith.report.cases import prompt_of
 from tunesmith.report.content import TUNED, Report
 from tunesmith.report.format import metric_name, percent
-from tunesmith.report.markdown import line, markdown_table
+from tunesmith.report.markdown import line, markdown_table, titled
+from tunesmith.report.sections import sections_of
 
 DATA_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
 
 
 def render_card(report: Report) -> str:
-    """Front matter that the hub reads, then the card for people."""
+    """The card: front matter for the hub, then text for people."""
+    base = line(_base_name(report.base_model))
     front = yaml.safe_dump(front_matter(report), sort_keys=False, allow_unicode=True)
     parts = [
         f"# {line(report.name)}",
-        f"A fine-tuned instruct model, made with tunesmith from {line(_base_name(report.base_model))}.",
+        f"An instruct model, fine-tuned with tunesmith from {base}.",
         "## Is it better than its base?",
         line(report.verdict),
-        markdown_table(tables.comparison_table(report)),
-        markdown_table(tables.difference_table(report)),
+        *_findings(report),
         "## How to use it",
-        "Prompt it in the layout that it was trained on:",
+        "Prompt the model in the format it was trained on:",
         _snippet(report),
         "## Training data",
         _sources(report),
@@ -42,26 +41,38 @@ def render_card(report: Report) -> str:
     return f"---\n{front}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def front_matter(report: Report) -> dict[str, Any]:
+def _findings(report: Report) -> list[str]:
+    """The tables that every section shows everywhere, with their titles."""
+    return [
+        titled(table.title or section.title, markdown_table(table))
+        for section in sections_of(report)
+        for table in section.tables
+    ]
+
+
+def front_matter(report: Report) -> dict[str, object]:
     """The metadata of the card; `model-index` carries the primary metric on the test split."""
     tuned = report.system(TUNED)
     found = tuned.estimates.get(report.primary_metric) if tuned else None
     hub_sources = [source for source in _source_names(report) if not _is_local(source)]
-    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    front["base_model"] = _base_name(report.base_model)
-    front["tags"] = ["tunesmith", "text-generation", "instruct", "fine-tuned"]
-    front["datasets"] = hub_sources
-    front["model-index"] = [_result(report, found)] if found else []
+    front: dict[str, object] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "base_model": _base_name(report.base_model),
+        "tags": ["tunesmith", "text-generation", "instruct", "fine-tuned"],
+        "datasets": hub_sources,
+        "model-index": [_result(report, found)] if found else [],
+    }
     return {key: value for key, value in front.items() if value}
 
 
-def _result(report: Report, found: Estimate) -> dict[str, Any]:
+def _result(report: Report, found: Estimate) -> dict[str, object]:
     dataset = ", ".join(Path(name).name for name in _source_names(report)) or report.name
-    shown = f"{metric_name(report.primary_metric)}, n = {found.n}, {percent(report.confidence)} interval "
     metric = {
         "type": report.primary_metric,
         "value": round(found.mean, 4),
-        "name": f"{shown}{found.ci[0]:.4f} to {found.ci[1]:.4f}",
+        "name": f"{metric_name(report.primary_metric)}, n = {found.n}, "
+        f"{percent(report.confidence)} interval {found.ci[0]:.4f} to {found.ci[1]:.4f}",
     }
     return {
         "name": report.name,
@@ -76,14 +87,14 @@ def _result(report: Report, found: Estimate) -> dict[str, Any]:
 
 
 def _base_name(model: str) -> str:
-    """A hub id as it is, a local folder by its name alone: a card must not tell where files lay."""
+    """A hub id as it is, a local folder by its name alone: a card must not reveal local paths."""
     if not model or model == BUILT_IN_MODEL:
         return "tunesmith-built-in"
     return Path(model).name if _is_local(model) else model
 
 
 def _is_local(name: str) -> bool:
-    """Whether a model or source is a path: it exists, looks like one, or has a data file's ending."""
+    """Whether a model or source is a path: exists, looks like one or has a data file's suffix."""
     return (
         name.startswith((".", "/", "~"))
         or "\\" in name
@@ -93,15 +104,16 @@ def _is_local(name: str) -> bool:
 
 
 def _source_names(report: Report) -> list[str]:
-    data = report.recipe.get("data") or {}
-    source = data.get("source")
+    data = report.recipe.get("data")
+    source = data.get("source") if isinstance(data, Mapping) else None
     listed = source if isinstance(source, list) else [source] if source else []
     return [str(item.get("source", "")) if isinstance(item, dict) else str(item) for item in listed]
 
 
 def _snippet(report: Report) -> str:
-    """The pipeline call with the prompt as Python text, one literal a line, so that no prompt can
-    end the block.
+    """A transformers pipeline call, with the prompt as Python literals, one per line.
+
+    As literals, no prompt can end the code block: a line never begins with a fence.
     """
     prompt = report.prompt_layout or next(
         (prompt_of(example) for example in report.examples.values()), ""
@@ -123,7 +135,8 @@ def _snippet(report: Report) -> str:
             *(literals or ['    ""']),
             ').replace("{text}", "your text")' if report.prompt_layout else ")",
             f"messages = [{system}" + '{"role": "user", "content": prompt}]',
-            'print(generate(messages, do_sample=False, return_full_text=False)[0]["generated_text"])',
+            "answers = generate(messages, do_sample=False, return_full_text=False)",
+            'print(answers[0]["generated_text"])',
             "```",
         ]
     )
@@ -139,17 +152,18 @@ def _sources(report: Report) -> str:
 
 def _limits(report: Report) -> str:
     lines = [
-        "It was measured on test rows from the same source as its training rows; on other text it may do worse."
+        "It was evaluated on test rows from the same source as its training rows; "
+        "on other text it may do worse."
     ]
     if report.smallest_detectable is not None:
         lines.append(
-            f"The test split can show a difference of {report.smallest_detectable:.3f} or more (80 % power); "
-            "smaller effects, good or bad, would have gone unseen."
+            f"The test split can show a difference of {report.smallest_detectable:.3f} or more "
+            "(80 % power); smaller effects, good or bad, would have gone unnoticed."
         )
-    if report.forgetting:
-        lines.append("What it lost elsewhere was measured on the panel below.")
-    else:
-        lines.append("What it lost on other tasks was not measured.")
-    lines.append("It knows the prompt layouts of its training rows; others were not tested.")
-    listed = "\n".join(f"- {text}" for text in (*lines, *map(line, report.remarks)))
-    return "\n\n".join(filter(None, [listed, markdown_table(tables.forgetting_table(report))]))
+    lines.append(
+        "What it lost on other tasks was measured: see the table above."
+        if report.retention
+        else "What it lost on other tasks was not measured."
+    )
+    lines.append("It knows the prompt formats of its training rows; others were not tested.")
+    return "\n".join(f"- {text}" for text in (*lines, *map(line, report.remarks)))

@@ -19,8 +19,9 @@ from tunesmith.report.format import (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test example before and after training; `gain` is in the metric, positive where the
-    answer got better.
+    """One test example before and after training.
+
+    `gain` is the change in the metric, positive where the answer got better.
     """
 
     id: str
@@ -36,7 +37,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """`fixed` and `broken` are samples of `num_fixed` and `num_broken` rows."""
+    """`fixed` and `broken` are samples of `num_fixed` and `num_broken` rows.
+
+    `before` is the system that the tuned model is compared with. With a `graded` metric an answer
+    can be partly right.
+    """
 
     metric: str
     before: str
@@ -48,28 +53,44 @@ class Cases:
 
     @property
     def headings(self) -> tuple[str, str, str]:
-        """Over all, over the fixed and over the broken rows; a graded answer improves rather than
-        is fixed.
-        """
+        """The titles of the section, of the fixed rows and of the broken rows."""
         if self.graded:
             return "Rows that improved and got worse", "Most improved", "Most worsened"
         return "Rows fixed and broken", "Fixed", "Broken"
 
     @property
+    def groups(self) -> tuple[tuple[str, tuple[Case, ...]], ...]:
+        """The fixed and the broken rows, each with its title."""
+        _, fixed, broken = self.headings
+        return (
+            (f"{fixed} ({len(self.fixed)} of {self.num_fixed})", self.fixed),
+            (f"{broken} ({len(self.broken)} of {self.num_broken})", self.broken),
+        )
+
+    @property
+    def prompt_start(self) -> str:
+        """The lines that all prompts shown begin with."""
+        return common_start([case.prompt for case in (*self.fixed, *self.broken)])
+
+    @property
     def summary(self) -> str:
+        """How many rows got better and worse, by which metric, and how those shown were chosen."""
         fixed, broken = ("improved", "got worse") if self.graded else ("were fixed", "were broken")
         systems = (
             f"{in_sentence(system_name(self.before))} against {in_sentence(system_name(TUNED))}"
         )
         counts = f"{self.num_fixed:,} test rows {fixed}, {self.num_broken:,} {broken}"
-        return f"By {in_sentence(metric_name(self.metric))}, {systems}: {counts}."
+        return (
+            f"By {in_sentence(metric_name(self.metric))}, {systems}: {counts}. "
+            "The largest changes are shown; ties are broken by a hash of the row's id."
+        )
 
 
 def choose_cases(report: Report, count: int = 10) -> Cases | None:
-    """The rows with the largest gain and loss; among equals by the hash of their ids, so neither
-    first nor luckiest.
+    """The `count` rows with the largest gain and as many with the largest loss.
 
-    None where base and tuned share no metric with a score for each example.
+    Ties are broken by a hash of the row's id, so that the choice is neither the file's first rows
+    nor the most flattering ones. None if base and tuned share no metric with per-example scores.
     """
     tuned = report.system(TUNED)
     before = report.system("base") or (
@@ -97,7 +118,7 @@ def choose_cases(report: Report, count: int = 10) -> Cases | None:
 
 
 def _scored_metric(primary: str, before: Evaluation | None, after: Evaluation | None) -> str | None:
-    """The primary metric, or the first other one with a score for each example (macro F1 has none)."""
+    """The primary metric, or the first other with per-example scores (macro F1 has none)."""
     if before is None or after is None:
         return None
     shared = [name for name in after.scores if name in before.scores and name not in AUXILIARY]
@@ -130,16 +151,16 @@ def _pairs(report: Report, before: Evaluation, after: Evaluation, metric: str) -
 
 
 def prompt_of(example: Example) -> str:
-    """The prompt with the turns before it."""
+    """The prompt, preceded by the earlier turns of its conversation."""
     turns = [f"{turn.role}: {turn.content}" for turn in example.history]
     return "\n\n".join([*turns, example.prompt])
 
 
 def common_start(prompts: list[str]) -> str:
-    """The lines that all prompts begin with; shown once instead of with every row.
+    r"""The lines that all prompts begin with; shown once instead of with every row.
 
-    >>> common_start(["Label it.\\nText: good", "Label it.\\nText: bad"])
-    'Label it.\\n'
+    >>> common_start(["Label it.\nText: good", "Label it.\nText: bad"])
+    'Label it.\n'
     """
     if len(prompts) < 2:
         return ""

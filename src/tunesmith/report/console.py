@@ -1,4 +1,4 @@
-"""The report on the terminal: the verdict, the systems, the differences, what was lost."""
+"""The report on the terminal: the main tables of every section, the notes and the verdict."""
 
 from __future__ import annotations
 
@@ -8,30 +8,22 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tunesmith.report.content import Report
-from tunesmith.report.html import verdict_class
-from tunesmith.report.tables import (
-    Table,
-    comparison_table,
-    difference_table,
-    forgetting_table,
-    judged_table,
-)
+from tunesmith.report.content import Report, verdict_class
+from tunesmith.report.sections import sections_of
+from tunesmith.report.tables import Table
 
 COLOURS = {"good": "green", "bad": "red", "open": "yellow"}
 
 
 def show(report: Report, console: Console | None = None) -> None:
-    """Print the report in brief; by default on stderr, because stdout is for results as JSON."""
+    """Print the report in brief, by default to stderr: stdout is for results as JSON.
+
+    The verdict comes last, where a reader's eye is when the run ends.
+    """
     console = console or Console(stderr=True)
-    for title, table in (
-        ("", comparison_table(report)),
-        ("", difference_table(report)),
-        ("", judged_table(report)),
-        ("What was lost", forgetting_table(report)),
-    ):
-        if table.rows:
-            console.print(_rich_table(table, title))
+    for section in sections_of(report):
+        for table in section.tables:
+            console.print(_rich_table(table, table.title or section.title))
             console.print()
     for text in report.remarks:
         console.print(Text(f"note: {text}", style="yellow"))
@@ -42,9 +34,13 @@ def show(report: Report, console: Console | None = None) -> None:
 def _rich_table(table: Table, title: str) -> RichTable:
     """Cells go in as Text, so that brackets in a label are never read as markup."""
     shown = RichTable(
-        title=Text(title) if title else None, caption=Text(table.note) if table.note else None, box=None,
-        title_justify="left", caption_justify="left", pad_edge=False,
-    )  # fmt: skip
+        title=Text(title),
+        caption=Text(table.note) if table.note else None,
+        box=None,
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
+    )
     for i, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "left" if i in (0, *table.text_columns) else "right"
         shown.add_column(Text(column), justify=justify, header_style="dim")

@@ -1,5 +1,6 @@
-"""Everything a report shows, gathered once: what the page, report.md, report.json, the card and the
-terminal read.
+"""Everything that a report shows, as data; report.json is written from it.
+
+`report/sections.py` arranges it for the page, report.md, the model card and the terminal.
 """
 
 from __future__ import annotations
@@ -8,19 +9,46 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from tunesmith.records import Comparison, Estimate, Evaluation, Example
 
 TUNED = "tuned"
+VerdictClass = Literal["good", "bad", "open"]
+
+
+class SplitCounts(TypedDict, total=False):
+    """What one split holds, from ledger.json."""
+
+    rows: int
+    rejected: int
+    examples: int
+    tokens: int
+    trained_tokens: int
+
+
+class LedgerCounts(TypedDict, total=False):
+    """ledger.json: the fate of every raw row (`rows`) and what each split holds (`splits`).
+
+    `rejected` counts by reason; `shortened` counts examples by the field that was cut.
+    """
+
+    rows: Mapping[str, int]
+    rejected: Mapping[str, int]
+    dropped_examples_of_kept_rows: Mapping[str, int]
+    conflicting_rows: int
+    near_duplicate_clusters: int
+    shortened: Mapping[str, Mapping[str, int]]
+    splits: Mapping[str, SplitCounts]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
-class ForgettingRow:
-    """One task or text of the panel, before and after training.
+class RetentionRow:
+    """One held-out text or task of `evaluation.panel`, before and after training.
 
-    `difference` is after minus before with its paired interval; `detectable` is the smallest change
-    that this many rows would have shown at 80 % power.
+    `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
+    change that `n` rows show with 80 % power.
     """
 
     name: str
@@ -35,8 +63,9 @@ class ForgettingRow:
 
 @dataclass(frozen=True, slots=True)
 class JudgedMetric:
-    """One of several metrics against the verdict's opponent; `p_holm` is its p adjusted over all of
-    them.
+    """One of several metrics against the verdict's opponent.
+
+    `p_holm` is the p-value adjusted for all of them (Holm's method).
     """
 
     comparison: Comparison
@@ -45,7 +74,7 @@ class JudgedMetric:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The primary metric after training on `rows` rows, which are `fraction` of the training split."""
+    """The primary metric after training on `rows` rows, a `fraction` of the training split."""
 
     fraction: float
     rows: int
@@ -57,14 +86,14 @@ class Report:
     """What a run found.
 
     `verdict_kind` is "better", "not better" or "cannot tell"; `verdict` is the sentence with its
-    numbers. `comparisons[0]` is the verdict's; `judged` are all metrics that the recipe names,
-    where they are several, the primary one first: the verdict rests on its adjusted p.
-    `evaluations` are the systems on the test split as evaluate.compare gives them, `wordings` the
-    same cut by a label such as "Wordings seen in training". `history` is metrics.jsonl: step, loss
-    and, where the model was validated, validation_loss and validation_METRIC. In `training`,
-    `seconds` and keys that end in `_bytes` are shown with their units. `data` is ledger.json.
-    `prompt_layout` is the prompt template for the card, its text slot as `{text}`; without one the
-    card shows a test prompt.
+    numbers. `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
+    recipe names if there are several, the primary one first; the verdict then rests on its adjusted
+    p. `evaluations` are the systems on the test split as `evaluate.compare` returns them;
+    `wordings` holds the same for subsets of the test split, such as "Wordings seen in training".
+    `history` is metrics.jsonl: step, loss and, at validation steps, validation_loss and
+    validation_METRIC. In `training`, `seconds` and keys that end in `_bytes` are shown with their
+    units. `data` is ledger.json. `prompt_layout` is the prompt template for the model card with
+    `{text}` for the input; without one the card shows a test prompt.
     """
 
     name: str
@@ -75,15 +104,15 @@ class Report:
     comparisons: Sequence[Comparison]
     examples: Mapping[str, Example]
     judged: Sequence[JudgedMetric] = ()
-    history: Sequence[Mapping[str, Any]] = ()
+    history: Sequence[Mapping[str, float | None]] = ()
     best_step: int | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, object] = field(default_factory=dict)
+    data: LedgerCounts = field(default_factory=LedgerCounts)
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
     test_uses: int = 1
-    forgetting: Sequence[ForgettingRow] = ()
+    retention: Sequence[RetentionRow] = ()
     wordings: Mapping[str, Sequence[Evaluation]] = field(default_factory=dict)
     learning_curve: Sequence[CurvePoint] = ()
     command: str = ""
@@ -92,17 +121,17 @@ class Report:
 
     @property
     def comparison(self) -> Comparison | None:
-        """The comparison that the verdict rests on."""
+        """The comparison that the verdict rests on; None without a baseline."""
         return self.comparisons[0] if self.comparisons else None
 
     @property
     def smallest_detectable(self) -> float | None:
-        """The smallest difference of the primary metric that the test split can show at 80 % power."""
+        """The smallest difference that the test split can show with 80 % power."""
         return self.comparison.smallest_detectable if self.comparison else None
 
     @property
     def remarks(self) -> list[str]:
-        """The notes, and what the metrics warned of; each once."""
+        """The notes and the metrics' warnings, without duplicates."""
         warnings = [
             text
             for evaluation in self.evaluations
@@ -111,8 +140,8 @@ class Report:
         return list(dict.fromkeys([*self.notes, *warnings]))
 
     @property
-    def training_facts(self) -> dict[str, Any]:
-        """`training` without what stands elsewhere in the report."""
+    def training_facts(self) -> dict[str, object]:
+        """`training` without what the report shows elsewhere."""
         return {
             key: value
             for key, value in self.training.items()
@@ -121,16 +150,26 @@ class Report:
 
     @property
     def base_model(self) -> str:
+        """The recipe's `model`: a hub id or a path; empty if unknown."""
         return str(self.recipe.get("model", ""))
 
     def system(self, name: str) -> Evaluation | None:
+        """The evaluation of one system (`base`, `tuned` ...); None if it was not evaluated."""
         return next(
             (evaluation for evaluation in self.evaluations if evaluation.system == name), None
         )
 
 
+def verdict_class(kind: str) -> VerdictClass:
+    """Whether a verdict is good news, bad news or open; decides its colour."""
+    plain = kind.lower().replace("_", " ").replace("-", " ")
+    if plain == "better":
+        return "good"
+    return "bad" if plain in ("not better", "worse") else "open"
+
+
 def to_json(report: Report) -> dict[str, Any]:
-    """The contents of report.json, plain values only; numbers that are not finite become null."""
+    """The contents of report.json: plain values only; NaN and infinity become null."""
     value = {
         "verdict": {
             "kind": report.verdict_kind,
@@ -160,14 +199,13 @@ def to_json(report: Report) -> dict[str, Any]:
             }
             for evaluation in report.evaluations
         },
-        "forgetting": report.forgetting,
+        "forgetting": report.retention,
         "learning_curve": report.learning_curve,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,
     }
-    plain: dict[str, Any] = _plain(value)
-    return plain
+    return {key: _plain(inner) for key, inner in value.items()}
 
 
 def _estimates(evaluations: Sequence[Evaluation]) -> dict[str, Mapping[str, Estimate]]:
@@ -175,7 +213,7 @@ def _estimates(evaluations: Sequence[Evaluation]) -> dict[str, Mapping[str, Esti
     return {evaluation.system: evaluation.estimates for evaluation in evaluations}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if is_dataclass(value) and not isinstance(value, type):

@@ -1,9 +1,8 @@
-"""Numbers and names as people read them: the same everywhere a report is shown."""
+"""Numbers and names as people read them, the same wherever a report is shown."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from tunesmith.evaluate.metrics import GENERAL, METRICS
 from tunesmith.records import Estimate
@@ -66,32 +65,30 @@ AUXILIARY = frozenset(
 
 
 def system_name(system: str) -> str:
+    """The title of a system; an unknown one keeps its name, with spaces for underscores."""
     return SYSTEMS.get(system, system.replace("_", " "))
 
 
 def metric_name(metric: str) -> str:
+    """The title of a metric; an unknown one is its name, capitalized."""
     plain = metric.replace("_", " ")
     return METRIC_NAMES.get(metric, plain[:1].upper() + plain[1:])
 
 
 def lower_is_better(metric: str) -> bool:
-    """As the metric itself says; what is no metric of answers is better when higher."""
+    """Whether a lower value is better, as the metric declares; False for unknown metrics."""
     known = {**METRICS, **GENERAL}
     return metric in known and not known[metric].higher_is_better
 
 
 def in_sentence(name: str) -> str:
-    """A system's or metric's name inside a sentence: `base model`, but `ROUGE-L`, `F1` and `Pearson
-    r`.
-    """
+    """The title within a sentence: `base model`, but `ROUGE-L`, `F1` and `Pearson r`."""
     stays = not name[1:2].islower() or name.startswith(("Pearson", "Spearman", "Matthews"))
     return name if stays else name[0].lower() + name[1:]
 
 
 def number(value: float | None, decimals: int = 3) -> str:
-    """`0.812`; from 10 on one decimal, from 1,000 on none; a dash for what is missing or not
-    finite.
-    """
+    """`0.812`; at most one decimal from 10, none from 1,000; a dash if missing or not finite."""
     if value is None or not math.isfinite(value):
         return DASH
     size = abs(value)
@@ -103,12 +100,13 @@ def number(value: float | None, decimals: int = 3) -> str:
 
 
 def signed(value: float | None, decimals: int = 3) -> str:
+    """Like `number`, with a plus sign for positive values: `+0.244`; zero has no sign."""
     text = number(value, decimals)
     return text if text in (DASH, number(0, decimals)) or text.startswith(MINUS) else f"+{text}"
 
 
 def interval(ci: tuple[float, float], plus: bool = False) -> str:
-    """`[0.77, 0.85]`, with as many decimals as tell its two ends apart."""
+    """`[0.77, 0.85]`, with enough decimals to tell its two ends apart."""
     low, high = ci
     decimals = 2 if high - low >= 0.03 or low == high else 3 if high - low >= 0.003 else 4
     show = signed if plus else number
@@ -121,6 +119,7 @@ def estimate(value: Estimate) -> str:
 
 
 def p_value(p: float) -> str:
+    """`0.43`, `0.043`, `0.0043` or `< 0.001`."""
     if not math.isfinite(p):
         return DASH
     if p < 0.001:
@@ -129,6 +128,7 @@ def p_value(p: float) -> str:
 
 
 def percent(share: float) -> str:
+    """A share from 0 to 1 with three significant digits: `95 %`."""
     return f"{100 * share:.3g} %"
 
 
@@ -144,10 +144,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def fact(key: str, value: Any) -> tuple[str, str]:
-    """A fact's name and value: `seconds` as a duration, `..._bytes` as MB or GB, everything else as
-    it is.
-    """
+def fact(key: str, value: object) -> tuple[str, str]:
+    """A fact's name and value: `seconds` as a duration, `..._bytes` as MB or GB."""
     name = key.replace("_", " ")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if key == "seconds":
@@ -158,11 +156,12 @@ def fact(key: str, value: Any) -> tuple[str, str]:
 
 
 def size(num_bytes: float) -> str:
+    """`710 MB`, or `1.20 GB` from 10^9 bytes."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
-def plain_value(value: Any) -> str:
-    """One value of the training facts or the versions; lists on one line."""
+def plain_value(value: object) -> str:
+    """One value of the training facts or the versions; a list on one line."""
     if value is None:
         return DASH
     if isinstance(value, bool):

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunesmith.report import format as fmt
-from tunesmith.report import tables
-from tunesmith.report.cases import choose_cases, common_start
-from tunesmith.report.content import TUNED, Report
+from tunesmith.report.content import Report, verdict_class
 from tunesmith.report.plots import PALETTE, Plot
+from tunesmith.report.sections import sections_of
 
 
 def render_html(report: Report, plots: Sequence[Plot]) -> str:
-    """The page; every text of the report is escaped, only our own plots go in as markup."""
+    """The whole page. Every text of the report is escaped; only our own plots go in as markup."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -36,51 +33,15 @@ def render_html(report: Report, plots: Sequence[Plot]) -> str:
     return template.render(_context(report, plots))
 
 
-def _context(report: Report, plots: Sequence[Plot]) -> dict[str, Any]:
-    cases = choose_cases(report)
-    tuned = report.system(TUNED)
-    details = tuned.details if tuned else {}
-    matrix = tables.confusion_matrix(details)
+def _context(report: Report, plots: Sequence[Plot]) -> dict[str, object]:
     return {
         "report": report,
         "verdict_class": verdict_class(report.verdict_kind),
         "figures": _key_figures(report),
+        "sections": sections_of(report),
         "plots": {plot.name: plot for plot in plots},
-        "comparison_table": tables.comparison_table(report),
-        "auxiliary_table": tables.auxiliary_table(report),
-        "wording_tables": tables.wording_tables(report),
-        "difference_table": tables.difference_table(report),
-        "judged_table": tables.judged_table(report),
-        "forgetting_table": tables.forgetting_table(report),
-        "training_table": tables.facts_table("Training", report.training_facts),
-        "class_table": tables.class_table(details),
-        "matrix": matrix if matrix and len(matrix.labels) <= tables.MAX_MATRIX else None,
-        "mistakes_table": tables.mistakes_table(matrix)
-        if matrix and len(matrix.labels) > tables.MAX_MATRIX
-        else None,
-        "cases": cases,
-        "prompt_start": common_start([case.prompt for case in (*cases.fixed, *cases.broken)])
-        if cases
-        else "",
-        "ledger_table": tables.ledger_table(report.data),
-        "versions_table": tables.facts_table("Package", report.versions),
-        "recipe_yaml": recipe_yaml(report.recipe),
         "number": fmt.number,
     }
-
-
-def verdict_class(kind: str) -> str:
-    """The colour of the verdict: good, bad or open."""
-    plain = kind.lower().replace("_", " ").replace("-", " ")
-    return {"better": "good", "not better": "bad", "worse": "bad"}.get(plain, "open")
-
-
-def recipe_yaml(recipe: Mapping[str, Any]) -> str:
-    return (
-        yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=100)
-        if recipe
-        else ""
-    )
 
 
 def _key_figures(report: Report) -> list[tuple[str, str, str]]:
@@ -107,14 +68,15 @@ def _with_sign(p: float) -> str:
 
 
 def inline_svg(plot: Plot) -> Markup:
-    """The plot's <svg> for an HTML page: page colours, ids of its own, no declaration, no namespace
-    addresses.
+    """The plot's <svg> element for an HTML page, in the page's colours.
+
+    Ids get the plot's name as a prefix, because the page holds several plots. The XML declaration
+    and the namespaces, which HTML does not need, go.
     """
     svg = plot.svg[plot.svg.index("<svg") :]
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(
-        r"<style.*?</style>\s*", "", svg, flags=re.DOTALL
-    )  # it would hold for the page; ours says the same
+    # matplotlib's style sheet would apply to the whole page; ours says the same
+    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{plot.name}-", svg)
     svg = re.sub(
         r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg

@@ -1,53 +1,51 @@
-"""report.md: the facts of the page in brief, readable as plain text."""
+"""report.md: the facts of the page, readable as plain text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tunesmith.report import tables
-from tunesmith.report.cases import Case, Cases, choose_cases
-from tunesmith.report.content import TUNED, Report
+from tunesmith.report.cases import Case, Cases
+from tunesmith.report.content import Report
 from tunesmith.report.format import number, system_name
-from tunesmith.report.html import recipe_yaml
 from tunesmith.report.plots import Plot
+from tunesmith.report.sections import Section, sections_of
 from tunesmith.report.tables import Table
 
 
 def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
     """The report as Markdown; plots are linked as files of the run folder."""
+    images = {plot.name: f"![{line(plot.alt)}](plots/{plot.name}.png)" for plot in plots}
     parts = [
         f"# {line(report.verdict)}",
         f"Run {line(report.name)}, tuned from {line(report.base_model)}. "
         f"Verdict: {line(report.verdict_kind.replace('_', ' '))}.",
         "\n".join(f"- {line(text)}" for text in report.remarks),
-        "## How the systems compare",
-        markdown_table(tables.comparison_table(report)),
-        markdown_table(tables.auxiliary_table(report)),
-        *(
-            f"### {line(name)}\n\n{markdown_table(table)}"
-            for name, table in tables.wording_tables(report)
-        ),
-        "## What was gained, and what was lost",
-        markdown_table(tables.difference_table(report)),
-        markdown_table(tables.judged_table(report)),
-        markdown_table(tables.forgetting_table(report))
-        or "Forgetting was not measured (`evaluation.panel`).",
-        *_training(report, plots),
-        *_classes(report),
-        *_cases(choose_cases(report)),
-        "## Where every raw row went",
-        markdown_table(tables.ledger_table(report.data)),
-        "## How to repeat it",
-        fence(report.command, "sh") if report.command else "",
-        fence(recipe_yaml(report.recipe), "yaml") if report.recipe else "",
-        _facts(tables.facts_table("Versions", report.versions)),
+        *(part for section in sections_of(report) for part in _section(section, images)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _section(section: Section, images: Mapping[str, str]) -> list[str]:
+    return [
+        f"## {line(section.title)}",
+        *map(line, section.notes),
+        *(titled(table.title, markdown_table(table)) for table in section.tables),
+        *(images.get(chart.name, "") for chart in section.charts),
+        *(titled(table.title, markdown_table(table)) for table in section.details),
+        *(titled(code.title, fence(code.text, code.language)) for code in section.code),
+        *(titled(table.title, _facts(table)) for table in section.facts),
+        *(_cases(section.cases) if section.cases else ()),
+    ]
+
+
+def titled(title: str, text: str) -> str:
+    """The text below a heading of the third level, if it has a title."""
+    return f"### {line(title)}\n\n{text}" if title else text
+
+
 def markdown_table(table: Table) -> str:
-    """A table of GitHub's Markdown with its note below; empty where there are no rows."""
+    """A GitHub Markdown table with its note below; empty without rows."""
     if not table.rows:
         return ""
     words = {0, *table.text_columns}
@@ -62,7 +60,7 @@ def markdown_table(table: Table) -> str:
 
 
 def line(text: str) -> str:
-    """Text on one line that Markdown shows as it is."""
+    """The text on one line, escaped so that Markdown shows it as it is."""
     return re.sub(r"[\\`*_|]|\](?=\()|<(?=[A-Za-z/!?])", r"\\\g<0>", " ".join(text.split()))
 
 
@@ -77,37 +75,11 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _training(report: Report, plots: Sequence[Plot]) -> list[str]:
-    best = (
-        f"The checkpoint of step {report.best_step} was kept."
-        if report.best_step is not None
-        else ""
-    )
-    images = [f"![{line(plot.alt)}](plots/{plot.name}.png)" for plot in plots]
-    return [
-        "## Training",
-        best,
-        "\n\n".join(images),
-        _facts(tables.facts_table("Training", report.training_facts)),
-    ]
-
-
-def _classes(report: Report) -> list[str]:
-    tuned = report.system(TUNED)
-    table = tables.class_table(tuned.details) if tuned else None
-    return ["## By class", markdown_table(table)] if table else []
-
-
-def _cases(cases: Cases | None) -> list[str]:
-    if cases is None:
-        return []
+def _cases(cases: Cases) -> list[str]:
     before = system_name(cases.before)
-    parts = [f"## {cases.headings[0]}", line(cases.summary)]
-    for title, chosen, total in (
-        (cases.headings[1], cases.fixed, cases.num_fixed),
-        (cases.headings[2], cases.broken, cases.num_broken),
-    ):
-        parts.append(f"### {title} ({len(chosen)} of {total})")
+    parts = []
+    for title, chosen in cases.groups:
+        parts.append(f"### {title}")
         parts += [_case(case, before, cases.graded) for case in chosen] or ["None."]
     return parts
 

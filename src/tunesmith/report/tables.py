@@ -1,15 +1,13 @@
-"""The report's tables as text, so that the page, the Markdown and the terminal show the same
-numbers.
-"""
+"""The report's tables as text: the page, report.md and the terminal show the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from tunesmith.records import Estimate, Evaluation
-from tunesmith.report.content import TUNED, JudgedMetric, Report
+from tunesmith.report.content import TUNED, JudgedMetric, LedgerCounts, Report
 from tunesmith.report.format import (
     AUXILIARY,
     estimate,
@@ -28,6 +26,18 @@ from tunesmith.report.format import (
 MAX_CLASSES = 30
 MAX_MATRIX = 12
 NO_CLASS = "(none)"
+SplitKey: TypeAlias = Literal["rows", "examples", "tokens", "trained_tokens"]
+RemarkKey: TypeAlias = Literal["conflicting_rows", "near_duplicate_clusters"]
+
+
+class ClassScores(TypedDict):
+    """One class of an evaluation's `details["per_class"]`; `n` is its number of true rows."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +54,16 @@ class TableRow:
 class Table:
     """`columns[0]` heads the labels; `text_columns` are the others that hold words.
 
-    `note` says what holds for the whole table, such as its n.
+    `note` says what holds for the whole table, such as its n. A `title` is needed only where the
+    section's title is not enough. `shares[i][j]`, from 0 to 1, shades the cell j of row i.
     """
 
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
     note: str = ""
     text_columns: tuple[int, ...] = ()
+    title: str = ""
+    shares: tuple[tuple[float, ...], ...] = ()
 
 
 def comparison_table(report: Report) -> Table:
@@ -59,13 +72,13 @@ def comparison_table(report: Report) -> Table:
 
 
 def auxiliary_table(report: Report) -> Table:
-    """Systems by what stands beside the metrics: answers that stopped, were empty, had the right
-    format.
+    """Systems by the form of their answers: valid, stopped, empty ...
 
-    The last column is the primary metric over the answers in the right format: ability apart from
-    format.
+    The last column is the primary metric over the answers in the right format, which separates
+    ability from format.
     """
     table = _systems_table(report, report.evaluations, auxiliary=True)
+    table = replace(table, title="How they answered")
     given = {
         system_name(e.system): (e.details.get("given_valid") or {}).get(report.primary_metric)
         for e in report.evaluations
@@ -80,10 +93,10 @@ def auxiliary_table(report: Report) -> Table:
     )
 
 
-def wording_tables(report: Report) -> list[tuple[str, Table]]:
+def wording_tables(report: Report) -> list[Table]:
     """The comparison again for each group of wordings."""
     return [
-        (name, _systems_table(report, found, auxiliary=False))
+        replace(_systems_table(report, found, auxiliary=False), title=name)
         for name, found in report.wordings.items()
     ]
 
@@ -162,9 +175,7 @@ def difference_table(report: Report) -> Table:
 
 
 def judged_table(report: Report) -> Table:
-    """Every metric that the recipe names, tuned against the verdict's opponent, p adjusted for
-    their number.
-    """
+    """Every metric that the recipe names, with p adjusted for their number (Holm's method)."""
     rows = tuple(
         TableRow(
             metric_name(c.metric),
@@ -181,16 +192,18 @@ def judged_table(report: Report) -> Table:
         for c in [found.comparison]
     )
     against = in_sentence(system_name(report.judged[0].comparison.a)) if rows else ""
-    note = f"Against {against}. Holm's p is adjusted for {len(rows)} metrics; the verdict rests on the first one's."
+    note = (
+        f"Against {against}. Holm's p is adjusted for {len(rows)} metrics; "
+        "the verdict rests on the first one's."
+    )
     lower = [
         in_sentence(row.label)
         for row, found in zip(rows, report.judged, strict=True)
         if _is_lower(found)
     ]
     note += f" Lower is better: {', '.join(lower)}." if lower else ""
-    return Table(
-        ("Metric", "Difference", "p", "Holm's p", "Won/tied/lost", "Detectable"), rows, note
-    )
+    columns = ("Metric", "Difference", "p", "Holm's p", "Won/tied/lost", "Detectable")
+    return Table(columns, rows, note, title="All metrics, judged together")
 
 
 def _is_lower(found: JudgedMetric) -> bool:
@@ -219,64 +232,36 @@ def _size_note(sizes: set[tuple[int, int]]) -> str:
     return f"Paired by example, n = {n:,}{grouped}."
 
 
-def forgetting_table(report: Report) -> Table:
-    """The panel before and after training."""
-    rows = tuple(
-        TableRow(
-            row.name,
-            (
-                metric_name(row.metric),
-                number(row.before),
-                number(row.after),
-                f"{signed(row.difference)} {interval(row.ci, plus=True)}",
-                number(row.detectable),
-                panel_verdict(row.metric, row.ci),
-            ),
-        )
-        for row in report.forgetting
-    )
-    columns = (
-        "Held-out text or task",
-        "Metric",
-        "Before",
-        "After",
-        "Change",
-        "Detectable",
-        "Finding",
-    )
-    return Table(columns, rows, text_columns=(1, 6))
-
-
-def panel_verdict(metric: str, ci: tuple[float, float]) -> str:
-    """`worse`, `better` or `no change shown`, by which side of zero the interval lies on."""
-    low, high = (-ci[1], -ci[0]) if lower_is_better(metric) else ci
-    return "worse" if high < 0 else "better" if low > 0 else "no change shown"
-
-
 def class_table(details: Mapping[str, Any]) -> Table | None:
-    """Precision, recall and F1 by class; the worst MAX_CLASSES where there are more. None without
-    classes.
-    """
-    classes: Sequence[Mapping[str, Any]] = details.get("per_class") or ()
+    """Precision, recall and F1 by class, at most the worst MAX_CLASSES; None without classes."""
+    classes: Sequence[ClassScores] = details.get("per_class") or ()
     note = ""
     if len(classes) > MAX_CLASSES:
-        note = f"The {MAX_CLASSES} classes with the lowest F1 of {len(classes)}; all are in report.json."
+        note = (
+            f"The {MAX_CLASSES} classes with the lowest F1 of {len(classes)}; "
+            "all are in report.json."
+        )
         classes = sorted(classes, key=lambda found: (found["f1"], found["label"]))[:MAX_CLASSES]
     rows = tuple(
         TableRow(
             found["label"],
-            (*(number(found[name]) for name in ("precision", "recall", "f1")), f"{found['n']:,}"),
+            (
+                number(found["precision"]),
+                number(found["recall"]),
+                number(found["f1"]),
+                f"{found['n']:,}",
+            ),
         )
         for found in classes
     )
-    return Table(("Class", "Precision", "Recall", "F1", "Rows"), rows, note) if rows else None
+    columns = ("Class", "Precision", "Recall", "F1", "Rows")
+    title = "Precision, recall and F1 by class"
+    return Table(columns, rows, note, title=title) if rows else None
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Counts with the true class in rows and the answer in columns; `shares` are by row, for
-    shading.
-    """
+    """Counts with the true class in rows and the answer in columns."""
 
     labels: tuple[str, ...]
     columns: tuple[str, ...]
@@ -284,11 +269,15 @@ class Matrix:
 
     @property
     def shares(self) -> tuple[tuple[float, ...], ...]:
+        """Each count over the sum of its row, for shading."""
         return tuple(tuple(count / max(1, sum(row)) for count in row) for row in self.counts)
 
 
 def confusion_matrix(details: Mapping[str, Any]) -> Matrix | None:
-    """The confusion matrix; its last column, answers that name no class, only where there are any."""
+    """The confusion matrix; None without classes.
+
+    The last column, answers that name no class, is there only if there are such answers.
+    """
     found = details.get("confusion")
     if not found:
         return None
@@ -298,8 +287,21 @@ def confusion_matrix(details: Mapping[str, Any]) -> Matrix | None:
     return Matrix(labels, columns, tuple(row[: len(columns)] for row in counts))
 
 
+def matrix_table(matrix: Matrix) -> Table:
+    """The matrix as a shaded table; the most frequent mistakes if it is too wide to read."""
+    if len(matrix.labels) > MAX_MATRIX:
+        return mistakes_table(matrix)
+    rows = tuple(
+        TableRow(label, tuple(map(str, counts)))
+        for label, counts in zip(matrix.labels, matrix.counts, strict=True)
+    )
+    note = "Rows are the true class, columns the answer."
+    columns = ("True class", *matrix.columns)
+    return Table(columns, rows, note, title="Confusion matrix", shares=matrix.shares)
+
+
 def mistakes_table(matrix: Matrix, limit: int = 15) -> Table:
-    """The commonest mistakes, for a matrix too wide to read."""
+    """The `limit` most frequent mistakes."""
     mistakes = [
         (count, true, answer)
         for true, row in zip(matrix.labels, matrix.counts, strict=True)
@@ -308,31 +310,32 @@ def mistakes_table(matrix: Matrix, limit: int = 15) -> Table:
     ]
     mistakes.sort(key=lambda mistake: (-mistake[0], mistake[1], mistake[2]))
     rows = tuple(TableRow(true, (answer, f"{count:,}")) for count, true, answer in mistakes[:limit])
-    return Table(("True class", "Answered", "Rows"), rows, text_columns=(1,))
+    columns = ("True class", "Answered", "Rows")
+    return Table(columns, rows, text_columns=(1,), title="Most frequent mistakes")
 
 
-SPLIT_ROWS = (
+SPLIT_ROWS: tuple[tuple[SplitKey, str], ...] = (
     ("rows", "Rows kept"),
     ("examples", "Examples"),
     ("tokens", "Tokens"),
     ("trained_tokens", "Trained tokens"),
 )
-REMARKS = (
-    ("conflicting_rows", "Kept rows whose input has another target too"),
-    ("near_duplicate_clusters", "Near-duplicate clusters, each on one side of the split"),
+REMARKS: tuple[tuple[RemarkKey, str], ...] = (
+    ("conflicting_rows", "Rows kept whose input also occurs with another target"),
+    ("near_duplicate_clusters", "Near-duplicate clusters, each within one split"),
 )
 
 
-def ledger_table(ledger: Mapping[str, Any]) -> Table:
+def ledger_table(ledger: LedgerCounts) -> Table:
     """Where every raw row went, from ledger.json: fates first, then what the splits hold."""
     if "rows" not in ledger:
         return Table(("",), ())
-    splits: Mapping[str, Mapping[str, int]] = ledger.get("splits", {})
+    splits = ledger.get("splits", {})
 
     def total(label: str, count: int, depth: int = 0) -> TableRow:
         return TableRow(label, (*[""] * len(splits), f"{count:,}"), depth=depth)
 
-    def each(key: str, label: str) -> TableRow:
+    def each(key: SplitKey, label: str) -> TableRow:
         counts = [split.get(key, 0) for split in splits.values()]
         return TableRow(label, (*(f"{count:,}" for count in counts), f"{sum(counts):,}"))
 
@@ -348,19 +351,19 @@ def ledger_table(ledger: Mapping[str, Any]) -> Table:
                 for reason, n in ledger.get("rejected", {}).items()
             ]
     rows += [each(key, label) for key, label in SPLIT_ROWS]
-    rows += [total(label, ledger[key]) for key, label in REMARKS if ledger.get(key)]
+    rows += [total(label, count) for key, label in REMARKS if (count := ledger.get(key, 0))]
     for name, cut in ledger.get("shortened", {}).items():
         rows.append(total(f"Examples with a shorter {name}", cut["examples"]))
     none_lost = "" if fates else "No row was left out."
     return Table(("", *map(str.capitalize, splits), "All"), tuple(rows), none_lost)
 
 
-def facts_table(heading: str, facts: Mapping[str, Any]) -> Table:
-    """Plain values, one a row; a mapping in a mapping is indented below its name."""
+def facts_table(heading: str, facts: Mapping[str, object]) -> Table:
+    """Plain values, one per row; a mapping within a mapping is indented below its name."""
     return Table((heading, "Value"), tuple(_facts(facts, 0)))
 
 
-def _facts(facts: Mapping[str, Any], depth: int) -> list[TableRow]:
+def _facts(facts: Mapping[str, object], depth: int) -> list[TableRow]:
     rows: list[TableRow] = []
     for key, value in facts.items():
         inner = _facts(value, depth + 1) if isinstance(value, Mapping) else None

@@ -11,7 +11,7 @@ from tunesmith.rundir import RunDir, write_atomic, write_json
 
 
 def write_report(run: RunDir, report: Report) -> None:
-    """Write report.html, report.md, report.json, plots/ and, where the run has a model, its card."""
+    """Write report.html, report.md, report.json, plots/ and, if the run has a model, its card."""
     plots = plots_of(report)
     for plot in plots:
         write_atomic(run.plots / f"{plot.name}.svg", plot.svg)

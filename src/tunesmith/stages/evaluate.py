@@ -46,17 +46,13 @@ def evaluate(run: RunDir) -> None:
             f"{run.path}: no tuned model yet", hint=f"`tunesmith train {run.path}` first"
         )
     check_backend(recipe)
-    for stale in (
-        run.verification,
-        run.evaluated,
-        run.panel,
-    ):  # they were of answers that are made anew
-        stale.unlink(missing_ok=True)
     test, train_split = (read_examples(run.examples(split)) for split in ("test", "train"))
-    _use_the_test(run, test)
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
+    _use_the_test(run, test)
+    for stale in (run.verification, run.evaluated, run.panel):  # of answers that are made anew now
+        stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
     prompted = _few_shot(run, recipe, task, train_split, test, base, chat, how)

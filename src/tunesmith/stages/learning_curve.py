@@ -19,8 +19,9 @@ from tunesmith.evaluate.compare import compare
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation
+from tunesmith.report.charts import learning_curve_chart
 from tunesmith.report.content import CurvePoint
-from tunesmith.report.plots import learning_curve_plot
+from tunesmith.report.plots import draw
 from tunesmith.run_files import read_manifest, write_record
 from tunesmith.rundir import RunDir, write_atomic
 from tunesmith.seal import open_seal
@@ -81,8 +82,9 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> Curve:
         rows = len(read_examples(part.examples("train")))
         points.append(CurvePoint(fraction, rows, found.estimates[primary]))
         evaluations.append(found)
-    plot = learning_curve_plot(points, primary)
-    if plot is not None:
+    chart = learning_curve_chart(points, primary)
+    if chart is not None:
+        plot = draw(chart)
         write_atomic(whole.path / "curve.svg", plot.svg)
         write_atomic(whole.path / "curve.png", plot.png)
     last = compare(evaluations[-2], evaluations[-1], primary, resamples=recipe.evaluation.resamples)

@@ -7,9 +7,9 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, RecipeError
 from tunesmith.models.load import check_numbers, check_weights, default_device
@@ -18,6 +18,7 @@ from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
 from tunesmith.train.kernels import check_liger
 from tunesmith.train.memory import STATE_BYTES
 from tunesmith.train.optim import check_optimizer
+from tunesmith.train.processes import check_single_process
 
 READ_WHOLE = 2 << 30
 """Bytes of weights up to which they are searched for NaN at once; of more, when training loads them."""
@@ -28,6 +29,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
     """Raise RecipeError, ModelError or InputError for what cannot work. `trainings`: how many will
     be written into the run folder; 0 where rows are only looked at.
     """
+    check_single_process()
     folder = Path(recipe.output_dir)
     check_output(folder)
     _check_packages(recipe.train)
@@ -100,7 +102,7 @@ def _need(package: str, asked: str, hint: str) -> None:
 # ---- room for what training writes
 
 
-def _check_disk(folder: Path, model: Any, config: TrainConfig, trainings: int) -> None:
+def _check_disk(folder: Path, model: PreTrainedModel, config: TrainConfig, trainings: int) -> None:
     whole, checkpoint = model_bytes(model, config), checkpoint_bytes(model, config)
     kept = config.save_total_limit + 1  # the newest, and the best
     if config.save_steps is None:
@@ -116,11 +118,11 @@ def _check_disk(folder: Path, model: Any, config: TrainConfig, trainings: int) -
         )
 
 
-def model_bytes(model: Any, config: TrainConfig) -> int:
+def model_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     return sum(int(p.numel()) for p in model.parameters()) * WEIGHT_BYTES[config.weights_dtype]
 
 
-def checkpoint_bytes(model: Any, config: TrainConfig) -> int:
+def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     """Trained weights and the optimiser's state; gradients are not saved."""
     trained = (
         sum(p.numel() for p in model.parameters())
@@ -133,7 +135,7 @@ def checkpoint_bytes(model: Any, config: TrainConfig) -> int:
     return trained * (STATE_BYTES[optim, config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype])
 
 
-def lora_parameters(model: Any, config: LoraConfig) -> int:
+def lora_parameters(model: PreTrainedModel, config: LoraConfig) -> int:
     """Of the adapters: two matrices of rank r for each linear layer they are put on."""
     head, targets = model.get_output_embeddings(), config.target_modules
     layers = [

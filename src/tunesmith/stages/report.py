@@ -126,7 +126,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         versions=manifest.versions,
         notes=[*manifest.notes, *training.notes, *seed_notes[0:1], *_run_notes(run)],
         test_uses=len(read_seal(run).uses),
-        forgetting=read_retention(run),
+        retention=read_retention(run),
         wordings=_by_wording(run, recipe, test, task),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",

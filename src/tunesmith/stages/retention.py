@@ -14,7 +14,7 @@ from tunesmith.evaluate.retention import bits_per_byte, compare_panel, read_text
 from tunesmith.evaluate.systems import answer
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe, load_recipe
-from tunesmith.report.content import ForgettingRow
+from tunesmith.report.content import RetentionRow
 from tunesmith.run_files import read_manifest, read_record, run_state, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import decoding
@@ -39,12 +39,12 @@ def measure_retention(run: RunDir, recipe: Recipe, models: Models, chat: ChatFor
     write_record(run.panel, tuple(rows))
 
 
-def read_retention(run: RunDir) -> tuple[ForgettingRow, ...]:
+def read_retention(run: RunDir) -> tuple[RetentionRow, ...]:
     """The rows in the panel's order; none where nothing was asked."""
-    return read_record(run.panel, tuple[ForgettingRow, ...]) if run.panel.exists() else ()
+    return read_record(run.panel, tuple[RetentionRow, ...]) if run.panel.exists() else ()
 
 
-def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> ForgettingRow:
+def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> RetentionRow:
     settings, texts = recipe.evaluation, read_texts(path)
     with progress(f"reading {path.name}", 2 * len(texts)) as advance:
         before, after = (
@@ -64,7 +64,7 @@ def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> Forge
         confidence=settings.confidence,
         seed=recipe.train.seed,
     )
-    return ForgettingRow(path.name, "bits_per_byte", **asdict(change))
+    return RetentionRow(path.name, "bits_per_byte", **asdict(change))
 
 
 def _task(
@@ -73,7 +73,7 @@ def _task(
     path: Path,
     models: Models,
     chat: ChatFormat,
-) -> ForgettingRow:
+) -> RetentionRow:
     other, folder = load_recipe(path)[0], run.path / "panel" / path.stem
     panel_run = RunDir(folder)
     if not run_state(panel_run).prepared:
@@ -106,7 +106,7 @@ def _task(
     change = compare(
         before, after, primary, resamples=settings.resamples, confidence=settings.confidence
     )
-    return ForgettingRow(
+    return RetentionRow(
         name=path.stem,
         metric=primary,
         before=before.estimates[primary].mean,

@@ -132,7 +132,7 @@ def verify_folder(
             )
         elif _same(chat, stored, row, ends):
             equal += 1
-        elif row.get("gap") is not None and row["gap"] <= TIE[dtype]:
+        elif (gap := row.get("gap")) is not None and gap <= TIE[dtype]:
             ties += 1
         else:
             answer = chat.read(row["text"])[:60]

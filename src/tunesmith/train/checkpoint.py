@@ -1,13 +1,18 @@
 """Checkpoints that survive a crash at any moment.
 
-    checkpoints/step-000120/ model.safetensors       the trainable weights optimizer.safetensors
-    optimiser state and random-number state state.json              what is not a tensor: schedules,
-    place in the plan, history manifest.json           sha256 of the three; a folder that does not
-    match it is not a checkpoint
+    checkpoints/step-000120/
+        model.safetensors       the trainable weights
+        optimizer.safetensors   optimiser state and random-number state
+        state.json              what is not a tensor: schedules, steps done, history
+        manifest.json           sha256 of the three
 
-A checkpoint is written to a temporary folder, synced to the disk and renamed, so it is there whole
-or not at all. A damaged one is found by its checksums and the one before is used. Nothing is
-pickled.
+A checkpoint is written to a temporary folder, synced to the disk and then renamed, and a rename is
+atomic: under its name it is there completely or not at all. What a file system or a failing disk
+may still damage later is found by the checksums, and the checkpoint before is used.
+
+Nothing is pickled, so loading a checkpoint cannot run code. Optimiser state is therefore taken
+apart into tensors, whose names in the file say where they belong (`0.17.exp_avg`: optimiser,
+parameter, key), and plain values, which go into state.json.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,21 +33,24 @@ from safetensors.torch import load_file, save_file
 from tunesmith.errors import TrainingError
 from tunesmith.rundir import file_sha256, sync
 
-FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 RNG = "rng."
-PART, QUANTISED = (
-    "/",
-    "/8bit",
-)  # in the names of an 8-bit tensor's parts, and of what is noted of it
+# torchao's 8-bit tensors are saved as parts, `0.17.exp_avg/codes` and so on, and what is needed to
+# put these together again is in state.json, as `exp_avg/8bit`.
+PART, QUANTISED = "/", "/8bit"
 
 Tensors = dict[str, torch.Tensor]
+Values = dict[str, Any]
+"""Plain values as json reads them; they go unchanged to where they came from."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
+    """An intact checkpoint on disk; `state` is its state.json, the tensors are not loaded yet."""
+
     path: Path
     step: int
-    state: dict[str, Any]
+    state: Values
 
 
 def save_checkpoint(
@@ -50,10 +58,12 @@ def save_checkpoint(
     step: int,
     model: torch.nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
-    state: dict[str, Any],
+    state: Mapping[str, object],
 ) -> Path:
-    """Write checkpoint `step`; TrainingError where the disk is full, with earlier checkpoints
-    untouched.
+    """Write checkpoint `step` and return its folder.
+
+    `state` has the values that are not tensors. Raises TrainingError where the disk is full;
+    earlier checkpoints are untouched then.
     """
     target = folder / f"step-{step:06d}"
     temporary = folder / f".{target.name}.tmp"
@@ -62,13 +72,15 @@ def save_checkpoint(
             _remove(temporary)
             temporary.mkdir(parents=True)
             tensors, scalars = _optimizer_state(optimizers)
-            save_file(weights(model), temporary / FILES[0])
-            save_file({**tensors, **_rng_state()}, temporary / FILES[1])
-            _write(temporary / FILES[2], json.dumps({**state, "step": step, "optimizers": scalars}))
+            save_file(weights(model), temporary / MODEL)
+            save_file({**tensors, **_rng_state()}, temporary / OPTIMIZER)
+            _write(temporary / STATE, json.dumps({**state, "step": step, "optimizers": scalars}))
             _write(
                 temporary / "manifest.json",
                 json.dumps({name: file_sha256(temporary / name) for name in FILES}),
             )
+            # Contents before the rename: otherwise a power cut could leave the final name on files
+            # that never reached the disk. Then the folder that holds the new name.
             for file in (*temporary.iterdir(), temporary):
                 sync(file)
             _remove(target)
@@ -82,8 +94,9 @@ def save_checkpoint(
 
 @contextmanager
 def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
-    """Turn a write that found the disk full into a TrainingError that names the last whole
-    checkpoint in `folder`.
+    """Turn an error of a full disk into a TrainingError that names the last intact checkpoint.
+
+    `folder` has the checkpoints, `written` is what the error says was being written.
     """
     try:
         yield
@@ -94,7 +107,8 @@ def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
         what_is_left = f"{last.path.name} is whole" if last else "there is no earlier checkpoint"
         raise TrainingError(
             f"{written}: the disk is full; {what_is_left}",
-            hint="free some space, then `tunesmith resume RUN` goes on from the last whole checkpoint",
+            hint="free some space, then `tunesmith resume RUN` goes on from "
+            "the last whole checkpoint",
         ) from error
 
 
@@ -107,12 +121,12 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    return Checkpoint(
-        path, _step_of(path), json.loads((path / FILES[2]).read_text(encoding="utf-8"))
-    )
+    """The checkpoint in a folder that `is_whole`."""
+    return Checkpoint(path, _step_of(path), json.loads((path / STATE).read_text(encoding="utf-8")))
 
 
 def is_whole(path: Path) -> bool:
+    """Whether all files are there and match the manifest's checksums."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         return all(file_sha256(path / name) == manifest[name] for name in FILES)
@@ -121,8 +135,11 @@ def is_whole(path: Path) -> bool:
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Copy a checkpoint's weights into the model; TrainingError where names or shapes differ."""
-    saved = load_file(path / FILES[0])
+    """Copy a checkpoint's weights into the model's parameters.
+
+    Raises TrainingError where names or shapes differ.
+    """
+    saved = load_file(path / MODEL)
     current = weights(model)
     wrong = [name for name in {*saved, *current} if name not in saved or name not in current]
     wrong += [
@@ -138,14 +155,15 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
 
 
 def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Restore optimiser and random-number state."""
-    tensors = load_file(checkpoint.path / FILES[1])
+    """Restore optimiser and random-number state.
+
+    The optimisers are freshly built, for the same parameters in the same order.
+    """
+    tensors = load_file(checkpoint.path / OPTIMIZER)
     for i, (optimizer, scalars) in enumerate(
         zip(optimizers, checkpoint.state["optimizers"], strict=True)
     ):
-        state: dict[int, dict[str, Any]] = {
-            int(k): dict(values) for k, values in scalars["state"].items()
-        }
+        state: dict[int, Values] = {int(k): dict(values) for k, values in scalars["state"].items()}
         for name, tensor in tensors.items():
             owner, _, rest = name.partition(".")
             if owner == str(i):
@@ -153,6 +171,7 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
                 state.setdefault(int(parameter), {})[key] = tensor
         for parameter_state in state.values():
             _join_quantised(parameter_state)
+        # A learning rate that the optimiser keeps as a tensor (torchao's) has to become one again.
         groups = [
             saved
             | {
@@ -169,7 +188,7 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
 
 
 def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
-    """Remove all but the newest `keep` and the best."""
+    """Remove all but the newest `keep` checkpoints and the best one."""
     by_age = sorted(folder.glob("step-*"), key=_step_of)
     for path in by_age[:-keep]:
         if _step_of(path) != best_step:
@@ -177,7 +196,7 @@ def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
 
 
 def weights(model: torch.nn.Module) -> Tensors:
-    """The trainable parameters by name; a tied weight is there once."""
+    """The trainable parameters by name, detached; a tied weight appears once."""
     return {
         name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad
     }
@@ -185,13 +204,13 @@ def weights(model: torch.nn.Module) -> Tensors:
 
 def _optimizer_state(
     optimizers: Sequence[torch.optim.Optimizer],
-) -> tuple[Tensors, list[dict[str, Any]]]:
-    """Tensors under `optimizer.parameter.key`, and the rest as plain values."""
+) -> tuple[Tensors, list[Values]]:
+    """Tensors under `optimizer.parameter.key`, and per optimiser the rest as plain values."""
     tensors: Tensors = {}
-    others: list[dict[str, Any]] = []
+    others: list[Values] = []
     for i, optimizer in enumerate(optimizers):
         saved = optimizer.state_dict()
-        scalars: dict[str, dict[str, Any]] = {}
+        scalars: dict[str, Values] = {}
         for parameter, values in saved["state"].items():
             for key, value in values.items():
                 if hasattr(value, "__tensor_flatten__"):
@@ -209,10 +228,11 @@ def _optimizer_state(
     return tensors, others
 
 
-def _join_quantised(state: dict[str, Any]) -> None:
-    """Put torchao's 8-bit tensors together again, from their parts and what was noted of them."""
+def _join_quantised(state: Values) -> None:
+    """Put torchao's 8-bit tensors together again, in place."""
     for noted in [key for key in state if key.endswith(QUANTISED)]:
-        from torchao.optim.subclass_8bit import OptimState8bit
+        # optional (the extra `gpu`), and only there for a run that used it
+        from torchao.optim.subclass_8bit import OptimState8bit  # noqa: PLC0415
 
         key, about = noted.removesuffix(QUANTISED), state.pop(noted)
         pieces = {
@@ -225,8 +245,8 @@ def _join_quantised(state: dict[str, Any]) -> None:
         )
 
 
-def plain(value: Any) -> Any:
-    """The same values with tensors of one number (torchao's learning rates) as numbers."""
+def plain(value: object) -> object:
+    """The same value as json can write it: tuples as lists, tensors of one number as numbers."""
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -249,7 +269,7 @@ def _step_of(path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    """Rename, then delete: a folder under a checkpoint's name is never half deleted."""
+    """Delete a folder, after renaming it: none with a checkpoint's name is ever half deleted."""
     if path.exists():
         doomed = path.with_name(f".{path.name}.old")
         shutil.rmtree(doomed, ignore_errors=True)

@@ -1,4 +1,8 @@
-"""The training loop: steps, validation, checkpoints, and the same run after a crash."""
+"""The training loop: steps, validation, checkpoints, and the same run after a crash.
+
+What is minimised and how a model is validated are plain functions that the loop is given
+(`objective`, `validate`); it knows nothing of tasks, prompts or metrics.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from tunesmith.errors import InterruptedRun, TrainingError
 from tunesmith.progress import say
@@ -20,29 +24,33 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.adapters import merge_with_base
 from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
-from tunesmith.train.loss import Parts, nll_sum
+from tunesmith.train.loss import Objective, Parts, likelihood_objective, nll_sum
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.plan import Step, TrainingData, forward_tokens
 from tunesmith.train.packing.tensors import Batch, Packed
-from tunesmith.train.prefetch import ahead
+from tunesmith.train.prefetch import prefetch
 from tunesmith.train.settings import Settings
 from tunesmith.train.state import Progress, Training, checkpoint_to_resume, restore, save, set_up
-from tunesmith.train.trackers import Bar, MetricsLog, Record
+from tunesmith.train.trackers import MetricsLog, ProgressBar, StepMetrics
 
-Validate = Callable[[Any], dict[str, float]]
+Validate = Callable[[PreTrainedModel], dict[str, float]]
+"""Metrics of the model (in eval mode) after an epoch, by name; more is better for the selected one.
 
-PLANNED_AHEAD = 4
-MEMORY_OF_LOSS = 20  # steps
-STANDARD_ERROR = (
-    "_standard_error"  # what a validation metric's uncertainty is called, behind its name
-)
+An entry NAME_standard_error gives the standard error of NAME.
+"""
+
+PREFETCHED_STEPS = 4
+RECENT_STEPS = 20  # time constant of the moving average of the loss
+STANDARD_ERROR = "_standard_error"  # suffix of a validation metric's standard error
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """`history` has one entry per epoch: its step, epoch and validation numbers. Of all steps
+    """What a training came to.
+
+    `history` has one entry per epoch: its `step`, `epoch` and validation numbers. Of all steps
     taken, `trained_tokens` had a label, `raw_tokens` are prompts and completions, and
-    `forward_tokens` went through the model (padding included, what rows share once). `seconds` is
+    `forward_tokens` went through the model (padding included, shared prefixes once). `seconds` is
     time in steps, without validation and checkpoints; `dtype` is what was computed in.
     """
 
@@ -58,19 +66,21 @@ class TrainResult:
 
 
 def train(
-    model: Any,
+    model: PreTrainedModel,
     data: TrainingData,
     config: TrainConfig,
     *,
     run: RunDir,
+    objective: Objective | None = None,
     validation: TrainingData | None = None,
     validate: Validate | None = None,
     select: str = "loss",
     resume: bool = False,
-    on_progress: Callable[[Record], None] | None = None,
+    on_progress: Callable[[StepMetrics], None] | None = None,
 ) -> TrainResult:
     """Train `model` in place and leave the best checkpoint's weights in it, in eval mode.
 
+    `objective` is minimised; None is the negative log-likelihood with the recipe's label smoothing.
     After each epoch the validation loss (nats per trained token) and `validate(model)` are taken;
     the best epoch is the one with the highest `select`, or the lowest loss where `select` is "loss"
     or the metric is within a standard error of the highest (`select` + "_standard_error" of
@@ -82,7 +92,8 @@ def train(
     """
     torch.manual_seed(config.seed)
     saved = checkpoint_to_resume(run, resume)
-    training = set_up(model, data, config, run, validation, saved)
+    objective = objective or likelihood_objective(config.label_smoothing_factor)
+    training = set_up(model, data, config, run, validation, saved, objective)
     trained = training.parts.model
     base = (
         {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
@@ -114,7 +125,10 @@ def train(
 def validation_loss(
     parts: Parts, data: TrainingData, settings: Settings, batch_size: int = 256
 ) -> float:
-    """Mean -log p over all trained tokens, in nats; the model is in eval mode."""
+    """Mean -log p over all trained tokens, in nats; the model has to be in eval mode.
+
+    `batch_size` rows are cut into micro-batches together, so that they can share prefixes.
+    """
     device = next(parts.model.parameters()).device
     total = 0.0
     with torch.no_grad():
@@ -130,30 +144,36 @@ def _run_steps(
     training: Training,
     progress: Progress,
     judge: _Judge,
-    on_progress: Callable[[Record], None] | None,
+    on_progress: Callable[[StepMetrics], None] | None,
 ) -> None:
+    """Take every step that is left, with what belongs between steps."""
     with ExitStack() as stack:
         log = MetricsLog(training.run, training.config.report_to, progress.step)
         stack.callback(log.close)
-        bar = Bar(training.num_steps, progress.step)
+        bar = ProgressBar(training.num_steps, progress.step)
         stack.callback(bar.close)
         stack.enter_context(_neftune(training))
         interrupted = stack.enter_context(_ctrl_c())
         for step, batches in _planned_steps(training, progress.step):
-            record = _take_step(training, progress, step, batches)
+            metrics = _take_step(training, progress, step, batches)
             ends_epoch = progress.step % training.epoch_steps == 0
             if ends_epoch:
-                record |= judge.look(progress)
+                metrics |= judge.look(progress)
             for tell in (log.write, bar.update, on_progress):
                 if tell is not None:
-                    tell(record)
-            asked = training.config.save_steps and progress.step % training.config.save_steps == 0
-            if ends_epoch or asked or interrupted.is_set():
+                    tell(metrics)
+            save_now = (
+                training.config.save_steps and progress.step % training.config.save_steps == 0
+            )
+            if ends_epoch or save_now or interrupted.is_set():
+                # Lines first: beyond the checkpoint they are removed on resuming, but a line that
+                # is missing before it would never be written again.
                 log.sync()
                 save(training, progress)
             if interrupted.is_set() and progress.step < training.num_steps:
                 raise InterruptedRun(
-                    f"interrupted after step {progress.step} of {training.num_steps}, which is saved",
+                    f"interrupted after step {progress.step} of {training.num_steps}, "
+                    "which is saved",
                     hint=f"tunesmith resume {training.run.path}",
                 )
 
@@ -167,30 +187,20 @@ def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[B
         for epoch in range(first_epoch, config.num_train_epochs):
             start = first_step if epoch == first_epoch else 0
             for step in settings.plan(training.data, config, epoch, start):
-                yield (
-                    step,
-                    [
-                        settings.batch(training.data, micro, training.device)
-                        for micro in step.micro_batches
-                    ],
-                )
+                batches = [
+                    settings.batch(training.data, m, training.device) for m in step.micro_batches
+                ]
+                yield step, batches
 
-    return ahead(steps(), PLANNED_AHEAD)
+    return prefetch(steps(), PREFETCHED_STEPS)
 
 
-def _take_step(training: Training, progress: Progress, step: Step, batches: list[Batch]) -> Record:
-    """One optimiser step. The loss is the sum over the step's trained tokens divided by their
-    number, however the step is cut; its gradient is added up over the micro-batches.
-    """
+def _take_step(
+    training: Training, progress: Progress, step: Step, batches: list[Batch]
+) -> StepMetrics:
+    """One optimiser step, unless its loss is bad; its line of metrics.jsonl."""
     started = time.perf_counter()
-    training.parts.model.train()
-    losses = []
-    for batch in batches:
-        with training.settings.precision(training.device):
-            loss = nll_sum(training.parts, batch, training.config.label_smoothing_factor)
-        with packing(training.parts.decoder) if isinstance(batch, Packed) else nullcontext():
-            (loss / step.num_trained).backward()  # checkpointed layers run again in here
-        losses.append(loss.detach())
+    losses = _accumulate_gradients(training, step, batches)
     limit = training.config.max_grad_norm or math.inf
     grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
     loss_per_token = torch.stack(losses).sum().item() / step.num_trained
@@ -204,7 +214,7 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
         schedule.step()
     seconds = time.perf_counter() - started
     data = training.data
-    record: Record = {
+    metrics: StepMetrics = {
         "step": progress.step + 1,
         "epoch": (progress.step + 1) / training.epoch_steps,
         "loss": loss_per_token,
@@ -217,17 +227,41 @@ def _take_step(training: Training, progress: Progress, step: Step, batches: list
         ),
         "seconds": seconds,
     }
-    _count(progress, record)
-    return record
+    _count(progress, metrics)
+    return metrics
 
 
-def _count(progress: Progress, record: Record) -> None:
-    progress.step = record["step"]
-    for name in ("seconds", "trained_tokens", "raw_tokens", "forward_tokens"):
-        setattr(progress, name, getattr(progress, name) + record[name])
+def _accumulate_gradients(
+    training: Training, step: Step, batches: list[Batch]
+) -> list[torch.Tensor]:
+    """Backward passes of all micro-batches; the summed loss of each, detached.
+
+    Sums divided by the trained tokens of the whole step are the mean over its tokens however it is
+    cut. (A mean per micro-batch, averaged, would weight the tokens of short answers more, and
+    differently with each cut.)
+    """
+    training.parts.model.train()
+    losses = []
+    for batch in batches:
+        with training.settings.precision(training.device):
+            loss = training.objective(training.parts, batch)
+        # With gradient checkpointing the backward pass runs the layers' forward again, so packed
+        # attention has to be on here too.
+        with packing(training.parts.decoder) if isinstance(batch, Packed) else nullcontext():
+            (loss / step.num_trained).backward()
+        losses.append(loss.detach())
+    return losses
+
+
+def _count(progress: Progress, metrics: StepMetrics) -> None:
+    progress.step += 1
+    progress.seconds += metrics["seconds"]
+    progress.trained_tokens += int(metrics["trained_tokens"])
+    progress.raw_tokens += int(metrics["raw_tokens"])
+    progress.forward_tokens += int(metrics["forward_tokens"])
     if progress.step == 1:
-        progress.first_loss = progress.recent_loss = record["loss"]
-    progress.recent_loss += (record["loss"] - progress.recent_loss) / MEMORY_OF_LOSS
+        progress.first_loss = progress.recent_loss = metrics["loss"]
+    progress.recent_loss += (metrics["loss"] - progress.recent_loss) / RECENT_STEPS
 
 
 def _refuse_bad_loss(
@@ -238,8 +272,9 @@ def _refuse_bad_loss(
     loss: float,
     grad_norm: float,
 ) -> None:
-    """Stop before the weights are spoilt. Exploding: over the last steps worse than at the start
-    and than twice a uniform guess.
+    """TrainingError for a loss that is not finite or explodes, before it reaches the weights.
+
+    Exploding: the recent average is twice the first loss and twice that of a uniform guess (log V).
     """
     parts = zip(step.micro_batches, losses, strict=True)
     bad = [row for micro, nll in parts if not math.isfinite(nll) for row in micro.rows]
@@ -255,13 +290,14 @@ def _refuse_bad_loss(
     rate = float(training.schedules[0].get_last_lr()[0])
     raise TrainingError(
         f"step {progress.step + 1}: {what} (rows {shown}; learning rate {rate:.2g})",
-        hint=f"try train.learning_rate={rate / 5:.1g} or a longer train.warmup_ratio, and look at these rows",
+        hint=f"try train.learning_rate={rate / 5:.1g} or a longer train.warmup_ratio, "
+        "and look at these rows",
     )
 
 
 @dataclass(frozen=True)
 class _Judge:
-    """Validation after an epoch, and which epoch is the best so far."""
+    """Validates after an epoch and decides which epoch is the best so far."""
 
     training: Training
     validation: TrainingData | None
@@ -269,6 +305,7 @@ class _Judge:
     select: str
 
     def look(self, progress: Progress) -> dict[str, float]:
+        """Validate, update `history` and `best_step`; the numbers as metrics.jsonl names them."""
         numbers = self._numbers()
         progress.history.append(
             {"step": progress.step, "epoch": len(progress.history) + 1, **numbers}
@@ -279,7 +316,7 @@ class _Judge:
     def _numbers(self) -> dict[str, float]:
         model, numbers = self.training.parts.model, {}
         model.eval()
-        # Validation may draw random numbers; training must not notice.
+        # Whatever validation draws at random, training goes on with the numbers it would have had.
         with torch.random.fork_rng():
             if self.validation is not None:
                 numbers["loss"] = validation_loss(
@@ -296,10 +333,11 @@ class _Judge:
         return numbers
 
     def _best(self, progress: Progress) -> int:
-        """The step of the best epoch so far or of this one. Of epochs that the validation rows
-        cannot tell apart, their metric within one standard error of the highest, it is the one with
-        the lower loss, which all rows and tokens decide (the one-standard-error rule, Breiman et
-        al. 1984). No other epoch's weights are kept.
+        """The step of this epoch or of the best so far, the only ones with a checkpoint.
+
+        Of epochs whose metric is within one standard error of the highest, which the validation
+        rows cannot tell apart, the one with the lowest loss, a finer measure that every token
+        counts in (after the one-standard-error rule of Breiman et al. 1984).
         """
         history = progress.history
         if self.select == "loss":
@@ -313,18 +351,16 @@ class _Judge:
 
 @contextmanager
 def _neftune(training: Training) -> Iterator[None]:
-    """NEFTune (Jain et al. 2023), as transformers has it: uniform noise on the input embeddings
-    while training.
-    """
+    """NEFTune (Jain et al. 2023) by transformers' hook: uniform noise on the input embeddings."""
     if not training.config.neftune_noise_alpha:
         yield
         return
-    from transformers.integrations.neftune import (
-        neftune_post_forward_hook,  # slow: it imports all of peft
-    )
+    # slow to import: it loads all of peft
+    from transformers.integrations.neftune import neftune_post_forward_hook  # noqa: PLC0415
 
     embeddings = training.parts.model.get_input_embeddings()
-    embeddings.neftune_noise_alpha = training.config.neftune_noise_alpha
+    # Where the hook looks the strength up; a plain number, which nn.Module's types do not foresee.
+    embeddings.neftune_noise_alpha = training.config.neftune_noise_alpha  # type: ignore[assignment]
     handle = embeddings.register_forward_hook(neftune_post_forward_hook)
     try:
         yield
@@ -334,7 +370,10 @@ def _neftune(training: Training) -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c() -> Iterator[threading.Event]:
-    """Set the event at the first SIGINT; the second one acts as usual."""
+    """An event that the first Ctrl-C sets, so that the step is finished and saved.
+
+    The second one interrupts as usual. Signals reach only the main thread.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked

@@ -1,11 +1,14 @@
-"""The loss: the sum of -log p over the trained positions, and only these reach the language-model
-head.
+"""The loss: the sum of -log p over the trained positions, which alone go through the LM head.
 
-The decoder runs over all input tokens, its hidden states are gathered at the trained positions, and
-the head with the architecture's own scaling turns them into logits. `split_model` proves on four
-tokens that this gives the model's own logits; a model for which it does not is run whole.
+In supervised fine-tuning most positions are prompt, and a head of 150,000 rows costs as much as
+many layers, so computing logits only to mask them is the largest avoidable cost of a step. Here the
+decoder runs over all input tokens, its hidden states are gathered at the trained positions, and
+head and the architecture's own scaling turn these into logits. That needs to know how a model is
+put together: `split_model` checks on four tokens that the parts give the model's own logits, and a
+model for which they do not is run whole.
 
-Legend: see tensors.py; L tokens of the line or of all padded rows, H hidden units, V vocabulary.
+Shapes: see packing/tensors.py; L tokens of the line or of all padded rows, H hidden units, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -13,43 +16,67 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, cast
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from tunesmith.train.adapters import unwrap_peft
 from tunesmith.train.packing.attention import hidden_states, packing, rows_of, usual_attention
 from tunesmith.train.packing.tensors import Batch, Packed
 
 SLICE_LOGITS = 1 << 24
-"""Most logits held at once (V * positions): 64 MiB in float32."""
+"""Most logits in memory at a time (V * positions): 64 MiB in float32."""
 
-LARGE = 30.0  # logits at which every soft cap in use shows
+LARGE = 30.0  # at logits of this size every soft cap in use shows
 
 Scale = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A causal language model taken apart: logits = scale(head(decoder(ids))). `head` is None where
-    that does not hold; the whole model is run then. `attention` is the name of the model's usual
-    attention.
+    """A causal language model taken apart: logits = scale(head(decoder(ids))).
+
+    `head` is an `nn.Linear` or a layer with its interface, such as LoRA's; None where the equation
+    does not hold, and then the whole model is run. `attention` is the attention implementation
+    (transformers' name) that the model uses when no rows are packed.
     """
 
-    model: Any
-    decoder: Any
-    head: Any | None
+    model: PreTrainedModel
+    decoder: PreTrainedModel
+    head: torch.nn.Linear | None
     scale: Scale
     attention: str
 
 
-def split_model(model: Any) -> Parts:
-    """Find decoder, head and scaling of any causal LM of transformers, LoRA adapters in place
-    included.
+class Objective(Protocol):
+    """What training minimises, as the loop calls it for every micro-batch.
+
+    The result is a float32 scalar with gradients, summed (not averaged) over the batch's trained
+    positions: the loop divides by the number of trained tokens of the whole optimiser step, so that
+    the update does not depend on how the step was cut into micro-batches. This quotient is what the
+    log shows as `loss`. `nll_sum` is the usual objective; validation always reports `nll_sum`.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    decoder, head = _decoder_of(inner), inner.get_output_embeddings()
+
+    def __call__(self, parts: Parts, batch: Batch) -> torch.Tensor:
+        """The summed loss of one micro-batch."""
+        ...
+
+
+def likelihood_objective(label_smoothing: float) -> Objective:
+    """The recipe's objective: `nll_sum` with this much label smoothing."""
+    return partial(nll_sum, label_smoothing=label_smoothing)
+
+
+def split_model(model: PreTrainedModel) -> Parts:
+    """Find decoder, head and scaling of any causal LM of transformers, with or without LoRA."""
+    inner = unwrap_peft(model)
+    decoder = _decoder_of(inner)
+    head = cast("torch.nn.Linear | None", inner.get_output_embeddings())
     attention = usual_attention(decoder)
     for scale in _scalings(inner.config.get_text_config()):
         if (
@@ -61,36 +88,56 @@ def split_model(model: Any) -> Parts:
     return Parts(inner, decoder, None, _unscaled, attention)
 
 
-def _decoder_of(model: Any) -> Any:
-    """The part that turns token ids into hidden states. Some architectures name another part their
-    decoder, such as the head (ModernBERT), or none (Llama 4 gives itself).
+def _decoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The part that turns token ids into hidden states, or the model itself where there is none.
+
+    `get_decoder` alone is not enough: some architectures return another part, such as the head
+    (ModernBERT), or the whole model (Llama 4).
     """
     for part in (model.get_decoder(), model.base_model, getattr(model, "model", None)):
         if part is not model and hasattr(part, "config"):
-            return part
+            return cast(PreTrainedModel, part)
     return model
 
 
+def input_embeddings(model: PreTrainedModel) -> torch.nn.Embedding:
+    """The model's input embeddings, typed as what they are in every causal LM."""
+    return cast(torch.nn.Embedding, model.get_input_embeddings())
+
+
 def add_lookups_in_place(parts: Parts) -> None:
-    """Where input embeddings and head are one matrix, autograd adds the lookup's gradient to the
-    head's. Sparse, it is added to the rows looked up; dense, it would be a second matrix of that
-    size, zeroed, and added whole. Only a CPU takes notice.
+    """Make the embedding lookup's gradient sparse where embeddings and head are one matrix.
+
+    The gradient of a tied matrix is the head's plus the lookup's. A dense lookup gradient is a
+    second V x H matrix, zeroed and added in full though only the rows that were looked up are not
+    zero; a sparse one touches only these rows. It pays on a CPU.
+
+    For this to work `_PlainHead` has to write the head's gradient into `weight.grad` itself, before
+    autograd adds the sparse part to it. That is only right in one process: DDP and FSDP learn of a
+    gradient through hooks on autograd's own accumulation, which such a write goes around, so ranks
+    would silently train on gradients that were never reduced. With several processes nothing is
+    switched on, and the gradient goes through autograd as usual.
     """
-    embedding = parts.model.get_input_embeddings()
+    embedding = input_embeddings(parts.model)
     tied = (
         parts.head is not None
         and embedding.weight is parts.head.weight
         and embedding.weight.requires_grad
     )
-    if tied and embedding.weight.device.type == "cpu":
+    if tied and embedding.weight.device.type == "cpu" and not _several_processes():
         embedding.sparse = True
+
+
+def _several_processes() -> bool:
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return group and torch.distributed.get_world_size() > 1
 
 
 def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.Tensor:
     """The summed negative log-likelihood of `labels_N` in nats, a float32 scalar with gradients.
 
-    With label smoothing e, each position's loss is (1 - e) * nll + e * mean over V of -log p, as
-    transformers has it.
+    With label smoothing e, a position's loss is (1 - e) * nll + e * mean over V of -log p, as in
+    transformers' LabelSmoother.
     """
     if parts.head is None:
         return _nll_of_whole_model(parts.model, batch, label_smoothing)
@@ -110,7 +157,7 @@ def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.T
             parts.head.weight,
             batch.labels_N,
             size,
-            parts.model.get_input_embeddings().sparse,
+            input_embeddings(parts.model).sparse,  # see add_lookups_in_place
         )
         return total
     if len(states_NH) <= size:
@@ -119,7 +166,7 @@ def nll_sum(parts: Parts, batch: Batch, label_smoothing: float = 0.0) -> torch.T
 
 
 def _is_plain(parts: Parts) -> bool:
-    """Logits are states @ weight.T, and gradients are asked for."""
+    """Whether logits are states @ weight.T and nothing else, and gradients are needed."""
     linear = (
         type(parts.head) is torch.nn.Linear and parts.head.bias is None and parts.scale is _unscaled
     )
@@ -127,11 +174,17 @@ def _is_plain(parts: Parts) -> bool:
 
 
 class _PlainHead(torch.autograd.Function):
-    """The summed loss of a head without bias or scaling, its gradients computed with it: d loss / d
-    logits is the softmax minus one at the label, so a slice's logits are read, overwritten and done
-    with. Under autocast the products are in its precision, as autocast has them; the softmax, and
-    the sums over slices, are in float32. (torch 2.13's F.linear_cross_entropy, which does the same,
-    took 3 to 12 times as long on a CPU.)
+    """The summed loss of a head without bias or scaling, with gradients from the forward pass.
+
+    d loss / d logits is the softmax minus one at the label, so the gradients need nothing that the
+    loss has not computed already: a slice's logits are read, overwritten and discarded, and the
+    backward pass only multiplies by the incoming gradient. Under autocast the matrix products run
+    in its precision, as they would without this function; the softmax and the sums over slices are
+    in float32. (torch 2.13's F.linear_cross_entropy has the same idea and took 3 to 12 times as
+    long on a CPU.)
+
+    `in_place` writes the weight's gradient into `weight.grad` and returns none; for one process
+    only, see `add_lookups_in_place`.
     """
 
     @staticmethod
@@ -165,6 +218,7 @@ class _PlainHead(torch.autograd.Function):
             grad_weight.mul_(grads[0]).to(weight_VH.dtype) if ctx.needs_input_grad[1] else None
         )
         if ctx.in_place:
+            assert not _several_processes(), "hooks of DDP and FSDP would not see this gradient"
             weight_VH.grad = (
                 grad_weight if weight_VH.grad is None else weight_VH.grad.add_(grad_weight)
             )
@@ -179,8 +233,9 @@ def _plain_loss(
     size: int,
     weight_is_trained: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The loss in float32, and its gradients of the states and (float32; empty where not asked for)
-    the weight.
+    """The loss (float32 scalar), its gradient by the states (N, H) and by the weight (V, H).
+
+    The weight's gradient is float32, and empty where the weight is not trained.
     """
     total = states_NH.new_zeros((), dtype=torch.float32)
     grad_states_NH, grad_weight_VH = torch.empty_like(states_NH), torch.empty(0)
@@ -188,8 +243,9 @@ def _plain_loss(
         states_nH, labels_n1 = states_NH[start : start + size], labels_N[start : start + size, None]
         logits_nV = states_nH @ weight_VH.T
         grad_nV = torch.softmax(logits_nV, -1, dtype=torch.float32)
-        # -log p = (largest logit - the label's) - log(largest p): exact where p underflows or is
-        # almost 1, and one pass of exponentials is enough.
+        # -log p(label) = (largest logit - label's logit) - log(largest p). Taking the log of the
+        # label's own p would give infinity where it underflows; this is exact there and where p is
+        # almost 1, and needs no second pass of exponentials over V.
         below_n = logits_nV.amax(-1).float() - logits_nV.gather(1, labels_n1)[:, 0].float()
         total += (below_n - grad_nV.amax(-1).log()).sum()
         grad_nV = grad_nV.scatter_add_(1, labels_n1, grad_nV.new_full(labels_n1.shape, -1.0)).to(
@@ -216,14 +272,15 @@ def _nll(
 def _nll_in_slices(
     parts: Parts, states_NH: torch.Tensor, labels_N: torch.Tensor, label_smoothing: float, size: int
 ) -> torch.Tensor:
-    """Logits of one slice at a time, computed again in the backward pass. (torch 2.13's
-    F.linear_cross_entropy, which does the same, took 3 to 12 times as long as whole logits on a
-    CPU, and takes no soft caps.)
+    """The loss of any head and scaling, a slice of logits at a time, recomputed in backward.
+
+    (torch 2.13's F.linear_cross_entropy does the same, but took 3 to 12 times as long as unsliced
+    logits on a CPU, and knows no soft caps.)
     """
     total = states_NH.new_zeros((), dtype=torch.float32)
-    # Autocast keeps one low-precision copy of the head, into which the slices' gradients would be
-    # summed in low precision, which biases them. Without its cache each slice's gradient is added
-    # to the float32 one.
+    # Autocast caches one bfloat16 copy of the head, and autograd would sum the slices' gradients on
+    # that copy, in bfloat16, where later slices are rounded away. Without the cache each slice has
+    # its own copy, and its gradient is added to the float32 one.
     with _autocast_without_cache(states_NH.device.type):
         for states_nH, labels_n in zip(states_NH.split(size), labels_N.split(size), strict=True):
             total = total + checkpoint(
@@ -240,7 +297,9 @@ def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
     )
 
 
-def _nll_of_whole_model(model: Any, batch: Batch, label_smoothing: float) -> torch.Tensor:
+def _nll_of_whole_model(
+    model: PreTrainedModel, batch: Batch, label_smoothing: float
+) -> torch.Tensor:
     assert not isinstance(batch, Packed), "rows are packed only where the model can be taken apart"
     logits_BTV = model(input_ids=batch.input_ids_BT, use_cache=False).logits
     logits_NV = logits_BTV.flatten(0, 1)[batch.positions_N].float()
@@ -253,10 +312,12 @@ def _unscaled(logits_NV: torch.Tensor) -> torch.Tensor:
     return logits_NV
 
 
-def _scalings(config: Any) -> list[Scale]:
-    """What architectures do to the head's output, by their config keys: soft-capping (Gemma),
-    dividing (Granite) or multiplying (HyperCLOVA X) by logits_scaling, multiplying by logit_scale
-    (Cohere) or lm_head_multiplier.
+def _scalings(config: PreTrainedConfig) -> list[Scale]:
+    """What the architecture may do to the head's output, going by its config's keys.
+
+    Soft-capping (Gemma), division (Granite) or multiplication (HyperCLOVA X) by logits_scaling,
+    multiplication by logit_scale (Cohere) or lm_head_multiplier. One key is used in both ways, so
+    there may be two candidates; `_gives_the_logits` decides.
     """
     cap = _first_of(config, "final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
     if cap:
@@ -268,17 +329,20 @@ def _scalings(config: Any) -> list[Scale]:
     return [lambda logits_NV: logits_NV / by, lambda logits_NV: logits_NV * by]
 
 
-def _first_of(config: Any, *names: str) -> Any:
-    return next(
-        (getattr(config, name) for name in names if getattr(config, name, None) not in (None, 1)),
-        None,
-    )
+def _first_of(config: PreTrainedConfig, *names: str) -> float | None:
+    """The first of these keys that is set and is not 1, which scales nothing."""
+    found = (getattr(config, name, None) for name in names)
+    return next((value for value in found if value not in (None, 1)), None)
 
 
 @torch.no_grad()
-def _gives_the_logits(model: Any, decoder: Any, head: Any, scale: Scale) -> bool:
-    """Also from hidden states so large that logits are about LARGE: a soft cap hardly shows in
-    small ones.
+def _gives_the_logits(
+    model: PreTrainedModel, decoder: PreTrainedModel, head: torch.nn.Linear, scale: Scale
+) -> bool:
+    """Whether scale(head(decoder(ids))) equals the model's logits on four tokens.
+
+    Tried once more with hidden states scaled up until the largest logit is about LARGE: a soft cap
+    hardly changes small logits, and would be missed.
     """
     was_training = model.training
     model.eval()
@@ -298,10 +362,16 @@ def _gives_the_logits(model: Any, decoder: Any, head: Any, scale: Scale) -> bool
 
 
 def _same_logits(
-    model: Any, ids_BT: torch.Tensor, states_BTH: torch.Tensor, head: Any, scale: Scale, by: float
+    model: PreTrainedModel,
+    ids_BT: torch.Tensor,
+    states_BTH: torch.Tensor,
+    head: torch.nn.Linear,
+    scale: Scale,
+    by: float,
 ) -> bool:
-    """Whether the model makes of the head's input, multiplied by `by`, what `scale` and the head
-    make of it.
+    """Whether the model's logits are scale(head(by * states)) when the head is given by * states.
+
+    The hook multiplies it inside the model and in the direct call alike.
     """
     handle = head.register_forward_pre_hook(lambda _, args: (args[0] * by, *args[1:]))
     try:

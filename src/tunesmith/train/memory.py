@@ -1,9 +1,10 @@
-"""How much memory training takes, and the micro-batch that fits.
+"""How much memory training takes, and the largest micro-batch that fits.
 
-What a token's activations take is measured on the model itself: autograd tells what a forward pass
-keeps for the backward pass, and the difference between rows more and rows fewer, over the tokens of
-these rows, is what one token takes. With gradient checkpointing a layer keeps its input, and one
-layer at a time is computed again.
+What a token's activations take is measured on the model itself rather than computed from its
+config, which would need a formula for each architecture: autograd's saved-tensor hooks see what a
+forward pass keeps for the backward pass. Measured on two rows and on four, the difference over the
+added tokens is what one token takes, and constant parts (masks, rotary tables) cancel. With
+gradient checkpointing a layer keeps only its input, and one layer at a time is recomputed.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ import platform
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
-from tunesmith.train.loss import Parts, nll_sum
+from tunesmith.train.loss import Objective, Parts, nll_sum
 from tunesmith.train.packing.plan import MicroBatch, TrainingData
 from tunesmith.train.packing.tensors import Batch, to_packed, to_padded
 
 CPU_BATCH_TOKENS = 8192
 CPU_ACTIVATION_BYTES = 4 << 30
 GPU_BATCH_TOKENS = 1 << 18
-USABLE = 0.8
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+USABLE = 0.8  # share of the device's memory; the rest is for fragmentation and everything else
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt's parameters, from malloc.h
 KEPT_BYTES = (1 << 31) - 1
-KEPT_KERNELS = "32"  # a layer's and the head's, forward and backward
+KEPT_KERNELS = "32"  # those of one layer and of the head, forward and backward
 STATE_BYTES = {
     ("adamw", "float32"): 16,
     ("adafactor", "float32"): 9,
@@ -38,26 +39,30 @@ STATE_BYTES = {
     ("adamw", "bfloat16"): 8,
     ("adamw_8bit", "bfloat16"): 6,
 }
-"""Bytes a parameter takes, by optimiser and kind of weights: itself, its gradient, and the optimiser's state."""
+"""Bytes per parameter, by optimiser and weights' dtype: itself, its gradient, optimiser state."""
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes in all, not bytes free: the plan must come out the same at each start."""
+    """The device's total memory in bytes.
+
+    Not what is free: the plan has to come out the same whenever the same run is started.
+    """
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float32") -> int:
-    """Weights, gradients and optimiser state; frozen weights count once."""
+    """Bytes of weights, gradients and optimiser state; of frozen parameters, the weights alone."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
     return trainable * STATE_BYTES[optim, weights_dtype] + frozen
 
 
 def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tensor]) -> int:
-    """Bytes that a forward pass keeps for its backward pass, each block of memory once, and without
-    the weights.
+    """Bytes that a forward pass keeps for its backward pass, not counting the weights.
+
+    Tensors that are views of the same storage count once.
     """
     kept: dict[int, int] = {}
 
@@ -67,18 +72,24 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        result = (
-            forward()
-        )  # as long as it lives, so does what was kept, and no block is counted twice
+        # While the result lives, so does all it keeps: no address is reused and counted twice.
+        result = forward()
     for weight in weights:
         kept.pop(weight.untyped_storage().data_ptr(), None)
     del result
     return sum(kept.values())
 
 
-def activation_bytes(parts: Parts, num_tokens: int, padded: bool, dtype: torch.dtype) -> int:
-    """Bytes that one token's activations take until the backward pass, measured on rows of
-    `num_tokens` tokens.
+def activation_bytes(
+    parts: Parts,
+    num_tokens: int,
+    padded: bool,
+    dtype: torch.dtype,
+    objective: Objective = nll_sum,
+) -> int:
+    """Bytes that one token's activations take until the backward pass of `objective`.
+
+    Measured on rows of `num_tokens` tokens, in autocast to `dtype` unless that is float32.
     """
     model = parts.model
     device = next(model.parameters()).device
@@ -90,7 +101,7 @@ def activation_bytes(parts: Parts, num_tokens: int, padded: bool, dtype: torch.d
     with torch.random.fork_rng(), precision:
         one, two = (
             kept_bytes(
-                partial(nll_sum, parts, _made_rows(n, num_tokens, padded, device)),
+                partial(objective, parts, _made_rows(n, num_tokens, padded, device)),
                 model.parameters(),
             )
             for n in (2, 4)
@@ -100,9 +111,7 @@ def activation_bytes(parts: Parts, num_tokens: int, padded: bool, dtype: torch.d
 
 
 def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.device) -> Batch:
-    """Rows of `num_tokens` input tokens that have nothing in common, of which only the last is
-    trained.
-    """
+    """Rows of `num_tokens` input tokens, not shared, each with one trained position, the last."""
     length = num_tokens + 1
     ids = np.arange(num_rows * length) % 2
     offsets = np.arange(num_rows + 1) * length
@@ -113,10 +122,16 @@ def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.devic
 
 
 def tokens_that_fit(
-    model: Any, states: int, bytes_per_token: int, bytes_per_number: int, checkpointing: bool
+    model: PreTrainedModel,
+    states: int,
+    bytes_per_token: int,
+    bytes_per_number: int,
+    checkpointing: bool,
 ) -> int:
-    """The largest micro-batch, in tokens, whose activations fit beside `states`, the bytes of
-    weights, gradients and optimiser; may be 0.
+    """The largest micro-batch, in tokens, whose activations fit in memory; may be 0.
+
+    `states` are the bytes of weights, gradients and optimiser, `bytes_per_token` what
+    `activation_bytes` gives, `bytes_per_number` those of a number in a hidden state.
     """
     if checkpointing:
         config = model.config.get_text_config()
@@ -127,9 +142,10 @@ def tokens_that_fit(
 
 
 def largest_useful_batch(device: torch.device, bytes_per_token: int) -> int:
-    """Larger micro-batches only cost memory: matrix products have reached their full rate, and what
-    each micro-batch costs beside them (adding up gradients, calling kernels) is small.
-    `train.batches` says how it is used.
+    """Tokens of a micro-batch beyond which more only cost memory.
+
+    Matrix products have reached their full rate there, and what a micro-batch costs besides
+    (accumulating gradients, launching kernels) is small. packing/plan.py says how it is used.
     """
     if device.type == "cuda":
         return GPU_BATCH_TOKENS
@@ -137,19 +153,22 @@ def largest_useful_batch(device: torch.device, bytes_per_token: int) -> int:
 
 
 def keep_few_kernels() -> None:
-    """oneDNN, which multiplies bfloat16 on a CPU, compiles a kernel for each shape and keeps 1,024
-    of them. A step's number of tokens hardly comes again, and blocks of half a megabyte, left
-    standing between activations, tear the heap apart. The two caches (oneDNN's, and that of torch's
-    interface to it) are read at the first product.
+    """Limit oneDNN's cache of compiled kernels, unless the user has set it.
+
+    oneDNN, which multiplies bfloat16 on a CPU, compiles a kernel per shape and keeps 1,024 of them.
+    Packed micro-batches rarely repeat a number of tokens, so kernels are not reused, and blocks of
+    half a megabyte scattered among the activations fragment the heap. Both caches (oneDNN's and
+    that of torch's binding) read their environment variable at the first product.
     """
     for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(cache, KEPT_KERNELS)
 
 
 def keep_freed_memory() -> None:
-    """Let the process keep the memory that tensors free, for the next ones: glibc gives large
-    pieces back to the system, and each step then waits for fresh zeroed pages. For a CPU; does
-    nothing where there is no glibc.
+    """Let malloc keep the memory that tensors free, for the next ones.
+
+    By default glibc returns large blocks to the system, and every step waits again for zeroed
+    pages, up to a tenth of its time on a CPU. Does nothing where there is no glibc.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -1,9 +1,8 @@
-"""Optimisers and learning-rate schedules from the recipe; all of them are torch's, transformers' or
-torchao's.
+"""Optimisers and learning-rate schedules from the recipe: torch's, transformers' or torchao's.
 
-bfloat16 weights (8 bits) are too coarse for small updates: 1 + 1e-3 is 1 again. torchao's AdamW
-rounds each new weight up or down at random, with the chances that make it right on average
-(stochastic rounding).
+Weights kept in bfloat16 (8 significant bits) are too coarse for small updates: 1 + 1e-3 is 1 again.
+torchao's AdamW therefore rounds each new weight up or down at random, with probabilities that make
+it right on average (stochastic rounding).
 """
 
 from __future__ import annotations
@@ -12,28 +11,29 @@ import math
 from typing import Any
 
 import torch
-from transformers import Adafactor, get_scheduler
+from transformers import Adafactor, PreTrainedModel, get_scheduler
 
 from tunesmith.errors import InputError
 from tunesmith.packages import installed
 from tunesmith.recipe import TrainConfig
+from tunesmith.train.adapters import unwrap_peft
 
-WSD_DECAY_SHARE = 0.2
+WSD_DECAY_SHARE = 0.2  # of all steps
 
 Group = dict[str, Any]
+"""One of torch's parameter groups: `params`, and options that are theirs alone."""
 
 
 def default_learning_rate(num_parameters: int) -> float:
-    """2e-5 at a billion parameters, growing with the inverse square root of the size, within 1e-5
-    .. 1e-3.
+    """2e-5 * sqrt(1e9 / parameters), at least 1e-5 and at most 1e-3.
+
+    A rule of thumb; docs/results.md compares it with other rates on several data sets.
     """
     return min(1e-3, max(1e-5, 2e-5 * math.sqrt(1e9 / max(num_parameters, 1))))
 
 
 def resolved_learning_rate(model: torch.nn.Module, config: TrainConfig) -> float:
-    """The recipe's rate, or the default for the model's size; LoRA's few weights take ten times as
-    much.
-    """
+    """The recipe's learning rate, or the default for the model's size, ten times that for LoRA."""
     if config.learning_rate is not None:
         return config.learning_rate
     rate = default_learning_rate(sum(p.numel() for p in model.parameters()))
@@ -41,13 +41,17 @@ def resolved_learning_rate(model: torch.nn.Module, config: TrainConfig) -> float
 
 
 def check_optimizer(config: TrainConfig, on_cuda: bool) -> None:
-    """InputError where the recipe's optimiser cannot round its kind of weights, or needs what is
-    not installed.
+    """InputError where the recipe's optimiser does not suit its weights or cannot run here.
+
+    Any but AdamW would lose small updates of bfloat16 weights; torchao's needs the package, and a
+    C++ compiler on a CPU.
     """
     if config.weights_dtype == "bfloat16" and config.optim not in ("adamw", "adamw_8bit"):
         raise InputError(
-            f"train.weights_dtype = bfloat16 with train.optim = {config.optim}: small updates would be rounded away",
-            hint="train.optim=adamw or adamw_8bit, which round stochastically, or train.weights_dtype=float32",
+            f"train.weights_dtype = bfloat16 with train.optim = {config.optim}: "
+            "small updates would be rounded away",
+            hint="train.optim=adamw or adamw_8bit, which round stochastically, "
+            "or train.weights_dtype=float32",
         )
     if config.weights_dtype == "bfloat16":
         asked = "train.weights_dtype = bfloat16"
@@ -58,7 +62,8 @@ def check_optimizer(config: TrainConfig, on_cuda: bool) -> None:
     if not installed("torchao"):
         raise InputError(
             f"{asked} needs torchao, which is not installed",
-            hint="pip install 'tunesmith[gpu]', or train.optim=adafactor, which also keeps little state",
+            hint="pip install 'tunesmith[gpu]', or train.optim=adafactor, "
+            "which also keeps little state",
         )
     if not on_cuda and not has_compiler():
         raise InputError(
@@ -67,9 +72,8 @@ def check_optimizer(config: TrainConfig, on_cuda: bool) -> None:
         )
 
 
-def build_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """One optimiser, or two for Muon: Muon for the matrices, AdamW for embeddings, head, norms and
-    biases.
+def build_optimizers(model: PreTrainedModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """The recipe's optimiser; of Muon two, AdamW having embeddings, head, norms and biases.
 
     Weight decay acts on matrices only. Raises InputError as `check_optimizer` does.
     """
@@ -101,7 +105,7 @@ def build_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.
 def build_schedules(
     optimizers: list[torch.optim.Optimizer], config: TrainConfig, num_steps: int
 ) -> list[torch.optim.lr_scheduler.LRScheduler]:
-    """The schedule of transformers by that name; WSD decays over the last fifth of the steps."""
+    """A schedule per optimiser: transformers' of that name, WSD decaying over the last fifth."""
     warmup = math.ceil(num_steps * config.warmup_ratio)
     if config.lr_scheduler_type != "wsd":
         name = (
@@ -121,9 +125,9 @@ def build_schedules(
             )
             for o in optimizers
         ]
-    for schedule in (
-        schedules
-    ):  # torchao keeps rates as tensors; they would be rounded differently after a resume
+    # torchao keeps learning rates as float32 tensors. A schedule that computed from those would
+    # round differently from one that was resumed from state.json, where they are plain numbers.
+    for schedule in schedules:
         schedule.base_lrs = [float(rate) for rate in schedule.base_lrs]
     return schedules
 
@@ -138,8 +142,15 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[Group]
     return [group for group in groups if group["params"]]
 
 
-def _matrices_and_others(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+def _matrices_and_others(
+    model: PreTrainedModel,
+) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """The trainable parameters for Muon, and the others.
+
+    Embeddings and head are tables with a row per token, not maps between hidden states, and Muon's
+    authors leave both to AdamW (Jordan et al. 2024).
+    """
+    inner = unwrap_peft(model)
     tables = (inner.get_input_embeddings(), inner.get_output_embeddings())
     not_for_muon = {id(p) for module in tables if module is not None for p in module.parameters()}
     not_for_muon |= {
@@ -159,10 +170,10 @@ def _adamw(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim
 
 
 def _adamw_8bit(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
-    """bitsandbytes' on CUDA for float32 weights, else torchao's."""
+    """That of bitsandbytes on CUDA for float32 weights where it is installed, else torchao's."""
     if groups[0]["params"][0].is_cuda and config.weights_dtype == "float32":
         try:
-            from bitsandbytes.optim import AdamW8bit
+            from bitsandbytes.optim import AdamW8bit  # noqa: PLC0415  optional: the extra `gpu`
         except ImportError:
             pass
         else:
@@ -177,10 +188,8 @@ def _adamw_8bit(groups: list[Group], rate: float, config: TrainConfig) -> torch.
 def _torchao(
     name: str, groups: list[Group], rate: float, config: TrainConfig
 ) -> torch.optim.Optimizer:
-    """An AdamW of torchao, which computes in float32 whatever it keeps, and rounds bfloat16 weights
-    stochastically.
-    """
-    from torchao import optim
+    """One of torchao's AdamWs: computed in float32, bfloat16 weights rounded stochastically."""
+    from torchao import optim  # noqa: PLC0415  optional: the extra `gpu`
 
     optimizer: torch.optim.Optimizer = getattr(optim, name)(
         groups,
@@ -195,8 +204,9 @@ def _torchao(
 
 def has_compiler() -> bool:
     """Whether torch.compile finds a C++ compiler, which it needs on a CPU."""
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
+    # torch's compiler takes a second to import, and only two settings need it
+    from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415
+    from torch._inductor.exc import InvalidCxxCompiler  # noqa: PLC0415
 
     try:
         return bool(get_cpp_compiler())

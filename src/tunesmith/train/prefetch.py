@@ -1,33 +1,50 @@
-"""Work on the next items in the background while the current one is used."""
+"""Prepare the next items in the background while the current one is used.
+
+A thread is enough, without worker processes: a step spends its time inside torch, which has
+released the interpreter lock. Order and number of items are unchanged, so a run repeats exactly.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """The same items in the same order, made by a thread that is at most `depth` ahead; its errors
-    come through.
+@dataclass(frozen=True)
+class _Item(Generic[T]):
+    value: T
+
+
+class _End:
+    """Put into the queue after the last item."""
+
+
+def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
+    """The same items in the same order, made by a thread that is at most `depth` items ahead.
+
+    An error in `items` is raised here, where its item would have come. When the caller stops
+    iterating, the thread ends too.
     """
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    ready: queue.Queue[_Item[T] | _End | BaseException] = queue.Queue(depth)
     stopped = threading.Event()
 
     def work() -> None:
         try:
             for item in items:
-                put((True, item))
+                put(_Item(item))
                 if stopped.is_set():
                     return
-            put((False, None))
+            put(_End())
         except BaseException as error:
-            put((False, error))
+            put(error)
 
-    def put(entry: tuple[bool, Any]) -> None:
+    def put(entry: _Item[T] | _End | BaseException) -> None:
+        # With a timeout, because nobody takes from a full queue any more once the caller stopped.
         while not stopped.is_set():
             try:
                 ready.put(entry, timeout=0.1)
@@ -38,12 +55,12 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
     threading.Thread(target=work, daemon=True).start()
     try:
         while True:
-            is_item, value = ready.get()
-            if is_item:
-                yield value
-            elif value is None:
+            entry = ready.get()
+            if isinstance(entry, _Item):
+                yield entry.value
+            elif isinstance(entry, _End):
                 return
             else:
-                raise value
+                raise entry
     finally:
         stopped.set()

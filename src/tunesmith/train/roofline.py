@@ -1,26 +1,30 @@
-"""The least work a data set is on a model, and the time that means on this machine.
+"""The least work a data set is on a model, and the time it takes at a machine's measured rates.
 
-For one optimiser step, with every shared prefix computed once and only trained positions in the
-head:
+A roofline bound (Williams et al. 2009): a step takes at least max(FLOPs / matmul rate, bytes /
+bandwidth). For one optimiser step, with every shared prefix computed once and only trained
+positions in the head:
 
-    FLOPs = 6 * trunk * unique tokens + 6 * head * trained tokens + 12 * sum over attention layers and unique tokens
-            of (query width * tokens attended to)
-    bytes = parameters * 40: weights read twice, gradients written, AdamW's read of four and write of three numbers
+    FLOPs = 6 * trunk * unique tokens
+          + 6 * head * trained tokens
+          + 12 * query width * sum over attention layers and unique tokens of the tokens attended to
+    bytes = 40 * parameters
 
-6 = 2 for a multiply and an add, three times (forward, and the gradients of inputs and of weights);
-unique tokens are the nodes of the trie of the step's rows. A step takes at least max(FLOPs / matmul
-rate, bytes / bandwidth).
+6 = 2 for a multiply and an add, three times: forward, and the gradients of inputs and of weights.
+12 is the same for attention's two products, queries by keys and probabilities by values. Unique
+tokens are the nodes of the trie of the step's rows. 40 bytes: float32 weights read twice, gradients
+written, and AdamW, which reads four numbers and writes three.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from transformers import PreTrainedConfig
 
 from tunesmith.machine import Machine
 from tunesmith.models.load import empty_model
+from tunesmith.train.loss import input_embeddings
 from tunesmith.train.packing.plan import (
     Ints,
     TrainingData,
@@ -35,8 +39,10 @@ SAMPLED_STEPS = 500
 
 @dataclass(frozen=True)
 class ModelSize:
-    """`trunk` and `head` are parameters in matrix products; `query_width` is heads * head size of a
-    layer, and `windows` has one entry per attention layer: how many tokens it attends to at most.
+    """What the bound needs to know of a model.
+
+    `trunk` and `head` count the parameters in matrix products; `query_width` is heads * head size
+    of a layer, and `windows` has, for each attention layer, how many tokens it attends to at most.
     """
 
     parameters: int
@@ -48,7 +54,11 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class Limit:
-    """Of the whole training: `seconds` cannot be gone below on this machine."""
+    """The bound for a whole training, on the machine whose rates were given.
+
+    `seconds` is the least time. `raw_tokens` are all tokens of all epochs, `unique_tokens` what is
+    left of them when shared prefixes are computed once, `trained_tokens` those with a loss.
+    """
 
     flops: float
     bytes: float
@@ -67,8 +77,9 @@ def lower_bound(
     epochs: int,
     seed: int = 0,
 ) -> Limit:
-    """The limit for `epochs` passes; beyond 500 steps an epoch, from the first 500, which are a
-    random sample.
+    """The bound for `epochs` passes over the rows.
+
+    An epoch of more than 500 steps is extrapolated from its first 500, which are a random sample.
     """
     steps = steps_per_epoch(len(data), batch_size)
     works = []
@@ -99,13 +110,14 @@ def lower_bound(
     )
 
 
-def model_size(config: Any, trust_remote_code: bool = False) -> ModelSize:
-    """Sizes of a causal LM from its config alone; of a mixture of experts, the experts one token
-    uses.
+def model_size(config: PreTrainedConfig, trust_remote_code: bool = False) -> ModelSize:
+    """Sizes of a causal LM, from its config alone.
+
+    Of a mixture of experts, `trunk` counts the experts that one token goes through.
     """
     model = empty_model(config, trust_remote_code)
     text = config.get_text_config()
-    embedding = model.get_input_embeddings().weight
+    embedding = input_embeddings(model).weight
     active = _active_share_of_experts(text)
     trunk = sum(
         p.numel() * (active if ".experts." in name else 1.0)
@@ -130,9 +142,10 @@ def model_size(config: Any, trust_remote_code: bool = False) -> ModelSize:
     )
 
 
-def _query_width(config: Any) -> int:
-    """Heads * head size, the least of all layers (Gemma 4's differ); 0 for a state-space model,
-    which has no heads.
+def _query_width(config: PreTrainedConfig) -> int:
+    """Heads * head size, the smallest of all layers (Gemma 4's differ).
+
+    0 for a state-space model, which has no heads.
     """
     layers = (
         getattr(config, "per_layer_config", None) if hasattr(config, "num_hidden_layers") else None
@@ -147,7 +160,11 @@ def _query_width(config: Any) -> int:
 
 
 def _step_work(data: TrainingData, rows: Ints, size: ModelSize) -> tuple[float, int]:
-    """FLOPs of one step, and its unique input tokens."""
+    """FLOPs of one step, and its unique input tokens.
+
+    In the order of their token ids, a row shares with the rows before it exactly what it shares
+    with the one just before: these are the nodes of the trie that are there already.
+    """
     in_order, shared = sorted_by_tokens(data, rows)
     inputs = data.lengths[in_order] - 1
     attended = {
@@ -158,21 +175,21 @@ def _step_work(data: TrainingData, rows: Ints, size: ModelSize) -> tuple[float, 
     attention = (
         12 * size.query_width * sum(float(attended[window].sum()) for window in size.windows)
     )
-    return 6.0 * size.trunk * unique + 6.0 * size.head * int(
-        data.num_trained[rows].sum()
-    ) + attention, unique
+    trained = int(data.num_trained[rows].sum())
+    return 6.0 * size.trunk * unique + 6.0 * size.head * trained + attention, unique
 
 
 def _attended(lengths: Ints, window: int) -> Ints:
-    """How many tokens the first n tokens of a row attend to in all, each itself and at most
-    `window`: 1 + 2 + ...
+    """For each length n, the tokens that a row's first n tokens attend to in all: 1 + 2 + ... + n.
+
+    Each attends to itself and those before it, at most `window`.
     """
     inside = np.minimum(lengths, window)
     total: Ints = inside * (inside + 1) // 2 + (lengths - inside) * window
     return total
 
 
-def _active_share_of_experts(config: Any) -> float:
+def _active_share_of_experts(config: PreTrainedConfig) -> float:
     used = getattr(config, "num_experts_per_tok", None)
     total = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
     return used / total if used and total else 1.0

@@ -1,5 +1,7 @@
-"""Sanity before money: a minute of small trainings on copies of the model that show whether the
-real one can work.
+"""The `check` command: a minute of small trainings that show whether the real one can work.
+
+They run on copies of the model and find what a loss curve hides: labels shifted by one, gradients
+that do not arrive, an answer's end that is not trained.
 """
 
 from __future__ import annotations
@@ -8,14 +10,14 @@ import copy
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from tunesmith.recipe import TrainConfig
 from tunesmith.records import IGNORE_INDEX
-from tunesmith.train.loss import nll_sum, split_model
+from tunesmith.train.loss import Objective, Parts, nll_sum, split_model
 from tunesmith.train.optim import default_learning_rate
 from tunesmith.train.packing.plan import (
     Ints,
@@ -29,38 +31,56 @@ from tunesmith.train.settings import Settings, settle
 
 MAX_ROWS = 8
 HELD_OUT_ROWS = 64
-MOST_RATE = 3e-3
+MAX_LEARNING_RATE = 3e-3
 OVERFIT_STEPS = 150
-OVERFIT_LOSS = 0.05
-FIRST_LOSS_TOLERANCE = 0.02  # bfloat16 against the model's own format
-SECONDS = 15.0
-"""Longest time of one small training."""
+OVERFIT_LOSS = 0.05  # nats per trained token
+FIRST_LOSS_TOLERANCE = 0.02  # relative; we may compute in bfloat16, the model in float32
+SECONDS = 15.0  # longest time of one small training
 
 
 @dataclass(frozen=True)
 class CheckResult:
+    """One check: whether it passed, and a sentence with what was measured."""
+
     name: str
     ok: bool
     detail: str
 
 
-def check(model: Any, data: TrainingData, config: TrainConfig) -> list[CheckResult]:
-    """Six checks, each with what was measured; the model itself is left as it was."""
-    settings, _ = settle(split_model(model), data, config, _device(model))
+@dataclass(frozen=True)
+class _Setup:
+    """How the small trainings are cut, computed and what they minimise."""
+
+    settings: Settings
+    objective: Objective
+
+
+def check(
+    model: PreTrainedModel,
+    data: TrainingData,
+    config: TrainConfig,
+    objective: Objective = nll_sum,
+) -> list[CheckResult]:
+    """Six checks, each with what was measured; the model itself is left as it was.
+
+    Label smoothing is left out, because the first loss is compared with transformers' own.
+    """
+    settings, _ = settle(split_model(model), data, config, _device(model), objective)
+    setup = _Setup(settings, objective)
     rows = np.random.default_rng(config.seed).permutation(len(data))
     few = rows[:MAX_ROWS]
-    fitted, losses = _fit(model, data, few, settings)
+    fitted, losses = _fit(model, data, few, setup)
     return [
         _first_loss(model, data, few, losses[0]),
-        _gradients(model, data, few, settings),
+        _gradients(model, data, few, setup),
         _overfits(losses),
         _stops(fitted, data, few),
-        _shuffled_answers(model, data, rows, settings),
-        _throughput(model, data, config, settings),
+        _shuffled_answers(model, data, rows, setup),
+        _throughput(model, data, config, setup),
     ]
 
 
-def _device(model: Any) -> torch.device:
+def _device(model: PreTrainedModel) -> torch.device:
     device: torch.device = next(model.parameters()).device
     return device
 
@@ -72,21 +92,27 @@ def _batches(
 
 
 def _alone(data: TrainingData, row: int, device: torch.device) -> Padded:
+    """One row as a batch."""
     return to_padded(data, MicroBatch(np.array([row]), np.zeros(1, dtype=np.int64)), device)
 
 
-def _fit(model: Any, data: TrainingData, rows: Ints, settings: Settings) -> tuple[Any, list[float]]:
-    """Train a copy on these rows alone until it knows them; the loss per token before each step."""
+def _fit(
+    model: PreTrainedModel, data: TrainingData, rows: Ints, setup: _Setup
+) -> tuple[PreTrainedModel, list[float]]:
+    """Train a copy on these rows alone until it knows them.
+
+    Returns the copy, and the loss per trained token before each step.
+    """
     copied = copy.deepcopy(model)
     trained = [p for p in copied.parameters() if p.requires_grad]
-    rate = min(MOST_RATE, 10 * default_learning_rate(sum(p.numel() for p in trained)))
+    rate = min(MAX_LEARNING_RATE, 10 * default_learning_rate(sum(p.numel() for p in trained)))
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
-    parts, batches = split_model(copied), _batches(data, rows, settings, _device(model))
+    parts, batches = split_model(copied), _batches(data, rows, setup.settings, _device(model))
     count = int(data.num_trained[rows].sum())
     losses: list[float] = []
     started = time.monotonic()
     while len(losses) < OVERFIT_STEPS and time.monotonic() - started < SECONDS:
-        losses.append(_backward(parts, batches, count, settings))
+        losses.append(_backward(parts, batches, count, setup))
         if losses[-1] < OVERFIT_LOSS / 2:
             break
         torch.nn.utils.clip_grad_norm_(copied.parameters(), 1.0)
@@ -95,21 +121,20 @@ def _fit(model: Any, data: TrainingData, rows: Ints, settings: Settings) -> tupl
     return copied, losses
 
 
-def _backward(parts: Any, batches: list[Batch], count: int, settings: Settings) -> float:
+def _backward(parts: Parts, batches: list[Batch], count: int, setup: _Setup) -> float:
+    """Accumulate gradients of the summed loss divided by `count`; returns that quotient."""
     total = 0.0
     for batch in batches:
-        with settings.precision(batch.labels_N.device):
-            loss = nll_sum(parts, batch)
+        with setup.settings.precision(batch.labels_N.device):
+            loss = setup.objective(parts, batch)
         (loss / count).backward()
         total += loss.item()
     return total / count
 
 
 @torch.no_grad()
-def _first_loss(model: Any, data: TrainingData, rows: Ints, loss: float) -> CheckResult:
-    """Expected is what transformers itself computes for these rows, one at a time; and no worse
-    than guessing.
-    """
+def _first_loss(model: PreTrainedModel, data: TrainingData, rows: Ints, loss: float) -> CheckResult:
+    """The loss is transformers' own for these rows, one at a time, and no worse than guessing."""
     total = 0.0
     for row in rows:
         ids_BT = torch.from_numpy(data.row(row).astype(np.int64))[None].to(_device(model))
@@ -121,15 +146,20 @@ def _first_loss(model: Any, data: TrainingData, rows: Ints, loss: float) -> Chec
     expected = total / int(data.num_trained[rows].sum())
     uniform = math.log(model.config.get_text_config().vocab_size)
     ok = abs(loss - expected) <= FIRST_LOSS_TOLERANCE * expected and loss < 1.2 * uniform
-    detail = f"{loss:.2f} nats per trained token, {expected:.2f} by transformers; guessing would be {uniform:.2f}"
+    detail = (
+        f"{loss:.2f} nats per trained token, {expected:.2f} by transformers; "
+        f"guessing would be {uniform:.2f}"
+    )
     return CheckResult("loss before training", ok, detail)
 
 
-def _gradients(model: Any, data: TrainingData, rows: Ints, settings: Settings) -> CheckResult:
+def _gradients(
+    model: PreTrainedModel, data: TrainingData, rows: Ints, setup: _Setup
+) -> CheckResult:
+    """Every trainable parameter has a gradient that is not all zeros."""
     copied = copy.deepcopy(model)
-    _backward(
-        split_model(copied), _batches(data, rows, settings, _device(model)), len(rows), settings
-    )
+    batches = _batches(data, rows, setup.settings, _device(model))
+    _backward(split_model(copied), batches, len(rows), setup)
     trainable = {name: p.grad for name, p in copied.named_parameters() if p.requires_grad}
     # A LoRA adapter starts as B A with B = 0, so A's first gradient is zero.
     dead = [
@@ -144,14 +174,18 @@ def _gradients(model: Any, data: TrainingData, rows: Ints, settings: Settings) -
 
 
 def _overfits(losses: list[float]) -> CheckResult:
+    """The loss on a few rows, trained on alone, goes to almost zero."""
     ok = losses[-1] < max(OVERFIT_LOSS, 0.1 * losses[0])
-    detail = f"loss {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps on {MAX_ROWS} rows or fewer"
+    detail = (
+        f"loss {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps "
+        f"on {MAX_ROWS} rows or fewer"
+    )
     return CheckResult("learns a few rows by heart", ok, detail)
 
 
 @torch.no_grad()
-def _stops(fitted: Any, data: TrainingData, rows: Ints) -> CheckResult:
-    """The stop token is each row's last label."""
+def _stops(fitted: PreTrainedModel, data: TrainingData, rows: Ints) -> CheckResult:
+    """The stop token, each row's last label, is likely where the answer ends."""
     fitted.eval()
     parts, likely = split_model(fitted), []
     for row in rows:
@@ -165,11 +199,13 @@ def _stops(fitted: Any, data: TrainingData, rows: Ints) -> CheckResult:
 
 
 def _shuffled_answers(
-    model: Any, data: TrainingData, rows: Ints, settings: Settings
+    model: PreTrainedModel, data: TrainingData, rows: Ints, setup: _Setup
 ) -> CheckResult:
-    """Give every prompt the answer of another row. Nothing can be learned from that for unseen
-    rows, unless a position sees its own label: through a wrong shift, or attention that looks
-    ahead.
+    """Trained with every prompt before another row's answer, a model is no better on unseen rows.
+
+    Nothing about those can be learned from that, unless a position sees its own label: because
+    labels are shifted wrongly, or attention looks ahead. Better than always giving the commonest
+    first token, by three standard errors, is taken for that.
     """
     name = "shuffled answers teach nothing"
     train_rows, test_rows = (
@@ -181,17 +217,21 @@ def _shuffled_answers(
     wrong, unseen = (
         _with_answers_of(data, part, np.roll(part, 1)) for part in (train_rows, test_rows)
     )
-    fitted, _ = _fit(model, wrong, np.arange(len(wrong)), settings)
+    fitted, _ = _fit(model, wrong, np.arange(len(wrong)), setup)
     found = [_first_token(fitted, unseen, row) for row in range(len(unseen))]
     right = float(np.mean([predicted == label for predicted, label in found]))
     labels = [label for _, label in found]
     majority = max(labels.count(label) for label in labels) / len(labels)
     limit = majority + 3 * math.sqrt(max(majority * (1 - majority), 1 / len(labels)) / len(labels))
-    detail = f"first token right in {right:.0%} of {len(labels)} unseen rows; the commonest one has {majority:.0%}"
+    detail = (
+        f"first token right in {right:.0%} of {len(labels)} unseen rows; "
+        f"the commonest one has {majority:.0%}"
+    )
     return CheckResult(name, right <= limit, detail)
 
 
 def _with_answers_of(data: TrainingData, prompts: Ints, answers: Ints) -> TrainingData:
+    """Rows of the prompts of some rows and the answers of as many others."""
     rows, sizes = [], []
     for prompt, answer in zip(prompts, answers, strict=True):
         n = max(1, data.num_prompt_tokens[prompt])
@@ -208,32 +248,28 @@ def _with_answers_of(data: TrainingData, prompts: Ints, answers: Ints) -> Traini
 
 
 @torch.no_grad()
-def _first_token(model: Any, data: TrainingData, row: int) -> tuple[int, int]:
-    """What the model predicts for a row's first trained token, given the whole row, and what that
-    token is.
-    """
+def _first_token(model: PreTrainedModel, data: TrainingData, row: int) -> tuple[int, int]:
+    """A row's first trained token: what the model predicts given the whole row, and the label."""
     batch = _alone(data, row, _device(model))
     logits_BTV = model.eval()(input_ids=batch.input_ids_BT, use_cache=False).logits
     return int(logits_BTV.flatten(0, 1)[batch.positions_N[0]].argmax()), int(batch.labels_N[0])
 
 
 def _throughput(
-    model: Any, data: TrainingData, config: TrainConfig, settings: Settings
+    model: PreTrainedModel, data: TrainingData, config: TrainConfig, setup: _Setup
 ) -> CheckResult:
-    """Time forward and backward passes of the first steps; the first one, which warms up, is not
-    counted.
+    """Times the forward and backward passes of the first steps; always passes.
+
+    The very first step, which warms up, is not counted where there are more.
     """
     copied = copy.deepcopy(model)
     parts, device = split_model(copied), _device(model)
+    settings = setup.settings
     tokens, seconds, steps = 0, 0.0, 0
     for step in settings.plan(data, config, epoch=0):
         started = time.perf_counter()
-        _backward(
-            parts,
-            [settings.batch(data, micro, device) for micro in step.micro_batches],
-            step.num_trained,
-            settings,
-        )
+        batches = [settings.batch(data, micro, device) for micro in step.micro_batches]
+        _backward(parts, batches, step.num_trained, setup)
         if steps or len(data) <= config.train_batch_size:
             seconds += time.perf_counter() - started
             tokens += sum(
@@ -250,7 +286,10 @@ def _throughput(
         * config.num_train_epochs
     )
     rows = config.train_batch_size * counted / max(seconds, 1e-9)
-    detail = f"{rows:.1f} rows/s, {tokens / max(seconds, 1e-9):.0f} tokens/s; about {_duration(total)} for all epochs"
+    detail = (
+        f"{rows:.1f} rows/s, {tokens / max(seconds, 1e-9):.0f} tokens/s; "
+        f"about {_duration(total)} for all epochs"
+    )
     return CheckResult("throughput", True, detail)
 
 

@@ -1,17 +1,21 @@
-"""What a run decides once for its model and machine, and keeps through every resume."""
+"""What a run decides once for its model and machine, and keeps through every resume.
+
+A resumed run reads these from its checkpoint instead of deciding again: on a machine with other
+memory, steps would be cut elsewhere, and the weights would no longer be those of the undisturbed
+run to the last bit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from tunesmith.machine import fastest_dtype
 from tunesmith.recipe import TrainConfig
-from tunesmith.train.loss import Parts
+from tunesmith.train.loss import Objective, Parts, nll_sum
 from tunesmith.train.memory import (
     activation_bytes,
     largest_useful_batch,
@@ -32,14 +36,16 @@ from tunesmith.train.packing.plan import (
 from tunesmith.train.packing.tensors import Batch, to_packed, to_padded
 from tunesmith.train.tryout import check_is_causal
 
-MEASURED_TOKENS = 64  # of the rows on which a token's memory is measured
+MEASURED_TOKENS = 64  # length of the rows on which a token's memory is measured
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`padded` gives each row a line of its own, for models whose rows cannot be packed. `varlen`:
-    the attention of packed rows is torch's for rows of different lengths (CUDA), not the bucketed
-    one.
+    """How steps are cut and computed.
+
+    `dtype` is what is computed in, by its torch name; `max_batch_tokens` the budget of a
+    micro-batch. `padded` puts each row on its own line, for models whose rows cannot be packed.
+    `varlen`: attention over packed rows is torch's `varlen_attn` (CUDA) instead of padded buckets.
     """
 
     dtype: str
@@ -49,8 +55,8 @@ class Settings:
     gradient_checkpointing: bool
     varlen: bool = False
 
-    def precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Compute in bfloat16 from float32 weights, or in float32."""
+    def precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """Autocast to bfloat16 (the weights stay as they are), or nothing for float32."""
         if self.dtype == "float32":
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -58,6 +64,7 @@ class Settings:
     def plan(
         self, data: TrainingData, config: TrainConfig, epoch: int, first_step: int = 0
     ) -> Iterator[Step]:
+        """The steps of one epoch from `first_step` on; see `plan_epoch`."""
         return plan_epoch(
             data,
             seed=config.seed,
@@ -70,32 +77,79 @@ class Settings:
         )
 
     def cut(self, data: TrainingData, rows: Ints) -> tuple[MicroBatch, ...]:
+        """Cut any rows into micro-batches, as a step's are."""
         if self.padded:
             return cut_padded(data, rows, self.max_batch_tokens)
         return cut(data, rows, self.max_batch_tokens, self.share_prefixes)
 
     def batch(self, data: TrainingData, micro: MicroBatch, device: torch.device) -> Batch:
-        return (
-            to_padded(data, micro, device)
-            if self.padded
-            else to_packed(data, micro, device, self.varlen)
-        )
+        """The tensors of one micro-batch."""
+        if self.padded:
+            return to_padded(data, micro, device)
+        return to_packed(data, micro, device, self.varlen)
 
 
 def settle(
-    parts: Parts, data: TrainingData, config: TrainConfig, device: torch.device
+    parts: Parts,
+    data: TrainingData,
+    config: TrainConfig,
+    device: torch.device,
+    objective: Objective = nll_sum,
 ) -> tuple[Settings, list[str]]:
-    """Resolve every `auto`, and say why something is slower than it could be.
+    """Resolve every `auto`; the notes say why something is slower than it could be.
 
     Raises ModelError for a model that cannot be trained as a causal language model.
     """
     check_is_causal(parts.model)
-    notes: list[str] = []
     dtype = computed_in(config, device)
-    longest = int(data.lengths.max())
     not_packed = _why_rows_are_padded(parts, config)
+    dropout = has_dropout(parts.model)
+    max_batch_tokens, checkpointing = _memory_plan(
+        parts, data, config, device, objective, dtype, padded=bool(not_packed)
+    )
+    settings = Settings(
+        dtype=dtype,
+        max_batch_tokens=max_batch_tokens,
+        padded=bool(not_packed),
+        share_prefixes=config.share_prefixes and not not_packed and not dropout,
+        gradient_checkpointing=checkpointing,
+    )
+    notes: list[str] = []
+    if not_packed:
+        notes.append(f"rows are padded and share nothing: {not_packed}")
+    elif dropout and config.share_prefixes:
+        notes.append(
+            "shared prefixes are computed for each row: "
+            "the model has dropout, which differs from row to row"
+        )
+    if not not_packed and not why_not_varlen(device, getattr(torch, dtype), dropout):
+        with settings.precision(device):
+            settings = replace(settings, varlen=varlen_is_exact(parts.model, parts.decoder))
+        if not settings.varlen:
+            notes.append(
+                "attention runs on padded groups of rows: "
+                "the model's is not plain causal or sliding"
+            )
+    return settings, notes
+
+
+def _memory_plan(
+    parts: Parts,
+    data: TrainingData,
+    config: TrainConfig,
+    device: torch.device,
+    objective: Objective,
+    dtype: str,
+    padded: bool,
+) -> tuple[int, bool]:
+    """The budget of a micro-batch in tokens, and whether to use gradient checkpointing.
+
+    Checkpointing, unless the recipe says, only where the longest row does not fit without it: a row
+    cannot be cut, so the budget is never below its length.
+    """
+    longest = int(data.lengths.max())
     per_token = activation_bytes(
-        parts, min(longest, MEASURED_TOKENS), bool(not_packed), getattr(torch, dtype)
+        parts, min(longest, MEASURED_TOKENS), padded, getattr(torch, dtype), objective
     )
     states = state_bytes(parts.model, config.optim, config.weights_dtype)
     sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
@@ -106,34 +160,13 @@ def settle(
     if checkpointing:
         fits = tokens_that_fit(*sizes, checkpointing=True)
     useful = largest_useful_batch(device, per_token)
-    dropout = has_dropout(parts.model)
-    if not_packed:
-        notes.append(f"rows are padded and share nothing: {not_packed}")
-    elif dropout and config.share_prefixes:
-        notes.append(
-            "shared prefixes are computed for each row: the model has dropout, which differs from row to row"
-        )
-    settings = Settings(
-        dtype=dtype,
-        max_batch_tokens=config.max_batch_tokens or max(longest, min(fits, useful)),
-        padded=bool(not_packed),
-        share_prefixes=config.share_prefixes and not not_packed and not dropout,
-        gradient_checkpointing=bool(checkpointing),
-    )
-    if not not_packed and not why_not_varlen(device, getattr(torch, dtype), dropout):
-        with settings.precision(device):
-            settings = replace(settings, varlen=varlen_is_exact(parts.model, parts.decoder))
-        if not settings.varlen:
-            notes.append(
-                "attention runs on padded groups of rows: the model's is not plain causal or sliding"
-            )
-    return settings, notes
+    return config.max_batch_tokens or max(longest, min(fits, useful)), bool(checkpointing)
 
 
 def computed_in(config: TrainConfig, device: torch.device) -> str:
-    """float32 or bfloat16, what `train.dtype` says or is fastest."""
+    """The dtype to compute in, by its torch name: `train.dtype`, or the machine's fastest."""
     if config.weights_dtype == "bfloat16":
-        return "bfloat16"  # there is nothing finer to compute with
+        return "bfloat16"  # computing finer than the weights are kept gains nothing
     return fastest_dtype(device) if config.dtype == "auto" else config.dtype
 
 

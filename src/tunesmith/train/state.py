@@ -1,11 +1,23 @@
-"""What a run is made of, what it has done so far, and both of them through a checkpoint."""
+"""What a run is made of, what it has done so far, and how both go through a checkpoint.
+
+Exact resume: a run that is stopped and resumed ends with the same weights, bit for bit, as one that
+was never stopped. Everything that the next step depends on is either
+
+    rebuilt   from recipe, rows and base model, and checked to be the same (`_fingerprint`):
+              the step plan, which is a pure function of seed and epoch, and the initial model
+    decided   once and then read back: `Settings`, which depend on the machine
+    saved     weights, optimiser state, schedules, random-number state, and `Progress`
+
+There is no place in a data loader to save: the steps done so far say where the plan goes on.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import cast
 
 import torch
+from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, TrainingError
 from tunesmith.recipe import TrainConfig
@@ -20,18 +32,24 @@ from tunesmith.train.checkpoint import (
     save_checkpoint,
 )
 from tunesmith.train.kernels import use_liger_kernels
-from tunesmith.train.loss import Parts, add_lookups_in_place, split_model
+from tunesmith.train.loss import Objective, Parts, add_lookups_in_place, split_model
 from tunesmith.train.memory import keep_few_kernels, keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
 from tunesmith.train.settings import Settings, settle
 
 NOT_IN_FINGERPRINT = {"report_to", "save_steps", "save_total_limit", "seeds"}
+"""Keys of `train` that may change before a resume, because no step depends on them."""
 
 
 @dataclass
 class Progress:
-    """What a run has done. Token counts are over all steps; `recent_loss` is a moving average."""
+    """What a run has done so far.
+
+    `history` has an entry per finished epoch (see TrainResult), `best_step` is the best one's step.
+    Seconds and token counts are sums over all steps. `first_loss` and `recent_loss`, an exponential
+    moving average, are there to notice a loss that explodes.
+    """
 
     step: int = 0
     best_step: int = 0
@@ -46,9 +64,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Training:
-    """Everything that stays the same during a run."""
+    """Everything that stays the same during a run; parameters and optimisers change in place.
+
+    `parameters` are the trainable ones. `notes` say why something is slower than it could be.
+    """
 
     parts: Parts
+    objective: Objective
     data: TrainingData
     config: TrainConfig
     settings: Settings
@@ -57,20 +79,22 @@ class Training:
     optimizers: list[torch.optim.Optimizer]
     schedules: list[torch.optim.lr_scheduler.LRScheduler]
     run: RunDir
-    fingerprint: dict[str, Any]
+    fingerprint: dict[str, object]
     notes: list[str]
 
     @property
     def epoch_steps(self) -> int:
+        """Optimiser steps of one epoch."""
         return steps_per_epoch(len(self.data), self.config.train_batch_size)
 
     @property
     def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
         return self.epoch_steps * self.config.num_train_epochs
 
 
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
-    """The newest whole checkpoint, or None for a fresh start.
+    """The newest intact checkpoint, or None for a fresh start.
 
     Raises InputError for a fresh start in a used folder, TrainingError where every checkpoint is
     damaged.
@@ -90,27 +114,31 @@ def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
 
 
 def set_up(
-    model: Any,
+    model: PreTrainedModel,
     data: TrainingData,
     config: TrainConfig,
     run: RunDir,
     validation: TrainingData | None,
     saved: Checkpoint | None,
+    objective: Objective,
 ) -> Training:
-    """Prepare model, optimisers and schedules; a resumed run keeps the settings it started with."""
+    """Prepare model, optimisers and schedules; a resumed run keeps the settings it started with.
+
+    The order matters: Liger patches the layers before the model is taken apart, settings are
+    measured in float32 and before checkpointing or compilation changes what a layer keeps, and
+    optimisers are built for the parameters in the dtype in which they are trained.
+    """
     device = next(model.parameters()).device
     keep_freed_memory()
     keep_few_kernels()
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
-            parameter.data = (
-                parameter.data.float()
-            )  # the model is tried out in float32, and stays in it
+            parameter.data = parameter.data.float()
     if config.use_liger_kernel:
         use_liger_kernels(model)
     parts = split_model(model)
     add_lookups_in_place(parts)
-    settings, notes = settle(parts, data, config, device)
+    settings, notes = settle(parts, data, config, device, objective)
     if saved is not None:
         settings = Settings(**saved.state["settings"])
     if config.weights_dtype == "bfloat16":
@@ -120,12 +148,14 @@ def set_up(
     if settings.gradient_checkpointing:
         parts.model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.torch_compile:
-        for layer in parts.decoder.layers:  # one region for all layers: compiled once
+        # Layer by layer, because all layers have the same code and it is compiled only once.
+        for layer in cast(torch.nn.ModuleList, parts.decoder.layers):
             layer.compile(dynamic=True)
     optimizers = build_optimizers(model, config)
     num_steps = steps_per_epoch(len(data), config.train_batch_size) * config.num_train_epochs
     return Training(
         parts=parts,
+        objective=objective,
         data=data,
         config=config,
         settings=settings,
@@ -140,12 +170,17 @@ def set_up(
 
 
 def restore(training: Training, saved: Checkpoint) -> Progress:
-    """Take up a checkpoint; InputError naming what differs where it was made from something else."""
+    """Load a checkpoint into model, optimisers, schedules and random-number generators.
+
+    Raises InputError, naming the first difference, where the checkpoint was made from other rows,
+    another model or other settings: resuming would mix two trainings.
+    """
     before = saved.state["fingerprint"]
     for name, now in training.fingerprint.items():
         if before.get(name) != now:
             raise InputError(
-                f"{training.run.path}: cannot be resumed, {name} has changed: was {before.get(name)}, is {now}",
+                f"{training.run.path}: cannot be resumed, {name} has changed: "
+                f"was {before.get(name)}, is {now}",
                 hint="put it back as it was, or start in another output_dir",
             )
     load_weights(saved.path, training.parts.model)
@@ -157,7 +192,7 @@ def restore(training: Training, saved: Checkpoint) -> Progress:
 
 def save(training: Training, progress: Progress) -> None:
     """Write a checkpoint of this step and remove those no longer needed."""
-    values = {
+    values: dict[str, object] = {
         "progress": asdict(progress),
         "settings": asdict(training.settings),
         "fingerprint": training.fingerprint,
@@ -169,12 +204,17 @@ def save(training: Training, progress: Progress) -> None:
 
 
 def _fingerprint(
-    model: Any, data: TrainingData, validation: TrainingData | None, config: TrainConfig
-) -> dict[str, Any]:
+    model: PreTrainedModel,
+    data: TrainingData,
+    validation: TrainingData | None,
+    config: TrainConfig,
+) -> dict[str, object]:
+    """What decides every step, under names that an error can show."""
+    num_parameters = sum(p.numel() for p in model.parameters())
     return {
         "training data": data.sha256,
         "validation data": validation.sha256 if validation is not None else "",
-        "model": f"{type(model).__name__} of {sum(p.numel() for p in model.parameters())} parameters",
+        "model": f"{type(model).__name__} of {num_parameters} parameters",
         **{
             f"train.{k}": v
             for k, v in config.model_dump(mode="json").items()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,13 +16,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tunesmith.errors import InputError
 from tunesmith.rundir import RunDir, write_atomic
 
-Record = dict[str, Any]
-Report = Callable[[Record], None]
+StepMetrics = dict[str, float]
+"""One line of metrics.jsonl: `step` (from 1), `epoch`, `loss` (nats per trained token), `grad_norm`
+before clipping, `learning_rate`, `trained_tokens`, `raw_tokens`, `forward_tokens`, `seconds`, and
+`validation_*` at the end of an epoch.
+"""
+
+Tracker = tuple[Callable[[StepMetrics], None], Callable[[], None]]
+"""What a tracker does with a step's numbers, and at the end."""
 
 
 class MetricsLog:
-    """One JSON object a line and step in metrics.jsonl, and the same numbers to the trackers asked
-    for.
+    """metrics.jsonl, with one JSON object per step, and the recipe's trackers.
+
+    Everything a tracker shows is in metrics.jsonl too, so a run can be read without any of them.
     """
 
     def __init__(self, run: RunDir, report_to: Iterable[str], last_step: int) -> None:
@@ -30,16 +38,22 @@ class MetricsLog:
         self._trackers = [TRACKERS[name](run, last_step) for name in report_to]
         self._file: IO[str] = run.metrics.open("a", encoding="utf-8")
 
-    def write(self, record: Record) -> None:
-        self._file.write(json.dumps(record) + "\n")
+    def write(self, metrics: StepMetrics) -> None:
+        """Add a step."""
+        self._file.write(json.dumps(metrics) + "\n")
         self._file.flush()
         for report, _ in self._trackers:
-            report(record)
+            report(metrics)
 
     def sync(self) -> None:
+        """Wait until all lines are on the disk.
+
+        Called before a checkpoint is saved, so that a run resumed from it misses no line.
+        """
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Close the file and finish the trackers."""
         self._file.close()
         for _, close in self._trackers:
             close()
@@ -58,52 +72,55 @@ def keep_steps(path: Path, last_step: int) -> None:
     write_atomic(path, "".join(kept))
 
 
-def read_metrics(path: Path) -> list[Record]:
+def read_metrics(path: Path) -> list[StepMetrics]:
+    """All lines of a metrics.jsonl, in order of steps."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _numbers(record: Record) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in record.items()
-        if isinstance(value, int | float) and name != "step"
-    }
+def _without_step(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if name != "step"}
 
 
-def _tensorboard(run: RunDir, last_step: int) -> tuple[Report, Callable[[], None]]:
-    from torch.utils.tensorboard import SummaryWriter
+def _tensorboard(run: RunDir, last_step: int) -> Tracker:
+    # takes a second to import
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
     writer = SummaryWriter(str(run.tensorboard), purge_step=last_step + 1)
 
-    def report(record: Record) -> None:
-        for name, value in _numbers(record).items():
-            writer.add_scalar(name, value, record["step"])
+    def report(metrics: StepMetrics) -> None:
+        for name, value in _without_step(metrics).items():
+            writer.add_scalar(name, value, metrics["step"])
 
     return report, writer.close
 
 
-def _wandb_like(package: str) -> Callable[[RunDir, int], tuple[Report, Callable[[], None]]]:
-    """wandb, and trackio, which has the same interface."""
+def _wandb_like(package: str) -> Callable[[RunDir, int], Tracker]:
+    """wandb, or trackio, which has the same interface."""
 
-    def start(run: RunDir, last_step: int) -> tuple[Report, Callable[[], None]]:
+    def start(run: RunDir, last_step: int) -> Tracker:
         tracker = _imported(package)
         tracker.init(project="tunesmith", name=run.path.name)
-        return lambda record: tracker.log(_numbers(record), step=record["step"]), tracker.finish
+
+        def report(metrics: StepMetrics) -> None:
+            tracker.log(_without_step(metrics), step=metrics["step"])
+
+        return report, tracker.finish
 
     return start
 
 
-def _mlflow(run: RunDir, last_step: int) -> tuple[Report, Callable[[], None]]:
+def _mlflow(run: RunDir, last_step: int) -> Tracker:
     tracker = _imported("mlflow")
     tracker.start_run(run_name=run.path.name)
-    return lambda record: tracker.log_metrics(
-        _numbers(record), step=record["step"]
-    ), tracker.end_run
+
+    def report(metrics: StepMetrics) -> None:
+        tracker.log_metrics(_without_step(metrics), step=metrics["step"])
+
+    return report, tracker.end_run
 
 
 def _imported(package: str) -> Any:
-    import importlib
-
+    """An optional package, under the name that `report_to` gives it; they have no types."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -112,7 +129,7 @@ def _imported(package: str) -> Any:
         ) from error
 
 
-TRACKERS: dict[str, Callable[[RunDir, int], tuple[Report, Callable[[], None]]]] = {
+TRACKERS: dict[str, Callable[[RunDir, int], Tracker]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb_like("wandb"),
     "trackio": _wandb_like("trackio"),
@@ -120,8 +137,8 @@ TRACKERS: dict[str, Callable[[RunDir, int], tuple[Report, Callable[[], None]]]] 
 }
 
 
-class Bar:
-    """Steps done, loss, trained tokens a second and time left, on stderr."""
+class ProgressBar:
+    """Steps done, loss, trained tokens per second and time left, on stderr if it is a terminal."""
 
     def __init__(self, total: int, done: int) -> None:
         columns = (
@@ -140,9 +157,13 @@ class Bar:
         )
         self._progress.start()
 
-    def update(self, record: Record) -> None:
-        rate = record["trained_tokens"] / max(record["seconds"], 1e-9)
-        self._progress.update(self._task, completed=record["step"], loss=record["loss"], rate=rate)
+    def update(self, metrics: StepMetrics) -> None:
+        """Show a step's numbers."""
+        rate = metrics["trained_tokens"] / max(metrics["seconds"], 1e-9)
+        self._progress.update(
+            self._task, completed=metrics["step"], loss=metrics["loss"], rate=rate
+        )
 
     def close(self) -> None:
+        """Remove the bar from the terminal."""
         self._progress.stop()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -354,7 +354,7 @@ def test_time_reads_dates_zones_and_numbers() -> None:
         "2024-01-04T00:00:00Z",
         "2024-01-05T00:00:00+02:00",
     ]
-    order.append(datetime(2024, 1, 5, tzinfo=timezone.utc))
+    order.append(datetime(2024, 1, 5, tzinfo=UTC))
     config = SplitConfig(train=0.5, validation=0, test=0.5)
     assert assign_splits(keys(6, times=order), config)[0].tolist() == [0, 0, 0, 2, 2, 2]
     assert assign_splits(keys(4, times=["10", "9", 8.5, 7]), config)[0].tolist() == [2, 2, 0, 0]

@@ -21,9 +21,8 @@ from transformers.masking_utils import (
 from tunesmith.recipe import TrainConfig
 from tunesmith.train import settings
 from tunesmith.train.loss import split_model
-from tunesmith.train.packing import attention as packed
-from tunesmith.train.packing import attention_cuda as varlen
-from tunesmith.train.packing import plan as batches
+from tunesmith.train.packing import attention, attention_cuda
+from tunesmith.train.packing import plan as plan_module
 from tunesmith.train.packing.attention import varlen_is_exact
 from tunesmith.train.packing.attention_cuda import Segments, segments_of, why_not_varlen, window_of
 from tunesmith.train.packing.plan import MicroBatch, TrainingData, cut
@@ -76,7 +75,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         windows.append(options["window_size"])
         return reference_varlen_attn(*arguments, **options)
 
-    monkeypatch.setattr(varlen, "varlen_attn", called)
+    monkeypatch.setattr(attention_cuda, "varlen_attn", called)
     return windows
 
 
@@ -87,7 +86,7 @@ def shared_rows() -> tuple[list[Any], TrainingData, MicroBatch]:
     rows.append(example("beginning", rows[3].input_ids[:19], 17))
     data = TrainingData.from_examples(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "MIN_SHARED", 4)
+        patch.setattr(plan_module, "MIN_SHARED", 4)
         (micro,) = cut(data, np.arange(len(rows)), 4096, share_prefixes=True)
     assert sorted(micro.shared.tolist()) == [0, 9, 9, 9, 9, 15, 18]
     return rows, data, micro
@@ -180,7 +179,7 @@ def test_a_kernel_that_lines_up_the_beginnings_is_found_out(
             )
         return torch.cat(pieces)
 
-    monkeypatch.setattr(varlen, "varlen_attn", top_left)
+    monkeypatch.setattr(attention_cuda, "varlen_attn", top_left)
     model = build("llama")
     assert not varlen_is_exact(model, split_model(model).decoder)
 
@@ -189,7 +188,7 @@ def test_heads_that_the_kernel_does_not_take_are_refused(stand_in: list[tuple[in
     line_1HUD = torch.randn(1, 2, 3, 12)
     window = window_of(made_segments(), causal_mask_function, None)
     with pytest.raises(NotImplementedError, match="heads of 12 and 12 numbers"):
-        varlen.attend(line_1HUD, line_1HUD, line_1HUD, window)
+        attention_cuda.attend(line_1HUD, line_1HUD, line_1HUD, window)
 
 
 def test_it_is_used_on_cuda_in_half_precision_without_dropout_only() -> None:
@@ -210,9 +209,9 @@ def test_this_torchs_kernel_takes_the_arguments_it_is_given() -> None:
 def test_a_torch_without_it_or_with_fewer_arguments_keeps_the_buckets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(varlen, "varlen_attn", None)
+    monkeypatch.setattr(attention_cuda, "varlen_attn", None)
     assert "has no varlen_attn with windows" in why_not_varlen(CUDA, torch.bfloat16, False)
-    monkeypatch.setattr(varlen, "varlen_attn", lambda query, key, value, is_causal: None)
+    monkeypatch.setattr(attention_cuda, "varlen_attn", lambda query, key, value, is_causal: None)
     assert "has no varlen_attn with windows" in why_not_varlen(CUDA, torch.bfloat16, False)
 
 
@@ -245,7 +244,7 @@ def test_a_model_with_other_attention_keeps_the_buckets_and_says_so(
 ) -> None:
     monkeypatch.setattr(settings, "why_not_varlen", lambda *_: "")
     monkeypatch.setattr(
-        packed, "attend", lambda *_, **__: (_ for _ in ()).throw(NotImplementedError)
+        attention, "attend", lambda *_, **__: (_ for _ in ()).throw(NotImplementedError)
     )
     data = TrainingData.from_examples(examples())
     found, notes = settle(split_model(build("llama")), data, TrainConfig(), torch.device("cpu"))

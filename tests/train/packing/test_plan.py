@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tunesmith.errors import DataError
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
-from tunesmith.train.packing import plan as batches
+from tunesmith.train.packing import plan as plan_module
 from tunesmith.train.packing.plan import (
     MicroBatch,
     Step,
@@ -23,7 +23,7 @@ from tunesmith.train.packing.plan import (
     plan_epoch,
 )
 from tunesmith.train.packing.tensors import Block, to_packed, to_padded
-from tunesmith.train.prefetch import ahead
+from tunesmith.train.prefetch import prefetch
 
 
 def made(rows: list[tuple[list[int], int]]) -> TrainingData:
@@ -145,7 +145,7 @@ def test_sharing_computes_each_distinct_beginning_once(data: TrainingData) -> No
     """
     rows = np.arange(len(data))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "MIN_SHARED", 1)
+        patch.setattr(plan_module, "MIN_SHARED", 1)
         found = cut(data, rows, 10**9, share_prefixes=True)
     prefixes = {
         tuple(data.row(row)[:n].tolist()) for row in rows for n in range(1, data.lengths[row])
@@ -278,9 +278,7 @@ def test_seven_common_tokens_are_computed_for_each_row_and_eight_are_not() -> No
         assert micro.shared.tolist() == expected
 
 
-def test_rows_that_share_nothing_are_cut_at_a_quarter_of_the_budget_into_parts_of_about_equal_size() -> (
-    None
-):
+def test_rows_that_share_nothing_are_cut_evenly_at_a_quarter_of_the_budget() -> None:
     data = made(
         [([5, row] * 50 + [9], 3) for row in range(10)]
     )  # 10 rows of 100 input tokens, a quarter holds 9
@@ -326,7 +324,7 @@ def test_items_made_ahead_keep_their_order_and_errors_come_through() -> None:
         yield from range(50)
         raise ValueError("broken")
 
-    made_ahead = ahead(items(), 3)
+    made_ahead = prefetch(items(), 3)
     assert list(itertools.islice(made_ahead, 50)) == list(range(50))
     with pytest.raises(ValueError, match="broken"):
         next(made_ahead)

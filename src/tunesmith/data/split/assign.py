@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -357,7 +357,7 @@ def _parse_time(value: Any, where: str) -> tuple[float, bool]:
                 f"{where} in data.split.time is neither a number nor an ISO date",
                 hint="write dates as 2024-05-31",
             ) from None
-    return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp(), True
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp(), True
 
 
 def _by_column(

@@ -1,15 +1,23 @@
-"""Causal attention over a line of packed rows that share beginnings, in a few large pieces and
-without copies.
+"""Causal attention over a line of packed rows, in a few large pieces and without copies.
 
-In the line (see tensors.py) every token is seen by itself and by what follows it in its row, and
-those tokens stand together: a block [start, stop) of keys is seen by the queries [start, end),
-causally up to `stop` and wholly after it. Attention over all of a query's blocks is put together
-from torch's flash attention of each block: outputs weighted by their log-sum-exps in the forward
-pass, and in the backward pass each block with the whole output and log-sum-exp, as ring attention
-does it (Liu et al. 2023, arXiv 2310.01889). Exact up to rounding.
+The line is sorted so that every block of keys is seen by one contiguous range of queries
+(packing/tensors.py): block [start, stop) by the queries [start, end), causally up to `stop` and
+entirely after it. A query's keys are thus a few blocks, and attention over all of them is put
+together from attention over each, which torch's flash attention computes directly on slices of the
+line. Nothing is gathered, repeated or masked.
 
-Legend: U tokens of the line, H heads, D numbers of a head. Keys and values may have fewer heads
-than queries.
+That parts can be put together is what flash attention itself relies on. For the keys of block k, it
+gives the output o_k, which is softmax-weighted within the block, and the log-sum-exp of the scores,
+lse_k. Over all blocks
+
+    lse = log(sum_k exp(lse_k))        o = sum_k exp(lse_k - lse) * o_k
+
+exactly, up to rounding. The backward pass of a block needs only its own queries and keys and the
+final o and lse, so it is run block by block too, and the gradients are added up; ring attention
+does the same across devices (Liu et al. 2023, arXiv 2310.01889).
+
+Shapes: U tokens of the line, H heads, D numbers of a head. Keys and values may have fewer heads
+than queries (grouped-query attention).
 """
 
 from __future__ import annotations
@@ -21,8 +29,12 @@ import torch
 from tunesmith.train.packing.tensors import Block
 
 BACKWARD_KEYS = 128
-"""Keys of one piece of the backward pass: torch's kernel computes the upper triangle of a piece in vain."""
+"""Keys of one piece of the backward pass.
 
+torch's kernel computes the masked upper triangle of a causal piece too, so small pieces waste less.
+"""
+
+# torch's public scaled_dot_product_attention does not return the log-sum-exp.
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -34,9 +46,10 @@ def tree_attention(
     blocks: tuple[Block, ...],
     scale: float | None,
 ) -> torch.Tensor:
-    """Attention output (1, H, U, D) with gradients, on a CPU; `scale` is 1 / sqrt(D) where it is
-    None. Of the values' kind of number, but computed in float32: torch's backward kernel takes
-    three to five times as long in bfloat16.
+    """Attention output (1, H, U, D) with gradients, on a CPU.
+
+    `scale` multiplies the scores; None is 1 / sqrt(D). The result has the values' dtype, but is
+    computed in float32: torch's backward kernel takes three to five times as long in bfloat16.
     """
     inputs = (tensor.float() for tensor in (query_1HUD, key_1HUD, value_1HUD))
     out_1HUD: torch.Tensor = _TreeAttention.apply(*inputs, blocks, scale)
@@ -44,6 +57,8 @@ def tree_attention(
 
 
 class _TreeAttention(torch.autograd.Function):
+    """The forward and backward passes over blocks; tensors are (1, H, U, D) unless named."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -57,10 +72,11 @@ class _TreeAttention(torch.autograd.Function):
         out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
         out_1HUD = out.transpose(1, 2)
         lse_1HU = out.new_empty(out.shape[:3]).transpose(1, 2)
+        # In the order of the line, a query's blocks come from the start of its row to its own. The
+        # first one writes its output, and later ones are merged into it; `end_of_seen` is how far
+        # queries have been written.
         end_of_seen = 0
-        for block in (
-            blocks
-        ):  # in the order of the line: the blocks that a query sees come one after another
+        for block in blocks:
             for queries, causal in _pieces(block):
                 piece, lse = _forward(
                     query[:, :, queries],
@@ -87,9 +103,16 @@ class _TreeAttention(torch.autograd.Function):
             for block in whole.cut(BACKWARD_KEYS):
                 for queries, causal in _pieces(block):
                     found = _backward(
-                        grads[0][:, :, queries], query[:, :, queries], key[:, :, block.keys], value[:, :, block.keys],
-                        out[:, :, queries], lse[:, :, queries], 0.0, causal, scale=ctx.scale,
-                    )  # fmt: skip
+                        grads[0][:, :, queries],
+                        query[:, :, queries],
+                        key[:, :, block.keys],
+                        value[:, :, block.keys],
+                        out[:, :, queries],
+                        lse[:, :, queries],
+                        0.0,
+                        causal,
+                        scale=ctx.scale,
+                    )
                     for total, part, at in zip(
                         sums, found, (queries, block.keys, block.keys), strict=True
                     ):
@@ -98,7 +121,7 @@ class _TreeAttention(torch.autograd.Function):
 
 
 def _pieces(block: Block) -> list[tuple[slice, bool]]:
-    """The queries of a block's own tokens, causal, and those after it, which see all of it."""
+    """The queries that see a block, and whether causally: its own tokens, then those after it."""
     own, after = (slice(block.start, block.stop), True), (slice(block.stop, block.end), False)
     return [own, after] if block.stop < block.end else [own]
 
@@ -106,7 +129,10 @@ def _pieces(block: Block) -> list[tuple[slice, bool]]:
 def _add(
     out: torch.Tensor, lse: torch.Tensor, piece: torch.Tensor, piece_lse: torch.Tensor
 ) -> None:
-    """Put a further part of a softmax's terms to the others, in place."""
+    """Merge the output and log-sum-exp of further keys into those of the keys so far, in place.
+
+    The weight of the new part is exp(piece_lse - lse of both), and the rest is the old part's.
+    """
     both = torch.logaddexp(lse, piece_lse)
     out.lerp_(piece, (piece_lse - both).exp_()[..., None])
     lse.copy_(both)

@@ -1,14 +1,20 @@
-"""Attention over packed rows on CUDA, by torch's own flash attention for rows of different lengths.
+"""Attention over packed rows on CUDA, by torch's flash attention for rows of different lengths.
 
-A row's own tokens stand one after another in the line and are the queries of one segment; the keys
-and values of its path are gathered. A row's last query stands at the end of its path, so the
-kernel's causal rule, which lines up the ends of queries and keys, is the right one; a sliding
-window of W tokens is the token itself and W - 1 to its left. There is no padding and no mask.
-`varlen_attn` works in half precision only, knows no soft caps, sinks or dropout, and is there from
-torch 2.10 on with differing versions of its arguments: `why_not_varlen` says where it cannot be
-used.
+`varlen_attn` computes attention for many pairs of a sequence of queries and a sequence of keys, all
+concatenated, and the lengths in a pair may differ. A row's own tokens, contiguous in the line, are
+the queries of one pair, called a segment here; the keys and values of its path are gathered. There
+is no padding and no mask.
 
-Legend: see packed.py; S rows with own tokens, K keys of all paths, X = H * D.
+The kernel's causal rule lines up the last query with the last key. That is the right one, because a
+row's own tokens are the end of its path. A sliding window of W tokens is the token itself and W - 1
+to its left.
+
+The kernel works in half precision only, has no soft caps, sinks or dropout, and exists since torch
+2.10, with arguments that changed later: `why_not_varlen` says where it cannot be used, and
+`varlen_is_exact` (attention.py) tries it on the model.
+
+Shapes: see packing/tensors.py; S segments (rows with own tokens), K keys of all paths, H heads, D
+numbers of a head, X = H * D.
 """
 
 from __future__ import annotations
@@ -37,9 +43,11 @@ HALF = (torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Segments:
-    """`path_K` are the paths of the rows that have own tokens, one after another; segment s asks
-    with the line's tokens `starts_q[s]` to `starts_q[s + 1]` about `path_K[starts_k[s]:starts_k[s +
-    1]]`. `max_q`, `max_k`: the longest.
+    """Which queries of the line attend to which keys, as `varlen_attn` wants it.
+
+    `path_K` are the paths of the rows with own tokens, concatenated. The queries of segment s are
+    the line's tokens from `starts_q[s]` to `starts_q[s + 1]`, its keys those at
+    `path_K[starts_k[s]:starts_k[s + 1]]`. `max_q` and `max_k` are the longest of either.
     """
 
     path_K: torch.Tensor
@@ -51,8 +59,9 @@ class Segments:
 
 @dataclass(frozen=True)
 class Window:
-    """Goes through the model in place of its attention mask: the tokens to the left that a token
-    attends to, -1 for all.
+    """Goes through the model in place of its attention mask.
+
+    `left` is how many tokens to its left a token attends to, -1 for all.
     """
 
     segments: Segments
@@ -60,7 +69,9 @@ class Window:
 
 
 def segments_of(
-    paths: Sequence[npt.NDArray[np.int64]], own: npt.NDArray[np.int64], device: Any = "cpu"
+    paths: Sequence[npt.NDArray[np.int64]],
+    own: npt.NDArray[np.int64],
+    device: torch.device | str = "cpu",
 ) -> Segments:
     """Segments of rows with these paths, of which the last `own[i]` tokens are the row's own."""
     rows = [i for i, n in enumerate(own.tolist()) if n]
@@ -84,8 +95,11 @@ def segments_of(
 def window_of(
     segments: Segments, mask_function: Callable[..., torch.Tensor], local_size: int | None
 ) -> Window:
-    """What a layer's mask means to the kernel; NotImplementedError for one that is neither causal
-    nor sliding.
+    """What a layer's mask means to the kernel, with `local_size` its sliding window if it has one.
+
+    A mask function cannot be read, so it is evaluated at pairs of positions around the edges of the
+    window, where causal and sliding masks differ from any other. Raises NotImplementedError for one
+    that is neither.
     """
     size = local_size or 1 << 20
     near = [0, 1, size - 1, size, size + 1, 2 * size, 2 * size + 1, 5 * size + 2]
@@ -98,7 +112,7 @@ def window_of(
     zero = torch.zeros_like(queries)
     try:
         seen = mask_function(zero, zero, queries, keys)
-    except RuntimeError as error:  # a mask that looks at tensors of its own, on another device
+    except RuntimeError as error:  # a mask that reads tensors of the model, on another device
         raise NotImplementedError("a mask of its own kind") from error
     expected = (keys <= queries) & (keys > queries - size) if local_size else keys <= queries
     if not torch.equal(seen.expand_as(expected), expected):
@@ -115,10 +129,12 @@ def attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     is_causal: bool | None = None,
-    **more: Any,
+    **more: object,
 ) -> torch.Tensor:
-    """Attention of every token of the line to its row's path (1, U, H, D); NotImplementedError for
-    what the kernel does not have.
+    """Attention of every token of the line to its row's path, (1, U, H, D).
+
+    The arguments after the window are those of transformers' attention functions. Raises
+    NotImplementedError for what the kernel does not have.
     """
     other = [name for name in ("softcap", "s_aux", "position_bias") if more.get(name) is not None]
     if other or dropout or is_causal is False:
@@ -129,8 +145,8 @@ def attend(
     if size != value_1HUD.shape[-1] or size % 8 or size > MAX_HEAD_SIZE:
         raise NotImplementedError(f"heads of {size} and {value_1HUD.shape[-1]} numbers")
     segments = window.segments
-    # Norms and rotary embeddings may have left bfloat16 for float32; the kernel takes one kind of
-    # half precision.
+    # Norms and rotary embeddings may have turned bfloat16 into float32, and the kernel wants one
+    # half-precision dtype for all three.
     dtype = _compute_dtype(value_1HUD)
     q_UHD, k_UHD, v_UHD = (
         line[0].transpose(0, 1).to(dtype) for line in (query_1HUD, key_1HUD, value_1HUD)
@@ -151,9 +167,7 @@ def attend(
 
 
 def why_not_varlen(device: torch.device, dtype: torch.dtype, dropout: bool) -> str:
-    """Why the kernel cannot be used at all, or an empty string; whether it gives a model's states
-    is tried.
-    """
+    """Why the kernel cannot be used here at all, or an empty string."""
     if device.type != "cuda":
         return "no NVIDIA GPU"
     if dtype not in HALF:
@@ -169,8 +183,10 @@ def why_not_varlen(device: torch.device, dtype: torch.dtype, dropout: bool) -> s
 
 
 def _gather(line_UHD: torch.Tensor, path_K: torch.Tensor) -> torch.Tensor:
-    """The line's rows at the paths. An embedding lookup: what many rows take over is added up in
-    float32, in the same order each time, when it goes back.
+    """The line's keys or values at the paths, (K, H, D).
+
+    An embedding lookup, whose backward pass adds up the gradients of a token that many rows share
+    in float32, in the same order each time.
     """
     found_KX: torch.Tensor = F.embedding(path_K, line_UHD.flatten(1))
     return found_KX.view(-1, *line_UHD.shape[1:])

@@ -1,20 +1,22 @@
-"""The step plan: which examples meet in an optimiser step, and how the step is cut into
-micro-batches.
+"""The step plan: which examples share an optimiser step, and how it is cut into micro-batches.
 
-A step is exactly the examples of its turn in the seeded shuffle. Inside a step nothing changes the
-update beyond rounding: the last input token of each row is dropped (it predicts nothing), rows that
-begin with the same token ids go through the model once for these, and the rows are cut into
-micro-batches under a token budget.
+An optimiser step is exactly `batch_size` consecutive examples of the epoch's seeded shuffle, so the
+batch size means what it says, whatever the rows' lengths. Inside a step anything may be rearranged
+that does not change the update beyond rounding, and three things are:
 
-Rows are put in the order of their token ids, so each row shares the most with the one before it,
-and its first `shared` tokens are taken over from there. The cost model: a token that goes through
-the model costs 1, one that is taken over costs nothing but its attention, which is the same either
-way, and fewer than 8 common tokens are not worth one more piece of attention. Rows that share
-little are cut at a quarter of the budget, since larger micro-batches gain nothing there; the whole
-budget is for rows that would otherwise compute a long beginning again.
+- the last token of each row is not an input (it predicts nothing; it is only a label)
+- rows that begin with the same token ids are sent through the model once for that prefix, as rows
+  under one instruction all do (packing/tensors.py has the how)
+- the rows are cut into micro-batches under a budget of tokens, whose gradients are accumulated
 
-Pure numpy, and a pure function of (token ids, seed, epoch, sizes): resuming at step k means asking
-for step k.
+Shared prefixes are found by sorting the step's rows by their token ids: each row then has its
+longest common prefix with the row just before it, and its first `shared` tokens are taken over from
+there, like a path in a trie. The cost model: a token that goes through the model costs 1, and one
+that is taken over costs nothing but its attention, which is needed either way. Fewer than 8 common
+tokens are not worth splitting attention for.
+
+Pure numpy, and a pure function of token ids, seed, epoch and sizes. So there is nothing to save of
+a data loader: resuming at step k is asking for the plan from step k on.
 """
 
 from __future__ import annotations
@@ -34,15 +36,24 @@ from tunesmith.records import IGNORE_INDEX, TokenizedExample
 Ints = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.int32]
 
-MIN_SHARED = 8
-USEFUL_SHARE = 4  # of the budget, for rows that share little
+MIN_SHARED = 8  # tokens; shorter common prefixes are computed for each row
+
+USEFUL_SHARE = 4
+"""Rows that share little are cut at the budget divided by this.
+
+Larger micro-batches gain no speed there and only take memory. The whole budget is for rows under
+one long prefix: each further cut would compute that prefix once more.
+"""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Tokenised rows in flat arrays: row r is `input_ids[offsets[r]:offsets[r + 1]]`, and its first
-    `num_prompt_tokens[r]` tokens are not trained. `from_arrays` checks; `from_examples` is for
-    records.
+    """Tokenised rows in flat arrays, which for a million rows is far less than lists would take.
+
+    Row r is `input_ids[offsets[r]:offsets[r + 1]]` and its name `ids[r]`. There are no labels: its
+    first `num_prompt_tokens[r]` tokens are not trained, and all others are their own labels. The
+    tokens are not shifted; the shift by one happens once, where a batch is made. Made by
+    `from_arrays` or `from_examples`, which check.
     """
 
     input_ids: Tokens
@@ -52,7 +63,7 @@ class TrainingData:
 
     @classmethod
     def from_examples(cls, examples: Sequence[TokenizedExample]) -> TrainingData:
-        """Raises DataError where a row's labels are not its tokens after the prompt."""
+        """From records; DataError where a row's labels are not its tokens after the prompt."""
         for example in examples:
             n = example.num_prompt_tokens
             if list(example.labels) != [IGNORE_INDEX] * n + list(example.input_ids[n:]):
@@ -76,7 +87,7 @@ class TrainingData:
         num_prompt_tokens: npt.ArrayLike,
         ids: Sequence[str],
     ) -> TrainingData:
-        """Raises DataError for a row in which nothing is trained."""
+        """From anything numpy takes; DataError for a row in which nothing is trained."""
         data = cls(
             np.ascontiguousarray(input_ids, dtype=np.int32),
             np.asarray(offsets, dtype=np.int64),
@@ -93,25 +104,29 @@ class TrainingData:
         return data
 
     def __len__(self) -> int:
+        """The number of rows."""
         return len(self.num_prompt_tokens)
 
     @cached_property
     def lengths(self) -> Ints:
+        """Tokens of each row, prompt and completion."""
         return np.diff(self.offsets)
 
     @cached_property
     def num_trained(self) -> Ints:
-        """Trained tokens of each row; a row's very first token has nothing before it and is never
-        trained.
+        """Trained tokens of each row.
+
+        A row's very first token is never trained, also without a prompt: nothing predicts it.
         """
         return self.lengths - np.maximum(self.num_prompt_tokens, 1)
 
     def row(self, r: int) -> Tokens:
+        """The token ids of row r."""
         return self.input_ids[self.offsets[r] : self.offsets[r + 1]]
 
     @cached_property
     def sortable(self) -> bytes:
-        """The tokens as big-endian bytes, whose order is the order of token ids."""
+        """The tokens as big-endian bytes: comparing these compares the sequences of token ids."""
         return self.input_ids.astype(">i4").tobytes()
 
     @cached_property
@@ -126,8 +141,10 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows of one forward and backward pass; the first `shared[i]` tokens of row i are those of row
-    i - 1.
+    """The rows of one forward and backward pass.
+
+    The first `shared[i]` tokens of the i-th row are those of the one before it, and `shared[0]` is
+    0: nothing is taken over from another micro-batch, whose activations are gone.
     """
 
     rows: Ints
@@ -136,8 +153,10 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One optimiser step. `rows` and `num_trained` (the loss's denominator) count all ranks;
-    `micro_batches` are this rank's.
+    """One optimiser step, `index` within its epoch.
+
+    `rows` and `num_trained`, the denominator of the loss, are those of all ranks; `micro_batches`
+    are this rank's share.
     """
 
     index: int
@@ -147,6 +166,7 @@ class Step:
 
 
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:
+    """The last step of an epoch has what is left, so no row is dropped."""
     return -(-num_rows // batch_size)
 
 
@@ -165,8 +185,12 @@ def plan_epoch(
 ) -> Iterator[Step]:
     """The steps of one epoch from `first_step` on, lazily; every row is in exactly one step.
 
-    `padded` plans for a model that needs each row on a line of its own: rows of similar length go
+    `padded` plans for a model that needs each row on its own line: rows of similar length go
     together, padding counts, and nothing is shared.
+
+    With `world_size` > 1 the plan is that of process `rank`: all ranks agree on the steps, and each
+    has its share of every step's rows, so that the update is the same on any number of processes.
+    Training itself runs in one process so far (see train/processes.py).
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(data))
     for index in range(first_step, steps_per_epoch(len(data), batch_size)):
@@ -182,7 +206,11 @@ def plan_epoch(
 def cut(
     data: TrainingData, rows: Ints, max_batch_tokens: int, share_prefixes: bool
 ) -> tuple[MicroBatch, ...]:
-    """Cut rows into micro-batches of about equal cost under the budget; a row alone may be over it."""
+    """Cut rows into micro-batches of about equal cost under the budget; a single row may exceed it.
+
+    Greedy, in one pass over the sorted rows. The target size divides the tokens evenly over as few
+    micro-batches as the useful budget allows, so that no small rest is left for the last one.
+    """
     if share_prefixes:
         rows, shared = sorted_by_tokens(data, rows)
         shared[shared < MIN_SHARED] = 0
@@ -192,6 +220,7 @@ def cut(
             np.zeros(len(rows), dtype=np.int64),
         )
     inputs = data.lengths[rows] - 1
+    # What a row costs if it starts a micro-batch, and if it follows the row before it.
     alone, together, taken_over = inputs.tolist(), (inputs - shared).tolist(), shared.tolist()
     useful = max(1, max_batch_tokens // USEFUL_SHARE)
     least = -(-sum(together) // useful)
@@ -199,11 +228,9 @@ def cut(
     starts: list[int] = []
     cost = 0
     for i in range(len(rows)):
-        limit, enough = (
-            (max_batch_tokens, max_batch_tokens)
-            if taken_over[i] > together[i]
-            else (useful, target)
-        )
+        # A row that takes over more than it adds would cost twice as much or more after a cut.
+        mostly_shared = taken_over[i] > together[i]
+        limit, enough = (max_batch_tokens,) * 2 if mostly_shared else (useful, target)
         if not starts or cost >= enough or cost + together[i] > limit:
             starts.append(i)
             cost = alone[i]
@@ -214,8 +241,9 @@ def cut(
 
 
 def cut_padded(data: TrainingData, rows: Ints, max_batch_tokens: int) -> tuple[MicroBatch, ...]:
-    """Cut rows, longest first, where the budget ends or rows get less than half as long as the
-    longest.
+    """Cut rows, longest first, at the budget, padding counted.
+
+    Also where rows get less than half as long as the longest, so that less than half is padding.
     """
     rows = rows[np.argsort(-data.lengths[rows], kind="stable")]
     widths = (data.lengths[rows] - 1).tolist()
@@ -228,6 +256,7 @@ def cut_padded(data: TrainingData, rows: Ints, max_batch_tokens: int) -> tuple[M
 
 
 def _split(rows: Ints, shared: Ints, starts: list[int]) -> tuple[MicroBatch, ...]:
+    """The rows cut before each index in `starts`."""
     ends = [*starts[1:], len(rows)]
     return tuple(
         MicroBatch(rows[a:b], shared[a:b]) for a, b in zip(starts, ends[: len(starts)], strict=True)
@@ -235,14 +264,16 @@ def _split(rows: Ints, shared: Ints, starts: list[int]) -> tuple[MicroBatch, ...
 
 
 def forward_tokens(data: TrainingData, micro: MicroBatch, padded: bool) -> int:
-    """Tokens that go through the model for one micro-batch."""
+    """Tokens that go through the model for one micro-batch, padding included."""
     inputs = data.lengths[micro.rows] - 1
     return len(inputs) * int(inputs.max()) if padded else int((inputs - micro.shared).sum())
 
 
 def _share_of_rank(data: TrainingData, rows: Ints, rank: int, world_size: int) -> Ints:
-    """Longest row first, each to the rank with the fewest tokens so far: loads differ by at most
-    one row.
+    """A rank's rows of a step: longest first, each to the rank with the fewest tokens so far.
+
+    Greedy scheduling of longest jobs first (Graham 1969); loads differ by at most one row. Every
+    rank computes the whole assignment, so none has to be communicated.
     """
     if world_size == 1:
         return rows
@@ -256,9 +287,12 @@ def _share_of_rank(data: TrainingData, rows: Ints, rank: int, world_size: int) -
 
 
 def sorted_by_tokens(data: TrainingData, rows: Ints) -> tuple[Ints, Ints]:
-    """The rows in the order of their input tokens, and how many first ones each has in common with
-    the one before.
+    """The rows sorted by their input tokens, and each one's common prefix with the one before.
+
+    Sorted lexicographically, as words in a dictionary: no earlier row has a longer common prefix
+    with a row than the one just before it. The last token, which is no input, is left out.
     """
+    # Slices of bytes, four per token, because Python compares these much faster than lists of ints.
     starts, ends = (4 * data.offsets[rows]).tolist(), (4 * data.offsets[rows + 1] - 4).tolist()
     keyed = sorted(
         (data.sortable[a:b], r) for a, b, r in zip(starts, ends, rows.tolist(), strict=True)
@@ -270,8 +304,10 @@ def sorted_by_tokens(data: TrainingData, rows: Ints) -> tuple[Ints, Ints]:
 
 
 def _common_tokens(a: bytes, b: bytes) -> int:
-    """Tokens of four bytes that two byte strings have in common at their start: as large integers,
-    the highest bit in which they differ tells.
+    """The length of the common prefix of two sequences of four-byte tokens.
+
+    Read as large integers, the highest bit in which they differ tells where the first different
+    token is, without a loop over tokens in Python.
     """
     size = min(len(a), len(b))
     differ = int.from_bytes(a[:size], "big") ^ int.from_bytes(b[:size], "big")

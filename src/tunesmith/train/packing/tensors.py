@@ -1,12 +1,29 @@
 """A micro-batch of the plan as tensors, packed or padded.
 
-Legend: U computed tokens of the micro-batch, B rows, T padded input tokens of a row, N trained
-positions; of one bucket of rows whose own parts are about equally long: b rows, Q queries of a row,
-K keys of a row, O own tokens.
+Packed: the tokens that a row does not share with the row before it, its own, are written one after
+another in one line, without padding. Two rows of six input tokens, of which four are shared:
 
-Packed: the tokens that each row does not take over from the row before stand one after another in
-one line of U tokens, without padding. A row's path is where its whole input stands in that line:
-the part taken over is the beginning of the row before's path.
+    row 0               A B C D e f
+    row 1               A B C D g h
+    input_ids_U         A B C D e f g h      the line: U = 8 tokens instead of 12
+    depth_U             0 1 2 3 4 5 4 5      position in the row, for rotary embeddings and the like
+    own, shared         [6, 2], [0, 4]
+    path of row 0       0 1 2 3 4 5          where its input tokens are in the line
+    path of row 1       0 1 2 3     6 7      its beginning is that of row 0's path
+
+Every layer but attention treats each token by itself and does not notice. Attention has to let a
+token see exactly its row's path up to itself: of the token g, that is A B C D g and not e f. What
+that takes is computed here, in three forms for three ways to compute attention (see
+packing/attention.py): `blocks` for plain causal attention on a CPU, `segments` for a CUDA kernel,
+and `buckets` for everything else.
+
+Prediction and label are aligned here too, once: the hidden state at `positions_N[i]` predicts
+`labels_N[i]`, the next token of that row. A token of a shared prefix may predict several labels,
+one per row, so a position can appear more than once.
+
+Shapes: U computed tokens of the micro-batch, B rows, T padded input tokens of a row, N trained
+positions; of one bucket of rows with about as many own tokens: b rows, Q queries of a row, K keys
+of a row, O own tokens.
 """
 
 from __future__ import annotations
@@ -22,15 +39,18 @@ import torch
 from tunesmith.train.packing.attention_cuda import Segments, segments_of
 from tunesmith.train.packing.plan import Ints, MicroBatch, TrainingData
 
-PADDING_ID = 0  # any token: what is computed at padding is never read
+PADDING_ID = 0  # any valid token id: what is computed at padding is never read
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Rows whose attention is computed together, padded: queries at `own_bQ`, each seeing the row's
-    path `path_bK` up to its own position. `depth_bQ` is a query's position in its row; padding
-    repeats the last one, so that it sees something. `own_O` picks the real queries out of b * Q.
-    `shares` is False where every path is the row's own.
+    """Rows whose attention is computed together, padded to the longest.
+
+    All are indices. `own_bQ`: where the rows' own tokens, the queries, are in the line; `path_bK`:
+    where their keys are, of which each query sees those up to its own depth, `depth_bQ`. Padding
+    among queries repeats the last real one, because a query that sees nothing would be NaN.
+    `own_O` picks the real queries out of b * Q. `shares` is False where no row takes over anything,
+    so that Q and K are the same tokens and plain causal attention will do.
     """
 
     own_bQ: torch.Tensor
@@ -42,8 +62,12 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Block:
-    """Tokens [start, stop) of the line, each seen by itself and by the rest of [start, end) after
-    it.
+    """Tokens [start, stop) of the line, as keys: seen by themselves and all up to `end` after them.
+
+    That one range of queries is enough is what sorting the rows is for. Rows are in the order of a
+    depth-first walk through the trie of their prefixes, so the rows under a common prefix, and with
+    them all tokens that see it, are contiguous. In the example above the blocks are A B C D, seen
+    up to the end of the line, e f, seen by themselves, and g h.
     """
 
     start: int
@@ -52,10 +76,11 @@ class Block:
 
     @property
     def keys(self) -> slice:
+        """The block's tokens in the line."""
         return slice(self.start, self.stop)
 
     def cut(self, size: int) -> list[Block]:
-        """The same in blocks of at most `size` tokens."""
+        """The same as blocks of at most `size` tokens, each seen by the later ones too."""
         return [
             Block(at, min(at + size, self.stop), self.end)
             for at in range(self.start, self.stop, size)
@@ -64,10 +89,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Packed:
-    """The prediction at token `positions_N[i]` is scored against `labels_N[i]`; the shift by one
-    has been done here, once. Row i has `own[i]` tokens in the line and takes `shared[i]` over. Who
-    sees whom is there in the form that each way to compute attention takes: `blocks`, `buckets`, or
-    `segments`, which are made for varlen.py.
+    """Rows in one line, with what they share computed once; see the module's example.
+
+    Row i has `own[i]` tokens in the line and takes over `shared[i]`. The hidden state of token
+    `positions_N[i]` of the line predicts `labels_N[i]`. `segments` are there where attention runs
+    in attention_cuda.py; `blocks` and `buckets` are computed when they are first used.
     """
 
     input_ids_U: torch.Tensor
@@ -80,15 +106,17 @@ class Packed:
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest row."""
+        """Input tokens of the longest row."""
         return int((self.own + self.shared).max())
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
+        """Which queries see which keys, for attention_cpu.py."""
         return _blocks(self.own.tolist(), self.shared.tolist())
 
     @cached_property
     def buckets(self) -> tuple[Bucket, ...]:
+        """The rows by their number of own tokens, for any attention function that takes masks."""
         starts, paths = _starts(self.own), _paths(self.own, self.shared)
         groups = _rows_of_similar_length(self.own)
         return tuple(
@@ -98,7 +126,7 @@ class Packed:
 
     @cached_property
     def order_U(self) -> torch.Tensor:
-        """Puts the outputs of the buckets, one after another, back into the line's order."""
+        """Indices that put the outputs of the buckets, concatenated, into the line's order."""
         starts, rows = (
             _starts(self.own),
             [i for group in _rows_of_similar_length(self.own) for i in group],
@@ -109,9 +137,10 @@ class Packed:
 
 @dataclass(frozen=True)
 class Padded:
-    """Each row on its own line, padded on the right: under causal attention no trained position
-    sees padding, and no mask is needed. `positions_N` are indices into the flattened (B * T)
-    positions.
+    """Each row on its own line, padded on the right.
+
+    Under causal attention no real token sees padding that comes after it, so no mask is needed.
+    `positions_N` are indices into the flattened (B * T) positions, each predicting `labels_N[i]`.
     """
 
     input_ids_BT: torch.Tensor
@@ -125,6 +154,7 @@ Batch = Packed | Padded
 def to_packed(
     data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu", varlen: bool = False
 ) -> Packed:
+    """The rows in one line; `varlen` adds what attention_cuda.py needs."""
     shared = micro.shared
     own = data.lengths[micro.rows] - 1 - shared
     first_own = data.offsets[micro.rows] + shared
@@ -132,6 +162,7 @@ def to_packed(
     at_U = np.concatenate([np.arange(a, a + n) for a, n in zip(first_own, own, strict=True)])
     first_trained = np.maximum(data.num_prompt_tokens[micro.rows], 1)
     paths = _paths(own, shared)
+    # Token n of a row is predicted at token n - 1, which may be in the part that is taken over.
     positions_N = np.concatenate(
         [path[n - 1 :] for path, n in zip(paths, first_trained, strict=True)]
     )
@@ -150,6 +181,7 @@ def to_packed(
 
 
 def to_padded(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Padded:
+    """Each row on its own line; `micro.shared` is ignored."""
     starts, sizes = data.offsets[micro.rows], data.lengths[micro.rows] - 1
     width = int(sizes.max())
     inside_BT = np.arange(width) < sizes[:, None]
@@ -164,11 +196,12 @@ def to_padded(data: TrainingData, micro: MicroBatch, device: torch.device | str 
 
 
 def _starts(own: Ints) -> Ints:
+    """Where each row's own tokens start in the line, and where the line ends."""
     return np.concatenate([[0], np.cumsum(own)])
 
 
 def _paths(own: Ints, shared: Ints) -> list[Ints]:
-    """Where each row's input tokens stand in the line."""
+    """Where each row's input tokens are in the line."""
     paths: list[Ints] = []
     for i, start in enumerate(_starts(own)[:-1].tolist()):
         mine = np.arange(start, start + own[i])
@@ -177,13 +210,17 @@ def _paths(own: Ints, shared: Ints) -> list[Ints]:
 
 
 def _blocks(own: list[int], shared: list[int]) -> tuple[Block, ...]:
-    """The nodes of the rows' trie, in the line's order. A row that takes over `depth` tokens ends
-    the blocks that reach deeper, and cuts the one that reaches over.
+    """The nodes of the rows' trie as blocks, in the order of the line.
+
+    `path` are the blocks that make up the current row, from the root down. They stay open while
+    rows share them. A row that takes over `depth` tokens closes the blocks below that depth, whose
+    last reader was the row before, and splits the one across it: the upper part stays open, the
+    lower part is closed. Its own tokens become a new block at the bottom.
     """
     closed: list[Block] = []
-    path: list[tuple[int, int]] = []  # open blocks (start, stop), one below the other
+    path: list[tuple[int, int]] = []  # (start, stop) of the open blocks
     at = 0
-    for mine, depth in zip([*own, 0], [*shared, 0], strict=True):
+    for mine, depth in zip([*own, 0], [*shared, 0], strict=True):  # a last row that closes them all
         deep = sum(stop - start for start, stop in path)
         while deep > depth:
             start, stop = path.pop()
@@ -200,8 +237,10 @@ def _blocks(own: list[int], shared: list[int]) -> tuple[Block, ...]:
 
 
 def _rows_of_similar_length(own: Ints) -> list[list[int]]:
-    """Rows by the power of two of their own tokens, so that at most half of a bucket is padding;
-    rows without own tokens are in none.
+    """Indices of rows, grouped by the power of two of their own tokens.
+
+    At most half of a group's queries are then padding. A row without own tokens, whose input equals
+    that of the row before, has no queries and is in no group.
     """
     groups: dict[int, list[int]] = defaultdict(list)
     for i, n in enumerate(own.tolist()):
@@ -218,6 +257,7 @@ def _bucket(
     paths: list[Ints],
     device: torch.device | str,
 ) -> Bucket:
+    """The bucket of these rows, as indices into the line."""
     counts = own[rows][:, None]
     inside_bQ = np.arange(counts.max()) < counts
     nearest_bQ = np.minimum(np.arange(counts.max()), counts - 1)
@@ -234,4 +274,5 @@ def _bucket(
 
 
 def _tensor(values: npt.NDArray[np.generic], device: torch.device | str) -> torch.Tensor:
+    """An int64 tensor, as indices and cross-entropy's labels have to be."""
     return torch.from_numpy(values.astype(np.int64)).to(device, non_blocking=True)

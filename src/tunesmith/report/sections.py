@@ -1,0 +1,174 @@
+"""The report as an ordered list of sections, which the page, report.md and the terminal go through.
+
+A new section is one function here, added to SECTIONS, and its data in `content.Report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import yaml
+
+from tunesmith.report import charts, tables
+from tunesmith.report.cases import Cases, choose_cases
+from tunesmith.report.charts import Chart
+from tunesmith.report.content import TUNED, Report
+from tunesmith.report.format import metric_name
+from tunesmith.report.retention import retention_charts, retention_table
+from tunesmith.report.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A block of text in a fixed-width font; `language` is the one of a Markdown fence."""
+
+    text: str
+    language: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One titled part of the report; `id` is its anchor on the page.
+
+    `tables` are the findings: they are shown everywhere, on the terminal and in the model card too.
+    All other fields are for the page and report.md. `facts` are tables of names and values.
+    """
+
+    id: str
+    title: str
+    notes: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    details: tuple[Table, ...] = ()
+    facts: tuple[Table, ...] = ()
+    code: tuple[Code, ...] = ()
+    cases: Cases | None = None
+
+
+def sections_of(report: Report) -> list[Section]:
+    """The sections in order, without those that the report has no data for."""
+    return [section for build in SECTIONS if (section := build(report))]
+
+
+def _systems(report: Report) -> Section:
+    same = (
+        "Every system answered the same held-out test rows, with the same token budget, "
+        "greedy decoding and stopping rules."
+    )
+    opened = (
+        f"The test split has been opened {report.test_uses} times; "
+        "each further use makes its results a little too optimistic."
+        if report.test_uses > 1
+        else "The test split was opened once, for this report."
+    )
+    return Section(
+        "systems",
+        "How the systems compare",
+        notes=(f"{same} {opened}",),
+        tables=_filled(tables.comparison_table(report)),
+        charts=_present(charts.systems_chart(report)),
+        details=_filled(tables.auxiliary_table(report), *tables.wording_tables(report)),
+    )
+
+
+def _gained(report: Report) -> Section | None:
+    found = _filled(tables.difference_table(report), tables.judged_table(report))
+    if not found:
+        return None
+    shown = _present(charts.differences_chart(report))
+    return Section("gained", "What was gained", tables=found, charts=shown)
+
+
+def _lost(report: Report) -> Section:
+    title = "What was lost"
+    if not report.retention:
+        note = (
+            "Forgetting was not measured. To see what training cost, list held-out texts or other "
+            "tasks under evaluation.panel in the recipe."
+        )
+        return Section("lost", title, notes=(note,))
+    return Section(
+        "lost",
+        title,
+        tables=(retention_table(report.retention),),
+        charts=tuple(retention_charts(report.retention)),
+    )
+
+
+def _training(report: Report) -> Section | None:
+    shown = _present(
+        charts.loss_chart(report.history, report.best_step),
+        charts.metric_chart(report.history, report.primary_metric, report.best_step),
+        charts.learning_curve_chart(report.learning_curve, metric_name(report.primary_metric)),
+    )
+    facts = _filled(tables.facts_table("Training", report.training_facts))
+    step = report.best_step
+    kept = f"The checkpoint of step {step} was kept: the best on the validation split."
+    if not shown and not facts and step is None:
+        return None
+    notes = () if step is None else (kept,)
+    return Section("training", "Training", notes=notes, charts=shown, facts=facts)
+
+
+def _classes(report: Report) -> Section | None:
+    tuned = report.system(TUNED)
+    details = tuned.details if tuned else {}
+    classes, matrix = tables.class_table(details), tables.confusion_matrix(details)
+    shown = [classes, tables.matrix_table(matrix) if matrix else None]
+    found = _filled(*(table for table in shown if table))
+    if not found:
+        return None
+    return Section(
+        "classes", "By class", notes=("The tuned model on the test split.",), details=found
+    )
+
+
+def _rows(report: Report) -> Section | None:
+    cases = choose_cases(report)
+    if cases is None:
+        return None
+    return Section("rows", cases.headings[0], notes=(cases.summary,), cases=cases)
+
+
+def _ledger(report: Report) -> Section | None:
+    found = _filled(tables.ledger_table(report.data))
+    return Section("ledger", "Where every raw row went", details=found) if found else None
+
+
+def _repeat(report: Report) -> Section | None:
+    code = []
+    if report.command:
+        code.append(Code(report.command, "sh"))
+    if report.recipe:
+        code.append(Code(_recipe_yaml(report.recipe), "yaml", "Recipe"))
+    versions = replace(tables.facts_table("Package", report.versions), title="Versions")
+    facts = _filled(versions)
+    if not code and not facts:
+        return None
+    return Section("repeat", "How to repeat it", code=tuple(code), facts=facts)
+
+
+SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
+    _systems,
+    _gained,
+    _lost,
+    _training,
+    _classes,
+    _rows,
+    _ledger,
+    _repeat,
+)
+
+
+def _filled(*found: Table) -> tuple[Table, ...]:
+    return tuple(table for table in found if table.rows)
+
+
+def _present(*found: Chart | None) -> tuple[Chart, ...]:
+    return tuple(chart for chart in found if chart)
+
+
+def _recipe_yaml(recipe: Mapping[str, object]) -> str:
+    return yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=100)
