@@ -36,9 +36,11 @@ def tree(folder: Path, depth: int = 0) -> list[str]:
     lines += [f"{indent}{path.name:<{WIDTH - len(indent)}}{summary(path)}" for path in files]
     for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
         name = f"{indent}{inner.name}/"
-        lines += ["", f"{name:<{WIDTH}}{summary(inner / '__init__.py')}"] if not depth else [
-            f"{name:<{WIDTH}}{summary(inner / '__init__.py')}"
-        ]
+        lines += (
+            ["", f"{name:<{WIDTH}}{summary(inner / '__init__.py')}"]
+            if not depth
+            else [f"{name:<{WIDTH}}{summary(inner / '__init__.py')}"]
+        )
         lines += tree(inner, depth + 1)
     return lines
 

@@ -7,14 +7,16 @@ for being asked awkwardly.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.chat.template import CHAT_TEMPLATE
-from tunesmith.data.plan import Source, plan_sources, source_rows
+from tunesmith.data.plan import Source, plan_sources
+from tunesmith.data.sources.stored import StoredRows
 from tunesmith.data.templates.families import family_names
 from tunesmith.data.templates.render import few_shot_prompt, render_row
 from tunesmith.data.templates.resolve import PromptTemplate, find_templates
@@ -23,6 +25,7 @@ from tunesmith.errors import InputError, TemplateError
 from tunesmith.evaluate.metrics import find_metric, score_predictions
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import max_positions
+from tunesmith.progress import say
 from tunesmith.recipe import DataConfig
 from tunesmith.records import Example, Row, Turn
 
@@ -104,6 +107,7 @@ def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> E
 
 def best_wording(
     data: DataConfig,
+    stored: Path,
     validation: Sequence[Example],
     test: Sequence[Example],
     exemplars: Sequence[Example],
@@ -115,14 +119,15 @@ def best_wording(
 ) -> tuple[list[Example], list[Example], Trial]:
     """Test examples and exemplars in the wording with which the model does best on validation.
 
-    The run's own wording is kept where it has no family, where the rows cannot be read again, and
-    among equals. An example keeps its wording where it is no longer rendered as it was prepared
-    (it was shortened, or its file has changed), and where the new wording would not fit the model.
+    `stored` is the run's file of rows (RunDir.rows). The run's own wording is kept where it has no
+    family, where the run was prepared before that file was written, and among equals. An example
+    keeps its wording where it is no longer rendered as it was prepared (it was shortened), and
+    where the new wording would not fit the model.
     """
     names = {example.template for example in test}
     own = names.pop() if len(names) == 1 else "several"
     rows = (
-        _rows(data, {example.row_id for example in (*validation, *test, *exemplars)})
+        _rows(data, stored, {example.row_id for example in (*validation, *test, *exemplars)})
         if exemplars
         else {}
     )
@@ -177,16 +182,19 @@ def _scores(
     return scores
 
 
-def _rows(data: DataConfig, wanted: set[str]) -> dict[str, tuple[Source, Row]]:
-    """The rows as they are in the files; none where these cannot be read any more or take no
+def _rows(data: DataConfig, stored: Path, wanted: set[str]) -> dict[str, tuple[Source, Row]]:
+    """The wanted rows as they were read when the run was prepared, by id; none of sources without a
     template.
     """
-    found: dict[str, tuple[Source, Row]] = {}
+    if not stored.exists():
+        say(f"note: there is no {stored}: the few-shot base is asked in the run's own wording")
+        return {}
+    rows, found = StoredRows(stored), dict[str, tuple[Source, Row]]()
     try:
-        for source in plan_sources(data):
-            rows: Iterable[Row] = source_rows(source, data) if source.templates else ()
-            found |= {row.id: (source, row) for row in rows if row.id in wanted}
-    except InputError:
+        for number, source in enumerate(plan_sources(data, rows)):
+            if source.templates:
+                found |= {row.id: (source, row) for row in rows.find(number, wanted)}
+    except InputError:  # a template file that is gone, or has changed
         return {}
     return found
 

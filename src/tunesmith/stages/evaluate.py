@@ -108,7 +108,16 @@ def _few_shot(
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
     trial_rows = sample(read_examples(run.examples("validation")), TRIAL_ROWS)
     asked, exemplars, trial = best_wording(
-        recipe.data, trial_rows, test, exemplars, chat, base, how, task.primary, task.parser
+        recipe.data,
+        run.rows,
+        trial_rows,
+        test,
+        exemplars,
+        chat,
+        base,
+        how,
+        task.primary,
+        task.parser,
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)

@@ -19,14 +19,15 @@ from tunesmith.errors import TemplateError, did_you_mean
 FOLDER = Path(__file__).parents[2] / "assets" / "families"
 
 SlotType = Literal[
-    "text", "question", "context", "target", "label", "choices", "number", "json", "date", "id", "group", "any",
-    "position",
+    "text", "question", "context", "target", "label", "choices", "number", "json", "date", "id",
+    "group", "any", "position",
 ]  # fmt: skip
 """What a slot does with a table's value.
 
-`text`, `question`, `context`, `id`: text. `target`: text, or a list of right answers. `label`: goes through
-`data.labels`. `choices`: a list of texts. `number`, `json`, `date`: checked. `group`: text; rows of one group stay on
-one side of a split. `any`: the value as it is. `position`: the integer of a label, for PromptSource's templates.
+`text`, `question`, `context`, `id`: text. `target`: text, or a list of right answers. `label`: goes
+through `data.labels`. `choices`: a list of texts. `number`, `json`, `date`: checked. `group`: text;
+rows of one group stay on one side of a split. `any`: the value as it is. `position`: the integer of
+a label, for PromptSource's templates.
 """
 
 Parser = Literal["choice", "text", "number", "json"]
@@ -64,6 +65,8 @@ class Wording(_Entry):
 
 
 class Family(_Entry):
+    """A kind of task: its slots, its wordings, and how answers are read and scored."""
+
     family: Name
     about: str
     slots: dict[Name, Slot]
@@ -73,6 +76,7 @@ class Family(_Entry):
 
 
 def family_names() -> list[str]:
+    """The families of the built-in library, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
