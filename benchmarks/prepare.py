@@ -25,7 +25,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 BUILT_IN_ROWS = "src/tunesmith/assets/reviews.csv:review:sentiment"
 
@@ -107,7 +106,7 @@ def run_child(python: str, child: list[str]) -> dict[str, float]:
     return found
 
 
-def timed(job: Callable[[], Any]) -> dict[str, float]:
+def timed(job: Callable[[], object]) -> dict[str, float]:
     """Wall seconds, CPU seconds (child processes included) and the peak memory of this process."""
     started, cpu = time.monotonic(), sum(os.times()[:4])
     job()
@@ -120,17 +119,15 @@ def timed(job: Callable[[], Any]) -> dict[str, float]:
 
 def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dict[str, float]:
     os.environ["TUNESMITH_CACHE"] = f"{work}/cache"  # empty: nothing prepared before may help
-    import datasketch  # noqa: F401 - imports are not counted
+    # Imports are not counted, and the other system's environment has none of these packages.
+    import datasketch  # noqa: F401, PLC0415
 
-    from tunesmith import stages
-    from tunesmith.evaluate import retention as forgetting  # noqa: F401
-    from tunesmith.models.load import load_tokenizer, max_positions
-    from tunesmith.recipe import build_recipe
+    from tunesmith import stages  # noqa: PLC0415
+    from tunesmith.models.load import load_tokenizer, max_positions  # noqa: PLC0415
+    from tunesmith.recipe import build_recipe  # noqa: PLC0415
 
-    (
-        load_tokenizer(model),
-        max_positions(model),
-    )  # loaded again when preparing, but its libraries are imported here
+    # loaded again when preparing, but the libraries it needs are imported here
+    load_tokenizer(model), max_positions(model)
     data = {"source": rows, "near_duplicates": search == "search"}
     recipe, _ = build_recipe({"model": model, "data": data, "output_dir": f"{work}/run"})
     return timed(lambda: stages.prepare.prepare(recipe))
@@ -138,9 +135,9 @@ def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dic
 
 def prepare_with_trl(processes: str, rows: str, model: str, work: str) -> dict[str, float]:
     os.environ["HF_DATASETS_CACHE"] = f"{work}/cache"
-    import datasets
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
+    import datasets  # noqa: PLC0415 - as above
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+    from trl import SFTConfig, SFTTrainer  # noqa: PLC0415
 
     tokenizer, network = (
         AutoTokenizer.from_pretrained(model),

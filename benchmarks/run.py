@@ -24,8 +24,9 @@ import torch
 
 from tunesmith import stages
 from tunesmith.data.store import read_examples
+from tunesmith.evaluate.baselines import linear_predictions
+from tunesmith.evaluate.few_shot import few_shot_exemplars, with_exemplars
 from tunesmith.evaluate.metrics import score_predictions
-from tunesmith.evaluate.systems import few_shot_exemplars, linear_predictions, with_exemplars
 from tunesmith.models.load import fit_embeddings, load_model
 from tunesmith.records import Example, Prediction
 from tunesmith.run_files import TrainingFacts, read_manifest, read_record

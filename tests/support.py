@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from tunesmith.data.store import read_token_arrays
+from tunesmith.records import IGNORE_INDEX, TokenizedExample
+
 
 def shared(*parts: str) -> Path:
     """A path in the shared folder beside the repository; the test is skipped where it is absent."""
@@ -56,6 +59,16 @@ def byte_tokenizer(bos: bool = True, pad: bool = True, chat_template: str | None
     )
     tokenizer.chat_template = chat_template
     return tokenizer
+
+
+def read_tokenized(path: Path) -> list[TokenizedExample]:
+    """The token ids of a prepared split, with the labels that training makes of them."""
+    input_ids, offsets, prompts, ids = read_token_arrays(path)
+    rows = []
+    for number, (row_id, n) in enumerate(zip(ids, prompts.tolist(), strict=True)):
+        own = input_ids[offsets[number] : offsets[number + 1]].tolist()
+        rows.append(TokenizedExample(row_id, own, [IGNORE_INDEX] * n + own[n:], n))
+    return rows
 
 
 def tiny_llama(vocab_size: int = 259, positions: int = 512, seed: int = 0) -> Any:

@@ -115,7 +115,7 @@ def test_pipeline_and_from_pretrained_answer_as_the_report_does(
 
     run = RunDir(finished[0] / "run")
     example = read_examples(run.examples("test"))[0]
-    predictions, _ = read_predictions(run, "tuned", "test")
+    predictions = read_predictions(run, "tuned", "test")
     tokenizer, model = (
         AutoTokenizer.from_pretrained(run.model),
         AutoModelForCausalLM.from_pretrained(run.model),

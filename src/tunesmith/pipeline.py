@@ -21,6 +21,7 @@ from tunesmith.stages.report import report
 from tunesmith.stages.seeds import copy_of, seed_folders
 from tunesmith.stages.train import train
 from tunesmith.stages.verify import verify
+from tunesmith.train.processes import check_single_process
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def resume(folder: Path) -> dict[str, Any]:
     """Go on at the first stage that is not done; DataError where what the run was made from has
     changed.
     """
+    check_single_process()
     found = open_run(folder)
     check_unchanged(found)
     return _remaining_stages(found)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 IGNORE_INDEX = -100
 """The label of a position that is not trained (Hugging Face's convention)."""
@@ -134,12 +138,53 @@ class Estimate:
     ci: tuple[float, float]
 
 
+class ClassScores(TypedDict):
+    """Precision, recall and F1 of one class, and its n rows."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+class Confusion(TypedDict):
+    """`counts[i][j]`: rows of class i answered as class j; the last column could not be read."""
+
+    labels: list[str]
+    counts: list[list[int]]
+
+
+class ClassReport(TypedDict):
+    """What a metric by class adds to an evaluation's details."""
+
+    per_class: list[ClassScores]
+    confusion: Confusion
+
+
+class EvaluationDetails(TypedDict, total=False):
+    """What an evaluation says beside its estimates, as report.json shows it.
+
+    `given_valid` are the metrics over the answers in the right format alone; `signatures` are
+    sacrebleu's. `per_class` and `confusion` are there for metrics by class.
+    """
+
+    parser: str
+    warnings: list[str]
+    per_class: list[ClassScores]
+    confusion: Confusion
+    signatures: dict[str, str]
+    given_valid: dict[str, Estimate]
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """One system (base, base_few_shot, tuned, majority ...) on one split.
 
     `scores[metric][i]` belongs to `example_ids[i]`; `estimates[metric]` is its summary. Corpus
-    metrics (macro_f1, bleu ...) have an estimate and no per-example score.
+    metrics (macro_f1, bleu ...) have an estimate and no per-example score. `rows[metric]` is
+    rows_ND, one row for each example, from which the metric is computed on any resample of the
+    examples; it is not written to reports.
     """
 
     system: str
@@ -149,8 +194,10 @@ class Evaluation:
     predictions: Sequence[Prediction]
     scores: Mapping[str, Sequence[float]]
     estimates: Mapping[str, Estimate]
-    details: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    details: EvaluationDetails = field(default_factory=EvaluationDetails)
+    rows: Mapping[str, npt.NDArray[np.float64]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,17 +75,17 @@ class TrainingFacts:
     best_step: int
     steps: int
     history: tuple[Mapping[str, float], ...]
-    notes: tuple[str, ...]
     seconds: float
-    trained_tokens: int
-    raw_tokens: int
-    forward_tokens: int
-    dtype: str
-    parameters: int
-    rows_per_second: float
-    least_seconds: float
-    fraction_of_limit: float
-    peak_memory_bytes: int
+    notes: tuple[str, ...] = ()
+    trained_tokens: int = 0
+    raw_tokens: int = 0
+    forward_tokens: int = 0
+    dtype: str = "float32"
+    parameters: int = 0
+    rows_per_second: float = 0.0
+    least_seconds: float = 0.0
+    fraction_of_limit: float = 0.0
+    peak_memory_bytes: int = 0
 
     def shown(self) -> dict[str, int | float | str]:
         """What the report lists; history and notes stand elsewhere in it."""

@@ -36,6 +36,7 @@ class RunDir:
     chat_template = property(lambda self: self.path / "chat_template.jinja")
     original_chat_template = property(lambda self: self.path / "chat_template.original.jinja")
     ledger = property(lambda self: self.path / "ledger.json")
+    rows = property(lambda self: self.path / "data" / "rows.arrow")
     rejected = property(lambda self: self.path / "data" / "rejected.jsonl")
     seal = property(lambda self: self.path / "data" / "test.seal.json")
     metrics = property(lambda self: self.path / "metrics.jsonl")

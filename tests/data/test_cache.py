@@ -15,6 +15,8 @@ from tunesmith.data import cache
 from tunesmith.data.cache import cache_key, folder, restore, store
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.plan import plan_sources
+from tunesmith.data.sources.members import SourceRows
+from tunesmith.data.sources.stored import StoredRows, store_rows
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir
@@ -43,9 +45,10 @@ def chat_of(tokenizer: Any) -> ChatFormat:
 
 def key(path: Path, tokenizer: Any = None, max_length: int = 100, **data: Any) -> str:
     config = DataConfig(source=str(path), **({"task": "classify"} | data))
-    found = cache_key(
-        plan_sources(config), config, chat_of(tokenizer or byte_tokenizer()), max_length
-    )
+    stored = path.with_name("stored.arrow")
+    hashes = store_rows(config, stored)
+    sources = plan_sources(config, StoredRows(stored))
+    found = cache_key(sources, hashes, config, chat_of(tokenizer or byte_tokenizer()), max_length)
     assert found is not None
     return found
 
@@ -55,6 +58,7 @@ def run_with_files(path: Path) -> RunDir:
     for split in SPLITS:
         run.examples(split).parent.mkdir(parents=True, exist_ok=True)
         run.examples(split).write_bytes(f"{split} rows".encode())
+    run.rows.write_bytes(b"all rows")
     run.rejected.write_text("{}\n")
     return run
 
@@ -85,7 +89,8 @@ def test_what_the_splits_depend_on_makes_another_key(
 
 
 def test_a_changed_template_file_makes_another_key(tmp_path: Path) -> None:
-    family = "{family: f, about: b, slots: {text: {type: text}, label: {type: label}}, metrics: [accuracy]"
+    slots = "slots: {text: {type: text}, label: {type: label}}"
+    family = f"{{family: f, about: b, {slots}, metrics: [accuracy]"
     keys = []
     for end in (":", "?"):
         wording = (
@@ -122,7 +127,18 @@ def test_an_entry_comes_back_with_its_facts(tmp_path: Path) -> None:
     assert restore("k", run) == FACTS
     assert run.examples("test").read_bytes() == b"test rows"
     assert run.rejected.read_text() == "{}\n"
+    assert run.rows.read_bytes() == b"all rows"
     assert [path.name for path in folder().iterdir()] == ["k"]
+
+
+def test_restored_rows_replace_those_of_the_run_which_may_be_mapped(tmp_path: Path) -> None:
+    store("k", run_with_files(tmp_path / "one"), FACTS)
+    run = run_with_files(tmp_path / "two")
+    before = run.rows.stat().st_ino
+    with run.rows.open("rb") as still_open:
+        assert restore("k", run) == FACTS
+        assert still_open.read() == b"all rows"
+    assert run.rows.stat().st_ino == (folder() / "k" / "rows.arrow").stat().st_ino != before
 
 
 def test_what_is_not_there_is_not_restored(tmp_path: Path) -> None:
@@ -172,6 +188,5 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 
 def test_rows_that_are_no_files_are_not_cached(tmp_path: Path) -> None:
     config = DataConfig(source=str(table(tmp_path)), task="classify")
-    sources = plan_sources(config)
-    (tmp_path / "rows.csv").unlink()
-    assert cache_key(sources, config, chat_of(byte_tokenizer()), 100) is None
+    sources = plan_sources(config, SourceRows(config))
+    assert cache_key(sources, {}, config, chat_of(byte_tokenizer()), 100) is None

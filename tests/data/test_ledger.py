@@ -1,4 +1,4 @@
-"""The ledger: every raw row has one fate, and too many rejected rows are an error that names them."""
+"""The ledger: every raw row has one fate; too many rejected rows are an error that names them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def test_every_raw_row_has_one_fate_and_tokens_are_summed_by_split(tmp_path: Pat
         facts = ledger.finish(max_rejected=0.5, num_raw=10)
     assert asdict(facts) == {
         "rows": {
-            "raw": 10, "unreadable": 1, "duplicates": 2, "leaked": 1, "not_drawn": 1, "rejected": 2, "kept": 3
+            "raw": 10, "unreadable": 1, "duplicates": 2, "leaked": 1, "not_drawn": 1,
+            "rejected": 2, "kept": 3,
         },
         "rejected": {"excluded: the completion is empty": 1, "too_long": 1},
         "dropped_examples_of_kept_rows": {},
@@ -73,8 +74,13 @@ def test_every_raw_row_has_one_fate_and_tokens_are_summed_by_split(tmp_path: Pat
         "near_duplicate_clusters": 4,
         "shortened": {"article": {"examples": 2, "characters": 300, "most_characters": 200}},
         "splits": {
-            "train": {"rows": 2, "rejected": 1, "examples": 3, "tokens": 7 + 9 + 10, "trained_tokens": 2 + 3 + 3},
-            "validation": {"rows": 0, "rejected": 1, "examples": 0, "tokens": 0, "trained_tokens": 0},
+            "train": {
+                "rows": 2, "rejected": 1, "examples": 3,
+                "tokens": 7 + 9 + 10, "trained_tokens": 2 + 3 + 3,
+            },
+            "validation": {
+                "rows": 0, "rejected": 1, "examples": 0, "tokens": 0, "trained_tokens": 0,
+            },
             "test": {"rows": 1, "rejected": 0, "examples": 1, "tokens": 5, "trained_tokens": 1},
         },
         "notes": ("a note",),

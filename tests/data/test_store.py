@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support import read_tokenized
 
 from tunesmith.data import store as examples
 from tunesmith.data.store import (
@@ -17,7 +18,6 @@ from tunesmith.data.store import (
     only_answer,
     read_examples,
     read_token_arrays,
-    read_tokenized,
 )
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
@@ -62,7 +62,7 @@ def test_examples_and_their_tokens_come_back_as_they_were(tmp_path: Path) -> Non
     assert all(
         isinstance(turn, Turn) for example in read_examples(path) for turn in example.history
     )
-    assert list(read_tokenized(path)) == [tokens for _, tokens in PAIRS]
+    assert read_tokenized(path) == [tokens for _, tokens in PAIRS]
     assert list(example_ids(path)) == ["r0", "r1", "r2"]
     assert num_examples(path) == 3
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import byte_tokenizer, shared
+from tokenizers import models
 
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data.tokenize import Rejected, tokenize_examples, tokenize_prompts
@@ -62,8 +63,6 @@ def test_an_answer_that_would_melt_into_its_prompt_is_tokenised_alone() -> None:
     tokenizer = byte_tokenizer(
         chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}" + end
     )
-    from tokenizers import models
-
     vocabulary = {"<s>": 0, "</s>": 1, "<pad>": 2, "a": 3, "b": 4, "ab": 5}
     tokenizer._tokenizer.model = models.BPE(vocab=vocabulary, merges=[("a", "b")])
     chat = ChatFormat(tokenizer, "", "</s>", "", "</s>", 1)

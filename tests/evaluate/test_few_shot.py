@@ -13,7 +13,7 @@ from support import write_rows
 from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.data.build import render_source_row
 from tunesmith.data.plan import plan_sources
-from tunesmith.data.sources.rows import read_rows
+from tunesmith.data.sources.stored import StoredRows, store_rows
 from tunesmith.evaluate import few_shot as wordings
 from tunesmith.evaluate.few_shot import Trial, best_wording
 from tunesmith.evaluate.systems import Decoding
@@ -26,14 +26,19 @@ DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=True)
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataConfig:
-    return DataConfig(source=str(write_rows(tmp_path / "rows.csv", 12)), task="classify/terse")
+    config = DataConfig(source=str(write_rows(tmp_path / "rows.csv", 12)), task="classify/terse")
+    store_rows(config, stored(config))
+    return config
+
+
+def stored(data: DataConfig) -> Path:
+    return Path(str(data.source)).with_name("rows.arrow")
 
 
 def examples_of(data: DataConfig) -> list[Example]:
-    source = plan_sources(data)[0]
-    rendered = [
-        render_source_row(source, row, "test", data)[0] for row in read_rows(str(data.source))
-    ]
+    rows = StoredRows(stored(data))
+    source = plan_sources(data, rows)[0]
+    rendered = [render_source_row(source, row, "test", data)[0] for row in rows.read(0)]
     return [rendering.example for rendering in rendered]  # type: ignore[union-attr]
 
 
@@ -63,8 +68,8 @@ def chosen(
     tokenizer = load_tokenizer(str(model_dir))
     complete_tokenizer(tokenizer)
     test, exemplars, trial = best_wording(
-        data, examples[:4], examples[4:9], examples[9:], chat_format(tokenizer), load_model(str(model_dir)), DECODING,
-        "accuracy", "choice",
+        data, stored(data), examples[:4], examples[4:9], examples[9:],
+        chat_format(tokenizer), load_model(str(model_dir)), DECODING, "accuracy", "choice",
     )  # fmt: skip
     return test, exemplars, trial, asked
 
@@ -75,7 +80,8 @@ def test_the_best_wording_on_validation_is_the_one_that_test_rows_and_exemplars_
     test, exemplars, trial, asked = chosen(data, tiny_model_dir, monkeypatch, "Which")
     own = examples_of(data)
     assert list(trial.scores) == [
-        "classify/terse", "classify/default", "classify/question", "classify/plain", "classify/reader",
+        "classify/terse", "classify/default", "classify/question", "classify/plain",
+        "classify/reader",
     ]  # fmt: skip
     assert trial.scores[trial.wording] == 1.0 > trial.scores["classify/terse"]
     assert (trial.metric, trial.rows) == ("accuracy", 4)
@@ -108,14 +114,28 @@ def test_rows_that_have_changed_since_keep_the_wording_they_were_prepared_in(
     assert {e.template for e in test[1:]} == {trial.wording}
 
 
-def test_nothing_is_tried_without_the_file_a_family_or_exemplars(
+def test_a_source_that_is_gone_does_not_change_the_baseline(
     data: DataConfig, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = chosen(data, tiny_model_dir, monkeypatch, "Which")
+    assert before[2].wording != "classify/terse"
+    Path(str(data.source)).unlink()
+    assert chosen(data, tiny_model_dir, monkeypatch, "Which") == before
+
+
+def test_nothing_is_tried_without_the_stored_rows_a_family_or_exemplars(
+    data: DataConfig,
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     own = examples_of(data)
     assert chosen(data, tiny_model_dir, monkeypatch, "Which", own[:9])[3] == []
     inline = data.model_copy(update={"task": "classify", "template": "{{text}} ||| {{label}}"})
     assert chosen(inline, tiny_model_dir, monkeypatch, "Which")[3] == []
-    Path(str(data.source)).unlink()
+    assert "note:" not in capsys.readouterr().err
+    stored(data).unlink()  # as in a run that an older version prepared
     test, exemplars, trial, asked = chosen(data, tiny_model_dir, monkeypatch, "Which", own)
     assert (test, exemplars, asked) == (own[4:9], own[9:], [])
     assert trial == Trial("classify/terse", "accuracy", 0, {})
+    assert "rows.arrow: the few-shot base is asked in the run's own" in capsys.readouterr().err

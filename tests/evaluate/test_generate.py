@@ -26,7 +26,8 @@ class LLM:
     def generate(self, requests, settings):
         last = [request["prompt_token_ids"][-1] for request in requests]
         counted = [list(range(n + 1, n + 1 + s["max_tokens"])) for n, s in zip(last, settings)]
-        return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=i, finish_reason="length")]) for i in counted]
+        answers = [SimpleNamespace(token_ids=i, finish_reason="length") for i in counted]
+        return [SimpleNamespace(outputs=[answer]) for answer in answers]
 """
 
 

@@ -25,10 +25,8 @@ from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluate.metrics import (
     METRICS,
     MetricResult,
-    bits_per_byte,
-    check_answer_metrics,
+    check_recipe_metrics,
     find_metric,
-    perplexity,
     score_predictions,
 )
 from tunesmith.evaluate.metrics.likelihood import METRICS as LIKELIHOODS
@@ -366,12 +364,6 @@ def test_a_missing_likelihood_is_said() -> None:
         score_predictions([example], [Prediction("7", "a", True, 1)], ["choice_acc"], "choice")
 
 
-def test_perplexity_weighs_tokens_and_bits_are_per_byte() -> None:
-    # 2 nats over 1 token and 2 over 3: 4/4, not the mean of 2 and 2/3
-    assert perplexity([2.0, 2.0], [1, 3]) == pytest.approx(math.e)
-    assert bits_per_byte([2 * math.log(2), 4 * math.log(2)], [1, 2]) == pytest.approx(2.0)
-
-
 def scored(completion: str, logprob: float, tokens: int) -> tuple[Example, Prediction]:
     return Example("1", "1", "", "", completion), Prediction("1", "", True, 0, (), logprob, tokens)
 
@@ -383,14 +375,24 @@ def test_perplexity_of_the_right_answers_is_token_weighted_and_bits_are_by_their
     assert found == pytest.approx(
         {"perplexity": math.exp(6 / 4), "bits_per_byte": 6 / math.log(2) / 5}
     )
-    assert found["perplexity"] == pytest.approx(perplexity([2.0, 4.0], [1, 3]))
-    assert found["bits_per_byte"] == pytest.approx(bits_per_byte([2.0, 4.0], [2, 3]))
+
+
+def test_perplexity_weighs_tokens_and_bits_are_per_byte() -> None:
+    # 2 nats over 1 token and 2 over 3: 4/4, not the mean of 2 and 2/3
+    examples, predictions = zip(scored("a", -2.0, 1), scored("b", -2.0, 3), strict=True)
+    found = score_predictions(examples, predictions, ["perplexity"], "text").corpus
+    assert found["perplexity"] == pytest.approx(math.e)
+    # 2 bits over 1 byte and 4 over 2
+    bits = (scored("a", -2 * math.log(2), 1), scored("ab", -4 * math.log(2), 1))
+    examples, predictions = zip(*bits, strict=True)
+    found = score_predictions(examples, predictions, ["bits_per_byte"], "text").corpus
+    assert found["bits_per_byte"] == pytest.approx(2.0)
 
 
 def test_metrics_of_likelihoods_cannot_be_asked_for_where_baselines_have_none() -> None:
-    check_answer_metrics(["accuracy", "rougeL"])
+    check_recipe_metrics(["accuracy", "rougeL"])
     with pytest.raises(RecipeError, match="perplexity is a metric of likelihoods"):
-        check_answer_metrics(["accuracy", "perplexity"])
+        check_recipe_metrics(["accuracy", "perplexity"])
     example, prediction = (
         Example("7", "7", "", "", "a", source="rows.csv:8"),
         Prediction("7", "a", True, 1),
@@ -399,7 +401,7 @@ def test_metrics_of_likelihoods_cannot_be_asked_for_where_baselines_have_none() 
         score_predictions([example], [prediction], ["perplexity"], "text")
 
 
-# ---- what stands beside
+# ---- general measures
 
 
 def test_general_measures_by_hand() -> None:

@@ -213,7 +213,8 @@ def test_repeated_inputs_without_clusters_are_warned_of(tmp_path: Path) -> None:
     rows = [{"question": f"q{i // 2}", "gold": "ab"[i % 2], "p": "a"} for i in range(20)]
     path = write_csv(tmp_path / "out.csv", rows)
     assert score_file(path, "gold", {"p": "p"}, ["accuracy"])["warnings"] == [
-        "'question' repeats: 10 different values in 20 rows, which are then not independent and the intervals too "
+        "'question' repeats: 10 different values in 20 rows, "
+        "which are then not independent and the intervals too "
         "narrow; name what belongs together with --cluster-by"
     ]
     assert (
@@ -290,7 +291,8 @@ def test_one_system_alone_has_no_comparison(tmp_path: Path) -> None:
     [
         (
             ["out_base"],
-            "--prediction 'out_base' is not name=column\nhint: for example --prediction tuned=answer",
+            "--prediction 'out_base' is not name=column\n"
+            "hint: for example --prediction tuned=answer",
         ),
         (["=out_base"], "--prediction '=out_base' is not name=column"),
         (

@@ -1,4 +1,4 @@
-"""Intervals and tests: known answers, scipy's answers, and coverage on data whose truth is known."""
+"""Intervals and tests: known answers, scipy's answers, coverage where the truth is known."""
 
 from __future__ import annotations
 

@@ -12,23 +12,14 @@ import torch
 from support import byte_tokenizer, tiny_llama
 
 from tunesmith.chat.format import chat_format, complete_tokenizer
+from tunesmith.evaluate import systems
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated
 from tunesmith.evaluate.likelihood import Ranked, rank_choices
-from tunesmith.evaluate.systems import (
-    Decoding,
-    _greedy,
-    answer,
-    few_shot_exemplars,
-    linear_predictions,
-    with_exemplars,
-)
+from tunesmith.evaluate.systems import Decoding, _greedy, answer
+from tunesmith.models.load import load_model
 from tunesmith.records import Example
 
-CHATML = (
-    "{%- for m in messages -%}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
-)
 DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=False)
 
 
@@ -44,46 +35,6 @@ def plain_chat() -> Any:
     tokenizer = byte_tokenizer()
     complete_tokenizer(tokenizer)
     return chat_format(tokenizer)
-
-
-def test_an_instruct_base_is_shown_exemplars_as_turns_of_its_own_chat_template() -> None:
-    chat = chat_format(byte_tokenizer(chat_template=CHATML))
-    prompted, shown = with_exemplars(
-        [example(3)], [example(1), example(2)], chat, tiny_llama(), DECODING
-    )
-    assert shown == 2
-    assert chat.prompts(prompted)[0] == (
-        "<|user|>Q1</s><|assistant|>yes</s><|user|>Q2</s><|assistant|>yes</s><|user|>Q3</s><|assistant|>"
-    )
-
-
-def test_a_base_without_a_chat_template_is_shown_exemplars_as_text() -> None:
-    prompted, _ = with_exemplars(
-        [example(3)], [example(1), example(2)], plain_chat(), tiny_llama(), DECODING
-    )
-    assert prompted[0].prompt == "Q1 yes\n\nQ2 yes\n\nQ3"
-
-
-def test_as_many_exemplars_are_shown_as_the_model_has_room_for() -> None:
-    long = example(9, prompt="x" * 30)
-    # 1 token of <s>, 31 of the prompt, 4 of the answer; an exemplar is "Q1 yes" and two line ends:
-    # 8 tokens
-    model = tiny_llama(positions=1 + 31 + 4 + 8 + 7)
-    prompted, shown = with_exemplars(
-        [long, example(3)], [example(1), example(2)], plain_chat(), model, DECODING
-    )
-    assert [e.prompt.count("yes") for e in prompted] == [1, 2]
-    assert shown == 1.5
-
-
-def test_exemplars_are_training_rows_of_every_label_in_turn_and_always_the_same() -> None:
-    train = [
-        example(i, completion="yes" if i % 3 else "no", choices=("no", "yes")) for i in range(30)
-    ]
-    chosen = few_shot_exemplars(train, 4, seed=0)
-    assert sorted(e.completion for e in chosen) == ["no", "no", "yes", "yes"]
-    assert len({e.id for e in chosen}) == 4
-    assert few_shot_exemplars(train[::-1], 4, seed=0) == chosen
 
 
 def test_the_likelihood_of_the_right_answer_is_that_of_its_tokens_and_the_stop_token() -> None:
@@ -104,8 +55,6 @@ def test_the_likelihood_of_the_right_answer_is_that_of_its_tokens_and_the_stop_t
 def test_where_choices_are_ranked_the_right_one_is_not_scored_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tunesmith.evaluate import systems
-
     calls: list[int] = []
 
     def counted(*args: Any, **kwargs: Any) -> list[Ranked]:
@@ -141,8 +90,6 @@ def test_an_answer_that_the_ranking_has_shown_is_not_written_once_more() -> None
 def test_the_backend_of_the_recipe_generates_from_where_the_model_was_loaded(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith.models.load import load_model
-
     fake = """
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,13 +129,3 @@ def test_answers_in_bfloat16_are_those_of_a_copy_and_the_model_stays_as_it_is() 
     )
     assert model.training
     assert all(torch.equal(weight, kept[name]) for name, weight in model.named_parameters())
-
-
-@pytest.mark.parametrize(
-    "train", [[example(1), example(2)], [example(1, prompt="! "), example(2, "? ", "no")]]
-)
-def test_a_linear_model_that_cannot_be_fitted_gives_the_commonest_label(
-    train: list[Example],
-) -> None:
-    """One label only; no word in any row."""
-    assert [p.text for p in linear_predictions(train, [example(3)])] == ["yes"]

@@ -43,7 +43,7 @@ def recipe(folder: Path, model: Path | str, **train: Any) -> Any:
 @pytest.fixture
 def no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tunesmith.stages.prepare.plan_sources", lambda data: pytest.fail("rows were looked at")
+        "tunesmith.stages.prepare.store_rows", lambda data, path: pytest.fail("rows were looked at")
     )
 
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import read_tokenized
 
 from tunesmith import stages
-from tunesmith.data.store import example_ids, read_examples, read_tokenized
+from tunesmith.data.sources import stored
+from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.recipe import build_recipe
 from tunesmith.records import IGNORE_INDEX, SPLITS, Turn
@@ -100,6 +104,75 @@ def test_the_cache_is_used_for_the_same_bytes_and_not_for_changed_ones(
         stages.prepare.prepare(build_recipe(values)[0])
         said.append("taken from the cache" in capsys.readouterr().err)
     assert said == [False, True, False]
+
+
+def count_opens(path: Path) -> list[str]:
+    """A list that grows with each open of the path, by whatever function of Python's."""
+    opens: list[str] = []
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and str(args[0]) == str(path):
+            opens.append(event)
+
+    sys.addaudithook(hook)  # it cannot be removed, and this path is never opened again
+    return opens
+
+
+def test_the_source_is_opened_exactly_once(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    opens = count_opens(tmp_path / "rows.jsonl")
+    lines = [*JSON_LINES, "unreadable"]
+    run = prepare_lines(tmp_path, tiny_model_dir, lines, max_rejected=0.1)
+    assert len(opens) == 1 + 1  # the first is this test's own, which writes it
+    assert read_json(run.ledger)["rows"]["unreadable"] == 1
+
+
+def test_the_hash_of_what_was_read_is_that_of_the_file(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    run = prepare(tmp_path, tiny_model_dir)
+    inputs = read_json(run.manifest)["inputs"]
+    one_file = f". {hashlib.sha256((tmp_path / 'rows.csv').read_bytes()).hexdigest()}"
+    assert inputs[str(tmp_path / "rows.csv")] == hashlib.sha256(one_file.encode()).hexdigest()
+    stages.common.check_unchanged(run)
+    write_csv(tmp_path / "rows.csv", ROWS[:-1])
+    with pytest.raises(DataError, match=r"rows\.csv: changed since the run was prepared"):
+        stages.common.check_unchanged(run)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused_and_not_cached(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    encode = stored.encode_values
+
+    def encode_and_change(values: Mapping[str, Any]) -> bytes:
+        with (tmp_path / "here" / "rows.csv").open("a") as file:
+            file.write("one more,yes\n")
+        return encode(values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stored, "encode_values", encode_and_change)
+        with pytest.raises(DataError, match=r"rows\.csv: changed while it was read\nhint:"):
+            prepare(tmp_path / "here", tiny_model_dir)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["rows.csv"]
+    assert not (tmp_path / "cache").exists()
+    prepare(tmp_path / "here", tiny_model_dir)
+
+
+def test_bad_rows_leave_no_new_folder_above_the_run(tmp_path: Path, tiny_model_dir: Path) -> None:
+    source = write_csv(tmp_path / "rows.csv", ROWS)
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {"source": str(source), "task": "no such task"},
+        "output_dir": str(tmp_path / "runs" / "of today" / "run"),
+    }
+    with pytest.raises(TunesmithError, match="no such task"):
+        stages.prepare.prepare(build_recipe(values)[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
 def test_the_test_split_is_sealed_and_each_use_is_counted(

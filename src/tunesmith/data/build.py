@@ -1,5 +1,6 @@
-"""The second pass: each row is rendered, tokenised, proved and written to its split; the ledger
-counts every fate.
+"""The second pass: each row is rendered, tokenised, checked and written to its split.
+
+The ledger counts what becomes of every row.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from tunesmith.data.ledger import Ledger
-from tunesmith.data.plan import Index, Source, source_rows
+from tunesmith.data.plan import Index, Source
 from tunesmith.data.sources.formats import format_examples
+from tunesmith.data.sources.members import Rows
 from tunesmith.data.store import ExampleWriter
 from tunesmith.data.templates.environment import fitted_columns
 from tunesmith.data.templates.render import assign_wording, render_row
@@ -40,6 +42,7 @@ class Rendering:
 
 def write_splits(
     index: Index,
+    rows: Rows,
     data: DataConfig,
     chat: Format,
     max_length: int,
@@ -47,10 +50,15 @@ def write_splits(
     ledger: Ledger,
     on_rows: Callable[[int], None],
 ) -> None:
-    """Write data/{train,validation,test}.parquet; every row's fate goes into the ledger."""
+    """Write data/{train,validation,test}.parquet, and what becomes of every row into the ledger.
+
+    `rows` are those that `index` was built from. `on_rows` is told the number of examples that have
+    just been dealt with. Raises TemplateError or DataError naming file:line for a row whose values
+    cannot be used.
+    """
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
     with _few_collections():
-        for batch, results in _tokenized(_renderings(index, data, ledger), chat, max_length):
+        for batch, results in _tokenized(_renderings(index, rows, data, ledger), chat, max_length):
             kept: dict[str, list[tuple[Example, TokenizedExample]]] = {
                 split: [] for split in SPLITS
             }
@@ -73,9 +81,7 @@ def _accepted(
     max_length: int,
     ledger: Ledger,
 ) -> tuple[Example, TokenizedExample] | None:
-    """What is written of an example, shortened where it must be; None where it is rejected. The
-    ledger is told.
-    """
+    """What is written of an example, shortened if it has to be; None where it is rejected."""
     example = item.example
     if isinstance(result, Rejected) and result.reason == "too_long":
         shorter = shorten(item, data, chat, max_length)
@@ -85,9 +91,7 @@ def _accepted(
     if isinstance(result, Rejected):
         ledger.reject(example.row_id, example.source, result.reason, result.detail, example.split)
         return None
-    if (
-        example.answer_keys
-    ):  # what is compared with the model's answers is the call as the template writes it
+    if example.answer_keys:  # answers are compared with the call as the chat template writes it
         text = chat.answer_text(example)
         example = replace(example, completion=text, references=(text,))
     ledger.keep(example, result)
@@ -96,8 +100,9 @@ def _accepted(
 
 @contextmanager
 def _few_collections() -> Iterator[None]:
-    """torch and transformers are a million objects, which Python's collector would walk again and
-    again.
+    """Keep the garbage collector away from what is there already.
+
+    torch and transformers are a million objects, which it would walk again and again.
     """
     gc.freeze()
     try:
@@ -109,7 +114,11 @@ def _few_collections() -> Iterator[None]:
 def _tokenized(
     renderings: Iterator[Rendering], chat: Format, max_length: int
 ) -> Iterator[tuple[list[Rendering], list[TokenizedExample | Rejected]]]:
-    """In batches; while one is tokenised, in rust on all cores, the next one is rendered."""
+    """Batches with their tokens, one batch behind the rendering.
+
+    While one batch is tokenised, in Rust on all cores and without Python's lock, the next one is
+    rendered here.
+    """
     waiting: tuple[list[Rendering], Future[list[TokenizedExample | Rejected]]] | None = None
     with ThreadPoolExecutor(max_workers=1) as worker:
         while batch := list(islice(renderings, BATCH_ROWS)):
@@ -123,13 +132,13 @@ def _tokenized(
             yield waiting[0], waiting[1].result()
 
 
-def _renderings(index: Index, data: DataConfig, ledger: Ledger) -> Iterator[Rendering]:
+def _renderings(index: Index, rows: Rows, data: DataConfig, ledger: Ledger) -> Iterator[Rendering]:
     number = 0
-    first_ids: dict[
-        int, str
-    ] = {}  # of the clusters of several rows: the first comes before the others
-    for source in index.sources:
-        for row in source_rows(source, data, ledger.unreadable):
+    # Only of clusters with several rows. A cluster is named after its first row, which comes first
+    # in this pass as well, so that its id is known when the others need it.
+    first_ids: dict[int, str] = {}
+    for position, source in enumerate(index.sources):
+        for row in rows.read(position, ledger.unreadable):
             split, cluster = SPLITS[index.splits[number]], int(index.clusters[number])
             if index.is_shared[number]:
                 first_ids[number] = row.id
@@ -164,7 +173,8 @@ def render_source_row(
     """All examples of a row: one for each answer of a conversation, or for each wording that the
     split asks for.
 
-    They are in `split`, and in `group` where it is not what the template says.
+    `group` replaces the group that the template gives. Raises TemplateError or DataError naming
+    file:line for values that cannot be used.
     """
     outcomes: list[tuple[Example | Excluded, PromptTemplate | None]]
     if source.fmt is not None:
@@ -186,8 +196,8 @@ def _placed(e: Example, split: str, group: str | None) -> Example:
     """`dataclasses.replace`, which takes four times as long, a tenth of all preparation."""
     group = e.group if group is None else group
     return Example(
-        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history, group, split, e.source,
-        e.asked_by, e.prompt_keys, e.answer_keys, e.tools,
+        e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history,
+        group, split, e.source, e.asked_by, e.prompt_keys, e.answer_keys, e.tools,
     )  # fmt: skip
 
 
@@ -223,9 +233,7 @@ def _render(
 
 @dataclass(frozen=True)
 class Shortened:
-    """An example whose `fields` were cut, so that its prompt is so many `characters` shorter and it
-    fits.
-    """
+    """An example that fits since its `fields` were cut, its prompt by `characters` in all."""
 
     example: Example
     tokens: TokenizedExample
@@ -234,8 +242,9 @@ class Shortened:
 
 
 def shorten(item: Rendering, data: DataConfig, chat: Format, max_length: int) -> Shortened | None:
-    """A too long row with its `fit` field as long as it may be; None where the template marks none,
-    or too little.
+    """A row that is too long, with its `fit` fields as long as they can be (by bisection).
+
+    None where the template marks no field, or where cutting it altogether is not enough.
     """
     fields = fitted_columns(item.template.source) if item.template else frozenset()
     if not fields or item.template is None:

@@ -13,13 +13,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.ledger import LedgerFacts
-from tunesmith.data.plan import Source, member_configs
+from tunesmith.data.plan import Source
+from tunesmith.data.sources.members import members
+from tunesmith.data.sources.stored import files_in, source_hash
 from tunesmith.data.templates.resolve import resolve_templates
 from tunesmith.errors import DataError
 from tunesmith.recipe import DataConfig
@@ -48,18 +50,23 @@ def folder() -> Path:
 
 
 def cache_key(
-    sources: Sequence[Source], data: DataConfig, chat: ChatFormat, max_length: int
+    sources: Sequence[Source],
+    hashes: Mapping[str, str],
+    data: DataConfig,
+    chat: ChatFormat,
+    max_length: int,
 ) -> str | None:
-    """The hash of all that the splits depend on; None where the rows are no files (a hub id).
+    """The hash of all that the splits depend on; None where a source is no file (a hub id).
 
-    The sources' paths are in it as well, since each example says where its row stands.
+    `hashes` are those of the sources by path, taken while they were read. The paths are part of the
+    key as well, since each example names its file and line.
     """
-    paths = [Path(source.path) for source in sources]
-    if not all(path.exists() for path in paths):
+    if any(source.path not in hashes for source in sources):
         return None
     tokenizer = chat.tokenizer
+    code = [file for name in CODE for file in files_in(PACKAGE / name)]
     parts = {
-        "rows": [[str(path), *_file_hashes(path)] for path in paths],
+        "rows": [[source.path, hashes[source.path]] for source in sources],
         "sources": [repr(source) for source in sources],
         "data": data.model_dump(mode="json"),
         "tokenizer": [
@@ -69,49 +76,38 @@ def cache_key(
         ],
         "system": chat.system,
         "max_length": max_length,
-        "code": [*_file_hashes(*(PACKAGE / name for name in CODE))],
+        "code": [[str(file.relative_to(PACKAGE)), file_sha256(file)] for file in code],
         "versions": versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def input_hashes(data: DataConfig) -> dict[str, str]:
-    """The hash of each file of rows and of each template a recipe names, by name. Hub ids and
-    built-in formats have none.
+def input_hashes(data: DataConfig, hashes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The hash of each source and of each template that a recipe names, by its name.
+
+    Hub ids and known formats have none. `hashes` are those of the sources where they have just been
+    read; without them the files are hashed as they are now.
     """
-    members = member_configs(data)
-    own = [path for path in (data.validation_source, data.test_source) if path is not None]
     found = {}
-    for path in map(Path, [*(str(config.source) for config in members), *own]):
-        if path.exists():
-            found[str(path.resolve())] = hashlib.sha256(
-                "\n".join(_file_hashes(path)).encode()
-            ).hexdigest()
-    for config in members:
-        if config.task is not None or config.template is not None:
+    for member in members(data):
+        sha256 = source_hash(member.path) if hashes is None else hashes.get(member.path)
+        if sha256 is not None:
+            found[str(Path(member.path).resolve())] = sha256
+    for member in members(data):
+        config = member.data
+        if not member.is_own_file and (config.task is not None or config.template is not None):
             for template in resolve_templates(config):
-                found[f"template {template.name}"] = hashlib.sha256(
-                    repr(template).encode()
-                ).hexdigest()
+                text = repr(template).encode()
+                found[f"template {template.name}"] = hashlib.sha256(text).hexdigest()
     return found
 
 
-def _file_hashes(*paths: Path) -> Iterator[str]:
-    """The hash of each file, by its place under the path."""
-    for path in paths:
-        files = (
-            [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        )
-        for file in files:
-            if "__pycache__" not in file.parts:
-                yield f"{file.relative_to(path)} {file_sha256(file)}"
-
-
 def store(key: str, run: RunDir, facts: LedgerFacts) -> None:
-    """Keep a run's prepared files, and the facts that `restore` gives back; a full disk is not the
-    run's business.
+    """Keep a run's prepared files, and the facts that `restore` gives back.
+
+    A cache that cannot be written, on a full disk say, does not stop the run.
     """
-    files = [*(run.examples(split) for split in SPLITS), run.rejected]
+    files = _prepared_files(run)
     try:
         folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder(), prefix=".") as temporary:
@@ -127,13 +123,14 @@ def store(key: str, run: RunDir, facts: LedgerFacts) -> None:
 
 
 def restore(key: str, run: RunDir) -> LedgerFacts | None:
-    """Put an entry's files into the run; its facts, or None where there is no entry or a file of it
-    has changed.
+    """Put an entry's files into the run, in place of what is there, and return its facts.
+
+    None where there is no entry, or where one of its files has changed; such an entry is removed.
     """
     entry = folder() / key
     try:
         stored = read_record(entry / FACTS, Entry)
-        files = [*(run.examples(split) for split in SPLITS), run.rejected]
+        files = _prepared_files(run)
         if any(file_sha256(entry / file.name) != stored.files[file.name] for file in files):
             raise ValueError(f"{entry} has changed")
         for file in files:
@@ -150,8 +147,16 @@ def restore(key: str, run: RunDir) -> LedgerFacts | None:
         return None
 
 
+def _prepared_files(run: RunDir) -> list[Path]:
+    return [run.rows, *(run.examples(split) for split in SPLITS), run.rejected]
+
+
 def _link(source: Path, target: Path) -> None:
-    """A hard link costs no space; a copy where the file system has none."""
+    """A hard link costs no space; a copy where the file system has none.
+
+    A target that is there is removed and not written over: it may be mapped into memory.
+    """
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

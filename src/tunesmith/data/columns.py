@@ -1,5 +1,6 @@
-"""Columns of which a row takes few bytes of memory: labels and groups, which come again, and ids,
-which lie on disk.
+"""Columns that take few bytes of memory a row.
+
+Labels and groups have values that recur; ids are kept on disk.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 
 class Coded(Sequence[Any]):
-    """A column whose values come again: each distinct value once, and 4 bytes a row."""
+    """A column with few distinct values: each of them once, and a code of 4 bytes a row."""
 
     def __init__(self, values: Sequence[Hashable], codes: NDArray[np.int32]) -> None:
         self.values, self.codes = values, codes
@@ -68,6 +69,7 @@ class CodedWriter:
         return len(self._codes)
 
     def extend(self, values: Iterable[Hashable]) -> None:
+        """One more row for each value."""
         numbers = self._numbers
         self._codes.extend([numbers.setdefault(value, len(numbers)) for value in values])
 
@@ -79,6 +81,7 @@ class CodedWriter:
             )
 
     def column(self) -> Coded:
+        """What was written so far. It shares memory with the writer, which then cannot grow."""
         return Coded(list(self._numbers), np.frombuffer(self._codes, dtype=np.int32))
 
 
@@ -93,10 +96,11 @@ class RowIds(Sequence[str]):
         self._starts, self._offsets = (
             [0],
             [0],
-        )  # of each batch: its first row, and where it stands in the file
+        )  # of each batch: its first row, and place in the file
         self._held: tuple[int, list[str]] = (-1, [])
 
     def append(self, ids: Sequence[str]) -> None:
+        """A batch of texts, which later is read as a whole."""
         written = self._file.write(json.dumps(ids).encode())
         self._starts.append(self._starts[-1] + len(ids))
         self._offsets.append(self._offsets[-1] + written)

@@ -1,6 +1,6 @@
 """The ledger: where every raw row went.
 
-A raw row has one fate: kept (it gave an example), duplicate, leaked (a training row that stands in
+A raw row has one fate: kept (it gave an example), duplicate, leaked (a training row that is also in
 the user's own test file), not drawn (the cap of a mixture), unreadable, or rejected for a reason.
 Only the last two count against data.max_rejected. Conflicts, shortened fields and tokens describe
 rows that were kept.
@@ -24,7 +24,8 @@ from tunesmith.records import SPLITS, Example, TokenizedExample
 EXCLUDED = "excluded"
 REMEDIES = {
     "unreadable": "repair these lines, or set data.encoding",
-    "too_long": "raise train.max_length, or mark a field that may be shortened: {{ article | fit }}",
+    "too_long": "raise train.max_length, "
+    "or mark a field that may be shortened: {{ article | fit }}",
     "control_token": "remove the model's special tokens from these texts",
     "chat_template": "give a chat_template that writes these conversations, or clean them",
     "not_spelled": "the tokenizer cannot spell these answers: clean them, or choose another model",
@@ -46,6 +47,8 @@ class SplitCounts:
 
 @dataclass
 class Shortened:
+    """How many examples had a field cut, by how many characters in all and at most."""
+
     examples: int = 0
     characters: int = 0
     most_characters: int = 0
@@ -100,12 +103,10 @@ class Ledger:
         self._splits = {name: SplitCounts() for name in SPLITS}
         self._shortened: dict[str, Shortened] = {}
         self._unreadable: list[str] = []
-        self._failed: dict[
-            str, _Failure
-        ] = {}  # by row id: rows with a failed example and, so far, no kept one
-        self._dropped: dict[
-            str, list[str]
-        ] = {}  # places of examples that were left out of kept rows, by reason
+        # by row id: rows with a failed example and, so far, no kept one
+        self._failed: dict[str, _Failure] = {}
+        # places of examples that were left out of kept rows, by reason
+        self._dropped: dict[str, list[str]] = {}
         self._last_kept: str | None = None
         self._remarks: dict[str, _Remark] = {}
         self._num_examples = 0
@@ -117,27 +118,29 @@ class Ledger:
         self._file.close()  # when preparing failed before `finish`
 
     def row(self, row_id: str, split: str, conflicting: bool = False) -> None:
-        """A row that should give an example; `conflicting`: its input stands with another target
-        too.
-        """
+        """A row that should give an example; `conflicting`: its input also has another target."""
         self._num_rows += 1
         self._conflicting += conflicting
 
     def duplicate(self, row_id: str, source: str, split: str = "") -> None:
+        """A row with the input and target of an earlier one."""
         self._leave_out("duplicates", row_id, source, "duplicate", split)
 
     def reject_leak(self, row_id: str, source: str) -> None:
+        """A row for training whose input is in the user's test file."""
         self._leave_out("leaked", row_id, source, "leaked", "train")
 
     def not_drawn(self, num_rows: int = 1) -> None:
+        """Rows that a mixture leaves out: beyond its cap, or of a task it is not judged on."""
         self._fates["not_drawn"] += num_rows
 
     def unreadable(self, source: str, detail: str) -> None:
-        """A line or record that is no row, and so has no id but its place."""
+        """A line or record that is no row, and so is known by its place only."""
         self._unreadable.append(f"{source}: {detail}")
         self._leave_out("unreadable", source, source, "unreadable", "", detail)
 
     def keep(self, example: Example, tokens: TokenizedExample) -> None:
+        """An example that is written to its split."""
         counts = self._splits[example.split]
         if example.row_id != self._last_kept:
             counts.rows += 1
@@ -167,7 +170,7 @@ class Ledger:
         self._dropped.setdefault(reason, []).append(source)
 
     def shortened(self, row_id: str, field: str, characters: int) -> None:
-        """A field that the template marks was cut by so many characters; the row is kept."""
+        """A field that the template marks was cut by `characters`; the row is kept."""
         self._write(row_id, "", "shortened", "", f"{field}: {characters} characters")
         counts = self._shortened.setdefault(field, Shortened())
         counts.examples += 1
@@ -177,7 +180,8 @@ class Ledger:
     def remarks(self) -> list[str]:
         """What the chat template changed in the examples that were kept."""
         return [
-            f"{text} ({remark.examples:,} of {self._num_examples:,} examples, for example {remark.first})"
+            f"{text} ({remark.examples:,} of {self._num_examples:,} examples, "
+            f"for example {remark.first})"
             for text, remark in self._remarks.items()
         ]
 
@@ -267,8 +271,9 @@ def _check_sum(rows: Mapping[str, int]) -> None:
     if sum(fates.values()) != rows["raw"]:
         counted = " + ".join(f"{number} {fate}" for fate, number in fates.items())
         raise RunError(
-            f"the ledger does not add up: {rows['raw']} raw rows, {counted} = {sum(fates.values())}",
-            hint="did the source change while it was read? If not, this is a mistake in tunesmith",
+            f"the ledger does not add up: {rows['raw']} raw rows, "
+            f"{counted} = {sum(fates.values())}",
+            hint="this is a mistake in tunesmith: please report it",
         )
 
 

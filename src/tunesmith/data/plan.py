@@ -1,8 +1,8 @@
-"""The first pass over the rows: which sources there are, and in which split each row stands.
+"""The first pass over the rows that were read: how sources become examples, and each row's split.
 
-Only keys are kept in memory, a few dozen bytes a row: hashes and the numbers of labels and groups.
-Ids and the hashes of words are in temporary files; the rows themselves are read again to be
-rendered.
+Only keys are kept in memory, a few dozen bytes a row: hashes and the codes of labels and groups.
+Ids and the hashes of words are in temporary files. The rows themselves are gone over again to be
+rendered (build.py), from the run's copy of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +37,8 @@ from tunesmith.data.sources.formats import (
     format_notes,
     question_columns,
 )
+from tunesmith.data.sources.members import Member, Rows, members
 from tunesmith.data.sources.messages import is_empty
-from tunesmith.data.sources.rows import Unreadable, read_rows
 from tunesmith.data.split.assign import SplitKeys, TimeColumn, assign_splits
 from tunesmith.data.split.mixture import sample_mixture
 from tunesmith.data.templates.environment import SEPARATOR, used_columns
@@ -47,7 +46,7 @@ from tunesmith.data.templates.render import collect_choices
 from tunesmith.data.templates.resolve import PromptTemplate, load_templates
 from tunesmith.data.templates.slots import Labels
 from tunesmith.errors import DataError, TemplateError, did_you_mean
-from tunesmith.recipe import DataConfig, SourceConfig, SplitConfig
+from tunesmith.recipe import DataConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
 TARGET_TYPES = ("label", "target")
@@ -56,15 +55,14 @@ BATCH_ROWS = 1000
 
 @dataclass(frozen=True)
 class Source:
-    """One file (or folder, or data set) and how its rows become examples.
+    """One member of the recipe's data (see members.py) and how its rows become examples.
 
-    `fmt` is a known form (messages ...) where no template is asked for. `split` is set for a
-    validation or test file of the user's and for replay. `inputs` and `targets` are the columns
-    that make two rows the same question, and the same answer.
+    `fmt` is set for tables that need no template (messages ...). `split` is set where all rows
+    belong to one. `inputs` are the columns that make two rows the same question, `targets` those
+    that make them the same answer.
     """
 
     path: str
-    prefix: str
     templates: tuple[PromptTemplate, ...]
     fmt: Format | None
     columns: dict[str, str]
@@ -77,11 +75,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Index:
-    """Per row, in reading order: its split, whether it is left out as a duplicate, and what it
-    belongs to.
+    """Per row, in reading order over all sources: its split, why it is left out, where it belongs.
 
-    `clusters` are the numbers of the first row with the same or nearly the same input; `groups` are
-    the user's own. `words` are those of the inputs, None where near-duplicates are not asked for.
+    `splits` index SPLITS. `dropped` are duplicates, `leaked` training rows whose input is in the
+    user's test file, `not_drawn` those beyond a mixture's cap; `conflicting` rows have the input of
+    another row and a different target. `clusters` are the numbers of the first row with the same or
+    nearly the same input; `groups` are the user's own. `words` are those of the inputs, None where
+    the recipe turns near-duplicates off.
     """
 
     sources: tuple[Source, ...]
@@ -101,122 +101,73 @@ class Index:
 
     @cached_property
     def is_shared(self) -> NDArray[np.bool_]:
-        """Rows that are the first of a cluster with more rows."""
+        """Of each row: whether it is the first of a cluster with more rows."""
         numbers = np.arange(len(self.clusters), dtype=np.int32)
         shared = np.zeros(len(numbers), dtype=np.bool_)
         shared[self.clusters[self.clusters != numbers]] = True
         return shared
 
 
-def plan_sources(data: DataConfig) -> list[Source]:
-    """The recipe's sources, each checked against the columns of its first row; RecipeError or
-    TemplateError if not.
+def plan_sources(data: DataConfig, rows: Rows) -> list[Source]:
+    """The recipe's sources, in the order of `members`, each checked against the columns of its
+    first row.
+
+    Raises TemplateError for templates that do not fit the columns, DataError for a source without
+    rows.
     """
-    members = data.source if isinstance(data.source, list) else [data.source]
-    sources = [_source(data, member, "", None) for member in members if member is not None]
-    if not sources:
-        raise DataError(
-            "the recipe names no rows", hint="set data.source to a file, a folder or a hub id"
-        )
-    if len(sources) > 1:
-        sources = [
-            replace(source, prefix=f"{number}:") for number, source in enumerate(sources, start=1)
-        ]
-    given: list[tuple[Split, str | None]] = [
-        ("validation", data.validation_source),
-        ("test", data.test_source),
-    ]
-    own_files = [
-        _source(data, path, f"{split}:", split) for split, path in given if path is not None
-    ]
-    one_task = [sources[0], *own_files]  # a label may stand in one of the user's files only
-    choices = tuple(sorted({choice for source in one_task for choice in source.choices}))
-    return [replace(source, choices=choices) for source in one_task] + sources[1:]
+    named = members(data)
+    sources = [_source(member, number, rows) for number, member in enumerate(named)]
+    # a label may occur only in the user's test file, and is a choice all the same
+    one_task = [i for i, member in enumerate(named) if i == 0 or member.is_own_file]
+    choices = tuple(sorted({choice for i in one_task for choice in sources[i].choices}))
+    for i in one_task:
+        sources[i] = replace(sources[i], choices=choices)
+    return sources
 
 
-def member_configs(data: DataConfig) -> list[DataConfig]:
-    """`data` for each member of a mixture: what the member leaves out is taken from `data`,
-    `source` is one path.
-    """
-    members = data.source if isinstance(data.source, list) else [data.source]
-    return [_member_config(data, member) for member in members if member is not None]
-
-
-def _member_config(data: DataConfig, member: str | SourceConfig) -> DataConfig:
-    if isinstance(member, str):
-        return data.model_copy(update={"source": member})
-    return data.model_copy(
-        update={k: v for k, v in member.model_dump(exclude={"replay"}).items() if v is not None}
-    )
-
-
-def _source(
-    data: DataConfig, member: str | SourceConfig, prefix: str, split: Split | None
-) -> Source:
-    if isinstance(member, SourceConfig):
-        data = _member_config(data, member)
-        split = "train" if member.replay else split
-        member = member.source
-    first = next(iter(_limited(member, data)), None)
-    if first is None:
-        next(
-            read_rows(member, data.encoding, data.id), None
-        )  # raises where there are lines, but none can be read
-        raise DataError(f"{member}: no rows", hint="the first line of a csv file names the columns")
-    fmt = detect_format(first.values) if data.task is None and data.template is None else None
+def _source(member: Member, number: int, rows: Rows) -> Source:
+    data, first = member.data, next(rows.read(number))
+    named = data.task is not None or data.template is not None
+    fmt = None if named else detect_format(first.values)
     if fmt is not None:
         inputs, targets = question_columns(fmt)
-        return Source(member, prefix, (), fmt, dict(data.columns), None, (), inputs, targets, split)
+        return Source(
+            member.path, (), fmt, dict(data.columns), None, (), inputs, targets, member.split
+        )
     try:
         templates = tuple(load_templates(data, list(first.values)))
     except TemplateError as error:
-        known = "no task or template in the recipe, and no prompt/completion, messages, conversations or instruction"
-        if data.task is None and data.template is None:
-            raise TemplateError(
-                f"{member}: {known} columns in it: {', '.join(first.values)}",
-                hint="set data.task, or data.template",
-            ) from error
-        raise
-    rows = _limited(member, data)
-    choices = collect_choices(rows, templates[0], columns=data.columns, label_names=data.labels)
+        if named:
+            raise
+        raise TemplateError(
+            f"{member.path}: no task or template in the recipe, and no prompt/completion, "
+            "messages, conversations or instruction columns in it: "
+            f"{', '.join(first.values)}",
+            hint="set data.task, or data.template",
+        ) from error
+    choices = collect_choices(
+        rows.read(number), templates[0], columns=data.columns, label_names=data.labels
+    )
     inputs, targets = _template_columns(templates[0], data.columns, first)
     return Source(
-        member,
-        prefix,
-        templates,
-        None,
-        dict(data.columns),
-        data.labels,
-        choices,
-        inputs,
-        targets,
-        split,
+        path=member.path,
+        templates=templates,
+        fmt=None,
+        columns=dict(data.columns),
+        labels=data.labels,
+        choices=choices,
+        inputs=inputs,
+        targets=targets,
+        split=member.split,
     )
-
-
-def pass_over(where: str, problem: str) -> None:
-    """For passes that do not count what is unreadable: the one that fills the ledger does."""
-
-
-def _limited(path: str, data: DataConfig, unreadable: Unreadable = pass_over) -> Iterator[Row]:
-    return islice(read_rows(path, data.encoding, data.id, unreadable), data.max_rows)
-
-
-def source_rows(
-    source: Source, data: DataConfig, unreadable: Unreadable = pass_over
-) -> Iterator[Row]:
-    """The source's rows, ids made distinct between sources. `unreadable` is told the others (see
-    `read_rows`).
-    """
-    for row in _limited(source.path, data, unreadable):
-        yield replace(row, id=source.prefix + row.id) if source.prefix else row
 
 
 def _template_columns(
     template: PromptTemplate, columns: dict[str, str], first: Row
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Columns used before the separator and those used only after it, so that inverted wordings are
-    right too.
+    """(columns used in the prompt, columns used only after it).
+
+    The template's text decides, not the type of a slot: an inverted wording asks for the text.
     """
     there = {columns.get(name, name): slot.type for name, slot in template.slots}
     there = {column: kind for column, kind in there.items() if column in first.values}
@@ -225,25 +176,30 @@ def _template_columns(
             columns.get(name, name)
             for name in used_columns(template.source.partition(SEPARATOR)[0])
         }
-    except (
-        TemplateError
-    ):  # the separator stands inside an `if`: the prompt is not a template of its own
+    except TemplateError:  # the separator is inside an `if`, so the part before it does not parse
         before = {column for column, kind in there.items() if kind not in TARGET_TYPES}
     return tuple(c for c in there if c in before), tuple(c for c in there if c not in before)
 
 
-def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None = None) -> Index:
-    """Read every source once and give each row its split. Temporary files are made in `folder`."""
-    keys = _Keys(sources, data, folder)
+def build_index(
+    sources: Sequence[Source], data: DataConfig, rows: Rows, folder: Path | None = None
+) -> Index:
+    """Go over all rows once and give each its split. Temporary files are made in `folder`.
+
+    Raises DataError where too many lines are unreadable, and for columns that `data.split` names
+    and a source does not have.
+    """
+    keys = _Keys(sources, data, rows, folder)
     keys.check_unreadable(data.max_rejected)
     num_rows, inputs = tuple(keys.num_rows), np.frombuffer(keys.inputs, dtype=np.uint64)
     first = first_with_same(inputs)
     duplicates = find_duplicates(first, inputs, np.frombuffer(keys.targets, dtype=np.uint64))
     given = [-1 if source.split is None else SPLITS.index(source.split) for source in sources]
     fixed = np.repeat(np.array(given, dtype=np.int8), num_rows)
-    # a row of the user's test file is never dropped in favour of a training row with the same text
+    # A duplicate is dropped only if its first occurrence has the same fixed split: a row of the
+    # user's test file must not go because a training row with the same text came first.
     dropped = duplicates.dropped & (fixed == fixed[duplicates.first])
-    leaked = (fixed != SPLITS.index("test")) & _stands_in(
+    leaked = (fixed != SPLITS.index("test")) & _is_among(
         inputs, inputs[fixed == SPLITS.index("test")]
     )
     clusters, num_clusters, notes = first, 0, list[str]()
@@ -251,11 +207,13 @@ def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None
         found = near_duplicate_clusters(keys.words, first, folder)
         clusters, num_clusters = found.clusters, found.num_clusters
         notes = _near_duplicate_notes(found, first, keys.ids)
+    # Rows that are left out take no part in the draw, so they do not change the sizes of splits.
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
     splits = fixed.copy()
     config, more = _split_config(data.split, sources)
     assigned, split_notes = assign_splits(_split_keys(keys, free, inputs), config, clusters[free])
     splits[free] = assigned
+    # those left out of the draw; they are in no split, but the ledger needs a value
     splits[splits < 0] = SPLITS.index("train")
     not_drawn, mixture_notes = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
     notes = [*keys.notes, *notes, *more, *split_notes, *mixture_notes]
@@ -264,9 +222,21 @@ def build_index(sources: Sequence[Source], data: DataConfig, folder: Path | None
             f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training"
         )
     return Index(
-        tuple(sources), num_rows, keys.num_unreadable, splits.astype(np.uint8), dropped, leaked, not_drawn,
-        duplicates.conflicting, clusters, keys.column("group"), num_clusters, tuple(notes), keys.ids, keys.words,
-    )  # fmt: skip
+        sources=tuple(sources),
+        num_rows=num_rows,
+        num_unreadable=keys.num_unreadable,
+        splits=splits.astype(np.uint8),
+        dropped=dropped,
+        leaked=leaked,
+        not_drawn=not_drawn,
+        conflicting=duplicates.conflicting,
+        clusters=clusters,
+        groups=keys.column("group"),
+        near_duplicate_clusters=num_clusters,
+        notes=tuple(notes),
+        ids=keys.ids,
+        words=keys.words,
+    )
 
 
 def _near_duplicate_notes(
@@ -281,7 +251,7 @@ def _near_duplicate_notes(
     return [f"there are near-duplicates, for example rows {a} and {b}"]
 
 
-def _stands_in(values: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def _is_among(values: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which of the values are among the others, of which there are fewer."""
     if not len(others):
         return np.zeros(len(values), dtype=np.bool_)
@@ -319,7 +289,8 @@ def _not_drawn(
         if _task(sources[i]) != _task(sources[0]):
             out |= rows[i] & (splits != SPLITS.index("train"))
             notes.append(
-                f"{sources[i].path} is another task: it is trained on and not judged; see evaluation.panel"
+                f"{sources[i].path} is another task: "
+                "it is trained on and not judged; see evaluation.panel"
             )
     return out, notes
 
@@ -330,9 +301,11 @@ def _task(source: Source) -> tuple[str, ...]:
 
 
 class _Keys:
-    """What is kept of each row, over all sources; None as cell where its source has no such column."""
+    """What is kept of each row, over all sources; None where its source has no such column."""
 
-    def __init__(self, sources: Sequence[Source], data: DataConfig, folder: Path | None) -> None:
+    def __init__(
+        self, sources: Sequence[Source], data: DataConfig, rows: Rows, folder: Path | None
+    ) -> None:
         self.num_rows: list[int] = []
         self.num_unreadable, self._first_unreadable = 0, ""
         self.inputs, self.targets = array("Q"), array("Q")
@@ -341,14 +314,14 @@ class _Keys:
         self.words = Words(folder) if data.near_duplicates else None
         self._columns: dict[str, CodedWriter] = {}
         self._times: TimeColumn | None = None
-        for source in sources:
+        for number, source in enumerate(sources):
             before = len(self.inputs)
-            self._read(source, data)
+            self._read(source, data, rows.read(number, self._count_unreadable))
             self.num_rows.append(len(self.inputs) - before)
         for column in [*self._columns.values(), *([self._times] if self._times else [])]:
             column.extend_missing(len(self.inputs))
 
-    def _read(self, source: Source, data: DataConfig) -> None:
+    def _read(self, source: Source, data: DataConfig, rows: Iterator[Row]) -> None:
         columns, start = _key_columns(source, data.split), len(self.inputs)
         for key in columns:
             if key == "time":
@@ -356,7 +329,6 @@ class _Keys:
                 self._times.extend_missing(len(self.inputs))
             else:
                 self._columns.setdefault(key, CodedWriter()).extend_missing(len(self.inputs))
-        rows = source_rows(source, data, self._count_unreadable)
         while batch := list(islice(rows, BATCH_ROWS)):
             if source.fmt is not None and len(self.inputs) == start:
                 self.notes += format_notes(source.fmt, batch, _recipe_columns(data), source.path)
@@ -385,9 +357,10 @@ class _Keys:
         if self.num_unreadable > max_rejected * total:
             share = self.num_unreadable / total
             raise DataError(
-                f"{self.num_unreadable:,} of {total:,} rows cannot be read ({share:.1%}), data.max_rejected is "
-                f"{max_rejected:.1%}; the first: {self._first_unreadable}",
-                hint=f"repair these lines; data.max_rejected={math.ceil(share * 100) / 100:g} goes on without them",
+                f"{self.num_unreadable:,} of {total:,} rows cannot be read ({share:.1%}), "
+                f"data.max_rejected is {max_rejected:.1%}; the first: {self._first_unreadable}",
+                hint="repair these lines; "
+                f"data.max_rejected={math.ceil(share * 100) / 100:g} goes on without them",
             )
 
     def column(self, key: str) -> Coded | None:
@@ -398,7 +371,7 @@ class _Keys:
 
 
 def _normalised(source: Source, row: Row) -> dict[str, str]:
-    """The input columns that have a value: an empty text, null and NaN are the same as no column."""
+    """The input columns that have a value: empty text, null and NaN are the same as no column."""
     values = ((column, row.values.get(column)) for column in source.inputs)
     return {column: normalised_value(value) for column, value in values if not is_empty(value)}
 
@@ -446,13 +419,13 @@ def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:
     return {key: column for key, column in wanted.items() if column is not None}
 
 
-def _target(source: Source, row: Row) -> Any:
+def _target(source: Source, row: Row) -> object:
     if len(source.targets) == 1:
         return row.values.get(source.targets[0])
     return [row.values.get(column) for column in source.targets]
 
 
-def _cell(row: Row, column: str, key: str) -> Any:
+def _cell(row: Row, column: str, key: str) -> object:
     if column not in row.values:
         raise DataError(
             f"{row.source}: data.split.{key} = {column!r}, no such column",
@@ -467,7 +440,7 @@ def _text_cell(row: Row, column: str, key: str) -> str | None:
 
 
 def _split_keys(keys: _Keys, free: NDArray[np.int64], inputs: NDArray[np.uint64]) -> SplitKeys:
-    all_free = len(free) == len(inputs)  # as a rule, and then nothing is copied
+    all_free = len(free) == len(inputs)  # the usual case, in which nothing is copied
 
     def column(key: str) -> Coded | None:
         values = keys.column(key)
@@ -495,7 +468,7 @@ def _split_config(config: SplitConfig, sources: Sequence[Source]) -> tuple[Split
 
 
 def find_overlap(index: Index) -> Overlap:
-    """Test inputs of which 13 words in a row (a short one: all words) stand in a training input."""
+    """Test inputs that share 13 words in a row with a training input (short ones: all words)."""
     if index.words is None:
         return Overlap(0, 0, [])
     used = ~index.dropped & ~index.leaked & ~index.not_drawn

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tunesmith.data.build import Rendering, render_source_row, shorten
-from tunesmith.data.plan import Source, plan_sources, source_rows
+from tunesmith.data.plan import Source, plan_sources
+from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.templates.resolve import Excluded
 from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
 from tunesmith.errors import DataError, TemplateError
@@ -71,9 +72,13 @@ class Preview:
     num_without: int
 
     def summary(self) -> str:
+        """One line: lengths, and how many rows are too long or give no example."""
         if not self.num_examples:
             return f"none of {self.num_without:,} rows gives an example"
-        counts = f"{self.num_examples:,} examples from all over the table: median {self.median_tokens:,} tokens"
+        counts = (
+            f"{self.num_examples:,} examples from all over the table: "
+            f"median {self.median_tokens:,} tokens"
+        )
         longest = f"longest {self.most_tokens:,}, max_length is {self.max_length:,}"
         by = (
             f", by up to {self.most_tokens - self.max_length:,} tokens" if self.num_too_long else ""
@@ -83,8 +88,10 @@ class Preview:
 
 
 def spread(items: Iterable[T], k: int) -> list[T]:
-    """At most k items, evenly from all over a stream, in one pass that keeps at most 2 * max(k,
-    100) of them.
+    """At most k items, evenly from all over a stream of unknown length.
+
+    One pass that keeps at most 2 * max(k, 100) of them: whenever that many are there, every second
+    one is dropped and the stride doubled.
     """
     most = max(k, 100)
     kept: list[T] = []
@@ -104,11 +111,12 @@ def preview(data: DataConfig, chat: Format, max_length: int, num_rows: int = 3) 
     Raises what `prepare` raises for a table or template that cannot be used at all; one bad row is
     shown as such.
     """
-    sources = plan_sources(data)
-    rows = spread(
-        ((source, row) for source in sources for row in source_rows(source, data)), NUM_MEASURED
+    rows = SourceRows(data)
+    sources = plan_sources(data, rows)
+    shown = spread(
+        ((source, row) for i, source in enumerate(sources) for row in rows.read(i)), NUM_MEASURED
     )
-    outcomes = [outcome for source, row in rows for outcome in _outcomes(source, row, data)]
+    outcomes = [outcome for source, row in shown for outcome in _outcomes(source, row, data)]
     lengths = _lengths([item.example for item in outcomes if isinstance(item, Rendering)], chat)
     return Preview(
         rows=tuple(
@@ -173,9 +181,7 @@ def _show(
 
 
 def _tokens(example: Example, chat: Format) -> Iterator[Token]:
-    """Each token with the text it stands for; none of a conversation that the chat template
-    refuses.
-    """
+    """Each token with the text it covers; none of a conversation that the chat template refuses."""
     text = chat.written([example])[0]
     if isinstance(text, Unserved):
         return
@@ -190,9 +196,8 @@ def _tokens(example: Example, chat: Format) -> Iterator[Token]:
         found = chat.tokenizer.backend_tokenizer.encode(part, add_special_tokens=False)
         end = 0
         for token_id, (start, stop) in zip(found.ids, found.offsets, strict=True):
-            start = (
-                min(start, end) if not part[end:start].strip() else start
-            )  # a blank that is counted to no token
+            # some tokenizers leave blanks out of their offsets: they go with the token after them
+            start = min(start, end) if not part[end:start].strip() else start
             yield Token(
                 token_id,
                 part[max(start, end) : stop],
@@ -202,6 +207,6 @@ def _tokens(example: Example, chat: Format) -> Iterator[Token]:
             end, position = max(end, stop), position + 1
 
 
-def as_json(found: Preview) -> list[dict[str, Any]]:
+def as_json(found: Preview) -> list[dict[str, object]]:
     """The shown rows as plain values."""
     return [asdict(row) for row in found.rows]

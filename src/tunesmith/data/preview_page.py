@@ -1,4 +1,4 @@
-"""A preview on the screen and as a page of its own."""
+"""A preview on the screen and as an HTML page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from rich.text import Text
 from tunesmith.data.preview import Preview, ShownRow, Token
 
 FURTHER_BYTE = "·"  # stands for a token that is a further byte of the character before
-COLOUR_LEGEND = "green: trained; dim: masked; reversed: special tokens; underlined in turn, so that each token shows"
+COLOUR_LEGEND = (
+    "green: trained; dim: masked; reversed: special tokens; "
+    "underlined in turn, so that each token shows"
+)
 PLAIN_LEGEND = "[each trained token in brackets], everything else is masked"
 
 
@@ -83,12 +86,14 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Preview of training rows</title>
 <style>
-:root {{ color-scheme: light dark; --text: #1c1c1c; --back: #ffffff; --masked: #707070; --edge: #d8d8d8;
+:root {{ color-scheme: light dark;
+  --text: #1c1c1c; --back: #ffffff; --masked: #707070; --edge: #d8d8d8;
   --trained: #0b5a1e; --trained-back: #d9f2de; --warning: #a01818; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --text: #e6e6e6; --back: #161616; --masked: #9a9a9a; --edge: #3a3a3a;
+@media (prefers-color-scheme: dark) {{ :root {{
+  --text: #e6e6e6; --back: #161616; --masked: #9a9a9a; --edge: #3a3a3a;
   --trained: #a6e9b5; --trained-back: #16381f; --warning: #ff9a9a; }} }}
-body {{ margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: var(--text);
-  background: var(--back); }}
+body {{ margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+  font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); }}
 h2 {{ font-size: 1rem; margin: 2rem 0 .25rem; overflow-wrap: anywhere; }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.7 ui-monospace, monospace; }}
 .token {{ border-right: 1px solid var(--edge); color: var(--masked); }}

@@ -1,12 +1,11 @@
-"""Prepared examples on disk: one parquet file a split, with text and token ids beside each other."""
+"""Prepared examples on disk: one parquet file a split, with text and token ids side by side."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
+from tunesmith.records import Example, TokenizedExample, Turn
 
 SCHEMA = pa.schema(
     [
@@ -53,6 +52,7 @@ class ExampleWriter:
         self.waiting: list[pa.RecordBatch] = []
 
     def write(self, pairs: Sequence[tuple[Example, TokenizedExample]]) -> None:
+        """Append examples with their tokens; labels follow from `num_prompt_tokens`."""
         if pairs:
             self.waiting.append(
                 _batch([example for example, _ in pairs], [tokens for _, tokens in pairs])
@@ -61,6 +61,7 @@ class ExampleWriter:
             self._flush()
 
     def close(self) -> None:
+        """Write what is left, and give the file its name."""
         self._flush()
         self.writer.close()
         self.temporary.replace(self.path)
@@ -74,7 +75,7 @@ class ExampleWriter:
 
 def _batch(examples: Sequence[Example], tokens: Sequence[TokenizedExample]) -> pa.RecordBatch:
     """Column by column: twice as fast as a dict for each row."""
-    columns: dict[str, Sequence[Any]] = dict(
+    columns: dict[str, Sequence[object]] = dict(
         zip(EXAMPLE_FIELDS, zip(*map(_fields, examples), strict=True), strict=True)
     )
     columns["history"] = [
@@ -122,22 +123,14 @@ def only_answer(path: Path) -> str | None:
     return found.pop()[0] if num_examples(path) > 1 else None
 
 
-def read_tokenized(path: Path) -> Iterator[TokenizedExample]:
-    for batch in pq.ParquetFile(path).iter_batches(
-        BATCH_ROWS, columns=["id", "input_ids", "num_prompt_tokens"]
-    ):
-        for record in batch.to_pylist():
-            yield labelled(record["id"], record["input_ids"], record["num_prompt_tokens"])
-
-
 def read_token_arrays(
     path: Path,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], list[str]]:
     """A split's tokens as flat arrays: row r is input_ids[offsets[r]:offsets[r + 1]].
 
     Returns (input_ids, offsets, num_prompt_tokens, ids): what
-    `train.batches.TrainingData.from_arrays` takes. No Python object is made of a token: 4 bytes
-    each.
+    `train.packing.plan.TrainingData.from_arrays` takes. A token takes 4 bytes, since no Python
+    object is made of it.
     """
     tokens, lengths, prompts, ids = [], [], [], []
     for batch in pq.ParquetFile(path).iter_batches(
@@ -152,16 +145,12 @@ def read_token_arrays(
     return np.concatenate([none, *tokens]), offsets, np.concatenate([none, *prompts]), ids
 
 
-def labelled(example_id: str, input_ids: list[int], num_prompt_tokens: int) -> TokenizedExample:
-    """The record with its labels written out again: the prompt masked, everything after it trained."""
-    labels = [IGNORE_INDEX] * num_prompt_tokens + input_ids[num_prompt_tokens:]
-    return TokenizedExample(example_id, input_ids, labels, num_prompt_tokens)
-
-
 def num_examples(path: Path) -> int:
+    """Of a split, from the file's footer alone."""
     return int(pq.read_metadata(path).num_rows)
 
 
 def example_ids(path: Path) -> Iterable[str]:
+    """Of a split, in its order."""
     ids: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
     return ids

@@ -3,35 +3,55 @@
 Trained: the answer as the chat template writes it, with one stop token. Everything before is
 IGNORE_INDEX. The prompt's ids are those of the prompt as it is served; the answer's are what
 follows them where prompt and answer are tokenised together, else those of the answer alone, which
-is how a model goes on. Each row is proved before it is used.
+is how a model goes on. Each row is checked before it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.errors import DataError
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Unserved, Written
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Format(Protocol):
     """What tokenising needs of tunesmith.chat.format.ChatFormat."""
 
     @property
-    def tokenizer(self) -> Any: ...
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the model, with a chat template."""
+
     @property
-    def stop_token(self) -> str: ...
+    def stop_token(self) -> str:
+        """What ends an answer."""
+
     @property
-    def stop_id(self) -> int: ...
-    def prompts(self, examples: Sequence[Example]) -> list[str | Unserved]: ...
-    def written(self, examples: Sequence[Example]) -> list[Written | Unserved]: ...
-    def answer_text(self, example: Example) -> str: ...
-    def encode(self, texts: list[str]) -> list[list[int]]: ...
-    def decode(self, ids: list[list[int]]) -> list[str]: ...
+    def stop_id(self) -> int:
+        """The id of `stop_token`."""
+
+    def prompts(self, examples: Sequence[Example]) -> list[str | Unserved]:
+        """The text of each prompt as it is served, up to where the answer begins."""
+
+    def written(self, examples: Sequence[Example]) -> list[Written | Unserved]:
+        """The text of each prompt and answer."""
+
+    def answer_text(self, example: Example) -> str:
+        """An answer as the template writes it, without the stop token."""
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids, without adding special tokens."""
+
+    def decode(self, ids: list[list[int]]) -> list[str]:
+        """The texts of token ids, special tokens included."""
+
     @property
-    def special_tokens(self) -> tuple[str, ...]: ...
+    def special_tokens(self) -> tuple[str, ...]:
+        """Texts that become special tokens and so must not occur in rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +69,7 @@ class Rejected:
 def tokenize_examples(
     examples: Sequence[Example], chat: Format, max_length: int
 ) -> list[TokenizedExample | Rejected]:
-    """Token ids and labels for each example, in order; see `Rejected.reason` for what is refused."""
+    """Token ids and labels for each example, in order, or why it is refused."""
     texts = chat.written(examples)
     served = [text for text in texts if isinstance(text, Written)]
     prompts = chat.encode([text.prompt for text in served])

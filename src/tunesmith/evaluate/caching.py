@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from tunesmith.evaluate.forward import Traits, cached_prefix, repeated
+from tunesmith.evaluate.forward import Inputs, Traits, cached_prefix, repeated
 
 TOLERANCE = 1e-3  # of the largest logit
 HALF_TOLERANCE = 0.05
@@ -37,10 +37,10 @@ class Caching(IntEnum):
     SHARES = 5  # a cached prefix of all rows, with padding between it and the rest of a row
 
 
-_known: WeakKeyDictionary[Any, Caching] = WeakKeyDictionary()
+_known: WeakKeyDictionary[PreTrainedModel, Caching] = WeakKeyDictionary()
 
 
-def caching(model: Any, kind: Traits) -> Caching:
+def caching(model: PreTrainedModel, kind: Traits) -> Caching:
     """The furthest that is exact; found once for a model. The model is in evaluation mode, without
     gradients.
     """
@@ -49,7 +49,7 @@ def caching(model: Any, kind: Traits) -> Caching:
     return _known[model]
 
 
-def _find(model: Any, kind: Traits) -> Caching:
+def _find(model: PreTrainedModel, kind: Traits) -> Caching:
     if not kind.cache_name:
         return Caching.NONE
     rows = [list(row) for row in ROWS]
@@ -74,7 +74,7 @@ def _find(model: Any, kind: Traits) -> Caching:
     return Caching.NONE
 
 
-def _plain(model: Any, kind: Traits, ids: list[int]) -> Tensor:
+def _plain(model: PreTrainedModel, kind: Traits, ids: list[int]) -> Tensor:
     last_V: Tensor = (
         model(input_ids=torch.tensor([ids], device=kind.device), use_cache=False)
         .logits[0, -1]
@@ -99,7 +99,7 @@ def _agrees(attempt: Callable[[], Tensor], expected_V: Tensor, tolerance: float)
     return bool((found_V - expected_V).abs().max() <= tolerance * expected_V.abs().max())
 
 
-def _padded(model: Any, kind: Traits, rows: list[list[int]], shared: int) -> Tensor:
+def _padded(model: PreTrainedModel, kind: Traits, rows: list[list[int]], shared: int) -> Tensor:
     """The logits after the second row and one more token, the first row having left the batch."""
     rests = [row[shared:] for row in rows]
     longest = max(len(rest) for rest in rests)
@@ -112,7 +112,7 @@ def _padded(model: Any, kind: Traits, rows: list[list[int]], shared: int) -> Ten
     mask_BS = torch.cat([seen_BT.new_ones(len(rows), shared), seen_BT], dim=1)
     positions_BT = (mask_BS.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     cache = repeated(cached_prefix(model, kind, rows[0][:shared]), len(rows))
-    inputs: dict[str, Any] = {
+    inputs: Inputs = {
         "input_ids": input_BT,
         "attention_mask": mask_BS,
         kind.cache_name: cache,
@@ -129,11 +129,14 @@ def _padded(model: Any, kind: Traits, rows: list[list[int]], shared: int) -> Ten
     return last_V
 
 
-def _equal(model: Any, kind: Traits, rows: list[list[int]], placed: bool = False) -> Tensor:
+def _equal(
+    model: PreTrainedModel, kind: Traits, rows: list[list[int]], placed: bool = False
+) -> Tensor:
     """The same for the last of rows of equal length, without a mask."""
     input_BT = torch.tensor(rows, device=kind.device)
     next_BT = torch.full((1, 1), NEXT, device=kind.device)
-    first, second = {"input_ids": input_BT}, {"input_ids": next_BT}
+    first: Inputs = {"input_ids": input_BT}
+    second: Inputs = {"input_ids": next_BT}
     if placed and kind.takes_positions:
         first["position_ids"] = torch.arange(input_BT.shape[1], device=kind.device).expand_as(
             input_BT

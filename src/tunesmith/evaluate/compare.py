@@ -1,23 +1,24 @@
-"""One system on one split, and two systems on the same rows; the sentence that follows is
-verdict's.
-"""
+"""One system on one split, and two systems on the same rows."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-import statistics as plain_statistics
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from tunesmith.errors import DataError, did_you_mean
-from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics, score_predictions
-from tunesmith.evaluate.metrics.base import Answers, Metric
-from tunesmith.evaluate.parse import parse_number
+from tunesmith.evaluate.metrics import (
+    GENERAL,
+    Metric,
+    find_metric,
+    find_metrics,
+    score_predictions,
+)
+from tunesmith.evaluate.parse import Json
 from tunesmith.evaluate.statistics import (
     Floats,
     approximate_randomisation,
@@ -30,23 +31,17 @@ from tunesmith.evaluate.statistics import (
     standard_error,
     wins_ties_losses,
 )
-from tunesmith.evaluate.verdict import Verdict, verdict
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
-__all__ = [
-    "Verdict",
-    "best_baseline",
-    "compare",
-    "constant_predictions",
-    "copy_input_predictions",
-    "evaluate",
-    "majority_predictions",
-    "to_json",
-    "verdict",
-]
+SE_RESAMPLES = 1000  # for the standard error by row, which is only shown, never judged by
 
-CONSTANT_ROWS = 100
-SE_RESAMPLES = 1000  # for the standard error by row, which only stands beside the clustered one
+
+class Resampling(TypedDict):
+    """How intervals and tests are computed: `confidence` of the intervals, `resamples`, `seed`."""
+
+    confidence: float
+    resamples: int
+    seed: int
 
 
 # ---- one system
@@ -63,18 +58,17 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    seconds: float = 0.0,
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
 
     Rows of one group, or of one data row where several wordings are pooled, are one cluster.
-    `details` adds `given_valid` (each metric over the answers in the right format), the class
-    table, signatures, warnings, and `rows`: numpy arrays that `compare` needs and `to_json` leaves
-    out.
+
+    Raises:
+        RecipeError, DataError: as `score_predictions`.
     """
     result = score_predictions(examples, predictions, metrics, parser)
     clusters = [example.group or example.row_id or example.id for example in examples]
-    options = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
     chosen = find_metrics(metrics)
     estimates = _estimates({**chosen, **GENERAL}, result.rows, clusters, options)
     keep = np.array(result.scores["valid"]) == 1
@@ -91,16 +85,16 @@ def evaluate(
         predictions=predictions,
         scores=result.scores,
         estimates=estimates,
-        details={**result.details, "given_valid": given_valid, "rows": result.rows},
-        seconds=seconds,
+        details={**result.details, "given_valid": given_valid},
+        rows=result.rows,
     )
 
 
 def _estimates(
-    metrics: dict[str, Metric],
-    rows: dict[str, Floats],
+    metrics: Mapping[str, Metric],
+    rows: Mapping[str, Floats],
     clusters: Sequence[str],
-    options: dict[str, Any],
+    options: Resampling,
 ) -> dict[str, Estimate]:
     """The estimates by metric; none where there are no rows."""
     found = {}
@@ -122,57 +116,6 @@ def best_baseline(evaluations: Sequence[Evaluation], metric: str) -> Evaluation:
     return max(evaluations, key=lambda evaluation: sign * evaluation.estimates[metric].mean)
 
 
-def majority_predictions(
-    train: Sequence[Example], examples: Sequence[Example], parser: str = "choice"
-) -> list[Prediction]:
-    """The training answer that is right most often, given to every example; for numbers the median.
-
-    Among an example's own choices where it has any; the first seen of equals.
-    """
-    counts = Counter(example.completion for example in train)
-    constant = max(counts, key=lambda text: counts[text], default="")
-    numbers = [value for text in counts.elements() if (value := parse_number(text)) is not None]
-    if parser == "number" and numbers:
-        constant = f"{plain_statistics.median(numbers):g}"
-    return [
-        _constant(e, max(e.choices, key=lambda c: counts[c]) if e.choices else constant)
-        for e in examples
-    ]
-
-
-def constant_predictions(
-    train: Sequence[Example], examples: Sequence[Example], metric: str, parser: str
-) -> list[Prediction]:
-    """One training answer given to every example: the one that does best as the answer to the
-    others.
-
-    What a model gains that learned no more than how answers look. Candidates, and the rows they are
-    tried on, are at most CONSTANT_ROWS training examples spread over the split.
-    """
-    step = max(1.0, len(train) / CONSTANT_ROWS)
-    sample = [train[int(i * step)] for i in range(min(len(train), CONSTANT_ROWS))]
-    kind, ones = find_metric(metric), np.ones((1, len(sample)))
-
-    def value(text: str) -> float:
-        answers = Answers(sample, [_constant(example, text) for example in sample], parser)
-        return kind.sign * float(kind.value(ones, kind.rows(answers))[0])
-
-    best = max(dict.fromkeys(example.completion for example in sample), key=value)
-    return [_constant(example, best) for example in examples]
-
-
-def copy_input_predictions(
-    examples: Sequence[Example], inputs: Sequence[str] | None = None
-) -> list[Prediction]:
-    """The input as its own answer: `inputs` (one text an example), else the whole prompt."""
-    texts = [example.prompt for example in examples] if inputs is None else inputs
-    return [_constant(example, text) for example, text in zip(examples, texts, strict=True)]
-
-
-def _constant(example: Example, text: str) -> Prediction:
-    return Prediction(example.id, text, stopped=True, num_tokens=0)
-
-
 # ---- two systems
 
 
@@ -185,12 +128,15 @@ def compare(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """`b` minus `a`, paired by example id and clustered; the sign is the metric's own (a lower TER
-    is negative).
+    """`b` minus `a`, paired by example id and clustered.
 
-    The interval is the percentile interval of a paired bootstrap over clusters. The test is exact
-    McNemar for right and wrong on unclustered rows, else approximate randomisation over clusters.
-    `wins` are rows where b is better. Raises DataError where the two are not the same examples.
+    The sign of the difference is the metric's own (a lower TER is negative); `wins` are rows where
+    b is better. The interval is the percentile interval of a paired bootstrap over clusters. The
+    test is exact McNemar for right and wrong on unclustered rows, else approximate randomisation
+    over clusters.
+
+    Raises:
+        DataError: the two are not on the same examples, or one was not evaluated on the metric.
     """
     kind = find_metric(metric)
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
@@ -228,9 +174,7 @@ def compare(
 def _standard_errors(
     metric: Metric, rows_a: Floats, rows_b: Floats, clusters: Sequence[str], draws_R: Floats
 ) -> tuple[float, float]:
-    """Of the difference, by row and by cluster: by formula for a mean, from the bootstrap for a
-    corpus metric.
-    """
+    """Of the difference, by row and by cluster: a formula for a mean, else from the bootstrap."""
     if metric.per_example:
         difference_N = rows_b[:, 0] - rows_a[:, 0]
         return standard_error(difference_N), standard_error(difference_N, clusters)
@@ -243,7 +187,7 @@ def _standard_errors(
 
 
 def _places(a: Evaluation, b: Evaluation) -> list[int]:
-    """Where each of a's examples stands in b."""
+    """The position in b of each of a's examples."""
     place = {example_id: i for i, example_id in enumerate(b.example_ids)}
     for ids, other, name in (
         (a.example_ids, place, b.system),
@@ -252,8 +196,8 @@ def _places(a: Evaluation, b: Evaluation) -> list[int]:
         missing = [example_id for example_id in ids if example_id not in other]
         if missing:
             raise DataError(
-                f"{a.system} and {b.system} are not on the same examples: {len(missing)} are not in {name}, "
-                f"first {missing[0]!r}",
+                f"{a.system} and {b.system} are not on the same examples: "
+                f"{len(missing)} are not in {name}, first {missing[0]!r}",
                 hint="evaluate both on the same split",
             )
     if len(place) != len(b.example_ids) or len(place) != len(a.example_ids):
@@ -264,9 +208,8 @@ def _places(a: Evaluation, b: Evaluation) -> list[int]:
 
 
 def _rows(evaluation: Evaluation, metric: str) -> Floats:
-    rows = evaluation.details.get("rows", {})
-    if metric in rows:
-        return np.asarray(rows[metric], dtype=float)
+    if metric in evaluation.rows:
+        return evaluation.rows[metric]
     if metric in evaluation.scores:
         return np.asarray(evaluation.scores[metric], dtype=float).reshape(-1, 1)
     raise DataError(
@@ -278,30 +221,36 @@ def _rows(evaluation: Evaluation, metric: str) -> Floats:
 # ---- as JSON
 
 
-def to_json(record: Evaluation | Comparison | Estimate) -> dict[str, Any]:
-    """A record as plain JSON: no predictions, scores or arrays of an evaluation; a number that is
-    none is null.
+def to_json(record: Evaluation | Comparison | Estimate) -> dict[str, Json]:
+    """A record as plain JSON; of an evaluation the summary alone. Numbers that are not finite
+    become null.
     """
     if isinstance(record, Evaluation):
-        details = {name: value for name, value in record.details.items() if name != "rows"}
         return {
             "system": record.system,
             "split": record.split,
             "n": len(record.example_ids),
             "clusters": len(set(record.clusters)),
-            "estimates": _plain(record.estimates),
-            "details": _plain(details),
-            "seconds": record.seconds,
+            "estimates": plain(record.estimates),
+            "details": plain(record.details),
         }
-    values: dict[str, Any] = _plain(dataclasses.asdict(record))
-    return values
+    return plain(dataclasses.asdict(record))
 
 
-def _plain(value: Any) -> Any:
+def plain(values: Mapping[str, object]) -> dict[str, Json]:
+    """Records, mappings and lists as plain JSON; numbers that are not finite become null."""
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: object) -> Json:
     if isinstance(value, Estimate):
-        return _plain(dataclasses.asdict(value))
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return plain(value)
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise TypeError(f"a {type(value).__name__} is not JSON")

@@ -1,35 +1,45 @@
-"""In which wording the base model is asked with exemplars: the best of a few, tried on validation
-rows.
+"""The few-shot base: which exemplars it is shown, and in which wording it is asked.
+
+The wording is the best of a few, tried on validation rows, so that the base model does not lose
+for being asked awkwardly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
-from tunesmith.data.plan import Source, plan_sources, source_rows
+from tunesmith.chat.template import CHAT_TEMPLATE
+from tunesmith.data.plan import Source, plan_sources
+from tunesmith.data.sources.stored import StoredRows
 from tunesmith.data.templates.families import family_names
-from tunesmith.data.templates.render import render_row
+from tunesmith.data.templates.render import few_shot_prompt, render_row
 from tunesmith.data.templates.resolve import PromptTemplate, find_templates
 from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.errors import InputError, TemplateError
 from tunesmith.evaluate.metrics import find_metric, score_predictions
-from tunesmith.evaluate.systems import Decoding, answer, with_exemplars
+from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import max_positions
+from tunesmith.progress import say
 from tunesmith.recipe import DataConfig
-from tunesmith.records import Example, Row
+from tunesmith.records import Example, Row, Turn
 
 MAX_WORDINGS = 5
-OF_A_KIND = 2  # tried beside the run's own: so many that list the choices, and so many that do not
+# tried beside the run's own: as many that list the choices as ones that do not
+OF_A_KIND = 2
 TRIAL_ROWS = 24  # of validation, for each wording
 
 
 @dataclass(frozen=True)
 class Trial:
-    """`scores[wording]` is the mean of `metric` on `rows` validation rows; one entry, nan, where
-    nothing was tried.
+    """The wording that was chosen, and the means of `metric` on `rows` validation rows.
+
+    `scores` is empty where nothing was tried.
     """
 
     wording: str
@@ -38,28 +48,86 @@ class Trial:
     scores: dict[str, float]
 
 
+def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
+    """Draw k training examples for all prompts: the labels in turn, from the shorter half of each.
+
+    Short ones, because a small model's context must hold all of them. The draw depends on `seed`
+    alone.
+    """
+    rng = random.Random(seed)
+    labels = (
+        sorted({example.completion for example in train}) if train and train[0].choices else [""]
+    )
+    rng.shuffle(labels)
+    chosen: list[Example] = []
+    for turn in range(k):
+        label = labels[turn % len(labels)]
+        pool = [e for e in train if label in ("", e.completion) and e not in chosen]
+        pool.sort(key=lambda e: (len(e.prompt), e.id))
+        half = pool[: max(1, len(pool) // 2)]
+        chosen += [rng.choice(half)] if half else []
+    return chosen
+
+
+def with_exemplars(
+    examples: Sequence[Example],
+    exemplars: Sequence[Example],
+    chat: ChatFormat,
+    model: PreTrainedModel,
+    decoding: Decoding,
+) -> tuple[list[Example], float]:
+    """The examples with as many exemplars before the prompt as fit the model, and their mean
+    number.
+    """
+    room = max_positions(model.config) - decoding.max_new_tokens
+    prompted, counts = list(examples), [0] * len(examples)
+    waiting = list(range(len(examples)))
+    for k in range(len(exemplars), 0, -1):
+        tried = [_with(examples[i], exemplars[:k], chat) for i in waiting]
+        fits = [len(ids) <= room for ids in tokenize_prompts(tried, chat)]
+        for i, example, fit in zip(waiting, tried, fits, strict=True):
+            if fit:
+                prompted[i], counts[i] = example, k
+        waiting = [i for i in waiting if counts[i] == 0]
+        if not waiting:
+            break
+    return prompted, sum(counts) / len(counts)
+
+
+def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> Example:
+    """Exemplars as text for our plain chat template, as earlier turns for a tokenizer's own."""
+    if chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE):
+        return replace(example, prompt=few_shot_prompt(exemplars, example.prompt))
+    turns = tuple(
+        t for e in exemplars for t in (Turn("user", e.prompt), Turn("assistant", e.completion))
+    )
+    system = tuple(turn for turn in example.history[:1] if turn.role == "system")
+    return replace(example, history=(*system, *turns, *example.history[len(system) :]))
+
+
 def best_wording(
     data: DataConfig,
+    stored: Path,
     validation: Sequence[Example],
     test: Sequence[Example],
     exemplars: Sequence[Example],
     chat: ChatFormat,
-    model: Any,
+    model: PreTrainedModel,
     decoding: Decoding,
     metric: str,
     parser: str,
 ) -> tuple[list[Example], list[Example], Trial]:
-    """Test examples and exemplars in the wording with which the model does best on the validation
-    examples.
+    """Test examples and exemplars in the wording with which the model does best on validation.
 
-    The run's own wording where it has no family, where the rows cannot be read again, and among
-    equals. An example that comes out differently from how it was prepared (it was shortened, or its
-    file has changed), or that would not fit the model, keeps its wording.
+    `stored` is the run's file of rows (RunDir.rows). The run's own wording is kept where it has no
+    family, where the run was prepared before that file was written, and among equals. An example
+    keeps its wording where it is no longer rendered as it was prepared (it was shortened), and
+    where the new wording would not fit the model.
     """
     names = {example.template for example in test}
     own = names.pop() if len(names) == 1 else "several"
     rows = (
-        _rows(data, {example.row_id for example in (*validation, *test, *exemplars)})
+        _rows(data, stored, {example.row_id for example in (*validation, *test, *exemplars)})
         if exemplars
         else {}
     )
@@ -93,7 +161,7 @@ def _scores(
     asked: dict[str, list[Example]],
     shown: dict[str, list[Example]],
     chat: ChatFormat,
-    model: Any,
+    model: PreTrainedModel,
     decoding: Decoding,
     metric: str,
     parser: str,
@@ -114,24 +182,25 @@ def _scores(
     return scores
 
 
-def _rows(data: DataConfig, wanted: set[str]) -> dict[str, tuple[Source, Row]]:
-    """The rows as they are in the files; none where these cannot be read any more or take no
+def _rows(data: DataConfig, stored: Path, wanted: set[str]) -> dict[str, tuple[Source, Row]]:
+    """The wanted rows as they were read when the run was prepared, by id; none of sources without a
     template.
     """
-    found: dict[str, tuple[Source, Row]] = {}
+    if not stored.exists():
+        say(f"note: there is no {stored}: the few-shot base is asked in the run's own wording")
+        return {}
+    rows, found = StoredRows(stored), dict[str, tuple[Source, Row]]()
     try:
-        for source in plan_sources(data):
-            rows: Iterable[Row] = source_rows(source, data) if source.templates else ()
-            found |= {row.id: (source, row) for row in rows if row.id in wanted}
-    except InputError:
+        for number, source in enumerate(plan_sources(data, rows)):
+            if source.templates:
+                found |= {row.id: (source, row) for row in rows.find(number, wanted)}
+    except InputError:  # a template file that is gone, or has changed
         return {}
     return found
 
 
 def _candidates(source: Source, data: DataConfig) -> list[PromptTemplate]:
-    """The wordings of the template's family that training may see and that are answered in the same
-    form.
-    """
+    """The family's wordings that training may see and that are answered in the same form."""
     own = source.templates[0]
     template = data.template or ""
     if template.endswith((".yaml", ".yml")) or ".yaml/" in template:

@@ -10,26 +10,30 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from tunesmith.errors import DataError, ModelError
 from tunesmith.models.load import max_positions
 
-MIN_SHARED_TOKENS = (
-    16  # a prefix of fewer tokens, or for fewer rows, is not worth its own forward pass
-)
+# a prefix of fewer tokens, or for fewer rows, is not worth its own forward pass
+MIN_SHARED_TOKENS = 16
 MIN_SHARING_ROWS = 8
 CPU_PASS_TOKENS = 2048  # larger passes are slower on a CPU: their activations leave its caches
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 MAX_LOGITS = 1 << 26  # elements of one chunk of logits: 256 MiB in float32
+
+Inputs: TypeAlias = "dict[str, Tensor | Cache | bool | None]"
+"""The keyword arguments of a forward pass."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,10 @@ class Traits:
     dtype: torch.dtype
 
 
-def traits(model: Any) -> Traits:
-    inner = (
-        model.get_base_model() if hasattr(model, "get_base_model") else model
-    )  # peft's wrapper hides the signature
+def traits(model: PreTrainedModel) -> Traits:
+    """Read off the model's config and the signature of its forward."""
+    # peft's wrapper hides the signature
+    inner: nn.Module = getattr(model, "get_base_model", lambda: model)()
     names = inspect.signature(inner.forward).parameters
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -65,9 +69,8 @@ def traits(model: Any) -> Traits:
     windows += (
         [getattr(config, "attention_chunk_size", None)] if "chunked_attention" in layers else []
     )
-    windows += (
-        [config.window_size] if "local" in getattr(config, "attention_layers", ()) else []
-    )  # GPT-Neo
+    if "local" in getattr(config, "attention_layers", ()):  # GPT-Neo
+        windows.append(config.window_size)
     recurrent = bool(getattr(inner, "_is_stateful", False)) or not layers <= ATTENTION
     cache_name = next(
         (name for name in ("cache", "past_key_values", "cache_params") if name in names), ""
@@ -76,7 +79,7 @@ def traits(model: Any) -> Traits:
     plain = layers <= {"full_attention", "sliding_attention"} and not getattr(
         config, "alibi", False
     )
-    weights = model.get_input_embeddings().weight
+    weights = cast("Tensor", model.get_input_embeddings().weight)
     return Traits(
         cache_name=cache_name,
         takes_positions="position_ids" in names,
@@ -94,7 +97,7 @@ def traits(model: Any) -> Traits:
     )
 
 
-def in_dtype(model: Any, dtype: str) -> Any:
+def in_dtype(model: PreTrainedModel, dtype: str) -> PreTrainedModel:
     """The model with its weights in `dtype`, a copy where they are in another; the original stays
     as it is.
 
@@ -106,14 +109,14 @@ def in_dtype(model: Any, dtype: str) -> Any:
     if all(weight.dtype == wanted for weight in floats):
         return model
     copies = {id(w): torch.nn.Parameter(w.detach().to(wanted), requires_grad=False) for w in floats}
-    copied = copy.deepcopy(
-        model, memo=copies
-    )  # the weights are taken from the memo, so there is one copy of them
-    return copied.eval()
+    # the new weights are taken from the memo: the old ones are not copied
+    copied: PreTrainedModel = copy.deepcopy(model, memo=copies)
+    copied.eval()
+    return copied
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[Traits]:
+def evaluating(model: PreTrainedModel) -> Iterator[Traits]:
     """Without dropout and gradients; the model is left in the mode it was in."""
     was_training = model.training
     model.eval()
@@ -133,14 +136,16 @@ def check_lengths(prompts: Sequence[Sequence[int]], extra: Sequence[int], limit:
             raise DataError(f"row {row}: a prompt of 0 tokens")
         if len(prompt) + more > limit:
             raise ModelError(
-                f"row {row}: {len(prompt)} prompt tokens + {more} answer tokens, the model reads {limit}",
+                f"row {row}: {len(prompt)} prompt tokens + {more} answer tokens, "
+                f"the model reads {limit}",
                 hint="shorten the prompt or the answer (evaluation.max_new_tokens)",
             )
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     """How many tokens all sequences begin with."""
-    first, last = min(sequences), max(sequences)  # type: ignore[type-var]  # these two differ first
+    # the smallest and the largest are the first to differ
+    first, last = min(sequences), max(sequences)  # type: ignore[type-var]
     return next(
         (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b),
         min(len(first), len(last)),
@@ -195,17 +200,18 @@ def pass_tokens(kind: Traits, batch_tokens: int) -> int:
     return min(batch_tokens, CPU_PASS_TOKENS) if kind.device.type == "cpu" else batch_tokens
 
 
-def cached_prefix(model: Any, kind: Traits, ids: Sequence[int]) -> Any | None:
+def cached_prefix(model: PreTrainedModel, kind: Traits, ids: Sequence[int]) -> Cache | None:
     """The cache after `ids` for a batch of one; None for no ids."""
     if not ids:
         return None
     output = model(
         input_ids=torch.tensor([list(ids)], device=kind.device), use_cache=True, logits_to_keep=1
     )
-    return getattr(output, kind.cache_name)
+    cache: Cache = getattr(output, kind.cache_name)
+    return cache
 
 
-def repeated(cache: Any | None, rows: int) -> Any | None:
+def repeated(cache: Cache | None, rows: int) -> Cache | None:
     """A copy of a batch-of-one cache for `rows` rows."""
     if cache is None:
         return None
@@ -215,14 +221,15 @@ def repeated(cache: Any | None, rows: int) -> Any | None:
 
 
 def target_logprobs(
-    model: Any,
+    model: PreTrainedModel,
     where: tuple[Tensor, Tensor],
     places_E: Tensor,
     targets_E: Tensor,
-    inputs: dict[str, Any],
+    inputs: Inputs,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """log p of token `targets_E[e]` after position number `places_E[e]` of the N chosen (rows,
-    positions), in nats, and whether it is the likeliest there, which greedy decoding would take.
+    """Log p of token `targets_E[e]` in nats, and whether greedy decoding would take it there.
+
+    The token is asked for after position number `places_E[e]` of the N chosen (rows, positions).
     """
     result_E = torch.zeros(len(places_E), dtype=torch.float64, device=places_E.device)
     likeliest_E = torch.zeros(len(places_E), dtype=torch.bool, device=places_E.device)
@@ -234,7 +241,10 @@ def target_logprobs(
     return result_E.cpu().numpy(), likeliest_E.cpu().numpy()
 
 
-def last_logits(model: Any, last_B: Tensor, inputs: dict[str, Any]) -> Tensor:
+_Hook: TypeAlias = "Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor]]"
+
+
+def last_logits(model: PreTrainedModel, last_B: Tensor, inputs: Inputs) -> Tensor:
     """Logits in float32 after position `last_B[b]` of each row, from one forward pass; (B, V)."""
     rows_B = torch.arange(len(last_B), device=last_B.device)
     return _with_head_input(
@@ -246,7 +256,7 @@ def last_logits(model: Any, last_B: Tensor, inputs: dict[str, Any]) -> Tensor:
 
 
 def _chosen_logits(
-    model: Any, where: tuple[Tensor, Tensor], inputs: dict[str, Any]
+    model: PreTrainedModel, where: tuple[Tensor, Tensor], inputs: Inputs
 ) -> Iterator[tuple[slice, Tensor]]:
     """Logits in float32 of the chosen (row, position) pairs of one forward pass, in chunks: (slice
     of N, logits_NV).
@@ -258,13 +268,16 @@ def _chosen_logits(
     size = max(1, MAX_LOGITS // head.weight.shape[0])
     chosen_NH = torch.empty(0)
 
-    def choose(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+    def choose(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         nonlocal chosen_NH
         chosen_NH = args[0][where]
         return (chosen_NH[None, :size],)
 
     yield slice(0, size), _with_head_input(model, head, choose, inputs)
-    one_token = {"input_ids": inputs["input_ids"][:1, :1], "use_cache": False}
+    one_token: Inputs = {
+        "input_ids": cast("Tensor", inputs["input_ids"])[:1, :1],
+        "use_cache": False,
+    }
     for start in range(size, len(chosen_NH), size):
         chunk = slice(start, start + size)
         yield (
@@ -275,7 +288,9 @@ def _chosen_logits(
         )
 
 
-def _with_head_input(model: Any, head: Any, hook: Any, inputs: dict[str, Any]) -> Tensor:
+def _with_head_input(
+    model: PreTrainedModel, head: nn.Module, hook: _Hook, inputs: Inputs
+) -> Tensor:
     handle = head.register_forward_pre_hook(hook)
     try:
         logits: Tensor = model(**inputs).logits[0].float()

@@ -11,14 +11,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import groupby
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from tunesmith.errors import InputError
 from tunesmith.evaluate.caching import Caching, caching
 from tunesmith.evaluate.forward import (
+    Inputs,
     Traits,
     cached_prefix,
     check_lengths,
@@ -31,12 +34,13 @@ from tunesmith.evaluate.forward import (
 )
 from tunesmith.evaluate.slots import Slots
 
-CPU_ROWS = 32  # answers written at once: with more, a step takes as much longer as there are rows
+# Answers written at once. With more rows than this, a step on a CPU takes longer in proportion.
+CPU_ROWS = 32
 GPU_ROWS = 256
-REFILLED = 1 / 8  # of the slots are free when the next prompts are read
-KEPT = (
-    3 / 4
-)  # of the slots are in use, or fewer, when the others are given up: each number of rows is a shape of its own
+REFILLED = 1 / 8  # share of free slots at which the next prompts are read
+# With at most this share of the slots in use and nothing waiting, the empty ones are given up. Not
+# earlier: every number of rows is another shape, for which torch plans its kernels anew.
+KEPT = 3 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Generated:
 
 
 def generate(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     *,
     stop_ids: Collection[int],
@@ -129,7 +133,7 @@ class _Writer:
     of them at once, and the next ones in the places of those that are done.
     """
 
-    model: Any
+    model: PreTrainedModel
     kind: Traits
     slots: Slots
     waiting: deque[tuple[Sequence[int], _Answer]]
@@ -191,7 +195,11 @@ class _Writer:
 
 
 def _read(
-    model: Any, kind: Traits, slots: Slots, taken: Sequence[int], rests: Sequence[Sequence[int]]
+    model: PreTrainedModel,
+    kind: Traits,
+    slots: Slots,
+    taken: Sequence[int],
+    rests: Sequence[Sequence[int]],
 ) -> Tensor:
     """Read prompts into slots: the logits after each, in float32 (b, V). Padding comes last, where
     nothing sees it.
@@ -203,7 +211,7 @@ def _read(
     positions_bT = torch.arange(slots.shared, slots.shared + longest, device=kind.device).expand(
         len(rests), -1
     )
-    inputs = {
+    inputs: Inputs = {
         "input_ids": input_bT,
         "position_ids": positions_bT,
         kind.cache_name: slots,
@@ -215,9 +223,9 @@ def _read(
         )
 
 
-def _step(model: Any, kind: Traits, slots: Slots, input_R1: Tensor) -> Tensor:
+def _step(model: PreTrainedModel, kind: Traits, slots: Slots, input_R1: Tensor) -> Tensor:
     """The logits after one more token in every slot, in float32 (R, V)."""
-    inputs = {
+    inputs: Inputs = {
         "input_ids": input_R1,
         "position_ids": slots.positions_R[:, None],
         kind.cache_name: slots,
@@ -228,13 +236,13 @@ def _step(model: Any, kind: Traits, slots: Slots, input_R1: Tensor) -> Tensor:
     return logits.float()
 
 
-def _slots_are_exact(model: Any, kind: Traits, apart: bool) -> bool:
+def _slots_are_exact(model: PreTrainedModel, kind: Traits, apart: bool) -> bool:
     """Whether two short rows of different lengths that begin alike come out as without slots.
 
     Most models take the mask, positions and cache they are given; one that ignores them (remote
     code may do anything) is found out here and keeps a cache of its own.
     """
-    vocabulary = model.get_input_embeddings().num_embeddings
+    vocabulary = cast("int", model.get_input_embeddings().num_embeddings)
     rows = [[i % vocabulary for i in row] for row in ([9, 4, 5, 7, 3, 11, 2], [9, 4, 13, 4, 6])]
     plain_BV = torch.stack(
         [
@@ -310,12 +318,12 @@ class _Answer:
 
 
 def _answer_batch(
-    model: Any,
+    model: PreTrainedModel,
     kind: Traits,
     level: Caching,
     rests: Sequence[Sequence[int]],
     shared: int,
-    cache: Any | None,
+    cache: Cache | None,
     answers: list[_Answer],
 ) -> None:
     """Write the answers to one batch of prompts, whose first `shared` tokens are in the cache.
@@ -324,7 +332,7 @@ def _answer_batch(
     input_BT, mask_BS = _left_padded(rests, shared, kind.device)
     positions_BT = (mask_BS.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     while answers:
-        inputs: dict[str, Any] = {"input_ids": input_BT}
+        inputs: Inputs = {"input_ids": input_BT}
         if level:
             inputs[kind.cache_name] = cache
         if level >= Caching.PADS:
@@ -387,7 +395,8 @@ def generate_vllm(
     vLLM takes nine tenths of the GPU's memory that is free.
     """
     check_vllm()
-    from vllm import LLM, SamplingParams
+    # optional, and installed as of the line above
+    from vllm import LLM, SamplingParams  # noqa: PLC0415
 
     budgets = (
         [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
@@ -411,8 +420,7 @@ def generate_vllm(
     answers = [_Answer(frozenset(stop_ids), frozenset(newline_ids), budget) for budget in budgets]
     for answer, output in zip(answers, outputs, strict=True):
         written = output.outputs[0]
-        goes_on = all(
-            answer.add(token) for token in written.token_ids
-        )  # up to a line end, which vLLM is not told of
+        # up to a line end, of which vLLM knows nothing
+        goes_on = all(answer.add(token) for token in written.token_ids)
         answer.stopped = answer.stopped or (goes_on and written.finish_reason == "stop")
     return [Generated(answer.ids, answer.stopped) for answer in answers]

@@ -14,15 +14,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from tunesmith.errors import DataError
 from tunesmith.evaluate.forward import (
+    Inputs,
     Traits,
     cached_prefix,
     check_lengths,
@@ -34,9 +36,8 @@ from tunesmith.evaluate.forward import (
     token_batches,
 )
 
-MAX_TREE_TOKENS = (
-    512  # larger trees are cut into several: the mask grows with the square of their tokens
-)
+# larger trees are cut into several: the mask grows with the square of their tokens
+MAX_TREE_TOKENS = 512
 MAX_REST_TOKENS = 1024  # of a prompt after the shared prefix, for the same reason
 # short rows stand side by side in sequences of this length, so that few copies of the prefix do
 SEQUENCE_TOKENS = 256
@@ -94,7 +95,7 @@ class Ranked:
 
 
 def choice_logprobs(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     choices: Sequence[Choices],
     *,
@@ -109,7 +110,7 @@ def choice_logprobs(
 
 
 def rank_choices(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     choices: Sequence[Choices],
     *,
@@ -136,7 +137,10 @@ def rank_choices(
 
 
 def _trees_are_exact(
-    model: Any, kind: Traits, prompts: Sequence[Sequence[int]], choices: Sequence[Choices]
+    model: PreTrainedModel,
+    kind: Traits,
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Choices],
 ) -> bool:
     """Whether two choices of the first row come out the same without a tree.
 
@@ -164,7 +168,7 @@ def _trees_are_exact(
 
 
 def _rank(
-    model: Any,
+    model: PreTrainedModel,
     kind: Traits,
     prompts: Sequence[Sequence[int]],
     choices: Sequence[Choices],
@@ -286,17 +290,21 @@ def _trees(choices: Choices, as_trees: bool) -> list[tuple[list[int], ChoiceTree
 
 
 def _score(
-    model: Any, kind: Traits, items: list[_Item], shared: int, prefix: Any, as_trees: bool
+    model: PreTrainedModel,
+    kind: Traits,
+    items: list[_Item],
+    shared: int,
+    prefix: Cache | None,
+    as_trees: bool,
 ) -> Iterator[Ranked]:
     """Each item's choices, from one forward pass. The first item is the longest."""
-    fits = min(
-        SEQUENCE_TOKENS, kind.limit - shared
-    )  # some models have masks and tables no longer than their limit
+    # some models have masks and tables no longer than their limit
+    fits = min(SEQUENCE_TOKENS, kind.limit - shared)
     side_by_side = max(1, fits // len(items[0])) if as_trees else 1
     starts = [(i // side_by_side, i % side_by_side * len(items[0])) for i in range(len(items))]
     inputs = _inputs(items, starts, side_by_side * len(items[0]), shared, as_trees, kind)
     if as_trees:
-        inputs[kind.cache_name] = repeated(prefix, len(inputs["input_ids"]))
+        inputs[kind.cache_name] = repeated(prefix, starts[-1][0] + 1)
     logprobs_E, likeliest_E = _edges(model, inputs, items, starts, kind)
     begin = 0
     for tree in (item.tree for item in items):
@@ -316,7 +324,7 @@ def _inputs(
     shared: int,
     as_trees: bool,
     kind: Traits,
-) -> dict[str, Any]:
+) -> Inputs:
     """Token ids, positions and the mask; padding comes last and sees only itself."""
     shape = (starts[-1][0] + 1, length)
     ids_BS, positions_BS = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -327,18 +335,15 @@ def _inputs(
         positions_BS[sequence, start + n : end] = np.array(item.tree.depths, dtype=np.int64) + (
             shared + n - 1
         )
-    inputs: dict[str, Any] = {
-        "input_ids": torch.from_numpy(ids_BS).to(kind.device),
-        "use_cache": False,
-    }
+    input_BS = torch.from_numpy(ids_BS).to(kind.device)
+    inputs: Inputs = {"input_ids": input_BS, "use_cache": False}
     if as_trees:
         inputs["position_ids"] = torch.from_numpy(positions_BS).to(kind.device)
         inputs["attention_mask"] = _tree_mask(items, starts, shape, shared, kind)
         inputs["use_cache"] = shared > 0
     else:
-        inputs["attention_mask"] = torch.ones_like(
-            inputs["input_ids"]
-        )  # later tokens are not seen: padding is last
+        # padding comes last, where no other token sees it
+        inputs["attention_mask"] = torch.ones_like(input_BS)
     return inputs
 
 
@@ -364,15 +369,13 @@ def _tree_mask(
 
 
 def _edges(
-    model: Any,
-    inputs: dict[str, Any],
+    model: PreTrainedModel,
+    inputs: Inputs,
     items: list[_Item],
     starts: list[tuple[int, int]],
     kind: Traits,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """log p of every edge of every item, one after the other, from the positions that edges leave;
-    and whether it is the likeliest of all tokens there.
-    """
+    """Log p of every edge of every item in turn, and whether its token is the likeliest there."""
     begins = np.cumsum([0, *(1 + len(item.tree.tokens) for item in items)])
     asked = [
         np.arange(start + len(item.rest) - 1, start + len(item))

@@ -1,4 +1,4 @@
-"""From a model's text to an answer, one parser by family; None is an answer that cannot be read."""
+"""From a model's text to an answer, one parser for each kind of task; None where it cannot."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import NoReturn, TypeAlias, get_args
 
-PARSERS = ("choice", "text", "number", "json")
+from tunesmith.data.templates.families import Parser
+
+PARSERS: tuple[Parser, ...] = get_args(Parser)
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
+"""A JSON value; whole numbers are covered by float."""
 
 # A minus counts only where no word or bracket stands before it ("10-5" ends in 5); commas only
 # between threes.
@@ -23,7 +28,7 @@ _FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
 _FINAL = "####"
 
 
-def parse(text: str, parser: str, choices: Sequence[str] = ()) -> Any | None:
+def parse(text: str, parser: str, choices: Sequence[str] = ()) -> Json:
     """The answer in `text` as `parser` (one of PARSERS) reads it; None where it cannot."""
     if parser == "choice":
         return parse_choice(text, choices)
@@ -33,15 +38,15 @@ def parse(text: str, parser: str, choices: Sequence[str] = ()) -> Any | None:
 
 
 def parse_text(text: str) -> str:
+    """The text without the white space around it."""
     return text.strip()
 
 
 def parse_choice(text: str, choices: Sequence[str]) -> str | None:
-    """The choice that the first non-empty line is, or begins with before a non-word character (the
-    longest first).
+    """The choice that the first non-empty line equals, or that it begins with as a whole word.
 
-    Case and surrounding punctuation do not count. A line that names a choice elsewhere is no
-    answer.
+    Longer choices are tried first; case and surrounding punctuation do not count. A line that
+    names a choice further on is not an answer: "not good" is not "good".
     """
     found = _find_choice(text, choices)
     return found[0] if found else None
@@ -62,8 +67,8 @@ def _find_choice(text: str, choices: Sequence[str]) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=256)
 def _folded_choices(choices: tuple[str, ...], fold: Callable[[str], str]) -> list[tuple[str, str]]:
-    """(folded, choice), the longest first; where two fold to the same, the shorter has less that
-    was dropped.
+    """(folded, choice) pairs, the longest first; of two that fold alike the shorter one is kept,
+    from which less was dropped.
     """
     named: dict[str, str] = {}
     for choice in sorted(choices, key=len):
@@ -82,7 +87,7 @@ def _fold(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Folded, without the punctuation around it; a minus before a digit stays, so that -1 is not 1."""
+    """Folded, without surrounding punctuation; a sign before a digit stays, or -1 would be 1."""
     folded = _fold(text)
     start, end = 0, len(folded)
     while start < end and not _is_word(folded[start]) and not re.match(r"[-+]\d", folded[start:]):
@@ -100,18 +105,16 @@ def _is_word(character: str) -> bool:
 def _ends_a_word(text: str, end: int) -> bool:
     if end == len(text):
         return True
-    decimals = text[end - 1].isdigit() and re.match(
-        r"[.,]\d", text[end:]
-    )  # 1.5 is not the choice 1
+    # 1.5 is not the choice 1
+    decimals = text[end - 1].isdigit() and re.match(r"[.,]\d", text[end:])
     return not decimals and not _is_word(text[end])
 
 
 def parse_number(text: str) -> float | None:
-    """The first number after `####` where there is one, else the last number; commas between
-    thousands and $ go.
+    """The first number after `####`, or without that mark the last number of the text.
 
-    Follows the answer format of GSM8K (Cobbe et al. 2021). Values are compared, so 5 and 5.0 are
-    the same.
+    Thousands separators and $ are dropped. This is the answer format of GSM8K (Cobbe et al. 2021).
+    5 and 5.0 are the same answer.
     """
     found = _find_number(text)
     return found[0] if found else None
@@ -130,18 +133,32 @@ def _find_number(text: str) -> tuple[float, str] | None:
     return (-value if match["minus"] else value), match.string[match.end() :]
 
 
-def load_json(text: str) -> Any:
-    """The one JSON value that `text` is, a code fence around it allowed; ValueError for anything
-    else.
+def load_json(text: str) -> Json:
+    """The JSON value that the whole text is, with or without a code fence around it.
+
+    Raises:
+        ValueError: the text is something else, holds NaN or Infinity, or is nested too deeply.
     """
     fenced = _FENCE.match(text.strip())
     try:
-        return json.loads(fenced.group(1) if fenced else text, parse_constant=_no_constant)
+        value: Json = json.loads(
+            fenced.group(1) if fenced else text, parse_constant=_refuse_constant
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    return value
 
 
-def parse_json(text: str) -> Any | None:
+def is_json(text: str) -> bool:
+    """Whether `load_json` can read the text."""
+    try:
+        load_json(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_json(text: str) -> Json:
     """The JSON value, or None where the text is not JSON (a bare null reads the same)."""
     try:
         return load_json(text)
@@ -149,18 +166,17 @@ def parse_json(text: str) -> Any | None:
         return None
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
 def text_after_answer(
     text: str, parser: str, choices: Sequence[str] = (), one_line: bool = False
 ) -> str:
-    """What the model went on to write after its answer, punctuation around it dropped; "" where it
-    stopped in time.
+    """What the model went on to write after its answer, without surrounding punctuation.
 
-    `one_line`: every right answer is one line, so that a second line of a text is more than the
-    answer. Where no answer can be read there is nothing after it either.
+    Empty where the model stopped in time, or where no answer can be read. With `one_line` every
+    right answer is a single line, so that a second line of free text is more than the answer.
     """
     rest: Callable[[str, Sequence[str]], str] = {
         "choice": _after_choice,

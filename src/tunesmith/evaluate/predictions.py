@@ -1,6 +1,4 @@
-"""Answers on disk: evaluation/SYSTEM/SPLIT.parquet, from which everything else can be computed
-again.
-"""
+"""Answers on disk, evaluation/SYSTEM/SPLIT.parquet: all else can be computed from them again."""
 
 from __future__ import annotations
 
@@ -20,8 +18,8 @@ def write_predictions(
     predictions: Sequence[Prediction],
     seconds: float = 0.0,
 ) -> None:
-    """One row for each example, prompt and reference beside the answer, for a reader without
-    tunesmith.
+    """One row for each example; prompt and reference are for readers without tunesmith, as are the
+    `seconds` that all answers took together.
     """
     records = [
         {
@@ -45,10 +43,10 @@ def write_predictions(
     temporary.replace(path)
 
 
-def read_predictions(run: RunDir, system: str, split: str) -> tuple[list[Prediction], float]:
-    """The predictions in the examples' order, and the seconds they took."""
+def read_predictions(run: RunDir, system: str, split: str) -> list[Prediction]:
+    """The predictions in the order of the examples."""
     records = pq.read_table(run.predictions(system, split)).to_pylist()
-    predictions = [
+    return [
         Prediction(
             r["example_id"],
             r["text"],
@@ -60,4 +58,3 @@ def read_predictions(run: RunDir, system: str, split: str) -> tuple[list[Predict
         )
         for r in records
     ]
-    return predictions, float(records[0]["seconds"])

@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith.errors import DataError
 from tunesmith.evaluate.forward import (
+    Inputs,
     Traits,
     evaluating,
     pass_tokens,
@@ -107,8 +108,8 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def bits_per_byte(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
     window: int = 1024,
@@ -152,8 +153,8 @@ def _windows(text: int, ids: list[int], size: int) -> Iterator[_Window]:
             scored = end
 
 
-def _score(model: Any, kind: Traits, windows: list[_Window]) -> Floats:
-    """log p of every scored token, window after window."""
+def _score(model: PreTrainedModel, kind: Traits, windows: list[_Window]) -> Floats:
+    """Log p of every scored token, window after window."""
     length = max(len(w.ids) for w in windows) - 1  # nothing is asked after the last token
     ids_BT = torch.tensor(
         [w.ids[:-1] + [0] * (length - len(w.ids) + 1) for w in windows], device=kind.device
@@ -165,7 +166,11 @@ def _score(model: Any, kind: Traits, windows: list[_Window]) -> Floats:
     )
     where = torch.from_numpy(rows_N).to(kind.device), torch.from_numpy(positions_N).to(kind.device)
     # padding comes last, where no scored token sees it
-    inputs = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT), "use_cache": False}
+    inputs: Inputs = {
+        "input_ids": ids_BT,
+        "attention_mask": torch.ones_like(ids_BT),
+        "use_cache": False,
+    }
     return target_logprobs(
         model, where, torch.arange(len(targets_N), device=kind.device), targets_N, inputs
     )[0]
@@ -184,7 +189,8 @@ def compare_panel(
     """
     if [score.num_bytes for score in before] != [score.num_bytes for score in after]:
         raise DataError(
-            f"the {len(before)} texts before and the {len(after)} texts after training are not the same"
+            f"the {len(before)} texts before and the {len(after)} texts after training "
+            "are not the same"
         )
     before_ND, after_ND = (
         np.array([[s.nll, s.num_bytes] for s in scores]) for scores in (before, after)

@@ -1,6 +1,4 @@
-"""Scores of outputs that any tool made: a table with a reference column and one column for each
-system's answers.
-"""
+"""Scores of answers that any tool wrote: a file with a column of references and one per system."""
 
 from __future__ import annotations
 
@@ -10,25 +8,18 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.errors import DataError, did_you_mean
-from tunesmith.evaluate.compare import compare, evaluate, to_json, verdict
-from tunesmith.evaluate.metrics import GENERAL, find_metrics
-from tunesmith.evaluate.metrics.base import is_json
-from tunesmith.evaluate.parse import load_json, parse_number
+from tunesmith.evaluate.compare import Resampling, compare, evaluate, plain, to_json
+from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics
+from tunesmith.evaluate.metrics.table import GROUPS
+from tunesmith.evaluate.parse import Json, is_json, parse_json, parse_number
 from tunesmith.evaluate.statistics import holm
-from tunesmith.records import Evaluation, Example, Prediction, Row
+from tunesmith.evaluate.verdict import verdict
+from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row
 
-METRIC_GROUPS = {
-    "rouge": ("rouge1", "rouge2", "rougeL", "rougeLsum"),
-    "f1": ("macro_f1", "micro_f1", "weighted_f1"),
-    "squad": ("squad_em", "token_f1"),
-}
-LABEL_METRICS = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc")
-NUMBER_METRICS = ("number", "mae", "rmse", "pearson", "spearman")
-JSON_METRICS = ("valid_json", "json_f1")
 INPUT_COLUMNS = {
     "input",
     "prompt",
@@ -44,6 +35,33 @@ LONG_TEXT = 20  # characters on average: a column of texts, not of names or ids
 MAX_LABELS, MAX_LABEL_CHARACTERS, SHORT_ANSWER_WORDS = 100, 60, 5
 
 
+class EstimateJson(TypedDict):
+    """An Estimate; null where a number is not finite."""
+
+    mean: float | None
+    n: int
+    se: float | None
+    ci: list[float | None]
+
+
+class ScoreResult(TypedDict):
+    """What `tunesmith score --json` prints.
+
+    `metrics[system][metric]` are estimates. `comparisons` are all pairs of systems, the fields of
+    records.Comparison with `p_holm`, adjusted over all of them, and a `verdict`. `details[system]`
+    are classes, signatures and the metrics over valid answers alone. `rule` says why these metrics.
+    """
+
+    file: str
+    n: int
+    clusters: int
+    metrics: dict[str, dict[str, EstimateJson]]
+    comparisons: list[dict[str, Any]]
+    details: dict[str, dict[str, Json]]
+    rule: str
+    warnings: list[str]
+
+
 def score_file(
     path: str | Path,
     reference: str,
@@ -55,25 +73,31 @@ def score_file(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> ScoreResult:
     """Metrics of each system with intervals, and all pairs compared.
 
     `reference` and the values of `predictions` (system name -> column) are columns of the file. A
-    list, or JSON text of a list of texts, is several references. Returns {file, n, clusters,
-    metrics, comparisons, details, rule, warnings}: `metrics[system][metric]` is {mean, n, se, ci};
-    each comparison adds p_holm, adjusted over all of them, and a verdict; `details` are classes,
-    signatures and the metrics over valid answers alone.
+    list, or JSON text of a list of texts, is several references. Without `metrics` they are chosen
+    by what the references look like. Rows with the same value in `cluster_by` belong together.
 
-    Raises DataError naming column or row for what is missing, RecipeError for an unknown metric.
+    Raises:
+        DataError: a column, or the reference of a row, is missing.
+        RecipeError: a metric is unknown.
     """
     rows = list(read_rows(path, encoding))
     _check_columns(
         rows, path, [reference, *predictions.values(), *([cluster_by] if cluster_by else [])]
     )
-    references = _references(rows, reference, as_json=bool(set(JSON_METRICS) & set(metrics or ())))
-    chosen, rule = _choose_metrics(references, metrics)
+    asked = [name for item in metrics or () for name in GROUPS.get(item, (item,))]
+    as_json = any(metric.parsers[:1] == ("json",) for metric in find_metrics(asked).values())
+    references = _references(rows, reference, as_json)
+    chosen, rule = (
+        (list(dict.fromkeys(asked)), "the metrics that were asked for")
+        if asked
+        else _choose_metrics(references)
+    )
     clusters = [_cluster(row, cluster_by) for row in rows]
-    options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
     parts: dict[str, list[Evaluation]] = {name: [] for name in predictions}
     for parser, names in _by_parser(chosen, references).items():
         examples = _examples(rows, references, clusters, parser)
@@ -107,25 +131,26 @@ def _check_columns(rows: Sequence[Row], path: str | Path, columns: Sequence[str]
             )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if _is_missing(value):
         return ""
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and value.is_integer():
-        return str(
-            int(value)
-        )  # a column of whole numbers with gaps is read as 3.0, and the label is 3
+        # a column of whole numbers with gaps is read as floats: the label 3 as 3.0
+        return str(int(value))
     return str(value)
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _references(rows: Sequence[Row], column: str, as_json: bool) -> list[tuple[str, ...]]:
-    """All right answers of each row. Lists, or JSON texts of lists of texts, in every row are
-    several references, unless `as_json`: then they are the JSON that is asked for.
+    """All right answers of each row.
+
+    Where every row has a list, or JSON text of a list of texts, its items are the references.
+    With `as_json` such a list is itself the answer.
     """
     for row in rows:
         if not _text(row.values.get(column)).strip() or row.values[column] == []:
@@ -139,15 +164,13 @@ def _references(rows: Sequence[Row], column: str, as_json: bool) -> list[tuple[s
     return [tuple(_text(item) for item in items) for items in lists]
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: object) -> Sequence[object]:
     """The items of a list, or of JSON text of a list of texts; empty for anything else."""
     if isinstance(value, list):
         return value
-    read = (
-        load_json(value)
-        if isinstance(value, str) and value.lstrip().startswith("[") and is_json(value)
-        else []
-    )
+    if not (isinstance(value, str) and value.lstrip().startswith("[")):
+        return []
+    read = parse_json(value)
     return read if isinstance(read, list) and all(isinstance(item, str) for item in read) else []
 
 
@@ -183,37 +206,26 @@ def _predictions(rows: Sequence[Row], column: str) -> list[Prediction]:
 # ---- which metrics, and how answers are read for them
 
 
-def _choose_metrics(
-    references: Sequence[tuple[str, ...]], asked: Sequence[str] | None
-) -> tuple[list[str], str]:
-    """The metrics asked for, groups written out; else by what the references look like. And the
-    rule that chose.
-    """
-    if asked:
-        names = [name for item in asked for name in METRIC_GROUPS.get(item, (item,))]
-        return list(find_metrics(names)), "the metrics that were asked for"
+def _choose_metrics(references: Sequence[tuple[str, ...]]) -> tuple[list[str], str]:
+    """Metrics by what the references look like, and the rule that chose them."""
     texts = [text for row in references for text in row]
     if _look_like_labels(references):
-        rule = f"labels: at most {MAX_LABELS} different references of one line, each in two rows on average"
+        rule = (
+            f"labels: at most {MAX_LABELS} different references of one line, "
+            "each in two rows on average"
+        )
         return ["accuracy", "macro_f1", "mcc"], rule
     if all(_is_bare_number(text) for text in texts):
         return ["number", "mae", "spearman"], "numbers: every reference is one"
     if all(text.strip()[:1] in ("{", "[") and is_json(text) for text in texts):
-        return [
-            "json_f1",
-            "exact_match",
-            "valid_json",
-        ], "JSON: every reference is an object or a list"
+        metrics = ["json_f1", "exact_match", "valid_json"]
+        return metrics, "JSON: every reference is an object or a list"
     words = sorted(len(text.split()) for text in texts)
     if words[len(words) // 2] <= SHORT_ANSWER_WORDS:
         rule = f"short answers: half of the references have at most {SHORT_ANSWER_WORDS} words"
         return ["exact_match", "squad_em", "token_f1"], rule
-    return [
-        "rougeL",
-        "rouge1",
-        "rouge2",
-        "chrf",
-    ], "texts: none of labels, numbers, JSON, short answers"
+    metrics = ["rougeL", "rouge1", "rouge2", "chrf"]
+    return metrics, "texts: none of labels, numbers, JSON, short answers"
 
 
 def _look_like_labels(references: Sequence[tuple[str, ...]]) -> bool:
@@ -235,50 +247,62 @@ def _is_bare_number(text: str) -> bool:
 def _by_parser(
     metrics: Sequence[str], references: Sequence[tuple[str, ...]]
 ) -> dict[str, list[str]]:
-    """Metrics by the parser that reads answers for them: labels as choices where every label is one
-    line.
-    """
+    """Metrics by the parser that reads answers for them: the first that fits the references."""
     one_line = all("\n" not in text.strip() for row in references for text in row)
-    parsers: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for name in metrics:
-        if name in LABEL_METRICS:
-            parser = "choice" if one_line else "text"
-        else:
-            parser = (
-                "number" if name in NUMBER_METRICS else "json" if name in JSON_METRICS else "text"
-            )
-        parsers.setdefault(parser, []).append(name)
-    return parsers
+        # an answer is read as a choice from its first line
+        fitting = (p for p in find_metric(name).parsers if one_line or p != "choice")
+        found.setdefault(next(fitting, "text"), []).append(name)
+    return found
 
 
 # ---- results
 
 
-def _estimates(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> dict[str, Any]:
-    """The metrics, then what stands beside (valid, empty ...) by the parser of the first; no
-    `stopped`, which a file does not say.
+def _estimates(
+    evaluations: Sequence[Evaluation], metrics: Sequence[str]
+) -> dict[str, EstimateJson]:
+    """The metrics, then the general ones (valid, empty ...) by the parser of the first.
+
+    `stopped` is left out: a file does not say it.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, Estimate] = {}
     for evaluation in reversed(evaluations):
-        merged |= {name: to_json(estimate) for name, estimate in evaluation.estimates.items()}
-    return {name: merged[name] for name in [*metrics, *GENERAL] if name != "stopped"}
+        merged |= evaluation.estimates
+    return {name: _estimate(merged[name]) for name in [*metrics, *GENERAL] if name != "stopped"}
 
 
-def _details(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """The evaluations' details together; warnings stand apart."""
-    merged: dict[str, Any] = {"given_valid": {}}
-    for evaluation in evaluations:
-        details = to_json(evaluation)["details"]
-        merged = {
-            **details,
-            **merged,
-            "given_valid": {**details["given_valid"], **merged["given_valid"]},
-        }
+def _estimate(found: Estimate) -> EstimateJson:
+    low, high = map(_finite, found.ci)
+    return {
+        "mean": _finite(found.mean),
+        "n": found.n,
+        "se": _finite(found.se),
+        "ci": [low, high],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _details(evaluations: Sequence[Evaluation]) -> dict[str, Json]:
+    """The details of one system's evaluations, the first one's where several have a key.
+
+    Warnings are shown apart.
+    """
+    merged: dict[str, Json] = {}
+    given_valid: dict[str, Estimate] = {}
+    for evaluation in reversed(evaluations):
+        merged |= plain(evaluation.details)
+        given_valid |= evaluation.details["given_valid"]
+    merged["given_valid"] = plain(given_valid)
     return {name: value for name, value in merged.items() if name not in ("warnings", "parser")}
 
 
 def _compare_all(
-    parts: Mapping[str, Sequence[Evaluation]], metrics: Sequence[str], options: dict[str, Any]
+    parts: Mapping[str, Sequence[Evaluation]], metrics: Sequence[str], options: Resampling
 ) -> list[dict[str, Any]]:
     pairs = [
         (a, b, name)
@@ -314,7 +338,8 @@ def _warnings(
         missing = sum(_is_missing(row.values.get(column)) for row in rows)
         if missing:
             found.append(
-                f"{name}: {missing} of {len(rows)} rows have no value in {column!r}; they count as empty answers"
+                f"{name}: {missing} of {len(rows)} rows have no value in {column!r}; "
+                "they count as empty answers"
             )
     if cluster_by is None:
         columns = [column for column in rows[0].values if column not in predictions.values()]
@@ -333,9 +358,7 @@ def _warnings(
 
 
 def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str | None:
-    """Rows that share an input or a long reference are not independent: without clusters intervals
-    are too narrow.
-    """
+    """Rows that share an input or a long reference are not independent of each other."""
     texts = [_text(row.values.get(column)) for row in rows]
     distinct = len(set(texts))
     are_long = sum(map(len, texts)) >= LONG_TEXT * len(texts)
@@ -343,15 +366,15 @@ def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str
     if distinct == len(texts) or not (are_long or is_input):
         return None
     return (
-        f"{column!r} repeats: {distinct} different values in {len(texts)} rows, which are then not independent and the "
-        f"intervals too narrow; name what belongs together with --cluster-by"
+        f"{column!r} repeats: {distinct} different values in {len(texts)} rows, which are then "
+        "not independent and the intervals too narrow; name what belongs together with --cluster-by"
     )
 
 
 # ---- for the screen
 
 
-def render(result: Mapping[str, Any]) -> str:
+def render(result: ScoreResult) -> str:
     """The result as text: a table of metrics with intervals, then one line for each comparison."""
     systems = list(result["metrics"])
     names = list(dict.fromkeys(name for metrics in result["metrics"].values() for name in metrics))
@@ -364,11 +387,12 @@ def render(result: Mapping[str, Any]) -> str:
         for row in table
     ]
     said = [comparison["verdict"]["sentence"] for comparison in result["comparisons"]]
-    head = f"{result['file']}: {result['n']} rows, {result['clusters']} clusters. Metrics: {result['rule']}."
+    size = f"{result['n']} rows, {result['clusters']} clusters"
+    head = f"{result['file']}: {size}. Metrics: {result['rule']}."
     return "\n".join([head, "", *lines, *([""] if said else []), *said])
 
 
-def _cell(estimate: Mapping[str, Any] | None) -> str:
+def _cell(estimate: EstimateJson | None) -> str:
     if estimate is None:
         return "-"
     low, high = ("?" if end is None else f"{end:.3f}" for end in estimate["ci"])

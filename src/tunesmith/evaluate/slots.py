@@ -19,19 +19,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 NAME = "tunesmith_slots"
-CHANGES_SCORES = (
-    "softcap",
-    "s_aux",
-    "position_bias",
-)  # settings of attention that the log-sum-exps do not know of
+# settings of attention that the log-sum-exps do not account for
+CHANGES_SCORES = ("softcap", "s_aux", "position_bias")
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
@@ -47,13 +44,11 @@ class Slots(Cache):
         size: int,
         num_layers: int,
         device: torch.device,
-        prefix: Any | None = None,
+        prefix: Cache | None = None,
         apart: bool = False,
     ) -> None:
-        kept: list[Any] = [None] * num_layers
-        if prefix is not None:
-            kept = [(layer.keys, layer.values) for layer in prefix.layers]
-        self.shared = 0 if prefix is None else int(kept[0][0].shape[2])
+        before = _keys_and_values(prefix) if prefix is not None else []
+        self.shared = before[0][0].shape[2] if prefix is not None else 0
         self.apart = apart and prefix is not None
         self.start = 0 if self.apart else self.shared  # of a row's own tokens in its slot
         self.size, self.num_rows = size, rows
@@ -61,10 +56,10 @@ class Slots(Cache):
         self.rows_R = torch.arange(rows, device=device)
         self.filled: Tensor | None = None  # the slots being filled
         self.seen = 0  # places that some slot has reached
-        self.before: tuple[Tensor, Tensor] | None = (
-            None  # the prefix in the layer that is running, where it is apart
-        )
-        super().__init__(layers=[_Slots(self, before) for before in kept])
+        # the prefix in the layer that is running, where it is kept apart
+        self.before: tuple[Tensor, Tensor] | None = None
+        pairs: Sequence[tuple[Tensor, Tensor] | None] = before or [None] * num_layers
+        super().__init__(layers=[_Slots(self, pair) for pair in pairs])
 
     @property
     def places_R(self) -> Tensor:
@@ -72,8 +67,8 @@ class Slots(Cache):
         return self.positions_R - (self.shared - self.start)
 
     @contextmanager
-    def attending(self, config: Any) -> Iterator[None]:
-        """The model's attention reads a prefix that stands apart."""
+    def attending(self, config: PreTrainedConfig) -> Iterator[None]:
+        """In here the model's attention reads the prefix that is kept apart."""
         usual, token = config._attn_implementation, _running.set(self)
         config._attn_implementation = NAME if self.apart else usual
         try:
@@ -109,9 +104,13 @@ class Slots(Cache):
             self.rows_R[: len(slots)],
             len(slots),
         )
-        layers: list[Any] = self.layers
-        for layer in layers:
+        for layer in cast("list[_Slots]", self.layers):
             layer.keys, layer.values = layer.keys[kept], layer.values[kept]
+
+
+def _keys_and_values(cache: Cache) -> list[tuple[Tensor, Tensor]]:
+    """Of every layer, (1, H, P, D) each; AttributeError for layers that are not attention."""
+    return [(layer.keys, layer.values) for layer in cast("list[Any]", cache.layers)]
 
 
 class _Slots(CacheLayerMixin):
@@ -136,7 +135,7 @@ class _Slots(CacheLayerMixin):
         self.is_initialized = True
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+        self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Put the new tokens in their places; what attention sees of the slots, theirs included."""
         if not self.is_initialized:
@@ -144,9 +143,8 @@ class _Slots(CacheLayerMixin):
         slots, pairs = self.slots, ((self.keys, key_states), (self.values, value_states))
         slots.before = self.prefix if slots.apart else None
         if slots.filled is None:
-            places_R = slots.places_R.clamp(
-                min=0
-            )  # a slot that was never filled is written to and not read
+            # a slot that was never filled is written to and not read
+            places_R = slots.places_R.clamp(min=0)
             for kept, new_RH1D in pairs:
                 kept[slots.rows_R, :, places_R] = new_RH1D[:, :, 0]
             return self.keys[:, :, : slots.seen], self.values[:, :, : slots.seen]
@@ -174,16 +172,17 @@ _running: ContextVar[Slots] = ContextVar("the slots that the model writes in")
 
 
 def _attend(
-    module: Any,
+    module: nn.Module,
     query_bNTD: Tensor,
     key_bHSD: Tensor,
     value_bHSD: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in place of an attention function where the prefix stands apart; (b,
-    T, N, D).
+    """What transformers calls as its attention function where the prefix is kept apart.
+
+    Returns (b, T, N, D), and None for the attention weights.
     """
     if any(settings.get(name) is not None for name in CHANGES_SCORES):
         raise ValueError(f"attention with one of {CHANGES_SCORES}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -44,15 +44,16 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tup
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    low, high = float(centre - half), float(centre + half)
-    return 0.0 if share == 0 else max(0.0, low), 1.0 if share == 1 else min(
-        1.0, high
-    )  # exactly, as scipy has it
+    # exactly 0 and 1 at the ends, as scipy has it
+    low = 0.0 if share == 0 else max(0.0, float(centre - half))
+    high = 1.0 if share == 1 else min(1.0, float(centre + half))
+    return low, high
 
 
 def cluster_numbers(clusters: Sequence[str] | None, n: int) -> Ints:
-    """0, 1, 2 ... for the cluster of each row in the order they appear; without clusters each row
-    is its own.
+    """The number of each row's cluster, 0, 1, 2 ... in order of appearance.
+
+    Without clusters each row is its own.
     """
     numbers: dict[str, int] = {}
     return np.array(
@@ -64,11 +65,11 @@ def cluster_numbers(clusters: Sequence[str] | None, n: int) -> Ints:
 def standard_error(
     values: Sequence[float] | Floats, clusters: Sequence[str] | None = None
 ) -> float:
-    """Of the mean; with clusters, the root of C/(C-1) times the sum of squared cluster sums of
-    residuals, over n.
+    """The standard error of the mean; nan where there is one cluster or none.
 
+    With clusters, the root of C/(C-1) times the sum of squared cluster sums of residuals, over n:
     Liang and Zeger (1986), as in Miller, "Adding error bars to evals" (2024); without clusters it
-    is s / sqrt(n). nan where there is one cluster or none.
+    is s / sqrt(n).
     """
     array = np.asarray(values, dtype=float)
     number_N = cluster_numbers(clusters, len(array))
@@ -85,11 +86,11 @@ def estimate_mean(
     confidence: float = 0.95,
     proportion: bool = False,
 ) -> Estimate:
-    """The mean with its clustered standard error and interval: Wilson's for proportions, Student's
-    t otherwise.
+    """The mean with its clustered standard error and interval.
 
-    Clustered proportions use Wilson's interval at the effective number of rows (Korn and Graubard
-    1998; Dean and Pagano 2015): the n whose binomial variance is the clustered one.
+    Wilson's interval for proportions, Student's t otherwise. Clustered proportions use Wilson's
+    interval at the effective number of rows (Korn and Graubard 1998; Dean and Pagano 2015): the n
+    whose binomial variance is the clustered one.
     """
     array = np.asarray(values, dtype=float)
     n, mean = len(array), float(np.mean(array)) if len(array) else math.nan
@@ -103,9 +104,8 @@ def estimate_mean(
 
 
 def _effective_n(share: float, se: float, n: int, clusters: int, confidence: float) -> float:
-    if (
-        clusters < 2 or se == 0
-    ):  # all right or all wrong says nothing of the clustering: count clusters, not rows
+    # all right or all wrong says nothing about the clustering: count clusters, not rows
+    if clusters < 2 or se == 0:
         return float(clusters)
     z = stats.norm.ppf((1 + confidence) / 2)
     return float(min(n, share * (1 - share) / se**2 * (z / _t(confidence, clusters)) ** 2))
@@ -119,9 +119,7 @@ def _t(confidence: float, clusters: int) -> float:
 
 
 def resample_weights(number_N: Ints, resamples: int, seed: int) -> Iterator[Floats]:
-    """Chunks of weights_RN: how often each row counts in a sample of whole clusters, drawn with
-    replacement.
-    """
+    """Chunks of weights_RN: how often each row is in a resample of whole clusters."""
     count = int(number_N.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
     for size in _chunks(resamples, len(number_N)):
@@ -203,7 +201,7 @@ def estimate_value(
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p of McNemar's test from the rows that only one of the two systems has right."""
+    """Exact two-sided p of McNemar's test from the rows that only one system has right."""
     if only_a + only_b == 0:
         return 1.0
     return float(stats.binomtest(min(only_a, only_b), only_a + only_b, 0.5).pvalue)
@@ -217,11 +215,10 @@ def approximate_randomisation(
     resamples: int,
     seed: int,
 ) -> float:
-    """Two-sided p: the share of random swaps of whole clusters between a and b that differ as much,
-    plus one.
+    """Two-sided p: the share of random swaps of whole clusters between a and b that differ as much.
 
-    Noreen (1989), as used for corpus metrics by Riezler and Maxwell (2005). The smallest p is 1 /
-    (resamples + 1).
+    Noreen (1989), as used for corpus metrics by Riezler and Maxwell (2005). The observed swap
+    counts as one more, so that the smallest p is 1 / (resamples + 1).
     """
     number_N = cluster_numbers(clusters, len(a_ND))
     count = int(number_N.max(initial=-1)) + 1
@@ -250,7 +247,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def wins_ties_losses(a: Any, b: Any, higher_is_better: bool = True) -> tuple[int, int, int]:
+def wins_ties_losses(
+    a: npt.ArrayLike, b: npt.ArrayLike, higher_is_better: bool = True
+) -> tuple[int, int, int]:
     """Rows where b is better, as good, worse than a."""
     gain = (np.asarray(b, dtype=float) - np.asarray(a, dtype=float)) * (
         1 if higher_is_better else -1
@@ -265,10 +264,10 @@ def wins_ties_losses(a: Any, b: Any, higher_is_better: bool = True) -> tuple[int
 def sample_size(
     effect: float, variance: float, power: float = 0.8, confidence: float = 0.95
 ) -> int:
-    """Rows at which a paired difference of `effect` is found with this power; `variance` of one
-    row's difference.
+    """Rows at which a paired difference of `effect` is found with this power.
 
-    n = (z_(1-alpha/2) + z_power)^2 variance / effect^2, two-sided (Miller 2024, section 5).
+    `variance` is that of one row's difference. Two-sided (Miller 2024, section 5):
+    n = (z_(1-alpha/2) + z_power)^2 variance / effect^2.
     """
     return math.ceil(_z_sum(power, confidence) ** 2 * variance / effect**2 - 1e-9)
 
@@ -276,15 +275,17 @@ def sample_size(
 def smallest_detectable_effect(
     n: int, sd: float, power: float = 0.8, confidence: float = 0.95
 ) -> float:
-    """The smallest paired difference that n rows find with this power; `sd` of one row's
-    difference.
+    """The smallest paired difference that n rows find with this power.
+
+    `sd` is the standard deviation of one row's difference.
     """
     return float(_z_sum(power, confidence) * sd / math.sqrt(n))
 
 
 def discordant_sd(discordant: float) -> float:
-    """The sd of a right/wrong difference where this share of rows is right in only one system and
-    none is better.
+    """The sd of a right/wrong difference between two systems that are equally good.
+
+    `discordant` is the share of rows that only one of them has right.
     """
     return math.sqrt(discordant)
 

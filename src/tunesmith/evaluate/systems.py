@@ -1,44 +1,41 @@
-"""The systems that are compared, each as predictions for the same examples.
+"""How a model answers: the same rows, token budget, greedy decoding and stop rules for all.
 
-Base, few-shot base and tuned differ in weights or prompt only: same rows, token budget, greedy
-decoding, stop rules. The linear model on TF-IDF features reads the same rows and is the yardstick
-of what the labels alone can give.
+Base, few-shot base and tuned model differ in weights or prompt only.
 """
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
+
+from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
-from tunesmith.chat.template import CHAT_TEMPLATE
-from tunesmith.data.build import PLACEHOLDER
-from tunesmith.data.templates.render import few_shot_prompt
 from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import (
-    constant_predictions,
-    copy_input_predictions,
-    majority_predictions,
-)
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated, generate, generate_vllm
 from tunesmith.evaluate.likelihood import Ranked, choice_logprobs, rank_choices
 from tunesmith.models.load import max_positions
 from tunesmith.recipe import EvaluationConfig
-from tunesmith.records import Example, Prediction, TokenizedExample, Turn
-
-COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
+from tunesmith.records import Example, Prediction, TokenizedExample
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """What is the same for every system: the token budget, what ends an answer, whether choices are
-    ranked and the right answer's likelihood is taken, what generates (`backend`, of the recipe),
-    and what is computed in (`dtype`).
+    """What is the same for every system.
+
+    Attributes:
+        max_new_tokens: The token budget of an answer.
+        stop_ids: Tokens that end an answer and do not belong to it.
+        newline_ids: Tokens that end an answer of one line; empty where answers have several.
+        batch_tokens: Tokens of one forward pass, and of the key-value cache.
+        rank_choices: Compute the log-likelihood of every choice.
+        score_references: Compute the log-likelihood of the right answer.
+        backend: What generates, as in the recipe.
+        dtype: What is computed in.
     """
 
     max_new_tokens: int
@@ -55,13 +52,15 @@ def decoding_for(
     train: Sequence[Example],
     lengths: Sequence[int],
     chat: ChatFormat,
-    model: Any,
+    model: PreTrainedModel,
     settings: EvaluationConfig,
     dtype: str = "float32",
 ) -> Decoding:
-    """From the training completions: the longest one in tokens (and a quarter more) is the budget;
-    where none has a second line, a line end ends the answer. `lengths` are the completions' tokens,
-    the stop token included.
+    """The decoding that the training completions call for.
+
+    The budget is the longest of them and a quarter more, unless `settings` name one; where none
+    has a second line, a line end ends the answer. `lengths` are their tokens, the stop token
+    included.
     """
     longest = max(lengths, default=16)
     one_line = all("\n" not in example.completion for example in train)
@@ -77,14 +76,13 @@ def decoding_for(
 
 
 def answer(
-    model: Any,
+    model: PreTrainedModel,
     chat: ChatFormat,
     examples: Sequence[Example],
     decoding: Decoding,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
-    """Greedy answers and, for closed tasks, the log-likelihood of every choice; one prediction for
-    each example.
+    """One prediction for each example: the greedy answer and what else `decoding` asks for.
 
     Computed in `decoding.dtype`, by a copy of the model where its weights are in another. vLLM
     reads the weights from where `model` was loaded.
@@ -133,8 +131,9 @@ def answer(
 def _greedy(
     found: Ranked, options: Sequence[Sequence[int]], decoding: Decoding
 ) -> Generated | None:
-    """The answer that greedy decoding writes, where that is one of the choices with its stop token:
-    it need not be written once more. Nothing but the stop token may end it before.
+    """The choice that greedy decoding would write, so that it need not be generated; else None.
+
+    Its stop token must be what ends it: a line end or the budget would cut it short.
     """
     if found.greedy is None:
         return None
@@ -147,8 +146,14 @@ def _greedy(
     )
 
 
+class _Ends(TypedDict):
+    stop_ids: tuple[int, ...]
+    newline_ids: frozenset[int]
+    max_new_tokens: list[int]
+
+
 def _generated(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[list[int]],
     decoding: Decoding,
     on_progress: Callable[[int], None] | None,
@@ -156,7 +161,7 @@ def _generated(
     if not prompts:
         return []
     room = max_positions(model.config)
-    ends: dict[str, Any] = {
+    ends: _Ends = {
         "stop_ids": decoding.stop_ids,
         "newline_ids": decoding.newline_ids,
         "max_new_tokens": [
@@ -166,7 +171,11 @@ def _generated(
     if decoding.backend == "vllm":
         own_code = type(model).is_remote_code()  # it was loaded so: the recipe trusts it
         return generate_vllm(
-            model.name_or_path, prompts, dtype=decoding.dtype, trust_remote_code=own_code, **ends
+            str(model.name_or_path),
+            prompts,
+            dtype=decoding.dtype,
+            trust_remote_code=own_code,
+            **ends,
         )
     return generate(
         model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends
@@ -175,15 +184,15 @@ def _generated(
 
 def _with_references(
     predictions: Sequence[Prediction],
-    model: Any,
+    model: PreTrainedModel,
     chat: ChatFormat,
     examples: Sequence[Example],
     decoding: Decoding,
 ) -> list[Prediction]:
-    """The predictions with the log-likelihood of each completion; as they are where a completion
-    does not fit.
+    """The predictions with the log-likelihood of each completion.
 
-    Where choices are ranked the completion is one of them and nothing is computed again.
+    They stay as they are where a completion does not fit the model. Where choices are ranked the
+    completion is one of them, and nothing is computed again.
     """
     rows = tokenize_examples(examples, chat, max_positions(model.config))
     if not all(isinstance(row, TokenizedExample) for row in rows):
@@ -214,116 +223,12 @@ def _with_references(
 
 
 def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
-    """Token ids of a choice and the stop token as they follow a prompt; DataError where it cannot
-    be written.
+    """Token ids of a choice and the stop token as they follow a prompt.
+
+    Raises:
+        DataError: the chat template cannot write it.
     """
     row = tokenize_examples([replace(example, completion=choice)], chat, sys.maxsize)[0]
     if not isinstance(row, TokenizedExample):
         raise DataError(f"the choice {choice!r}: {row.detail}")
     return row.input_ids[row.num_prompt_tokens :]
-
-
-def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
-    """k training examples, the same for every prompt: the labels in turn, drawn from the shorter
-    half of each.
-
-    Short ones because a small model's context must hold all of them; the draw depends on `seed`
-    alone.
-    """
-    rng = random.Random(seed)
-    labels = (
-        sorted({example.completion for example in train}) if train and train[0].choices else [""]
-    )
-    rng.shuffle(labels)
-    chosen: list[Example] = []
-    for turn in range(k):
-        label = labels[turn % len(labels)]
-        pool = [e for e in train if label in ("", e.completion) and e not in chosen]
-        pool.sort(key=lambda e: (len(e.prompt), e.id))
-        half = pool[: max(1, len(pool) // 2)]
-        chosen += [rng.choice(half)] if half else []
-    return chosen
-
-
-def with_exemplars(
-    examples: Sequence[Example],
-    exemplars: Sequence[Example],
-    chat: ChatFormat,
-    model: Any,
-    decoding: Decoding,
-) -> tuple[list[Example], float]:
-    """The examples, each with as many exemplars before its prompt as the model has room for, and
-    their mean number.
-    """
-    room = max_positions(model.config) - decoding.max_new_tokens
-    prompted, counts = list(examples), [0] * len(examples)
-    waiting = list(range(len(examples)))
-    for k in range(len(exemplars), 0, -1):
-        tried = [_with(examples[i], exemplars[:k], chat) for i in waiting]
-        fits = [len(ids) <= room for ids in tokenize_prompts(tried, chat)]
-        for i, example, fit in zip(waiting, tried, fits, strict=True):
-            if fit:
-                prompted[i], counts[i] = example, k
-        waiting = [i for i in waiting if counts[i] == 0]
-        if not waiting:
-            break
-    return prompted, sum(counts) / len(counts)
-
-
-def _with(example: Example, exemplars: Sequence[Example], chat: ChatFormat) -> Example:
-    """Exemplars as text for our plain chat template, as earlier turns for a tokenizer's own."""
-    if chat.tokenizer.chat_template.endswith(CHAT_TEMPLATE):
-        return replace(example, prompt=few_shot_prompt(exemplars, example.prompt))
-    turns = tuple(
-        t for e in exemplars for t in (Turn("user", e.prompt), Turn("assistant", e.completion))
-    )
-    system = tuple(turn for turn in example.history[:1] if turn.role == "system")
-    return replace(example, history=(*system, *turns, *example.history[len(system) :]))
-
-
-def baseline_predictions(
-    train: Sequence[Example],
-    test: Sequence[Example],
-    family: str,
-    parser: str,
-    metric: str,
-    layout: str | None,
-) -> dict[str, list[Prediction]]:
-    """The baselines without a model by name: the answer that is given most often or, for free text
-    and JSON, the one that is most like the others; and the input itself where the task rewrites it.
-    """
-    found = {}
-    if parser in ("choice", "number"):
-        found["majority"] = majority_predictions(train, test, parser)
-    else:
-        found["constant"] = constant_predictions(train, test, metric, parser)
-    if family in COPY_FAMILIES:
-        before, _, after = (layout or PLACEHOLDER).partition(PLACEHOLDER)
-        inputs = [e.prompt.removeprefix(before).removesuffix(after) for e in test]
-        found["copy"] = copy_input_predictions(test, inputs)
-    return found
-
-
-def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> list[Prediction]:
-    """scikit-learn's logistic regression on word 1- and 2-gram TF-IDF of the prompts.
-
-    Where it refuses (one label in all rows, or no word in any), the commonest label, which is what
-    is left of it.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        LogisticRegression(C=10.0, max_iter=1000),
-    )
-    try:
-        model.fit([example.prompt for example in train], [example.completion for example in train])
-    except ValueError:
-        return majority_predictions(train, test, "choice")
-    labels = model.predict([example.prompt for example in test])
-    return [
-        Prediction(example.id, str(label), True, 0)
-        for example, label in zip(test, labels, strict=True)
-    ]

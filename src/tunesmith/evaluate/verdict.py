@@ -15,6 +15,8 @@ VerdictKind = Literal["better", "not better", "cannot tell"]
 
 @dataclass(frozen=True)
 class Verdict:
+    """A verdict and the sentence that gives its numbers."""
+
     kind: VerdictKind
     sentence: str
 
@@ -65,16 +67,19 @@ def verdict(
     needed = f"{rows_needed(c, confidence):,}"
     return Verdict(
         "cannot tell",
-        f"Cannot tell with {_rows_text(c)} whether {c.b} is better than {c.a}; about {needed} rows would: {numbers}.",
+        f"Cannot tell with {_rows_text(c)} whether {c.b} is better than {c.a}; "
+        f"about {needed} rows would: {numbers}.",
     )
 
 
 def beside_linear(
     comparison: Comparison, estimates: tuple[Estimate, Estimate], confidence: float = 0.95
 ) -> str:
-    """What a linear model on the same rows says about the verdict: it costs a thousandth, and who
-    is told only that a model beats its base would choose it in vain. `comparison` is b minus the
-    linear model, `estimates` theirs.
+    """What the linear baseline says about the verdict.
+
+    It costs a thousandth of a model: whoever hears only that the tuned model beats its base might
+    pay for nothing. `comparison` is b minus the linear baseline, `estimates` are those of the
+    linear baseline and of b.
     """
     c = comparison
     sign = find_metric(c.metric).sign
@@ -93,11 +98,10 @@ def beside_linear(
 
 
 def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float = 0.8) -> int:
-    """Rows at which a difference of the size seen is found with this power; two significant digits,
-    rounded up.
+    """Rows at which a difference of the size seen is found with this power, rounded up.
 
-    At least twice the rows there are: a difference that is just significant is found half of the
-    time.
+    Two significant digits. At least twice the rows there are: a difference that is just
+    significant would be found again only half of the time.
     """
     c = comparison
     needed = max(2 * c.n, sample_size(c.difference, c.se_clustered**2 * c.n, power, confidence))
@@ -115,8 +119,9 @@ def _numbers(
         )
     low, high = (_amount(c.metric, end).removesuffix(" points") for end in c.ci)
     return (
-        f"{c.metric} {means}{_amount(c.metric, c.difference)} ({100 * confidence:g} % interval [{low}, {high}], "
-        f"{p_text}; better on {c.wins}, equal on {c.ties}, worse on {c.losses} of {c.n} rows)"
+        f"{c.metric} {means}{_amount(c.metric, c.difference)} "
+        f"({100 * confidence:g} % interval [{low}, {high}], {p_text}; "
+        f"better on {c.wins}, equal on {c.ties}, worse on {c.losses} of {c.n} rows)"
     )
 
 
@@ -134,13 +139,9 @@ def _count(n: int, what: str) -> str:
 
 def _level(metric: str, mean: float) -> str:
     unit = find_metric(metric).unit
-    return (
-        f"{100 * mean:.1f} %"
-        if unit == "fraction"
-        else f"{mean:.1f}"
-        if unit == "points"
-        else f"{mean:.3f}"
-    )
+    if unit == "fraction":
+        return f"{100 * mean:.1f} %"
+    return f"{mean:.1f}" if unit == "points" else f"{mean:.3f}"
 
 
 def _amount(metric: str, difference: float) -> str:

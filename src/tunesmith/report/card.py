@@ -8,11 +8,12 @@ from pathlib import Path
 
 import yaml
 
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.recipe import BUILT_IN_MODEL
 from tunesmith.records import Estimate
 from tunesmith.report import tables
 from tunesmith.report.cases import prompt_of
-from tunesmith.report.content import TUNED, Report
+from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name, percent
 from tunesmith.report.markdown import line, markdown_table, titled
 from tunesmith.report.sections import sections_of

@@ -6,11 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from itertools import takewhile
 
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.records import Evaluation, Example
-from tunesmith.report.content import TUNED, Report
+from tunesmith.report.content import Report
 from tunesmith.report.format import (
-    AUXILIARY,
     in_sentence,
+    is_auxiliary,
     lower_is_better,
     metric_name,
     system_name,
@@ -121,7 +122,7 @@ def _scored_metric(primary: str, before: Evaluation | None, after: Evaluation | 
     """The primary metric, or the first other with per-example scores (macro F1 has none)."""
     if before is None or after is None:
         return None
-    shared = [name for name in after.scores if name in before.scores and name not in AUXILIARY]
+    shared = [name for name in after.scores if name in before.scores and not is_auxiliary(name)]
     return primary if primary in shared else shared[0] if shared else None
 
 

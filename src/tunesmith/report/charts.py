@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tunesmith.report.content import TUNED, CurvePoint, Report
+from tunesmith.evaluate.system_table import TUNED
+from tunesmith.report.content import CurvePoint, Report
 from tunesmith.report.format import in_sentence, metric_name, system_name
 
 Points: TypeAlias = Sequence[tuple[float, float]]

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypedDict
 
 from tunesmith.records import Comparison, Estimate, Evaluation, Example
 
-TUNED = "tuned"
 VerdictClass = Literal["good", "bad", "open"]
 
 
@@ -63,7 +62,7 @@ class RetentionRow:
 
 @dataclass(frozen=True, slots=True)
 class JudgedMetric:
-    """One of several metrics against the verdict's opponent.
+    """One of several metrics against the verdict's reference system.
 
     `p_holm` is the p-value adjusted for all of them (Holm's method).
     """
@@ -193,12 +192,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "command": report.command,
         },
         "wordings": {name: _estimates(found) for name, found in report.wordings.items()},
-        "details": {
-            evaluation.system: {
-                key: value for key, value in evaluation.details.items() if key != "rows"
-            }
-            for evaluation in report.evaluations
-        },
+        "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.retention,
         "learning_curve": report.learning_curve,
         "history": report.history,

@@ -4,81 +4,35 @@ from __future__ import annotations
 
 import math
 
-from tunesmith.evaluate.metrics import GENERAL, METRICS
+from tunesmith.evaluate.metrics import find_metric, is_metric
+from tunesmith.evaluate.system_table import SYSTEMS
 from tunesmith.records import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 
-SYSTEMS = {
-    "base": "Base model",
-    "base_few_shot": "Base model, few-shot",
-    "majority": "Most frequent answer",
-    "constant": "Best constant answer",
-    "copy": "Copy of the input",
-    "tfidf_linear": "Linear model (TF-IDF)",
-    "tuned": "Tuned model",
-}
-METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "choice_acc": "Accuracy of the likeliest choice",
-    "choice_acc_norm": "Accuracy of the likeliest choice per character",
-    "choice_acc_bytes": "Accuracy of the likeliest choice per byte",
-    "macro_f1": "Macro F1",
-    "micro_f1": "Micro F1",
-    "weighted_f1": "Weighted F1",
-    "token_f1": "Token F1",
-    "mcc": "Matthews correlation",
-    "squad_em": "SQuAD exact match",
-    "number": "Final number right",
-    "valid_json": "Valid JSON",
-    "json_f1": "Field F1",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "ter": "TER",
-    "mae": "Mean absolute error",
-    "rmse": "Root mean squared error",
-    "pearson": "Pearson r",
-    "spearman": "Spearman rho",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "rougeLsum": "ROUGE-Lsum",
-    "perplexity": "Perplexity of the right answer",
-    "bits_per_byte": "Bits per byte",
-    "valid": "Valid format",
-    "stopped": "Stopped by itself",
-    "text_after_answer": "Wrote on after it",
-    "length_ratio": "Length against reference",
-}
-AUXILIARY = frozenset(
-    {
-        "valid",
-        "stopped",
-        "empty",
-        "text_after_answer",
-        "length_ratio",
-        "perplexity",
-        "bits_per_byte",
-    }
-)
-
 
 def system_name(system: str) -> str:
     """The title of a system; an unknown one keeps its name, with spaces for underscores."""
-    return SYSTEMS.get(system, system.replace("_", " "))
+    return SYSTEMS[system].title if system in SYSTEMS else system.replace("_", " ")
 
 
 def metric_name(metric: str) -> str:
     """The title of a metric; an unknown one is its name, capitalized."""
+    if is_metric(metric):
+        return find_metric(metric).title
     plain = metric.replace("_", " ")
-    return METRIC_NAMES.get(metric, plain[:1].upper() + plain[1:])
+    return plain[:1].upper() + plain[1:]
 
 
 def lower_is_better(metric: str) -> bool:
     """Whether a lower value is better, as the metric declares; False for unknown metrics."""
-    known = {**METRICS, **GENERAL}
-    return metric in known and not known[metric].higher_is_better
+    return is_metric(metric) and not find_metric(metric).higher_is_better
+
+
+def is_auxiliary(metric: str) -> bool:
+    """Whether a metric is shown in the second table, apart from those of the task."""
+    return is_metric(metric) and find_metric(metric).auxiliary
 
 
 def in_sentence(name: str) -> str:

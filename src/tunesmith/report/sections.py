@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import yaml
 
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.report import charts, tables
 from tunesmith.report.cases import Cases, choose_cases
 from tunesmith.report.charts import Chart
-from tunesmith.report.content import TUNED, Report
+from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.tables import Table

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.records import Estimate, Evaluation
-from tunesmith.report.content import TUNED, JudgedMetric, LedgerCounts, Report
+from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.format import (
-    AUXILIARY,
     estimate,
     fact,
     in_sentence,
     interval,
+    is_auxiliary,
     lower_is_better,
     metric_name,
     number,
@@ -105,7 +106,7 @@ def _systems_table(report: Report, evaluations: Sequence[Evaluation], auxiliary:
     metrics = [
         name
         for name in _metrics(evaluations, report.primary_metric)
-        if (name in AUXILIARY) == auxiliary
+        if is_auxiliary(name) == auxiliary
     ]
     sizes = {e.estimates[m].n for e in evaluations for m in metrics if m in e.estimates}
     show = _with_n if len(sizes) != 1 else _without_n

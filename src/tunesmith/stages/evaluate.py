@@ -11,28 +11,26 @@ from transformers import PreTrainedModel
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.few_shot import TRIAL_ROWS, best_wording
-from tunesmith.evaluate.forward import in_dtype
-from tunesmith.evaluate.predictions import write_predictions
-from tunesmith.evaluate.systems import (
-    Decoding,
-    answer,
-    baseline_predictions,
+from tunesmith.evaluate.baselines import BaselineTask, baseline_predictions
+from tunesmith.evaluate.few_shot import (
+    TRIAL_ROWS,
+    best_wording,
     few_shot_exemplars,
-    linear_predictions,
     with_exemplars,
 )
+from tunesmith.evaluate.forward import in_dtype
+from tunesmith.evaluate.predictions import write_predictions
+from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
+from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import fit_embeddings
 from tunesmith.progress import progress, say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Example
-from tunesmith.report.content import TUNED
 from tunesmith.run_files import Evaluated, FewShot, Task, read_manifest, run_state, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.seal import open_seal
 from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
 from tunesmith.stages.prepare import check_backend
-from tunesmith.stages.report import YARDSTICK
 from tunesmith.stages.retention import measure_retention
 
 
@@ -56,16 +54,15 @@ def evaluate(run: RunDir) -> None:
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
     prompted = _few_shot(run, recipe, task, train_split, test, base, chat, how)
-    systems = [("base", base, test), (TUNED, tuned, test)]
+    systems = [(BASE, base, test), (TUNED, tuned, test)]
     if prompted is not None:
-        systems.insert(1, ("base_few_shot", base, prompted))
+        systems.insert(1, (BASE_FEW_SHOT, base, prompted))
     for system, model, examples in systems:
         _answer(run, system, model, chat, examples, how)
     baselines = _baselines(run, task, train_split, test)
     measure_retention(run, recipe, (base, tuned), chat)
-    names = ("base", "base_few_shot", *baselines, TUNED)
-    stored = tuple(name for name in names if name in {*baselines, *(s for s, *_ in systems)})
-    write_record(run.evaluated, Evaluated(stored))
+    stored = {*baselines, *(name for name, *_ in systems)}
+    write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in stored)))
 
 
 def answer_tuned(run: RunDir) -> None:
@@ -111,7 +108,16 @@ def _few_shot(
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
     trial_rows = sample(read_examples(run.examples("validation")), TRIAL_ROWS)
     asked, exemplars, trial = best_wording(
-        recipe.data, trial_rows, test, exemplars, chat, base, how, task.primary, task.parser
+        recipe.data,
+        run.rows,
+        trial_rows,
+        test,
+        exemplars,
+        chat,
+        base,
+        how,
+        task.primary,
+        task.parser,
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)
@@ -136,12 +142,11 @@ def _answer(
 def _baselines(
     run: RunDir, task: Task, train_split: Sequence[Example], test: Sequence[Example]
 ) -> list[str]:
-    """Store the answers of what needs no language model; their names in the report's order."""
-    found = baseline_predictions(
+    """Store the answers of what needs no language model; their names."""
+    given = BaselineTask(
         train_split, test, task.family, task.parser, task.primary, task.prompt_layout
     )
-    if test[0].choices:
-        found[YARDSTICK] = linear_predictions(train_split, test)
+    found = baseline_predictions(given)
     for name, predictions in found.items():
         write_predictions(run, name, test, predictions)
     return list(found)

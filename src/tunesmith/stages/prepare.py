@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
@@ -13,10 +13,11 @@ from tunesmith.data.cache import cache_key, input_hashes, restore, store
 from tunesmith.data.dedup.contamination import Overlap
 from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
 from tunesmith.data.plan import Source, build_index, find_overlap, plan_sources
+from tunesmith.data.sources.stored import StoredRows, store_rows
 from tunesmith.data.store import example_ids, num_examples, only_answer
 from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import check_vllm
-from tunesmith.evaluate.metrics import check_answer_metrics
+from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import progress, say, show
@@ -38,10 +39,8 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> LedgerFacts:
     """
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     check_evaluation(recipe)
-    sources = plan_sources(recipe.data)
-    folder = Path(recipe.output_dir)
-    with _appearing(folder) as run:
-        facts = _fill(run, recipe, sources)
+    with _appearing(Path(recipe.output_dir)) as run:
+        facts = _fill(run, recipe)
     show(ledger_table(facts))
     for text in facts.notes:
         say(f"note: {text}")
@@ -53,6 +52,7 @@ def _appearing(folder: Path) -> Iterator[RunDir]:
     """A hidden folder to fill, which takes the wanted name when the block ends without an error."""
     run = RunDir(folder.with_name(f".{folder.name}.preparing"))
     shutil.rmtree(run.path, ignore_errors=True)
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
     try:
         yield run
         if folder.exists():
@@ -67,15 +67,22 @@ def _appearing(folder: Path) -> Iterator[RunDir]:
         raise
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
+        for parent in new_parents:  # innermost first; one that holds the run or the list stays
+            with suppress(OSError):
+                parent.rmdir()
 
 
-def _fill(run: RunDir, recipe: Recipe, sources: Sequence[Source]) -> LedgerFacts:
-    """Everything that a prepared run holds; the manifest comes last."""
+def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
+    """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
+    hashes = store_rows(recipe.data, run.rows)
+    sources = plan_sources(recipe.data, StoredRows(run.rows))
+    for template in (template for source in sources for template in source.templates):
+        check_template_metrics(template.name, template.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     original = tokenizer.chat_template
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
-    facts = _cached_rows(run, recipe, sources, chat, notes)
+    facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
     write_record(run.ledger, facts)
     _check_splits(run)
     write_atomic(run.recipe, dump_recipe(recipe))
@@ -87,7 +94,7 @@ def _fill(run: RunDir, recipe: Recipe, sources: Sequence[Source]) -> LedgerFacts
     manifest = new_manifest(
         _task(recipe, sources[0]),
         files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
-        inputs=input_hashes(recipe.data),
+        inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
         notes=facts.notes,
     )
@@ -114,12 +121,13 @@ def _cached_rows(
     run: RunDir,
     recipe: Recipe,
     sources: Sequence[Source],
+    hashes: Mapping[str, str],
     chat: ChatFormat,
     notes: Sequence[str],
 ) -> LedgerFacts:
     """The splits, from the cache where the same were prepared before."""
     max_length = usable_length(recipe)
-    key = cache_key(sources, recipe.data, chat, max_length)
+    key = cache_key(sources, hashes, recipe.data, chat, max_length)
     facts = restore(key, run) if key else None
     if facts is not None:
         say(
@@ -147,12 +155,12 @@ def _prepare_rows(
     notes: Sequence[str],
 ) -> LedgerFacts:
     """Index, search, render, tokenise and write. `notes` are those of the tokenizer."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    index = build_index(sources, data, run.path)
+    rows = StoredRows(run.rows)
+    index = build_index(sources, data, rows, run.path)
     notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
     num_rows = sum(index.num_rows)
     with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
-        write_splits(index, data, chat, max_length, run, ledger, advance)
+        write_splits(index, rows, data, chat, max_length, run, ledger, advance)
     ledger.near_duplicate_clusters = index.near_duplicate_clusters
     ledger.notes = [*notes, *ledger.remarks()]
     return ledger.finish(data.max_rejected, num_rows + index.num_unreadable)
@@ -188,7 +196,7 @@ def check_evaluation(recipe: Recipe) -> None:
     """Unknown metrics, a panel file or a backend that is not there: InputError now, not after the
     training.
     """
-    check_answer_metrics(recipe.evaluation.metrics or ())
+    check_recipe_metrics(recipe.evaluation.metrics or ())
     check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):

@@ -11,14 +11,16 @@ from typing import Any
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
+from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
+from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Evaluation, Example, Prediction
+from tunesmith.records import Comparison, Evaluation, Example
 from tunesmith.report.console import show as show_report
-from tunesmith.report.content import TUNED, JudgedMetric, Report
+from tunesmith.report.content import JudgedMetric, Report
 from tunesmith.report.content import to_json as report_json
 from tunesmith.report.write import write_report
 from tunesmith.run_files import (
@@ -37,11 +39,6 @@ from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import seed_folders, with_seeds
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
-
-BASELINES = ("base", "base_few_shot", "majority", "constant", "copy")
-YARDSTICK = "tfidf_linear"
-CHOICE_METRICS = ("choice_acc", "choice_acc_norm", "choice_acc_bytes")
-REFERENCE_METRICS = ("perplexity", "bits_per_byte")
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     test = read_examples(run.examples("test"))
     evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    reference = best_baseline([by_name[name] for name in BASELINES if name in by_name], primary)
+    reference = best_baseline([e for e in evaluations if SYSTEMS[e.system].reference], primary)
     others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     tuned = [
         by_name[TUNED],
@@ -173,7 +170,7 @@ def system_evaluations(
     wanted: Callable[[Example], bool] = lambda example: True,
 ) -> list[Evaluation]:
     """Each system that has answers, scored on the examples that are wanted."""
-    names = read_evaluated(run, (*BASELINES, YARDSTICK, TUNED))
+    names = read_evaluated(run, tuple(SYSTEMS))
     return [_evaluation(run, recipe, test, task, name, wanted) for name in names]
 
 
@@ -192,7 +189,7 @@ def _evaluation(
     system: str,
     wanted: Callable[[Example], bool],
 ) -> Evaluation:
-    predictions, seconds = read_predictions(run, system, "test")
+    predictions = read_predictions(run, system, "test")
     pairs = [(e, p) for e, p in zip(test, predictions, strict=True) if wanted(e)]
     answers = [prediction for _, prediction in pairs]
     return evaluate(
@@ -200,18 +197,10 @@ def _evaluation(
         "test",
         [example for example, _ in pairs],
         answers,
-        [*task.metrics, *_likelihood_metrics(answers)],
+        [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
         **asdict(Judging.of(recipe)),
-        seconds=seconds,
     )
-
-
-def _likelihood_metrics(predictions: Sequence[Prediction]) -> list[str]:
-    """Those that the predictions hold the likelihoods for."""
-    ranked = all(prediction.choice_logprobs for prediction in predictions)
-    scored = all(prediction.reference_tokens for prediction in predictions)
-    return [*(CHOICE_METRICS if ranked else ()), *(REFERENCE_METRICS if scored else ())]
 
 
 def _by_wording(
@@ -244,9 +233,9 @@ def _beside_linear(
     """A sentence where there is a linear model."""
     estimates = by_name[TUNED].estimates[metric]
     return [
-        beside_linear(c, (by_name[YARDSTICK].estimates[metric], estimates), confidence)
+        beside_linear(c, (by_name[LINEAR].estimates[metric], estimates), confidence)
         for c in comparisons
-        if c.a == YARDSTICK
+        if c.a == LINEAR
     ]
 
 

@@ -11,6 +11,7 @@ from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.evaluate.compare import compare, evaluate
 from tunesmith.evaluate.retention import bits_per_byte, compare_panel, read_texts
+from tunesmith.evaluate.system_table import BASE, TUNED
 from tunesmith.evaluate.systems import answer
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe, load_recipe
@@ -100,7 +101,7 @@ def _task(
                 [primary],
                 task.parser,
             )
-            for name, model in zip(("base", "tuned"), models, strict=True)
+            for name, model in zip((BASE, TUNED), models, strict=True)
         )
     settings = recipe.evaluation
     change = compare(

@@ -31,13 +31,17 @@ from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
 from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.processes import check_single_process
 from tunesmith.train.roofline import lower_bound, model_size
 
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
 
 
 def train(run: RunDir) -> None:
-    """Train from the last good checkpoint, if there is one, and save model/."""
+    """Train from the last good checkpoint, if there is one, and save model/. RunError and InputError
+    are as in train.loop.train.
+    """
+    check_single_process()
     recipe, task = run_recipe(run), read_manifest(run).task
     chat, model = run_chat(run, recipe), load_base(recipe)
     fit_embeddings(model, chat.tokenizer)

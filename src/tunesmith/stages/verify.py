@@ -21,9 +21,9 @@ from tunesmith.data.store import read_examples
 from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.errors import DataError, RunError
 from tunesmith.evaluate.predictions import read_predictions
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.progress import say
 from tunesmith.records import Example, Prediction, Unserved
-from tunesmith.report.content import TUNED
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import answered_in, run_recipe, tuned_chat
@@ -67,7 +67,7 @@ def verify(run: RunDir) -> Verification:
         run.model,
         tuned_chat(run, recipe),
         read_examples(run.examples("test")),
-        read_predictions(run, TUNED, "test")[0],
+        read_predictions(run, TUNED, "test"),
         dtype=answered_in(run, recipe),
         trust_remote_code=recipe.trust_remote_code,
     )

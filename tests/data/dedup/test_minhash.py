@@ -50,7 +50,7 @@ def links(texts: list[str], **options: Any) -> list[Link]:
 
 
 def clusters_by_datasketch(texts: list[str], threshold: float) -> list[int]:
-    """Row by row through datasketch's own sketches and index, each proposed pair compared as sets."""
+    """Row by row through datasketch's sketches and index, each proposed pair compared as sets."""
     lsh, forest = MinHashLSH(threshold=threshold, num_perm=NUM_PERM), _Forest()
     sets: list[set[int]] = []
     for row, text in enumerate(texts):

@@ -146,7 +146,10 @@ def test_a_draw_that_reaches_the_target_alone() -> None:
 
 
 def test_a_draw_that_the_prompt_shows_is_fine() -> None:
-    jinja = "{% set n = [1, 2, 3] | choice %}Repeat {{ n }} times: {{ q }} ||| {% for i in range(n) %}{{ q }}{% endfor %}"
+    jinja = (
+        "{% set n = [1, 2, 3] | choice %}Repeat {{ n }} times: {{ q }} ||| "
+        "{% for i in range(n) %}{{ q }}{% endfor %}"
+    )
     assert "random_target" not in rules(jinja, {"q": "w"})
 
 
@@ -171,7 +174,10 @@ def test_an_answer_among_its_options_is_fine_and_beside_them_is_not() -> None:
 
 
 def test_a_label_printed_in_every_prompt() -> None:
-    listed = "{{ review }} {{ answer_choices | join(' or ') }}? {{ answer_choices[label] }} ||| {{ answer_choices[label] }}"
+    listed = (
+        "{{ review }} {{ answer_choices | join(' or ') }}? {{ answer_choices[label] }} ||| "
+        "{{ answer_choices[label] }}"
+    )
     assert rules(listed, *REVIEWS, answer_choices="bad ||| good") == ["target_in_prompt"]
 
 

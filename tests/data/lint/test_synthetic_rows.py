@@ -1,3 +1,5 @@
+"""Rows made from a template's source suit what the template does with each column."""
+
 from __future__ import annotations
 
 from tunesmith.data.lint.synthetic_rows import made_rows
@@ -5,7 +7,8 @@ from tunesmith.data.lint.synthetic_rows import made_rows
 
 def test_each_column_gets_what_the_template_does_with_it() -> None:
     source = """{{ text }} {{ ["no", "yes"][label] }} {% for x in items %}{{ x.name }}{% endfor %}
-        {{ answers.text | choice }} {% if kind == "a" %}{% endif %} {{ a | lower }}{{ n + 1 }} {{ row["b-c"] }}"""
+        {{ answers.text | choice }} {% if kind == "a" %}{% endif %} {{ a | lower }}{{ n + 1 }}
+        {{ row["b-c"] }}"""
     row = made_rows(source, count=1)[0]
     assert row["text"] == "text: the small red boat"
     assert row["label"] == 0

@@ -20,6 +20,7 @@ from tunesmith.data.sources.formats import (
     format_notes,
     question_columns,
 )
+from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.data.templates.resolve import Excluded
 from tunesmith.errors import DataError
@@ -453,7 +454,8 @@ def answered(**keys: Any) -> dict[str, Any]:
         ),
         (
             {"messages": [{"from": "human", "value": "a"}]},
-            "turn 1 of messages is not {\"role\": ..., \"content\": ...}: {'from': 'human', 'value': 'a'}",
+            'turn 1 of messages is not {"role": ..., "content": ...}: '
+            "{'from': 'human', 'value': 'a'}",
             "keys: role, content",
         ),
         (
@@ -506,7 +508,8 @@ def answered(**keys: Any) -> dict[str, Any]:
         (
             {"prompt": [{"role": "user"}], "completion": "a"},
             "prompt is a list, expected text",
-            "a conversation belongs in a column named messages, or as lists in both prompt and completion",
+            "a conversation belongs in a column named messages, "
+            "or as lists in both prompt and completion",
         ),
         (
             {"prompt": "a", "completion": None},
@@ -601,7 +604,10 @@ def test_what_a_form_uses_is_not_named() -> None:
 
 def test_arguments_read_from_text_are_said() -> None:
     call = {"type": "function", "function": {"name": "stock", "arguments": '{"item": "lamp"}'}}
-    expected = "a.jsonl: arguments of tool calls that are JSON text are read as objects, as chat templates expect"
+    expected = (
+        "a.jsonl: arguments of tool calls that are JSON text are read as objects, "
+        "as chat templates expect"
+    )
     assert notes(answered(tool_calls=[call])) == [expected]
     assert notes(answered(tool_calls=[CALL])) == []
 
@@ -638,7 +644,7 @@ def index_of(tmp_path: Path, records: list[dict[str, Any]]) -> Index:
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
     data = DataConfig(source=str(path), split=SplitConfig(mode="hash", group="topic"))
-    return build_index(plan_sources(data), data)
+    return build_index(plan_sources(data, SourceRows(data)), data, SourceRows(data))
 
 
 def test_the_notes_are_in_the_index_and_columns_that_the_recipe_names_are_used(
@@ -680,7 +686,8 @@ def test_questions_under_one_long_list_of_tools_are_no_near_duplicates(tmp_path:
     words = ["river", "lamp", "kettle", "chair", "moon", "desk", "radio", "tent"]
     records = [
         {
-            "prompt": f"Tell me about the {word} that stands in the {word} room of the old {word} house",
+            "prompt": f"Tell me about the {word} that stands in the {word} room "
+            f"of the old {word} house",
             "completion": "b",
         }
         | {"topic": word, "tools": tools, "system": "You may call functions. " * 30}

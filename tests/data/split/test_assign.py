@@ -300,7 +300,8 @@ def test_strata_that_are_no_classes_are_drawn_at_random() -> None:
     splits, notes = assign_splits(keys(100, strata=[f"text {i}" for i in range(100)]), DEFAULT)
     assert counts(splits) == [80, 10, 10]
     assert notes[0] == (
-        "100 of 100 classes have a single row or group: they are divided at random and not stratified"
+        "100 of 100 classes have a single row or group: "
+        "they are divided at random and not stratified"
     )
 
 

@@ -66,7 +66,10 @@ def test_a_none_inside_a_field_names_the_path() -> None:
 
 
 def test_a_none_can_be_tested_and_written_as_json() -> None:
-    source = "{{ a is none }} {{ a == None }} {{ 1 if a else 2 }} {{ a|default('z', true) }} {{ [a]|tojson }}"
+    source = (
+        "{{ a is none }} {{ a == None }} {{ 1 if a else 2 }} {{ a|default('z', true) }} "
+        "{{ [a]|tojson }}"
+    )
     assert text_of(source, a=None) == "True True 2 z [null]"
 
 
@@ -179,7 +182,10 @@ def test_draws_are_these_bytes_on_every_machine() -> None:
     # SHA-256 of b"k\x000", b"k\x001", ...: first eight bytes, big endian, modulo 26
     source = "{% for i in range(8) %}{{ 'abcdefghijklmnopqrstuvwxyz' | choice }}{% endfor %}"
     assert text_of(source) == "dyxenqei"
-    script = f"from tunesmith.data.templates.environment import render; print(render({source!r}, {{}}, rng_key='k'))"
+    script = (
+        "from tunesmith.data.templates.environment import render; "
+        f"print(render({source!r}, {{}}, rng_key='k'))"
+    )
     for seed in ("1", "2"):
         printed = subprocess.run(
             [sys.executable, "-c", script],
@@ -248,7 +254,10 @@ def test_fit_cuts_between_words_only_when_asked() -> None:
 
 
 def test_used_and_fitted_columns() -> None:
-    source = '{% set x = a %}{{ x }}{{ b | fit }}{{ row["c-d"] }}{% for i in range(e) %}{{ i }}{% endfor %}'
+    source = (
+        '{% set x = a %}{{ x }}{{ b | fit }}{{ row["c-d"] }}'
+        "{% for i in range(e) %}{{ i }}{% endfor %}"
+    )
     assert used_columns(source) == {"a", "b", "c-d", "e"}
     assert fitted_columns(source) == {"b"}
 

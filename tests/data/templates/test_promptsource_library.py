@@ -47,7 +47,8 @@ COLUMNS_BY_PREFIX: dict[str, dict[str, Any]] = {
         "vertexSet": [[{"name": "Ann", "type": "PER"}], [{"name": "Ulm", "type": "LOC"}]],
     },
     "e2e_nlg_cleaned/": {
-        "meaning_representation": "name[Blue Fox], eatType[pub], food[soup], area[riverside], familyFriendly[yes], "
+        "meaning_representation": "name[Blue Fox], eatType[pub], food[soup], "
+        "area[riverside], familyFriendly[yes], "
         "near[Hill Inn], priceRange[cheap], customer rating[low]"
     },
     "great_code/": {

@@ -171,12 +171,14 @@ def test_a_row_without_an_answer_or_input_is_left_out_with_its_reason(
         (
             {"a": None},
             {"template": "{{ a }} ||| b"},
-            "a.csv:8: inline: the column 'a' is None\nhint: fill it, drop the row, or test it with `if`",
+            "a.csv:8: inline: the column 'a' is None\n"
+            "hint: fill it, drop the row, or test it with `if`",
         ),
         (
             {"text": "a", "label": "x"},
             {"template": "{{ text }} ||| {{ label }}.", "labels": ["x", "y"]},
-            "a.csv:8: inline: the completion 'x.' is not among the 2 choices\nhint: did you mean 'x'?",
+            "a.csv:8: inline: the completion 'x.' is not among the 2 choices\n"
+            "hint: did you mean 'x'?",
         ),
     ],
 )
@@ -249,7 +251,8 @@ def lottery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Template:
     template = Template(
         id="0-lottery",
         name="draw",
-        jinja="{{ ['Pick', 'Take'] | choice }} {{ range(1000) | choice }}: {{ text }} ||| {{ answer_choices[0] }}",
+        jinja="{{ ['Pick', 'Take'] | choice }} {{ range(1000) | choice }}: {{ text }} ||| "
+        "{{ answer_choices[0] }}",
         answer_choices="{{ range(1000) | choice }} ||| none",
         source="lottery",
     )

@@ -130,7 +130,8 @@ def test_a_file_of_the_users_is_a_family_with_new_slots(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "family: mine\nabout: mine\nmetrics: [mae]\nparser: number\n"
-        "slots: {city: {type: text}, rain: {type: number}, year: {type: date, required: false, default: '2020'}}\n"
+        "slots: {city: {type: text}, rain: {type: number}, "
+        "year: {type: date, required: false, default: '2020'}}\n"
         "wordings:\n- {name: one, template: 'Rain in {{ city }}, {{ year }}? ||| {{ rain }}'}\n"
         "- {name: two, template: '{{ city }}: ||| {{ rain }}'}\n",
         encoding="utf-8",
@@ -199,7 +200,8 @@ def test_a_promptsource_template_without_choices_is_scored_by_its_metrics_or_the
         ),
         (
             {"task": "classify", "columns": {"text": "tekst"}},
-            "classify/default: the slot 'text' is mapped to 'tekst', which is no column of the table\n"
+            "classify/default: the slot 'text' is mapped to 'tekst', "
+            "which is no column of the table\n"
             "hint: did you mean 'text'?",
         ),
         (
@@ -213,15 +215,18 @@ def test_a_promptsource_template_without_choices_is_scored_by_its_metrics_or_the
         ),
         (
             {"template": "{{ text }} ||| {{ label"},
-            "inline: template, line 1: unexpected end of template, expected 'end of print statement'.",
+            "inline: template, line 1: unexpected end of template, "
+            "expected 'end of print statement'.",
         ),
         (
             {"task": "classify", "wordings": 40},
-            "wordings is 40, but classify has 11 for training\nhint: add some to a copy of its file",
+            "wordings is 40, but classify has 11 for training\n"
+            "hint: add some to a copy of its file",
         ),
         (
             {"task": "classify/terse", "wordings": 2},
-            "wordings is 2, but the recipe names the one wording classify/terse\nhint: task: classify, or wordings: 1",
+            "wordings is 2, but the recipe names the one wording classify/terse\n"
+            "hint: task: classify, or wordings: 1",
         ),
         (
             {"template": "{{ text }} ||| {{ label }}", "wordings": 2},

@@ -155,12 +155,14 @@ def test_labels_that_are_not_declared_are_their_own_names(raw: Any, expected: st
         (
             -1,
             NAMES,
-            "is -1, which marks a row without a label\nhint: drop the row, or map -1 to a name in labels",
+            "is -1, which marks a row without a label\n"
+            "hint: drop the row, or map -1 to a name in labels",
         ),
         (
             "-1",
             None,
-            "is -1, which marks a row without a label\nhint: drop the row, or map -1 to a name in labels",
+            "is -1, which marks a row without a label\n"
+            "hint: drop the row, or map -1 to a name in labels",
         ),
         (3, NAMES, "is 3, outside 0 to 2\nhint: labels names 3 integers"),
         (-2, NAMES, "is -2, outside 0 to 2\nhint: labels names 3 integers"),
@@ -207,6 +209,7 @@ def test_a_choice_that_is_not_there_is_refused(raw: Any) -> None:
     with pytest.raises(TemplateError) as caught:
         pick_choice(Cell(raw, "answer", "a.csv:3"), RowChoices(("tea", "milk")))
     assert str(caught.value) == (
-        f"a.csv:3: the column 'answer' is '{raw}', which is none of the row's 2 choices: tea, milk\n"
+        f"a.csv:3: the column 'answer' is '{raw}', "
+        "which is none of the row's 2 choices: tea, milk\n"
         "hint: give the choice's text, its position from 0, or its letter"
     )

@@ -1,4 +1,4 @@
-"""Overlap between two splits: test texts that stand, whole or in part, in the training texts.
+"""Overlap between two splits: test texts that occur, whole or in part, in the training texts.
 
 A text counts when it shares a run of 13 words (case, punctuation and spacing aside) with a training
 text; a shorter one when it is equal to a training text. Give the user's text, not the rendered
@@ -17,9 +17,8 @@ from tunesmith.data.dedup.shingles import Block, Words, run_hashes, text_hashes
 
 GRAM_WORDS = 13
 MAX_TEXTS_OF_GRAM = 10  # a run of words in more test texts than this is boilerplate and no leak
-MAX_GRAMS = (
-    1 << 21
-)  # in memory at a time; of a test split with more, so many parts are searched one after the other
+# in memory at a time; a test split with more is searched in several parts, one after the other
+MAX_GRAMS = 1 << 21
 
 NOWHERE = np.iinfo(np.int32).max
 
@@ -41,6 +40,7 @@ class Overlap:
 
     @property
     def num_overlapping(self) -> int:
+        """Test texts that overlap."""
         return len(self.pairs)
 
 
@@ -50,12 +50,11 @@ def overlap(
     """Which of the test rows share a run of n words with, or are equal to, one of the training
     rows.
 
-    `train` and `test` say of each row of `words` whether it is one. The memory depends on MAX_GRAMS
-    and the number of test rows, not on the size of train.
+    `train` and `test` are masks over the rows of `words`. The memory depends on MAX_GRAMS and the
+    number of test rows, not on the size of train.
     """
-    found_in = np.full(
-        len(words), NOWHERE, dtype=np.int32
-    )  # the first training row, for each row of the table
+    # for each row of the table the first training row it was found in
+    found_in = np.full(len(words), NOWHERE, dtype=np.int32)
     _match(words, train, *_texts(words, test), found_in)
     num_equal = int((found_in != NOWHERE).sum())
     num_parts = 1 + int(words.lengths[test].sum()) // MAX_GRAMS
@@ -88,8 +87,9 @@ def _texts(words: Words, wanted: NDArray[np.bool_]) -> tuple[Hashes, Rows]:
 def _runs(
     words: Words, wanted: NDArray[np.bool_], n: int, part: int, num_parts: int
 ) -> tuple[Hashes, Rows]:
-    """The distinct runs of n words of each row, and the row; of `num_parts` parts, by their hash,
-    only one.
+    """The distinct runs of n words of each row, and the row.
+
+    Only those whose hash falls into `part` of `num_parts`.
     """
     found = []
     for block, rows in _blocks(words, wanted):
@@ -113,7 +113,7 @@ def _joined(parts: list[tuple[Hashes, Rows]]) -> tuple[Hashes, Rows]:
 
 
 def _without_boilerplate(grams: Hashes, rows: Rows) -> tuple[Hashes, Rows]:
-    """Without the runs that stand in more than MAX_TEXTS_OF_GRAM rows."""
+    """Without the runs that occur in more than MAX_TEXTS_OF_GRAM rows. `grams` are sorted."""
     counts = np.searchsorted(grams, grams, side="right") - np.searchsorted(
         grams, grams, side="left"
     )
@@ -142,6 +142,7 @@ def _match(
         start = np.searchsorted(hashes, keys)
         is_found = hashes[np.minimum(start, len(hashes) - 1)] == keys
         is_found &= block.lengths[texts] > 0
+        # hashes are sorted, so those equal to a key are the places start .. start + count
         start = start[is_found]
         counts = np.searchsorted(hashes, keys[is_found], side="right") - start
         places = np.arange(counts.sum()) + np.repeat(start - (counts.cumsum() - counts), counts)

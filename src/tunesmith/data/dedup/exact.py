@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,41 +39,33 @@ def normalise(text: str) -> str:
     if text.isascii():  # the same, twice as fast
         folded = text.lower()
     else:
-        folded = unicodedata.normalize(
-            "NFKC", unicodedata.normalize("NFKC", text).casefold()
-        )  # folding may undo it
+        # folding may undo the normalisation, so it is done again
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     parts = _NUMBER_MARK.split(folded)
     parts[::2] = [part.translate(_TABLE) for part in parts[::2]]
     return " ".join("".join(parts).split()) or " ".join(folded.split())
 
 
-def input_hash(values: str | Mapping[str, Any]) -> int:
-    """64 bits of the normalised input, a text or the input columns of a row; the same on every
-    machine.
-
-    The order of columns does not matter; values that are not text are compared as JSON.
-    """
-    if isinstance(values, str):
-        return hash64(normalise(values))
-    return hash_of_normalised({name: normalised_value(value) for name, value in values.items()})
-
-
 def hash_of_normalised(values: Mapping[str, str]) -> int:
-    """`input_hash` of columns whose values are normalised already."""
+    """64 bits of the input columns of a row, their values normalised (`normalised_value`).
+
+    The order of columns does not matter. The same on every machine.
+    """
     # normalised text holds no control characters, so these separators are unambiguous
     return hash64("\x1e".join(f"{name}\x1f{values[name]}" for name in sorted(values)))
 
 
-def target_hash(value: Any) -> int:
-    """64 bits of a target. Not normalised: "Yes" and "yes" are different answers to the same input."""
+def target_hash(value: object) -> int:
+    """64 bits of a target, which is not normalised: "Yes" and "yes" are different answers."""
     return hash64(value.strip() if isinstance(value, str) else _as_json(value))
 
 
-def normalised_value(value: Any) -> str:
+def normalised_value(value: object) -> str:
+    """A cell as text that can be compared: text normalised, anything else as JSON."""
     return normalise(value) if isinstance(value, str) else _as_json(value)
 
 
-def _as_json(value: Any) -> str:
+def _as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
@@ -88,7 +79,7 @@ def hash64(text: str) -> int:
 @dataclass(frozen=True)
 class Duplicates:
     """Per row i: `first[i]` is the first row with the same input and target (i itself when it is
-    kept); `conflicting[i]` is True where the same input stands with another target too.
+    kept); `conflicting[i]` is True where another row has the same input and a different target.
     """
 
     first: NDArray[np.int32]
@@ -109,29 +100,31 @@ def find_duplicates(
 ) -> Duplicates:
     """Exact duplicates (same input, same target) and conflicts (same input, another target).
 
-    `first_input` is `first_with_same(input_hashes)`; only rows whose input comes more than once are
-    looked at.
+    `first_input` is `first_with_same(input_hashes)`; only rows whose input is not unique are looked
+    at, so that a table without duplicates is not sorted again.
     """
     first = np.arange(len(first_input), dtype=np.int32)
     conflicting = np.zeros(len(first), dtype=np.bool_)
     again = first_input != first
     again[first_input[again]] = True
     rows = np.flatnonzero(again).astype(np.int32)
-    order = rows[
-        np.lexsort((target_hashes[rows], input_hashes[rows]))
-    ]  # who say the same are neighbours, in order
+    # Sorted by input, then target, and stably: equal pairs are neighbours, the earliest row first.
+    order = rows[np.lexsort((target_hashes[rows], input_hashes[rows]))]
     new_input = starts_of_runs(input_hashes[order])
     new_pair = new_input | starts_of_runs(target_hashes[order])
+    # each row's pair is the one that began last: cumsum numbers the pairs from 1
     first[order] = order[np.flatnonzero(new_pair)][np.cumsum(new_pair) - 1]
+    # an input with two pairs or more has two targets
     input_number = np.cumsum(new_input) - 1
     conflicting[order] = (np.bincount(input_number[new_pair], minlength=1) > 1)[input_number]
     return Duplicates(first, conflicting)
 
 
-def first_with_same(keys: NDArray[Any]) -> NDArray[np.int32]:
+def first_with_same(keys: NDArray[np.generic]) -> NDArray[np.int32]:
     """For each row the number of the first row with the same key."""
     order = np.argsort(keys, kind="stable").astype(np.int32)
     starts = starts_of_runs(keys[order])
+    # the sort is stable, so a run begins with its first row: carry that position along the run
     leaders = np.maximum.accumulate(
         np.where(starts, np.arange(len(order), dtype=np.int32), np.int32(0))
     )
@@ -140,7 +133,7 @@ def first_with_same(keys: NDArray[Any]) -> NDArray[np.int32]:
     return first
 
 
-def starts_of_runs(values: NDArray[Any]) -> NDArray[np.bool_]:
+def starts_of_runs(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     """True where a value differs from the one before it."""
     starts = np.ones(len(values), dtype=np.bool_)
     starts[1:] = values[1:] != values[:-1]

@@ -1,15 +1,19 @@
 """Clusters of near-duplicates: MinHash LSH over 5-word shingles proposes pairs, and each pair is
 verified.
 
-Two pitfalls, both on the safe side of a split: texts under ten words or in a script without spaces
-have few shingles, so only those that are all but equal are found; and texts that share long
-boilerplate are clustered though their few own words differ. Give the user's text, not the rendered
-prompt: a template is boilerplate.
+Broder, "On the resemblance and containment of documents" (1997); banding as in Leskovec,
+Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3.
+
+Two pitfalls. Texts under ten words or in a script without spaces have few shingles, so only those
+that are all but equal are found. Texts that share long boilerplate are clustered though the few
+words that matter differ, which a split survives. Give the user's text, not the rendered prompt: a
+template is boilerplate.
 
 Most rows need no sketch. Two texts with a Jaccard similarity of t share at least t of each one's
-shingles, so a text of which fewer than t stand in any other text has no near-duplicate. Shingles
-are counted first, in a table of one byte for each value of some bits of their hash; two shingles on
-one byte only let a text through to the sketches.
+shingles (|A and B| >= t |A or B| >= t |A|), so a text of which fewer than t occur in any other text
+has no near-duplicate. Shingles are counted first, in a table of one byte for each value of the top
+bits of their hash. Two shingles that collide there can only let a text through to the sketches,
+never keep one out.
 """
 
 from __future__ import annotations
@@ -32,9 +36,8 @@ THRESHOLD = 0.8
 NUM_PERM = 128
 MAX_NEAR_DUPLICATE_ROWS = 10_000_000  # of which each takes 20 us, with much boilerplate 1 ms
 MAX_KEPT_SHINGLES = 512  # a row's smallest hashes, 2 KB, however long the text
-MAX_CANDIDATES = (
-    32  # of one row in one band; more means boilerplate, where comparing all pairs is quadratic
-)
+# of one row in one band; more means boilerplate, where comparing all pairs is quadratic
+MAX_CANDIDATES = 32
 FEW = 4
 MAX_TABLE_BITS = 28  # 256 MB, from four million rows on
 
@@ -45,8 +48,8 @@ Link = tuple[int, int, float]
 class NearDuplicates:
     """`clusters[i]` is the smallest row number of row i's cluster (i itself when alone).
 
-    `num_clusters` counts those with two different texts or more. `note` says why the search was
-    skipped, else is empty.
+    `num_clusters` counts clusters of two or more different texts. `note` says why the search was
+    skipped, and is empty otherwise.
     """
 
     clusters: NDArray[np.int32]
@@ -91,20 +94,21 @@ def near_duplicate_links(
     The similarity is exact up to 512 distinct shingles a text, beyond that it is the bottom-512
     estimate.
     """
-    from datasketch import MinHashLSH
+    # scipy, which datasketch imports, is slow to start
+    from datasketch import MinHashLSH  # noqa: PLC0415
 
-    lsh = MinHashLSH(
-        threshold=threshold, num_perm=NUM_PERM
-    )  # chooses how many bands of how many values
+    # used for its choice of b bands of r values, not as an index: that would be 1 KB a row
+    lsh = MinHashLSH(threshold=threshold, num_perm=NUM_PERM)
     found = _Candidates(lsh.b, folder)
     common = _common_shingles(words, first)
     for block, rows in _distinct(words, first):
         hashes, sizes = _shingles(block)
         num_common = _per_text(common[_slot(hashes, common)] > 1, sizes)
+        # the margin is for rounding: 0.8 * 5 must not ask for more than 4
         chosen = (sizes > 0) & (num_common >= threshold * sizes - 1e-9)
         if chosen.any():
             found.add(rows[chosen], hashes[np.repeat(chosen, sizes)], sizes[chosen], lsh.r)
-    del common
+    del common  # up to 256 MB
     forest = _Forest()
     for band in range(lsh.b):
         for members in found.groups(band):
@@ -114,10 +118,16 @@ def near_duplicate_links(
 def _links_of_group(
     found: _Candidates, members: list[int], forest: _Forest, threshold: float
 ) -> Iterator[Link]:
+    """Links each member to the earlier ones it resembles, unless they are in one cluster already.
+
+    A group is the rows that agree in one band. Within it a row is compared with the first
+    MAX_CANDIDATES before it: enough to join a cluster, whose members resemble each other.
+    """
     for place, member in enumerate(members[1:], start=1):
         row = found.rows[member]
         others = members[: min(place, MAX_CANDIDATES)]
-        for part in (others[:FEW], others[FEW:]):  # one of the first few is as a rule the right one
+        # One of the first few is usually a match; the rest then shares its root and is skipped.
+        for part in (others[:FEW], others[FEW:]):
             apart = [other for other in part if forest.root(found.rows[other]) != forest.root(row)]
             for other, similarity in zip(apart, found.similarities(member, apart), strict=True):
                 if similarity >= threshold and forest.root(found.rows[other]) != forest.root(row):
@@ -133,24 +143,26 @@ def _distinct(words: Words, first: NDArray[np.int32]) -> Iterator[tuple[Block, N
 
 
 def _shingles(block: Block) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The distinct shingles of each text, sorted, one text after the other, and how many each has."""
+    """The distinct shingles of each text, sorted, text after text, and the number in each text."""
     runs, texts = run_hashes(block, SHINGLE_WORDS)
+    # text number above, upper half of the hash below: one sort orders both at once
     keys = (texts.astype(np.uint64) << np.uint64(32)) | (runs >> np.uint64(32))
     keys.sort()
-    keys = keys[
-        starts_of_runs(keys)
-    ]  # np.unique, which goes through a hash table, takes ten times as long
+    # np.unique goes through a hash table and takes ten times as long
+    keys = keys[starts_of_runs(keys)]
     sizes = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(block.lengths))
     return keys.astype(np.uint32), sizes
 
 
 def _common_shingles(words: Words, first: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """For each slot: 0, 1 or 2 for no text, one, and more than one with a shingle there."""
+    """For each slot: 0, 1 or 2 for none, one, or more than one text with a shingle there."""
     bits = min(MAX_TABLE_BITS, max(16, (64 * len(words)).bit_length()))
     table = np.zeros(1 << bits, dtype=np.uint8)
     for block, _ in _distinct(words, first):
         hashes, _ = _shingles(block)
         slots = np.sort(_slot(hashes, table))
+        # Several slots of a block may be equal, and numpy adds to each index once: those that
+        # repeat are set to 2 by themselves.
         is_first = starts_of_runs(slots)
         once = slots[is_first]
         table[once] = np.minimum(table[once] + 1, 2)
@@ -159,6 +171,7 @@ def _common_shingles(words: Words, first: NDArray[np.int32]) -> NDArray[np.uint8
 
 
 def _slot(hashes: NDArray[np.uint32], table: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """The top bits of each hash; a table of 2**bits bytes has a bit_length of bits + 1."""
     return hashes >> np.uint32(33 - len(table).bit_length())
 
 
@@ -198,7 +211,7 @@ class _Candidates:
         self._ends.extend((self._ends[-1] + np.minimum(sizes, MAX_KEPT_SHINGLES).cumsum()).tolist())
 
     def groups(self, band: int) -> Iterator[list[int]]:
-        """The candidates (numbers in the order of rows) that have the band in common, two or more."""
+        """Sets of two or more candidates with the same band, each in the order of rows."""
         file = self._bands[band]
         file.seek(0)
         keys = np.frombuffer(file.read(), dtype=np.uint64)
@@ -210,8 +223,9 @@ class _Candidates:
                 yield order[start:stop].tolist()
 
     def similarities(self, candidate: int, others: list[int]) -> list[float]:
-        """Of one candidate with each of the others; all at once, as numpy's calls cost more than
-        its work.
+        """The Jaccard similarity of a candidate with each of the others.
+
+        All at once, since calling numpy costs more than the work it does.
         """
         if not others:
             return []
@@ -234,11 +248,10 @@ class _Candidates:
 
 def _sketches(shingles: list[NDArray[np.uint32]]) -> NDArray[np.uint64]:
     """The MinHash values of each set of shingles, NUM_PERM a row."""
-    from datasketch import MinHash
+    from datasketch import MinHash  # noqa: PLC0415 - as above
 
-    sketch = MinHash(
-        num_perm=NUM_PERM, hashfunc=int
-    )  # one for all of them: making one takes as long as filling it
+    # one for all of them: making one takes as long as filling it
+    sketch = MinHash(num_perm=NUM_PERM, hashfunc=int)
     found = np.empty((len(shingles), NUM_PERM), dtype=np.uint64)
     for values, own in zip(found, shingles, strict=True):
         sketch.clear()
@@ -257,8 +270,10 @@ def _band_keys(band: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
-    """|a and b| / |a or b| from the smallest 512 of the union, where one of them was cut to its 512
-    smallest.
+    """|a and b| / |a or b|, estimated from the smallest 512 of the union (Broder's bottom-k).
+
+    For sets of which one was cut to its 512 smallest; those are enough to tell which of the
+    smallest 512 of the union are in both.
     """
     union = np.union1d(a, b)[:MAX_KEPT_SHINGLES]
     shared = np.intersect1d(a, b, assume_unique=True)
@@ -266,20 +281,25 @@ def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
 
 
 class _Forest:
-    """Disjoint sets of row numbers; the root of a set is its smallest member. Rows alone take no
-    memory.
+    """Disjoint sets of row numbers (union-find); the root of a set is its smallest member.
+
+    Rows that are in no set take no memory.
     """
 
     def __init__(self) -> None:
         self.parent: dict[int, int] = {}
 
     def root(self, row: int) -> int:
+        """The smallest member of the row's set; halves the path to it on the way."""
         while (parent := self.parent.get(row, row)) != row:
             self.parent[row] = self.parent[parent]
             row = self.parent[row]
         return row
 
     def join(self, a: int, b: int) -> None:
-        """The root is its own parent, so that every row of a set of two or more has one."""
+        """Merge the sets of two rows.
+
+        A root is entered as its own parent, so that `parent` lists all rows of sets of two or more.
+        """
         low, high = sorted((self.root(a), self.root(b)))
         self.parent[high] = self.parent[low] = low

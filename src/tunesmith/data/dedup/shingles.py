@@ -1,6 +1,7 @@
-"""The words of every row's input as 64-bit hashes, in a temporary file: what near-duplicates and
-leaks are found from, without reading a row again. In memory a row takes 4 bytes, on disk 8 for each
-word.
+"""The words of every row's input as 64-bit hashes, in a temporary file.
+
+Near-duplicates and leaks are found from them without decoding a row again. In memory a row takes 4
+bytes, on disk 8 for each word.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Block(NamedTuple):
     lengths: NDArray[np.int64]
 
     def select(self, rows: NDArray[np.bool_]) -> tuple[Block, NDArray[np.int64]]:
-        """The block with the words of these rows only, and the numbers that they have in the table."""
+        """The block with the words of these rows only, and their row numbers."""
         numbers = self.first_row + np.flatnonzero(rows)
         if rows.all():
             return self, numbers
@@ -42,7 +43,7 @@ class Block(NamedTuple):
 
 
 class Words:
-    """Texts are appended in the order of the rows and read in blocks, as often as wanted."""
+    """Texts are appended in the order of the rows and read in blocks, as often as needed."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """The file is in `folder` (else where the system has its temporary files) and goes with
@@ -53,6 +54,7 @@ class Words:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Words:
+        """The words of normalised texts, one a row."""
         words = cls()
         for text in texts:
             words.append([text])
@@ -67,7 +69,7 @@ class Words:
         return np.frombuffer(self._lengths, dtype=np.uint32)
 
     def append(self, texts: Sequence[str]) -> None:
-        """One more row for each text, which is normalised (`duplicates.normalise`)."""
+        """One more row for each text, which is normalised (`exact.normalise`)."""
         split = [text.split() for text in texts]
         lengths = [len(words) for words in split]
         hashes = np.fromiter(
@@ -77,6 +79,7 @@ class Words:
         self._lengths.extend(lengths)
 
     def blocks(self) -> Iterator[Block]:
+        """All rows in their order, at most BLOCK_ROWS and, unless one row has more, BLOCK_WORDS."""
         self._file.seek(0)
         row, lengths = 0, self.lengths
         while row < len(lengths):

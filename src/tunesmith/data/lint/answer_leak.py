@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 PROBE = "9081726354"  # no filter for case or spaces changes it
 Path = tuple[str | int, ...]
@@ -17,10 +16,9 @@ Parts = tuple[str, str, Sequence[str]]  # prompt, target, choices
 
 
 def shown_column(
-    values: Mapping[str, Any], target: str, render: Callable[[dict[str, Any]], Parts | None]
+    values: Mapping[str, object], target: str, render: Callable[[dict[str, object]], Parts | None]
 ) -> str:
-    """The column (`a.b[0]`) whose value stands in the target and, by the template's doing, in the
-    prompt; or "".
+    """The column (`a.b[0]`) whose value the template writes into both target and prompt; or "".
 
     `render` gives None where a changed row cannot be rendered.
     """
@@ -43,11 +41,11 @@ def shown_column(
 
 
 def count(text: str, prompt: str) -> int:
-    """How often `text` stands in the prompt as whole words."""
+    """How often `text` occurs in the prompt as whole words."""
     return len(re.findall(rf"(?<!\w){re.escape(text)}(?!\w)", prompt)) if text else 0
 
 
-def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _leaves(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
@@ -58,7 +56,7 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _leaves(inner, (*path, index))
 
 
-def _replaced(value: Any, wanted: Path, path: Path) -> Any:
+def _replaced(value: object, wanted: Path, path: Path) -> object:
     """`value` with PROBE at `wanted`."""
     if path == wanted:
         return PROBE

@@ -1,5 +1,6 @@
-"""What is wrong with a template, found on some rows before anything is trained. The rules are in
-lint_rules.py.
+"""What is wrong with a template, found on some rows before anything is trained.
+
+The rules are in rules.py.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Finding:
 
 
 def from_promptsource(template: Template) -> LintTemplate:
+    """A PromptSource template, whose names are columns as they are."""
+
     def render(row: Row, seed: int) -> Rendered | None:
         applied = template.apply(row.values, seed=seed, row_id=row.id)
         return Rendered(applied.prompt, applied.targets[0], applied.choices) if applied else None

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any
 
 from jinja2 import nodes
 
@@ -22,20 +21,8 @@ from tunesmith.records import Row
 
 MAX_TARGET_WORDS = 256
 NUM_SEEDS = 8  # two equal answers out of two by chance in 1 of 128 rows
-ENDINGS = {
-    "s",
-    "es",
-    "th",
-    "st",
-    "nd",
-    "rd",
-    "D",
-    "d",
-    "x",
-    "px",
-    "km",
-    "kg",
-}  # that rightly follow a slot
+# what may follow a slot without a blank
+ENDINGS = {"s", "es", "th", "st", "nd", "rd", "D", "d", "x", "px", "km", "kg"}
 
 
 @dataclass(frozen=True)
@@ -77,14 +64,17 @@ class Case:
 
     @cached_property
     def results(self) -> list[Rendered | TemplateError | None]:
+        """What `render` gives for each row."""
         return [self.render(row) for row in self.rows]
 
     @cached_property
     def rendered(self) -> list[tuple[Row, Rendered]]:
+        """The rows that could be rendered, with their text."""
         pairs = zip(self.rows, self.results, strict=True)
         return [(row, result) for row, result in pairs if isinstance(result, Rendered)]
 
     def render(self, row: Row, seed: int = 0) -> Rendered | TemplateError | None:
+        """A row's text; None where the template leaves it out, the error where it cannot."""
         try:
             return self.template.render(row, seed)
         except TemplateError as error:
@@ -99,9 +89,11 @@ class Case:
 
     @property
     def first_row(self) -> str:
+        """The id to name for a finding on the source alone; "" without rows."""
         return self.rows[0].id if self.rows else ""
 
     def share(self, number: int) -> str:
+        """`in 3 of 20 rows`, for a message."""
         return f"in {number} of {len(self.rows)} rows"
 
 
@@ -109,6 +101,7 @@ class Case:
 
 
 def missing_column(case: Case) -> Hit:
+    """A name in the source that is no column of a row."""
     for row in case.rows:
         for name in sorted(case.used - set(row.values)):
             return row.id, f"no column {name!r}; {did_you_mean(name, row.values)}"
@@ -116,6 +109,7 @@ def missing_column(case: Case) -> Hit:
 
 
 def unused_column(case: Case) -> Hit:
+    """Columns of the table that the template does not read."""
     columns = {name for row in case.rows for name in row.values}
     unused = sorted(
         columns
@@ -152,7 +146,7 @@ def _is_slot(node: nodes.Expr) -> bool:
 
 
 def single_braces(case: Case) -> Hit:
-    """`{hypothesis}` stands in the prompt as it is."""
+    """`{hypothesis}`: jinja prints a column's name in single braces as it is."""
     names = case.used | {name for row in case.rows for name in row.values}
     for data in ENVIRONMENT.parse(case.template.source).find_all(nodes.TemplateData):
         for name in re.findall(r"\{ ?(\w+) ?\}", data.data):
@@ -162,6 +156,7 @@ def single_braces(case: Case) -> Hit:
 
 
 def unused_choices(case: Case) -> Hit:
+    """answer_choices are given, and the source does not name them."""
     if case.template.answer_choices and "answer_choices" not in used_columns(case.template.source):
         return (
             case.first_row,
@@ -174,6 +169,7 @@ def unused_choices(case: Case) -> Hit:
 
 
 def unrenderable_row(case: Case) -> Hit:
+    """Rows that raise an error."""
     errors = [
         (row, r)
         for row, r in zip(case.rows, case.results, strict=True)
@@ -185,35 +181,33 @@ def unrenderable_row(case: Case) -> Hit:
 
 
 def excluded_rows(case: Case) -> Hit:
+    """Rows that the template leaves out: it writes no separator for them."""
     out = [row for row, result in zip(case.rows, case.results, strict=True) if result is None]
     return (out[0].id, f"nothing is rendered {case.share(len(out))}") if out else None
 
 
 def constant_target(case: Case) -> Hit:
+    """One target for all rows: there is nothing to learn."""
     targets = {rendered.target for _, rendered in case.rendered}
     if len(case.rendered) > 1 and len(targets) == 1:
-        return case.rendered[0][
-            0
-        ].id, f"every target is {targets.pop()[:60]!r} ({len(case.rendered)} rows)"
+        row, _ = case.rendered[0]
+        return row.id, f"every target is {targets.pop()[:60]!r} ({len(case.rendered)} rows)"
     return None
 
 
 def prompt_without_column(case: Case) -> Hit:
-    same_id = [
-        case.render(replace(row, id="lint")) for row, _ in case.rendered
-    ]  # so that every row draws alike
+    """One prompt for all rows: it shows nothing of them."""
+    # with one id, so that random draws do not tell the prompts apart
+    same_id = [case.render(replace(row, id="lint")) for row, _ in case.rendered]
     prompts = {rendered.prompt for rendered in same_id if isinstance(rendered, Rendered)}
     if len(case.rendered) > 1 and len(prompts) == 1:
-        return case.rendered[0][
-            0
-        ].id, f"the prompt is the same for every row: {prompts.pop()[:60]!r}"
+        row, _ = case.rendered[0]
+        return row.id, f"the prompt is the same for every row: {prompts.pop()[:60]!r}"
     return None
 
 
 def random_target(case: Case) -> Hit:
-    """Draws that reach the target and not the prompt: nothing in the prompt tells which answer is
-    wanted.
-    """
+    """Random draws that change the target and not the prompt, which cannot tell what is wanted."""
     if not re.search(r"\b(choice|random)\b", case.template.source + case.template.answer_choices):
         return None
     for row, _ in case.rendered:
@@ -223,19 +217,16 @@ def random_target(case: Case) -> Hit:
             if isinstance(rendered, Rendered):
                 target = by_prompt.setdefault(rendered.prompt, rendered.target)
                 if target != rendered.target:
-                    return (
-                        row.id,
-                        f"one prompt draws the targets {target[:40]!r} and {rendered.target[:40]!r}",
-                    )
+                    both = f"{target[:40]!r} and {rendered.target[:40]!r}"
+                    return row.id, f"one prompt draws the targets {both}"
     return None
 
 
 def target_in_prompt(case: Case) -> Hit:
-    """The answer stands in its own question, outside the list of options."""
+    """The prompt gives the answer away, outside the list of options."""
     if _shows_own_choice(case):
-        return case.rendered[0][
-            0
-        ].id, "each prompt names its own target more often than the other choices"
+        row, _ = case.rendered[0]
+        return row.id, "each prompt names its own target more often than the other choices"
     for row, rendered in case.rendered:
         column = lint_leak.shown_column(row.values, rendered.target, partial(_parts, case, row))
         if column:
@@ -243,7 +234,7 @@ def target_in_prompt(case: Case) -> Hit:
     return None
 
 
-def _parts(case: Case, row: Row, values: Mapping[str, Any]) -> lint_leak.Parts | None:
+def _parts(case: Case, row: Row, values: Mapping[str, object]) -> lint_leak.Parts | None:
     result = case.render(replace(row, values=values))
     return (result.prompt, result.target, result.choices) if isinstance(result, Rendered) else None
 
@@ -260,18 +251,18 @@ def _shows_own_choice(case: Case) -> bool:
 
 
 def conflicting_targets(case: Case) -> Hit:
+    """Two rows with one prompt and different targets."""
     seen: dict[str, tuple[str, str]] = {}
     for row, rendered in case.rendered:
         other, target = seen.setdefault(rendered.prompt, (row.id, rendered.target))
         if target != rendered.target:
-            return (
-                row.id,
-                f"same prompt as row {other!r}, targets {target[:40]!r} and {rendered.target[:40]!r}",
-            )
+            both = f"{target[:40]!r} and {rendered.target[:40]!r}"
+            return row.id, f"same prompt as row {other!r}, targets {both}"
     return None
 
 
 def target_not_in_choices(case: Case) -> Hit:
+    """A target that is none of the row's choices."""
     hits = [(row, r) for row, r in case.rendered if r.choices and r.target not in r.choices]
     if not hits:
         return None
@@ -284,6 +275,7 @@ def target_not_in_choices(case: Case) -> Hit:
 
 
 def long_target(case: Case) -> Hit:
+    """A target of more than `max_target_words` words."""
     lengths = [(len(rendered.target.split()), row.id) for row, rendered in case.rendered]
     long = [pair for pair in lengths if pair[0] > case.max_target_words]
     return (long[0][1], f"a target of {long[0][0]} words {case.share(len(long))}") if long else None

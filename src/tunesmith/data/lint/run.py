@@ -9,8 +9,9 @@ from pathlib import Path
 from tunesmith.data.lint.findings import Finding, from_library, from_promptsource, lint
 from tunesmith.data.lint.rules import LintTemplate
 from tunesmith.data.lint.synthetic_rows import made_rows
-from tunesmith.data.plan import plan_sources, source_rows
+from tunesmith.data.plan import plan_sources
 from tunesmith.data.preview import spread
+from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.data.templates.promptsource import FILE_NAME, Template, loads
 from tunesmith.errors import TemplateError
@@ -59,8 +60,9 @@ def lint_recipe(data: DataConfig, num_rows: int) -> list[Finding]:
         data.columns.get("group"),
     } - {None}
     findings = []
-    for source in plan_sources(data):
-        rows = spread(source_rows(source, data), num_rows)
+    all_rows = SourceRows(data)
+    for number, source in enumerate(plan_sources(data, all_rows)):
+        rows = spread(all_rows.read(number), num_rows)
         for template in source.templates:
             one = from_library(
                 template, columns=source.columns, label_names=source.labels, choices=source.choices

@@ -81,28 +81,34 @@ class Use:
     same_as: Use | None = None
 
     def member(self, name: str) -> Use:
+        """The use of a field, as in `answers.text`."""
         return self.fields.setdefault(name, Use(f"{self.name} {name}"))
 
     def element(self) -> Use:
+        """The use of an item: the value is a list, unless it is known to be text."""
         self.kind = self.kind or "list"
         self.item = self.item or Use(self.name)
         return self.item
 
     def mark(self, kind: str) -> Use:
+        """Set the kind; the first sign of one wins."""
         self.kind = self.kind or kind
         return self
 
-    def compare(self, constant: Any) -> None:
+    def compare(self, constant: object) -> None:
+        """It is compared with a constant, which rows then take in turn."""
         if isinstance(constant, (int, float)) and not isinstance(constant, bool):
             self.mark("number")
         if constant is not None and constant not in self.constants:
             self.constants.append(constant)
 
     def equals(self, other: Use) -> None:
+        """It is compared with another value: `other` then takes this one's."""
         if other is not self and self.same_as is None and not self.constants:
             other.same_as = other.same_as or self
 
     def value(self, turn: int) -> Any:
+        """A value for row number `turn` that suits all uses."""
         if self.same_as is not None:
             return self.same_as.value(turn)
         if self.fields:
@@ -118,6 +124,7 @@ class Use:
         return self.offset + turn % 2 if self.kind == "number" else self.text(turn)
 
     def text(self, turn: int) -> str:
+        """A few words that begin with the name and hold what the text is split at."""
         words = f"{self.name.replace('_', ' ')}: {WORDS[turn % len(WORDS)]}"
         return words + "".join(f"{piece}{word}" for piece in self.pieces for word in WORDS[:2])
 

@@ -6,7 +6,7 @@ The same data in each of these forms gives the same prompt, completion and histo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from tunesmith.data.sources.messages import (
     NOT_TEXT,
@@ -179,7 +179,8 @@ def _with_system(row: Row, messages: list[Message]) -> list[Message]:
         return [Message(Turn("system", system), trained=False), *messages]
     if first.content != system:
         raise DataError(
-            f"{row.source}: the column system has {system[:40]!r}, the system turn {first.content[:40]!r}",
+            f"{row.source}: the column system has {system[:40]!r}, "
+            f"the system turn {first.content[:40]!r}",
             hint="the conversation can have one of them: drop the column, or the turn",
         )
     return messages
@@ -190,11 +191,10 @@ def _text(row: Row, column: str) -> str:
     if isinstance(value, list | dict):
         raise DataError(
             f"{row.source}: {column} is a {type(value).__name__}, expected text",
-            hint="a conversation belongs in a column named messages, or as lists in both prompt and completion",
+            hint="a conversation belongs in a column named messages, "
+            "or as lists in both prompt and completion",
         )
-    if (
-        value is None or value != value
-    ):  # NaN, the missing value of some tables, differs from itself
+    if value is None or value != value:  # NaN, a missing value to some tables, is not itself
         raise DataError(f"{row.source}: {column} has no value", hint="fill it, or drop the row")
     return str(value)
 
@@ -213,7 +213,8 @@ def _check_meaning(fmt: Format, row: Row) -> None:
             what = "preferences are" if column in PREFERENCES else f"{column} is"
             raise DataError(
                 f"{row.source}: the table has the column {column!r}, and {what} not trained",
-                hint="only text is trained, answer by answer: drop the column if the rest says all there is to learn",
+                hint="only text is trained, answer by answer: "
+                "drop the column if the rest says all there is to learn",
             )
     if fmt == "prompt_completion" and _verdict(row.values.get("label")) is False:
         raise DataError(
@@ -222,7 +223,7 @@ def _check_meaning(fmt: Format, row: Row) -> None:
         )
 
 
-def _verdict(label: Any) -> bool | None:
+def _verdict(label: object) -> bool | None:
     """Of a table for KTO, where a label says whether the completion is a good one; None where it is
     something else.
     """
@@ -259,6 +260,7 @@ def format_notes(fmt: Format, rows: Iterable[Row], used: Collection[str], path: 
         notes.append(f"{path}: message keys not used: {', '.join(sorted(keys))}")
     if has_text:
         notes.append(
-            f"{path}: arguments of tool calls that are JSON text are read as objects, as chat templates expect"
+            f"{path}: arguments of tool calls that are JSON text are read as objects, "
+            "as chat templates expect"
         )
     return notes

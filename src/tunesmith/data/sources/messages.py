@@ -52,20 +52,20 @@ TEXT_PARTS = (None, "text", "input_text", "output_text")
 
 
 class Message(NamedTuple):
-    """A turn, and whether it may be an example's answer: an assistant's is, unless its weight is 0."""
+    """A turn, and whether it may be an example's answer: the assistant's, unless of weight 0."""
 
     turn: Turn
     trained: bool
 
 
-def is_empty(value: Any) -> bool:
+def is_empty(value: object) -> bool:
     """None, NaN (which tables write for None), and an empty text, list or object: what says
     nothing.
     """
     return value is None or (value != value if isinstance(value, float) else value in ("", [], {}))
 
 
-def parse_json(cell: Any, what: str, expected: str) -> Any:
+def parse_json(cell: object, what: str, expected: str) -> Any:
     """A cell of csv holds lists as JSON; DataError where a text is not JSON. Other values are given
     back.
     """
@@ -85,12 +85,12 @@ def parse_json(cell: Any, what: str, expected: str) -> Any:
         ) from error
 
 
-def as_json(value: Any) -> str:
+def as_json(value: object) -> str:
     """In the order it came in, as templates print it."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def read_messages(fmt: str, cell: Any, column: str, source: str) -> list[Message]:
+def read_messages(fmt: str, cell: object, column: str, source: str) -> list[Message]:
     """A column's messages; DataError naming file:line and the turn where one cannot be read."""
     expected = f"a list of {_shape(fmt)}"
     cell = parse_json(cell, f"{source}: {column}", expected)
@@ -103,7 +103,7 @@ def read_messages(fmt: str, cell: Any, column: str, source: str) -> list[Message
     ]
 
 
-def _message(fmt: str, item: Any, where: str) -> Message:
+def _message(fmt: str, item: object, where: str) -> Message:
     role_key, content_key = KEYS[fmt]
     if not isinstance(item, dict) or role_key not in item:
         raise _misshapen(fmt, item, where)
@@ -129,7 +129,7 @@ def _message(fmt: str, item: Any, where: str) -> Message:
     return Message(turn, role == "assistant" and _is_trained(others, where))
 
 
-def _carried(others: dict[str, Any], where: str) -> str:
+def _carried(others: dict[str, object], where: str) -> str:
     """JSON of the keys that go to the chat template."""
     for key in NOT_TEXT:
         if key in others:
@@ -143,7 +143,7 @@ def _carried(others: dict[str, Any], where: str) -> str:
     return as_json(dict(sorted(keys.items()))) if keys else ""
 
 
-def _text(content: Any, where: str) -> str:
+def _text(content: object, where: str) -> str:
     """Text, or OpenAI's list of parts where all of them are text."""
     if isinstance(content, str):
         return content
@@ -191,7 +191,7 @@ def _parsed_arguments(function: dict[str, Any]) -> dict[str, Any]:
     return {"arguments": arguments} if isinstance(arguments, dict) else {}
 
 
-def read_tools(cell: Any, source: str) -> str:
+def read_tools(cell: object, source: str) -> str:
     """A tools column as JSON in OpenAI's form, {"type": "function", "function": {...}}; "" where it
     is empty.
     """
@@ -206,7 +206,7 @@ def read_tools(cell: Any, source: str) -> str:
     return as_json(wrapped) if wrapped else ""
 
 
-def _is_trained(others: dict[str, Any], where: str) -> bool:
+def _is_trained(others: dict[str, object], where: str) -> bool:
     given = [(key, others[key]) for key in WEIGHTS if key in others]
     for key, value in given:
         if value not in (0, 1):
@@ -217,8 +217,8 @@ def _is_trained(others: dict[str, Any], where: str) -> bool:
     return all(value for _, value in given)
 
 
-def is_message_list(cell: Any) -> bool:
-    """A list, or the JSON text of a list of objects that all have a role; another text is a text."""
+def is_message_list(cell: object) -> bool:
+    """Whether a cell is a list, or the JSON text of a list of objects that all have a role."""
     if not isinstance(cell, str):
         return isinstance(cell, list)
     if not _LIST_OF_OBJECTS.match(cell):
@@ -226,8 +226,8 @@ def is_message_list(cell: Any) -> bool:
     return all("role" in item for item in _dictionaries(cell) or [{}])
 
 
-def unused_keys(fmt: str, cell: Any) -> Iterator[str]:
-    """Keys of a column's messages that nothing reads, for a note: what is crooked is passed over
+def unused_keys(fmt: str, cell: object) -> Iterator[str]:
+    """Keys of a column's messages that nothing reads, for a note; what is malformed is passed over
     here.
     """
     known = {*KEYS[fmt], *CALLS, *CARRIED, *WEIGHTS, *NOT_TEXT}
@@ -237,7 +237,7 @@ def unused_keys(fmt: str, cell: Any) -> Iterator[str]:
         )
 
 
-def has_text_arguments(cell: Any) -> bool:
+def has_text_arguments(cell: object) -> bool:
     """Whether a call in a column's messages has its arguments as JSON text, which is read as an
     object.
     """
@@ -251,7 +251,7 @@ def has_text_arguments(cell: Any) -> bool:
     return any(isinstance(function, dict) and _parsed_arguments(function) for function in functions)
 
 
-def _dictionaries(cell: Any) -> list[dict[Any, Any]]:
+def _dictionaries(cell: object) -> list[dict[Any, Any]]:
     """Those that a list, or its JSON text, holds; one alone is a list of one."""
     if isinstance(cell, str):
         try:
@@ -261,7 +261,7 @@ def _dictionaries(cell: Any) -> list[dict[Any, Any]]:
     return [item for item in (cell if isinstance(cell, list) else [cell]) if isinstance(item, dict)]
 
 
-def _misshapen(fmt: str, item: Any, where: str) -> DataError:
+def _misshapen(fmt: str, item: object, where: str) -> DataError:
     return DataError(
         f"{where} is not {_shape(fmt)}: {str(item)[:60]}", hint=f"keys: {', '.join(KEYS[fmt])}"
     )

@@ -1,23 +1,42 @@
 """Rows from files, folders of files and `datasets` hub ids; each row knows its `file:line`.
 
 Reading streams: one row is in memory at a time, except for .json (one document) and hub data sets.
+A file is opened once, and hashed as it is read: the hash is that of the bytes the rows came from.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.records import Row
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+BLOCK_BYTES = 1 << 16
+BATCH_ROWS = 1024
 Unreadable = Callable[[str, str], None]
+Values = dict[str, Any]  # of a row, by column
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How files are read. `hashes` collects the SHA-256 of each file that was read to its end."""
+
+    encoding: str
+    unreadable: Unreadable | None
+    hashes: dict[Path, str]
 
 
 def read_rows(
@@ -25,18 +44,19 @@ def read_rows(
     encoding: str = "utf-8",
     id_column: str | None = None,
     unreadable: Unreadable | None = None,
+    hashes: dict[Path, str] | None = None,
 ) -> Iterator[Row]:
     """Every row of a file, a folder of files, a `save_to_disk` folder or a hub id (`org/name` or
     `org/name:split`).
 
     Row ids come from `id_column`; without one they are the record's number, with the file's name
     before it where several files are read. Raises DataError naming file:line for what cannot be
-    read. With `unreadable`, a line of jsonl or a record of csv that cannot be read is told to it as
-    (file:line, problem), and the next one is read.
+    read. With `unreadable`, a line of jsonl or a record of csv that cannot be read is passed to it
+    as (file:line, problem), and reading goes on. `hashes` receives the SHA-256 (hex) of each file
+    that was read to its end.
     """
-    for number, (prefix, values, where) in enumerate(
-        _records(str(source), encoding, unreadable), start=1
-    ):
+    reading = _Reading(encoding, unreadable, {} if hashes is None else hashes)
+    for number, (prefix, values, where) in enumerate(_records(str(source), reading), start=1):
         if id_column is None:
             yield Row(f"{prefix}{number}", values, where)
         elif values.get(id_column) in (None, ""):
@@ -50,9 +70,8 @@ def read_rows(
             yield Row(str(values[id_column]), values, where)
 
 
-def _records(
-    source: str, encoding: str, unreadable: Unreadable | None
-) -> Iterator[tuple[str, dict[str, Any], str]]:
+def _records(source: str, reading: _Reading) -> Iterator[tuple[str, Values, str]]:
+    """(prefix of the row's id, values, file:line) of each record."""
     path = Path(source)
     if path.is_dir():
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
@@ -65,10 +84,10 @@ def _records(
             )
         for file in files:
             prefix = f"{file.relative_to(path)}:" if len(files) > 1 else ""
-            for values, where in _read_file(file, encoding, unreadable):
+            for values, where in _read_file(file, reading):
                 yield prefix, values, where
     elif path.is_file():
-        for values, where in _read_file(path, encoding, unreadable):
+        for values, where in _read_file(path, reading):
             yield "", values, where
     elif path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")):
         there = path.parent.iterdir() if path.parent.is_dir() else []
@@ -78,9 +97,7 @@ def _records(
         yield from _from_datasets(source, on_disk=False)
 
 
-def _read_file(
-    path: Path, encoding: str, unreadable: Unreadable | None
-) -> Iterator[tuple[dict[str, Any], str]]:
+def _read_file(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(
@@ -89,47 +106,49 @@ def _read_file(
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     if suffix == ".parquet":
-        return _read_parquet(path)
+        return _read_parquet(path, reading)
     if suffix in (".arrow", ".feather"):
-        return _read_arrow(path)
-    _check_beginning(path, encoding)
+        return _read_arrow(path, reading)
     if suffix == ".json":
-        return _read_json(path, encoding)
+        return _read_json(path, reading)
     if suffix in (".jsonl", ".ndjson"):
-        return _read_jsonl(path, encoding, unreadable)
-    return _read_csv(path, encoding, "\t" if suffix == ".tsv" else ",", unreadable)
+        return _read_jsonl(path, reading)
+    return _read_csv(path, reading, "\t" if suffix == ".tsv" else ",")
 
 
-def _check_beginning(path: Path, encoding: str) -> None:
-    """DataError for what no text in this encoding begins with: another's byte order mark, zero
-    bytes.
-    """
-    with path.open("rb") as file:
-        start = file.read(1 << 12)
-    found = BYTE_ORDER_MARKS.get(start[:2])
-    if b"\0" in start and not found and not encoding.lower().startswith(("utf-16", "utf-32")):
-        raise DataError(
-            f"{path}: zero bytes near the beginning: this is no text in {encoding}",
-            hint="a spreadsheet or archive? Export it as csv; for UTF-16 text set data.encoding=utf-16-le",
-        )
-    if found and not encoding.lower().startswith("utf-16"):
-        raise DataError(
-            f"{path}:1: the file starts with the byte order mark of {found}, read as {encoding}",
-            hint=f"set data.encoding={found}, or save the file as UTF-8",
-        )
+class _Hashed(io.RawIOBase):
+    """A file whose bytes also go into a hash, in the order in which they are read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.digest = sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.file.read(len(buffer))
+        self.digest.update(block)
+        buffer[: len(block)] = block
+        return len(block)
 
 
-def _lines(path: Path, encoding: str) -> Iterator[str]:
+def _lines(path: Path, reading: _Reading) -> Iterator[str]:
     """The lines of a text file, a UTF-8 byte order mark dropped; DataError at the first undecodable
     line.
     """
+    encoding = reading.encoding
     name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     number = 0
     try:
-        with path.open(encoding=name, newline="") as file:
-            for line in file:
+        with path.open("rb", buffering=0) as raw:
+            hashed = _Hashed(raw)
+            file = io.BufferedReader(hashed, BLOCK_BYTES)
+            _check_beginning(path, file.peek(), encoding)
+            for line in io.TextIOWrapper(file, encoding=name, newline=""):
                 number += 1
                 yield line
+            reading.hashes[path] = hashed.digest.hexdigest()
     except UnicodeDecodeError as error:
         raise _undecodable(path, encoding, number, error) from error
     except LookupError as error:
@@ -138,13 +157,31 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
         ) from error
 
 
+def _check_beginning(path: Path, start: bytes, encoding: str) -> None:
+    """DataError for what no text in this encoding begins with: another's byte order mark, zero
+    bytes.
+    """
+    start = start[: 1 << 12]
+    found = BYTE_ORDER_MARKS.get(start[:2])
+    if b"\0" in start and not found and not encoding.lower().startswith(("utf-16", "utf-32")):
+        raise DataError(
+            f"{path}: zero bytes near the beginning: this is no text in {encoding}",
+            hint="a spreadsheet or archive? Export it as csv; "
+            "for UTF-16 text set data.encoding=utf-16-le",
+        )
+    if found and not encoding.lower().startswith("utf-16"):
+        raise DataError(
+            f"{path}:1: the file starts with the byte order mark of {found}, read as {encoding}",
+            hint=f"set data.encoding={found}, or save the file as UTF-8",
+        )
+
+
 def _undecodable(
     path: Path, encoding: str, lines_read: int, error: UnicodeDecodeError
 ) -> DataError:
     line = lines_read + 1
-    with path.open(
-        "rb"
-    ) as file:  # the decoder reads ahead in blocks, so find the line of the bad bytes itself
+    # the decoder reads ahead in blocks, so the line of the bad bytes has to be looked for
+    with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             try:
                 raw.decode(encoding)
@@ -154,7 +191,8 @@ def _undecodable(
     byte = error.object[error.start]
     return DataError(
         f"{path}:{line}: not {encoding}: byte 0x{byte:02x} cannot be read",
-        hint="set data.encoding to the file's encoding (often latin-1 or cp1252), or save it as UTF-8",
+        hint="set data.encoding to the file's encoding (often latin-1 or cp1252), "
+        "or save it as UTF-8",
     )
 
 
@@ -164,11 +202,9 @@ def _report(unreadable: Unreadable | None, where: str, problem: str, hint: str) 
     unreadable(where, problem)
 
 
-def _read_csv(
-    path: Path, encoding: str, delimiter: str, unreadable: Unreadable | None
-) -> Iterator[tuple[dict[str, Any], str]]:
+def _read_csv(path: Path, reading: _Reading, delimiter: str) -> Iterator[tuple[Values, str]]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(_lines(path, encoding), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(path, reading), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
         _check_header(path, header, delimiter)
@@ -177,7 +213,7 @@ def _read_csv(
             if fields and len(fields) != len(header):
                 problem = f"{len(fields)} fields, the header has {len(header)}"
                 hint = 'quote values that contain the separator or a line break with "..."'
-                _report(unreadable, f"{path}:{line}", problem, hint)
+                _report(reading.unreadable, f"{path}:{line}", problem, hint)
             elif fields:
                 yield dict(zip(header, fields, strict=True)), f"{path}:{line}"
             line = reader.line_num + 1
@@ -208,26 +244,24 @@ def _check_header(path: Path, header: list[str], delimiter: str) -> None:
         )
 
 
-def _read_jsonl(
-    path: Path, encoding: str, unreadable: Unreadable | None
-) -> Iterator[tuple[dict[str, Any], str]]:
-    for number, line in enumerate(_lines(path, encoding), start=1):
+def _read_jsonl(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
+    for number, line in enumerate(_lines(path, reading), start=1):
         if line.strip():
             where = f"{path}:{number}"
             try:
                 value = json.loads(line)
             except json.JSONDecodeError as error:
                 problem = f"bad json at column {error.colno}: {error.msg}"
-                _report(unreadable, where, problem, hint="one JSON object a line")
+                _report(reading.unreadable, where, problem, hint="one JSON object a line")
                 continue
             if isinstance(value, dict):
                 yield value, where
             else:
-                _report(unreadable, where, _no_object(value), hint='{"column": value, ...}')
+                _report(reading.unreadable, where, _no_object(value), hint='{"column": value, ...}')
 
 
-def _read_json(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:
-    text = "".join(_lines(path, encoding))
+def _read_json(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
+    text = "".join(_lines(path, reading))
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -249,34 +283,42 @@ def _read_json(path: Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]
         yield _object(item, f"{path}:{number}"), f"{path}:{number}"
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:
+def _object(value: object, where: str) -> Values:
     if not isinstance(value, dict):
         raise DataError(f"{where}: {_no_object(value)}", hint='{"column": value, ...}')
     return value
 
 
-def _no_object(value: Any) -> str:
+def _no_object(value: object) -> str:
     return f"a JSON {type(value).__name__}, expected an object"
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        batches = pq.ParquetFile(path).iter_batches(batch_size=1024)
-        yield from _from_batches(path, batches)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a parquet file: {error}") from error
+def _hash_whole(file: IO[bytes]) -> str:
+    """For formats that are not read from front to back; the file is at its beginning again."""
+    digest = sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
 
 
-def _read_arrow(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    import pyarrow as pa
+def _read_parquet(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
+    with path.open("rb") as file:
+        found = _hash_whole(file)
+        try:
+            batches = pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS)
+            yield from _from_batches(path, batches)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path}: not a parquet file: {error}") from error
+    reading.hashes[path] = found
 
+
+def _read_arrow(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
     with pa.memory_map(str(path)) as source:
+        found = _hash_whole(source)
         try:
             file = pa.ipc.open_file(source)
-            batches: Iterable[Any] = (file.get_batch(i) for i in range(file.num_record_batches))
+            batches: Iterable[pa.RecordBatch] = map(file.get_batch, range(file.num_record_batches))
         except pa.ArrowInvalid:
             source.seek(0)
             try:
@@ -284,19 +326,24 @@ def _read_arrow(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
             except pa.ArrowInvalid as error:
                 raise DataError(f"{path}: not an arrow file: {error}") from error
         yield from _from_batches(path, batches)
+    reading.hashes[path] = found
 
 
-def _from_batches(path: Path, batches: Iterable[Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    number = 0
-    for batch in batches:
-        for values in batch.to_pylist():
-            number += 1
-            yield values, f"{path}:{number}"
+def _from_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Values, str]]:
+    # an Arrow file may be one batch: as Python objects it would be ten times its size
+    parts = (
+        batch.slice(start, BATCH_ROWS)
+        for batch in batches
+        for start in range(0, batch.num_rows, BATCH_ROWS)
+    )
+    rows = (values for part in parts for values in part.to_pylist())
+    for number, values in enumerate(rows, start=1):
+        yield values, f"{path}:{number}"
 
 
-def _from_datasets(source: str, on_disk: bool) -> Iterator[tuple[str, dict[str, Any], str]]:
+def _from_datasets(source: str, on_disk: bool) -> Iterator[tuple[str, Values, str]]:
     """`datasets` reads what it knows; `name:split` picks a split, else train, else the only one."""
-    import datasets
+    import datasets  # noqa: PLC0415 - a second to import, for the sources that need it
 
     name, _, wanted = source.partition(":")
     try:

@@ -1,8 +1,8 @@
 """Which rows are train, validation and test.
 
 Whatever the mode, identical inputs, near-duplicates and (where asked for) groups are one unit, and
-a unit is never on two sides. Only a split that the user gave is left as it is, and what stands on
-two sides is counted.
+a unit is never on two sides. Only a split that the user gave is left as it is, and the units that
+are on two sides of it are counted.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class SplitKeys:
     """What the split of a row can depend on, one entry a row; None where the recipe asks for no
     such key.
 
-    `input_hashes` are duplicates.input_hash of the rows' inputs. A missing group or time is None or
-    "". Columns may be Coded, and times seconds as TimeColumn makes them; both take less memory.
+    `input_hashes` are exact.hash_of_normalised of the rows' inputs. A missing group or time is None
+    or "". Columns may be Coded, and times seconds as TimeColumn makes them; both take less memory.
     """
 
     ids: Sequence[str]
@@ -165,6 +165,7 @@ def _check_ids(ids: Sequence[str]) -> None:
         )
     hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
     hashes.sort()
+    # all ids as a set of texts would be 100 bytes a row; equal hashes are rare enough to look again
     if (hashes[1:] != hashes[:-1]).all():
         return
     first: dict[str, int] = {}
@@ -172,14 +173,19 @@ def _check_ids(ids: Sequence[str]) -> None:
         if row_id in first:
             raise DataError(
                 f"the id {row_id!r} stands twice: rows {first[row_id]} and {number}",
-                hint="leave data.id out; if its column names what belongs together, set data.split.group to it",
+                hint="leave data.id out; if its column names what belongs together, "
+                "set data.split.group to it",
             )
         first[row_id] = number
 
 
 def _units(input_hashes: NDArray[np.uint64], clusters: Ints | None, groups: Coded | None) -> Ints:
-    """The number (from 0 on) of the set of rows that each row stays with: connected by input,
-    cluster or group.
+    """The number (from 0 on) of the set of rows that each row has to stay with.
+
+    Rows are connected by equal inputs, clusters or groups, also by way of other rows: a and b may
+    share an input, b and c a group. So the sets are the connected components of a graph, in which
+    each row has an edge to the first row with the same key. Rows without an edge, which are most,
+    are left out of it.
     """
     rows, firsts = _repeats(input_hashes)
     if clusters is not None:
@@ -194,13 +200,16 @@ def _units(input_hashes: NDArray[np.uint64], clusters: Ints | None, groups: Code
             (np.ones(len(rows), dtype=np.bool_), edges), shape=(len(together), len(together))
         )
         part = connected_components(graph, directed=False)[1]
+        # named after its first row, so that the numbers do not depend on scipy's order
         leader[together] = together[first_with_same(part)]
     is_leader = leader == np.arange(len(leader), dtype=np.int32)
     return np.asarray((np.cumsum(is_leader, dtype=np.int32) - 1)[leader])
 
 
-def _repeats(keys: NDArray[Any], counted: NDArray[np.bool_] | None = None) -> tuple[Ints, Ints]:
-    """Rows (of those that count) whose key stood in a row before, and the first such row of each."""
+def _repeats(
+    keys: NDArray[np.generic], counted: NDArray[np.bool_] | None = None
+) -> tuple[Ints, Ints]:
+    """Rows (of those that count) whose key an earlier row has too, and the first row with it."""
     first = first_with_same(keys)
     again = first != np.arange(len(first), dtype=np.int32)
     rows = np.flatnonzero(again if counted is None else again & counted).astype(np.int32)
@@ -218,13 +227,15 @@ def _group_hashes(groups: Coded, input_hashes: NDArray[np.uint64]) -> NDArray[np
 
 
 def _by_hash(row_hashes: NDArray[np.uint64], units: Ints, fractions: Floats, seed: int) -> Splits:
-    """By the hash of each row, of a unit by its smallest, so that other rows do not move a row."""
+    """By the hash of each row, of a unit by its smallest, so that other rows do not move a row.
+
+    The hash, mixed with the seed, is a position between 0 and 1, which falls into one of the
+    fractions. The mixing is the finaliser of splitmix64 (Steele, Lea, Flood, "Fast splittable
+    pseudorandom number generators", 2014): without it, one seed would be another's order shifted.
+    """
     salt = np.uint64(hash64(f"split {seed}"))
     mixed = row_hashes ^ salt
-    for shift, factor in (
-        (30, 0xBF58476D1CE4E5B9),
-        (27, 0x94D049BB133111EB),
-    ):  # the finaliser of splitmix64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)
     smallest = np.full(units.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
@@ -247,6 +258,7 @@ def _by_time(times: Floats, units: Ints, fractions: Floats) -> tuple[Splits, lis
     np.maximum.at(newest, units, times)
     order = np.argsort(newest, kind="stable")
     rows_before = np.concatenate([[0], np.cumsum(np.bincount(units)[order])])
+    # a split can begin only where the time changes: `edges` are these places in the order of units
     edges = 1 + np.flatnonzero(newest[order][1:] != newest[order][:-1])
     wanted = np.flatnonzero(fractions)
     if len(edges) < len(wanted) - 1:
@@ -257,7 +269,7 @@ def _by_time(times: Floats, units: Ints, fractions: Floats) -> tuple[Splits, lis
     cuts = _nearest_edges(rows_before[edges], fractions[wanted].cumsum()[:-1] * len(times))
     starts = np.array([0, *edges[cuts]], dtype=np.int64)
     split_of_unit = np.zeros(len(order), dtype=np.uint8)
-    for split, start in zip(wanted, starts, strict=True):
+    for split, start in zip(wanted, starts, strict=True):  # later splits overwrite from there on
         split_of_unit[order[start:]] = split
     splits = split_of_unit[units]
     start_times = np.full(NUM_SPLITS, -np.inf)
@@ -269,7 +281,8 @@ def _by_time(times: Floats, units: Ints, fractions: Floats) -> tuple[Splits, lis
     )
     if n := int((times < start_times[splits]).sum()):
         notes.append(
-            f"{n:,} rows are in a later split than their time says: their input or group comes again in it"
+            f"{n:,} rows are in a later split than their time says: "
+            "their input or group comes again in it"
         )
     return splits, notes
 
@@ -314,7 +327,8 @@ class TimeColumn:
         self._example_of.setdefault(is_date, where)
         if len(self._example_of) > 1:
             raise DataError(
-                f"data.split.time mixes numbers and dates: {self._example_of[False]}, {self._example_of[True]}",
+                "data.split.time mixes numbers and dates: "
+                f"{self._example_of[False]}, {self._example_of[True]}",
                 hint="write dates as 2024-05-31",
             )
 
@@ -323,6 +337,7 @@ class TimeColumn:
         self._seconds.extend([-np.inf] * (length - len(self._seconds)))
 
     def seconds(self) -> Floats:
+        """Seconds since 1970 for dates, numbers as they are, -inf where there is none."""
         return np.frombuffer(self._seconds, dtype=np.float64)
 
 
@@ -348,8 +363,8 @@ def _parse_time(value: Any, where: str) -> tuple[float, bool]:
 def _by_column(
     keys: SplitKeys, units: Ints, strata: Ints | None, fractions: Floats, seed: int
 ) -> tuple[Splits, list[str]]:
-    """The user's own split, as it is; a split that is asked for and that no row names is drawn from
-    the train rows.
+    """The user's own split, as it is; a split that the fractions ask for and no row names is drawn
+    from the train rows.
     """
     column = Coded.of(keys.column or ())
     first_rows = np.unique(column.codes, return_index=True)[1].tolist()
@@ -362,7 +377,8 @@ def _by_column(
     notes = []
     if shared := int((sides > 1).sum()):
         notes.append(
-            f"{shared:,} inputs or groups (the same, or nearly) stand in more than one of the given splits"
+            f"{shared:,} inputs or groups (the same, or nearly) "
+            "stand in more than one of the given splits"
         )
     absent = [s for s in np.flatnonzero(fractions) if not (splits == s).any()]
     if TRAIN in absent:
@@ -386,7 +402,7 @@ def _by_column(
     return splits, notes
 
 
-def _split_named(name: Any, row_id: str) -> int:
+def _split_named(name: object, row_id: str) -> int:
     known = str(name).strip().lower()
     if known not in NAMES_OF_SPLIT:
         raise DataError(
@@ -426,12 +442,14 @@ def _strata_notes(
     for s in np.flatnonzero(fractions):
         if missing := int((table[:, s] == 0).sum()):
             notes.append(
-                f"{SPLITS[s]} ({table[:, s].sum():,} rows) lacks {missing:,} of the {len(table):,} classes"
+                f"{SPLITS[s]} ({table[:, s].sum():,} rows) "
+                f"lacks {missing:,} of the {len(table):,} classes"
             )
     off = np.abs(table - table.sum(axis=1, keepdims=True) * fractions).max(axis=1)
     if many := int((off > 1.0).sum()):
         worst = names[int((strata == off.argmax()).argmax())]
         notes.append(
-            f"{many:,} classes are off their share by more than one row, most {worst!r}: {off.max():.1f} rows"
+            f"{many:,} classes are off their share by more than one row, "
+            f"most {worst!r}: {off.max():.1f} rows"
         )
     return notes

@@ -71,7 +71,8 @@ def check_divisible(units: Ints, fractions: Floats) -> None:
         )
         raise DataError(
             f"{rows}: nothing to divide into {', '.join(wanted)}",
-            hint="give more rows or another data.split.group, or set data.split.train=1, validation=0 and test=0",
+            hint="give more rows or another data.split.group, "
+            "or set data.split.train=1, validation=0 and test=0",
         )
 
 

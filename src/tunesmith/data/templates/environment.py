@@ -40,6 +40,7 @@ class Draws:
         self.key, self.count = key, 0
 
     def below(self, n: int) -> int:
+        """The next number, from 0 to n - 1."""
         digest = hashlib.sha256(f"{self.key}\0{self.count}".encode()).digest()
         self.count += 1
         return int.from_bytes(digest[:8], "big") % n
@@ -53,13 +54,14 @@ class DrawKeys(NamedTuple):
 
 
 def draw_keys(seed: int, template_id: str, row_id: str) -> DrawKeys:
+    """The keys for one row in one template, which no other row or template shares."""
     key = "\x1f".join((str(seed), template_id, row_id))
     return DrawKeys(key, f"{key}\x1fchoices")
 
 
 def render(
     template_source: str,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     *,
     rng_key: str,
     where: str = "template",
@@ -78,7 +80,7 @@ def render(
 
 def render_parts(
     template_source: str,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     *,
     rng_key: str,
     where: str = "template",
@@ -94,7 +96,7 @@ def render_parts(
 
 
 def _render(
-    source: str, values: Mapping[str, Any], rng_key: str, where: str, fit_to: int | None
+    source: str, values: Mapping[str, object], rng_key: str, where: str, fit_to: int | None
 ) -> str:
     try:
         template = _compile(source)
@@ -120,7 +122,7 @@ def _render(
 
 
 def _missing(
-    error: jinja2.UndefinedError, source: str, values: Mapping[str, Any], where: str
+    error: jinja2.UndefinedError, source: str, values: Mapping[str, object], where: str
 ) -> TemplateError:
     message = error.message or "something is undefined"
     columns = set(values) - {"answer_choices"}
@@ -214,8 +216,8 @@ def _own(value: Any, column: str) -> Any:
     return value
 
 
-def _printable(value: Any) -> Any:
-    """jinja's `finalize`: what may be printed."""
+def _printable(value: object) -> object:
+    """What may be printed (jinja's `finalize`)."""
     if value is None:
         raise TemplateError(
             "an expression is None", hint="a list's append prints None: use {% set _ = ... %}"
@@ -234,7 +236,7 @@ def _printable(value: Any) -> Any:
 
 
 @pass_context
-def _choice(context: Context, items: Iterable[Any]) -> Any:
+def _choice(context: Context, items: Iterable[object]) -> object:
     options = list(items)
     if not options:
         raise TemplateError("choice from an empty list")
@@ -243,7 +245,7 @@ def _choice(context: Context, items: Iterable[Any]) -> Any:
 
 
 def _most_frequent(items: Iterable[Any]) -> list[Any] | None:
-    """All items that tie for the most frequent, in order of appearance; None where there are none."""
+    """All items that tie for the most frequent, in order of appearance; None for no items."""
     return multimode(items) or None
 
 
@@ -252,7 +254,7 @@ def _highlight(text: str) -> str:
 
 
 @pass_context
-def _fit(context: Context, value: Any) -> Any:
+def _fit(context: Context, value: object) -> object:
     limit: int | None = context[_FIT_TO]
     if limit is None or len(str(value)) <= limit:
         return value
@@ -262,7 +264,7 @@ def _fit(context: Context, value: Any) -> Any:
 
 
 @pass_environment
-def _item(environment: jinja2.Environment, value: Any, key: Any) -> Any:
+def _item(environment: jinja2.Environment, value: object, key: Any) -> object:
     """`value[key]` where the key was computed: what Python reads from the end, or jinja drops, is
     an error.
     """
@@ -285,7 +287,7 @@ def _item(environment: jinja2.Environment, value: Any, key: Any) -> Any:
     return value[index]
 
 
-def _like(value: Any, constant: Any) -> Any:
+def _like(value: object, constant: object) -> object:
     """The left side of `value == constant`, after a check that the two can be equal at all."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     numeric_text = (
@@ -293,8 +295,8 @@ def _like(value: Any, constant: Any) -> Any:
     )
     if (isinstance(value, str) and not isinstance(constant, str)) or (number and numeric_text):
         raise TemplateError(
-            f"{value!r} ({type(value).__name__}) is compared with {constant!r} ({type(constant).__name__}), "
-            "which is never equal",
+            f"{value!r} ({type(value).__name__}) is compared with "
+            f"{constant!r} ({type(constant).__name__}), which is never equal",
             hint=f"give the column as {type(constant).__name__}",
         )
     return value
@@ -357,7 +359,7 @@ class _Strict(NodeTransformer):
 _VARIES = object()
 
 
-def _constant(node: nodes.Expr) -> Any:
+def _constant(node: nodes.Expr) -> object:
     try:
         return node.as_const(nodes.EvalContext(ENVIRONMENT))
     except nodes.Impossible:
@@ -385,7 +387,7 @@ def make_environment() -> SandboxedEnvironment:
     return environment
 
 
-def _json_null(value: Any) -> None:
+def _json_null(value: object) -> None:
     if not isinstance(value, _Nothing):
         raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 

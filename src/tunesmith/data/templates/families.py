@@ -19,21 +19,18 @@ from tunesmith.errors import TemplateError, did_you_mean
 FOLDER = Path(__file__).parents[2] / "assets" / "families"
 
 SlotType = Literal[
-    "text", "question", "context", "target", "label", "choices", "number", "json", "date", "id", "group", "any",
-    "position",
+    "text", "question", "context", "target", "label", "choices", "number", "json", "date", "id",
+    "group", "any", "position",
 ]  # fmt: skip
 """What a slot does with a table's value.
 
-`text`, `question`, `context`, `id`: text. `target`: text, or a list of right answers. `label`: goes through
-`data.labels`. `choices`: a list of texts. `number`, `json`, `date`: checked. `group`: text; rows of one group stay on
-one side of a split. `any`: the value as it is. `position`: the integer of a label, for PromptSource's templates.
+`text`, `question`, `context`, `id`: text. `target`: text, or a list of right answers. `label`: goes
+through `data.labels`. `choices`: a list of texts. `number`, `json`, `date`: checked. `group`: text;
+rows of one group stay on one side of a split. `any`: the value as it is. `position`: the integer of
+a label, for PromptSource's templates.
 """
 
 Parser = Literal["choice", "text", "number", "json"]
-Metric = Literal[
-    "accuracy", "macro_f1", "exact_match", "token_f1", "squad_em", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu",
-    "chrf", "number", "valid_json", "json_f1", "mae", "spearman",
-]  # fmt: skip
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -64,19 +61,22 @@ class Wording(_Entry):
     inverted: bool = False
     answer_choices: str = ""
     parser: Parser | None = None
-    metrics: list[Metric] | None = None
+    metrics: list[str] | None = None
 
 
 class Family(_Entry):
+    """A kind of task: its slots, its wordings, and how answers are read and scored."""
+
     family: Name
     about: str
     slots: dict[Name, Slot]
-    metrics: Annotated[list[Metric], Field(min_length=1)]
+    metrics: Annotated[list[str], Field(min_length=1)]
     parser: Parser
     wordings: Annotated[list[Wording], Field(min_length=1)]
 
 
 def family_names() -> list[str]:
+    """The families of the built-in library, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 

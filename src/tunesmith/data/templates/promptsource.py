@@ -52,10 +52,16 @@ class Template:
 
     @property
     def full_name(self) -> str:
+        """`dataset/subset/name`, or the name alone where the data set is not known."""
         return f"{self.source}/{self.name}" if self.source else self.name
 
     def apply(
-        self, row: Mapping[str, Any], *, seed: int = 0, row_id: str = "", fit_to: int | None = None
+        self,
+        row: Mapping[str, object],
+        *,
+        seed: int = 0,
+        row_id: str = "",
+        fit_to: int | None = None,
     ) -> Applied | None:
         """Prompt and targets of one row, or None where the template leaves the row out (it writes
         no separator).
@@ -97,6 +103,7 @@ class TemplateCollection:
 
     @property
     def source(self) -> str:
+        """`dataset/subset`, or the data set alone."""
         return f"{self.dataset}/{self.subset}" if self.subset else self.dataset
 
     def template(self, name: str) -> Template:
@@ -171,7 +178,7 @@ def loads(text: str, where: str = FILE_NAME) -> TemplateCollection:
     return TemplateCollection(dataset, templates, subset)
 
 
-def _template(fields: Any, source: str, where: str) -> Template:
+def _template(fields: object, source: str, where: str) -> Template:
     if not isinstance(fields, _TemplateFields):
         raise TemplateError(f"{where} is not a !Template")
     known = {"id", "name", "jinja", "answer_choices", "reference", "metadata"}
@@ -188,7 +195,7 @@ def _template(fields: Any, source: str, where: str) -> Template:
 
 def dumps(collection: TemplateCollection) -> str:
     """The file's text as PromptSource writes it: keys sorted, ASCII, lines of 80 characters."""
-    document: dict[str, Any] = {"dataset": collection.dataset}
+    document: dict[str, object] = {"dataset": collection.dataset}
     if collection.subset is not None:
         document["subset"] = collection.subset
     document["templates"] = {template.id: _fields(template) for template in collection.templates}
@@ -241,7 +248,8 @@ def find(spec: str, folder: Path | None = None) -> Template:
     if not known:
         raise TemplateError(
             f"{folder}: no PromptSource templates here",
-            hint="`tunesmith templates import DIR` copies a folder of them, or set TUNESMITH_PROMPTSOURCE",
+            hint="`tunesmith templates import DIR` copies a folder of them, "
+            "or set TUNESMITH_PROMPTSOURCE",
         )
     raise TemplateError(
         f"{spec}: no such data set in {folder}", hint=did_you_mean("/".join(parts[:-1]), known)

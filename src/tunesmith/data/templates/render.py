@@ -153,7 +153,8 @@ def collect_choices(
         found.add(slots.convert(slot, cell))
         if len(found) > MAX_CHOICES:
             raise TemplateError(
-                f"{row.source}: the column {cell.column!r} has more than {MAX_CHOICES} different labels",
+                f"{row.source}: the column {cell.column!r} "
+                f"has more than {MAX_CHOICES} different labels",
                 hint="is it free text? then use the family answer or free",
             )
     return tuple(sorted(found - {""}))

@@ -1,4 +1,4 @@
-"""The templates a recipe asks for, checked against the table's columns before any row is rendered."""
+"""The templates a recipe asks for, checked against the columns before any row is rendered."""
 
 from __future__ import annotations
 
@@ -175,7 +175,8 @@ def from_family(family: Family, wording: str = "", wordings: int = 1) -> list[Pr
     if wording:
         if wordings > 1:
             raise TemplateError(
-                f"wordings is {wordings}, but the recipe names the one wording {family.family}/{wording}",
+                f"wordings is {wordings}, "
+                f"but the recipe names the one wording {family.family}/{wording}",
                 hint=f"task: {family.family}, or wordings: 1",
             )
         return [_template(family, find_wording(family, wording, family.family))]
@@ -300,7 +301,8 @@ def _check_columns(
             )
         if column not in columns:
             raise TemplateError(
-                f"{template.name}: the slot {slot!r} is mapped to {column!r}, which is no column of the table",
+                f"{template.name}: the slot {slot!r} is mapped to {column!r}, "
+                "which is no column of the table",
                 hint=did_you_mean(column, columns),
             )
     free = set(columns) - set(mapped.values()) - set(dict(template.slots))

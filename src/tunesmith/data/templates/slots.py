@@ -17,20 +17,24 @@ from tunesmith.data.templates.families import Slot
 from tunesmith.errors import TemplateError, did_you_mean
 
 Labels = Sequence[str] | Mapping[str, str] | None
-"""`data.labels`: the names of the integers 0..k-1, or raw value -> name; None where the column holds the names."""
+"""`data.labels`: the names of the integers 0..k-1, or raw value -> name.
+
+None where the column holds the names.
+"""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One value of a table and where it stands; `source` is `file:line`."""
+    """One value of a table and where it comes from; `source` is `file:line`."""
 
     value: Any
     column: str
     source: str
 
     def error(self, problem: str, hint: str) -> TemplateError:
+        """A TemplateError that names the place and the column before the problem."""
         return TemplateError(f"{self.source}: the column {self.column!r} {problem}", hint=hint)
 
 
@@ -44,7 +48,8 @@ class RowChoices:
     keys: tuple[str, ...] = ()
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
+    """None and NaN, which tables write for a missing value."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -204,7 +209,8 @@ def check_label_names(labels: Labels) -> None:
     number = next((name for name in names if name.lstrip("-").isdigit()), None)
     if number is not None:
         raise TemplateError(
-            f"labels is a list with the number {number!r}: is a {number} in the table a name or a position?",
+            f"labels is a list with the number {number!r}: "
+            f"is a {number} in the table a name or a position?",
             hint=f'map them instead, for example labels: {{"{number}": "{number}"}}',
         )
 
@@ -263,7 +269,8 @@ def pick_choice(cell: Cell, choices: RowChoices) -> str:
     position = int(raw) if raw.isdigit() else LETTERS.find(raw) if len(raw) == 1 else -1
     if not 0 <= position < len(choices.texts):
         raise cell.error(
-            f"is {raw!r}, which is none of the row's {len(choices.texts)} choices: {', '.join(choices.texts)[:80]}",
+            f"is {raw!r}, which is none of the row's {len(choices.texts)} choices: "
+            f"{', '.join(choices.texts)[:80]}",
             hint="give the choice's text, its position from 0, or its letter",
         )
     return choices.texts[position]

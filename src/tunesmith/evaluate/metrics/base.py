@@ -1,27 +1,30 @@
-"""What every metric is given and what it is."""
+"""What a metric is given and what it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from tunesmith.data.templates.families import Parser
 from tunesmith.errors import DataError
-from tunesmith.evaluate.parse import load_json, parse
+from tunesmith.evaluate.parse import Json, is_json, parse
 from tunesmith.evaluate.statistics import Floats, Value, weighted_mean
 from tunesmith.records import Example, Prediction
 
-Unit = Literal["fraction", "points", "plain"]
+Unit: TypeAlias = Literal["fraction", "points", "plain"]
+"""`fraction`: 0 to 1, shown as a percentage; `points`: 0 to 100; `plain`: shown as it is."""
+
+Needs: TypeAlias = Literal["text", "choice_logprobs", "reference_logprob"]
+"""The part of a prediction that a metric reads."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Examples with the predictions made for them, in the same order, and the parser that reads
-    both.
-    """
+    """Examples and their predictions, in the same order, and the parser that reads both."""
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
@@ -29,16 +32,17 @@ class Answers:
 
     @cached_property
     def texts(self) -> list[str]:
+        """What the system answered, stripped."""
         return [prediction.text.strip() for prediction in self.predictions]
 
     @cached_property
     def references(self) -> list[tuple[str, ...]]:
-        """All right answers of each example, stripped; one at least."""
+        """All right answers of each example, stripped; at least one."""
         return [tuple(r.strip() for r in e.references or (e.completion,)) for e in self.examples]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The declared choices, or where a task declares none the answers that are right somewhere."""
+        """The declared choices; in a task without them, every answer that is right somewhere."""
         seen: dict[str, None] = {}
         for example, references in zip(self.examples, self.references, strict=True):
             seen.update(dict.fromkeys(example.choices or references))
@@ -46,10 +50,11 @@ class Answers:
 
     @cached_property
     def choices(self) -> list[tuple[str, ...]]:
+        """The choices of each example, all labels where it has none of its own."""
         return [example.choices or self.labels for example in self.examples]
 
     @cached_property
-    def parsed(self) -> list[Any]:
+    def parsed(self) -> list[Json]:
         """What the parser reads in each prediction, None where it cannot."""
         return [
             parse(text, self.parser, choices)
@@ -58,24 +63,28 @@ class Answers:
 
     @cached_property
     def valid(self) -> Floats:
-        """1 where the answer has the format of the task: a choice, a number, JSON, or any text at
-        all.
+        """1 where the answer has the task's format: a choice, a number, JSON, a text that is not
+        empty.
         """
+        # a bare null is valid JSON, but is parsed to None like an answer that cannot be read
         if self.parser == "json":
             return np.array([float(is_json(text)) for text in self.texts])
         return np.array([float(value is not None and value != "") for value in self.parsed])
 
     def where(self, i: int) -> str:
+        """The file and line of example i, for error messages."""
         example = self.examples[i]
         return f"{example.source or 'example'} ({example.id})"
 
-    def parsed_references(self, parser: str) -> list[tuple[Any, ...]]:
-        """References as `parser` reads them (a choice is read as it stands); DataError for one that
-        it cannot read.
+    def parsed_references(self, parser: str) -> list[tuple[Json, ...]]:
+        """The references of each example as `parser` reads them; a choice is taken as it is.
+
+        Raises:
+            DataError: a reference cannot be read.
         """
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[Json, ...]] = []
         for i, references in enumerate(self.references):
-            values = (
+            values: tuple[Json, ...] = (
                 references
                 if parser == "choice"
                 else tuple(parse(reference, parser) for reference in references)
@@ -89,24 +98,50 @@ class Answers:
 
 @dataclass(frozen=True)
 class Metric:
-    """`rows(answers)` gives rows_ND, one row an example; `value(weights_RN, rows_ND)` the metric on
-    weighted rows.
+    """One entry of the table of metrics: how it is computed, and how it is shown and chosen.
 
-    A per-example metric has one column, its score, and the weighted mean for its value; a corpus
-    metric has the counts it is computed from. `quality(rows_ND)`, higher is better, says only which
-    of two answers to an example is the better one. `unit`: fraction (0 to 1, shown as percent),
-    points (0 to 100), plain.
+    A metric is computed in two steps, so that thousands of resamples are cheap: `rows` reads the
+    answers once, `value` combines the rows under any weighting. A per-example metric has one
+    column, its score, and `value` is their weighted mean; a corpus metric has the counts that it
+    is computed from.
+
+    Attributes:
+        title: As shown in reports and plots.
+        rows: answers -> rows_ND, one row for each example.
+        value: (weights_RN, rows_ND) -> values_R.
+        quality: rows_ND -> quality_N, higher is better. It only says which of two answers to an
+            example is the better one. None: the first column, with the sign of the metric.
+        higher_is_better: False for errors and perplexity.
+        binary: The scores are 0 and 1: proportions, with Wilson's interval and McNemar's test.
+        unit: How a value is written.
+        parsers: The parsers that read answers for this metric, the preferred one first;
+            `tunesmith score` takes the first that suits the references.
+        needs: What a prediction must hold. Metrics of likelihoods cannot be asked for in a recipe,
+            because baselines without a model have none; they are added where they can be computed.
+        auxiliary: Shown in the second table, beside the task's metrics.
+        by_class: The report adds a table of classes and the confusion matrix.
+        warn: A warning that the report shows, or None.
+        signature: The settings that must agree for two scores to be comparable, as sacrebleu
+            writes them.
     """
 
+    title: str
     rows: Callable[[Answers], Floats]
     value: Value = weighted_mean
     quality: Callable[[Floats], Floats] | None = None
     higher_is_better: bool = True
     binary: bool = False
     unit: Unit = "fraction"
+    parsers: tuple[Parser, ...] = ("text",)
+    needs: Needs = "text"
+    auxiliary: bool = False
+    by_class: bool = False
+    warn: Callable[[Answers], str | None] | None = None
+    signature: Callable[[Answers], str] | None = None
 
     @property
     def per_example(self) -> bool:
+        """Whether every example has a score of its own."""
         return self.value is weighted_mean
 
     @property
@@ -115,36 +150,29 @@ class Metric:
         return 1 if self.higher_is_better else -1
 
     def row_quality(self, rows_ND: Floats) -> Floats:
+        """quality_N, higher is better: for wins, ties and losses."""
         return self.quality(rows_ND) if self.quality else self.sign * rows_ND[:, 0]
 
 
-def per_example(score: Callable[[Answers], Sequence[float]], **meta: Any) -> Metric:
+def per_example(score: Callable[[Answers], Sequence[float]]) -> Callable[[Answers], Floats]:
+    """The rows of a metric that scores each example: scores_N as rows_ND with one column."""
+
     def rows(answers: Answers) -> Floats:
         return np.asarray(score(answers), dtype=float).reshape(-1, 1)
 
-    return Metric(rows, **meta)
+    return rows
 
 
-def from_sums(
-    rows: Callable[[Answers], Floats], of_sums: Callable[[Floats], Floats], **meta: Any
-) -> Metric:
-    """A corpus metric that is a function of column sums (sums_RD -> values_R)."""
+def of_sums(function: Callable[[Floats], Floats]) -> Value:
+    """The value of a corpus metric that is a function of column sums (sums_RD -> values_R)."""
 
     def value(weights_RN: Floats, rows_ND: Floats) -> Floats:
-        return of_sums(weights_RN @ rows_ND)
+        return function(weights_RN @ rows_ND)
 
-    return Metric(rows, value, **meta)
+    return value
 
 
 def best_over_references(answers: Answers, score: Callable[[str, str], float]) -> list[float]:
     """score(text, reference), the best over each example's references."""
     pairs = zip(answers.texts, answers.references, strict=True)
     return [max(score(text, reference) for reference in references) for text, references in pairs]
-
-
-def is_json(text: str) -> bool:
-    try:
-        load_json(text)
-    except ValueError:
-        return False
-    return True

@@ -1,23 +1,26 @@
-"""Right or wrong, and by class. The classes are the declared ones: an unparseable answer is wrong,
-never a class.
-"""
+"""Accuracy and measures by class. An answer that cannot be read is wrong, never a class."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
+from tunesmith.data.templates.families import Parser
 from tunesmith.errors import DataError
-from tunesmith.evaluate.metrics.base import Answers, Metric, from_sums, per_example
+from tunesmith.evaluate.metrics.base import Answers, Metric, of_sums, per_example
+from tunesmith.evaluate.parse import Json
 from tunesmith.evaluate.statistics import Floats, Ints
+from tunesmith.records import ClassReport
 
 MAX_CLASSES = 1000
 
+_Key: TypeAlias = "str | float | None"
+
 
 def accuracy(answers: Answers) -> list[float]:
+    """1 where the parsed answer is one of the references."""
     references = answers.parsed_references(answers.parser)
     return [
         float(value in wanted) for value, wanted in zip(answers.parsed, references, strict=True)
@@ -25,14 +28,16 @@ def accuracy(answers: Answers) -> list[float]:
 
 
 def classes(answers: Answers) -> tuple[list[str], Ints, Ints]:
-    """The K class names, and for each row the right class and the predicted one (K where none could
-    be read).
+    """The K class names, true_N and predicted_N; a prediction is K where no class could be read.
 
-    Where several references are right, the right class is the predicted one if it is among them,
+    Where several references are right, the true class is the predicted one if it is among them,
     else the first.
+
+    Raises:
+        DataError: there are more than MAX_CLASSES classes.
     """
     references = [tuple(_key(r) for r in row) for row in answers.parsed_references(answers.parser)]
-    declared: tuple[Hashable, ...] = answers.labels if answers.parser == "choice" else ()
+    declared: tuple[_Key, ...] = answers.labels if answers.parser == "choice" else ()
     number = {
         key: i
         for i, key in enumerate(
@@ -50,12 +55,10 @@ def classes(answers: Answers) -> tuple[list[str], Ints, Ints]:
     return names, np.array(true), np.array([number.get(p, len(number)) for p in predicted])
 
 
-def _key(value: Any) -> Any:
-    return (
-        json.dumps(value, sort_keys=True, ensure_ascii=False)
-        if isinstance(value, (dict, list))
-        else value
-    )
+def _key(value: Json) -> _Key:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return value
 
 
 def _class_counts(answers: Answers) -> Floats:
@@ -91,10 +94,10 @@ def _micro_f1(sums_RD: Floats) -> Floats:
 
 
 def _mcc(sums_RD: Floats) -> Floats:
-    """Gorodkin's R_K (2004): the correlation of the K true and K predicted indicators; 0 where one
-    has no variance.
+    """Gorodkin's R_K (2004): the correlation of the K true and K predicted indicators.
 
-    Equal to scikit-learn's where every answer is a class; an unparseable one has no indicator set.
+    0 where one of them has no variance. Equal to scikit-learn's where every answer is a class; in
+    an answer that cannot be read no indicator is set.
     """
     right_RK, predicted_RK, true_RK = np.split(sums_RD, 3, axis=1)
     n_R = true_RK.sum(axis=1)
@@ -110,11 +113,17 @@ def _is_right(rows_ND: Floats) -> Floats:
     return right
 
 
-def class_report(answers: Answers) -> dict[str, Any]:
-    """Precision, recall, F1 and rows of each class, and the confusion matrix (rows true, columns
-    predicted, the last column unparseable), as scikit-learn computes them.
+def class_report(answers: Answers) -> ClassReport:
+    """Precision, recall, F1 and rows of each class, and the confusion matrix, by scikit-learn.
+
+    The matrix has true classes in rows and predicted ones in columns; its last column counts
+    answers that could not be read.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    # scikit-learn takes a second to import, and only a report by class needs it
+    from sklearn.metrics import (  # noqa: PLC0415
+        confusion_matrix,
+        precision_recall_fscore_support,
+    )
 
     names, true_N, predicted_N = classes(answers)
     known = range(len(names))
@@ -129,16 +138,53 @@ def class_report(answers: Answers) -> dict[str, Any]:
     }
 
 
-def unseen_classes(answers: Answers) -> list[str]:
-    """Declared classes without a row here; macro F1 counts each as 0, as scikit-learn does."""
+def _warn_of_unseen_classes(answers: Answers) -> str | None:
+    """Macro F1 counts a declared class without a row as 0, as scikit-learn does."""
     names, true_N, _ = classes(answers)
-    return [name for i, name in enumerate(names) if i not in set(true_N.tolist())]
+    seen = set(true_N.tolist())
+    unseen = [name for i, name in enumerate(names) if i not in seen]
+    if not unseen:
+        return None
+    shown = ", ".join(unseen[:5]) + (" ..." if len(unseen) > 5 else "")
+    return f"{len(unseen)} of the labels have no row here and count as F1 0: {shown}"
 
+
+_LABELS: tuple[Parser, ...] = ("choice", "text", "number", "json")
 
 METRICS: dict[str, Metric] = {
-    "accuracy": per_example(accuracy, binary=True),
-    "macro_f1": from_sums(_class_counts, _macro_f1, quality=_is_right),
-    "micro_f1": from_sums(_class_counts, _micro_f1, quality=_is_right),
-    "weighted_f1": from_sums(_class_counts, _weighted_f1, quality=_is_right),
-    "mcc": from_sums(_class_counts, _mcc, quality=_is_right, unit="plain"),
+    "accuracy": Metric("Accuracy", per_example(accuracy), binary=True, parsers=_LABELS),
+    "macro_f1": Metric(
+        "Macro F1",
+        _class_counts,
+        of_sums(_macro_f1),
+        quality=_is_right,
+        parsers=_LABELS,
+        by_class=True,
+        warn=_warn_of_unseen_classes,
+    ),
+    "micro_f1": Metric(
+        "Micro F1",
+        _class_counts,
+        of_sums(_micro_f1),
+        quality=_is_right,
+        parsers=_LABELS,
+        by_class=True,
+    ),
+    "weighted_f1": Metric(
+        "Weighted F1",
+        _class_counts,
+        of_sums(_weighted_f1),
+        quality=_is_right,
+        parsers=_LABELS,
+        by_class=True,
+    ),
+    "mcc": Metric(
+        "Matthews correlation",
+        _class_counts,
+        of_sums(_mcc),
+        quality=_is_right,
+        unit="plain",
+        parsers=_LABELS,
+        by_class=True,
+    ),
 }

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from tunesmith.evaluate.metrics.base import (
     Answers,
     Metric,
     best_over_references,
-    is_json,
     per_example,
 )
-from tunesmith.evaluate.parse import load_json, parse_number
+from tunesmith.evaluate.parse import Json, is_json, load_json, parse_number
 
 
 def exact_match(answers: Answers) -> list[float]:
-    """1 where the answer is one of the references, letter by letter; white space around both does
-    not count.
-    """
+    """1 where the answer is one of the references, letter by letter, both stripped."""
     return best_over_references(answers, lambda text, reference: float(text == reference))
 
 
@@ -33,12 +29,14 @@ def number(answers: Answers) -> list[float]:
 
 
 def valid_json(answers: Answers) -> list[float]:
+    """1 where the whole answer is one JSON value, a code fence around it allowed."""
     return [float(is_json(text)) for text in answers.texts]
 
 
 def json_f1(answers: Answers) -> list[float]:
-    """F1 over fields: the pairs (path, value) at the leaves, as multisets; 0 where the answer is
-    not JSON.
+    """F1 of the two multisets of fields, (path, value) at the leaves; the best of the references.
+
+    0 where the answer is not JSON.
     """
     references = answers.parsed_references("json")
     return [
@@ -47,18 +45,18 @@ def json_f1(answers: Answers) -> list[float]:
     ]
 
 
-def _field_f1(text: str, reference: Any) -> float:
+def _field_f1(text: str, reference: Json) -> float:
     if not is_json(text):
         return 0.0
     found, wanted = Counter(_fields(load_json(text))), Counter(_fields(reference))
     return 2 * (found & wanted).total() / (found.total() + wanted.total())
 
 
-def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
-    """(path, kind, value) of every leaf. Plain values in a list have no order; objects in a list
-    keep their place.
+def _fields(value: Json, path: str = "") -> Iterator[tuple[str, str, str | float]]:
+    """(path, kind, value) of every leaf; the kind tells true from 1.
 
-    The kind keeps true apart from 1; strings are stripped; an empty object or list is a leaf.
+    Plain values in a list have no order, objects in a list keep their position. Strings are
+    stripped; an empty object or list is a leaf.
     """
     if isinstance(value, dict) and value:
         for key, inner in value.items():
@@ -75,8 +73,13 @@ def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
 
 
 METRICS: dict[str, Metric] = {
-    "exact_match": per_example(exact_match, binary=True),
-    "number": per_example(number, binary=True),
-    "valid_json": per_example(valid_json, binary=True),
-    "json_f1": per_example(json_f1),
+    "exact_match": Metric(
+        "Exact match",
+        per_example(exact_match),
+        binary=True,
+        parsers=("text", "choice", "number", "json"),
+    ),
+    "number": Metric("Final number right", per_example(number), binary=True, parsers=("number",)),
+    "valid_json": Metric("Valid JSON", per_example(valid_json), binary=True, parsers=("json",)),
+    "json_f1": Metric("Field F1", per_example(json_f1), parsers=("json",)),
 }

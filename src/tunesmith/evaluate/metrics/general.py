@@ -1,4 +1,4 @@
-"""What stands beside every metric: was there an answer, in the right form, and did it end."""
+"""Computed for every system: was there an answer, in the right format, and did it end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from tunesmith.evaluate.parse import text_after_answer
 
 
 def valid(answers: Answers) -> list[float]:
+    """1 where the parser can read the answer."""
     return [float(value) for value in answers.valid]
 
 
@@ -16,6 +17,7 @@ def stopped(answers: Answers) -> list[float]:
 
 
 def empty(answers: Answers) -> list[float]:
+    """1 where nothing was written but white space."""
     return [float(not text) for text in answers.texts]
 
 
@@ -35,9 +37,19 @@ def after_answer(answers: Answers) -> list[float]:
 
 
 METRICS: dict[str, Metric] = {
-    "valid": per_example(valid, binary=True),
-    "stopped": per_example(stopped, binary=True),
-    "empty": per_example(empty, binary=True, higher_is_better=False),
-    "text_after_answer": per_example(after_answer, binary=True, higher_is_better=False),
-    "length_ratio": per_example(length_ratio, unit="plain"),
+    "valid": Metric("Valid format", per_example(valid), binary=True, auxiliary=True),
+    "stopped": Metric("Stopped by itself", per_example(stopped), binary=True, auxiliary=True),
+    "empty": Metric(
+        "Empty", per_example(empty), binary=True, higher_is_better=False, auxiliary=True
+    ),
+    "text_after_answer": Metric(
+        "Wrote on after it",
+        per_example(after_answer),
+        binary=True,
+        higher_is_better=False,
+        auxiliary=True,
+    ),
+    "length_ratio": Metric(
+        "Length against reference", per_example(length_ratio), unit="plain", auxiliary=True
+    ),
 }

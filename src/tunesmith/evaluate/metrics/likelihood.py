@@ -1,16 +1,14 @@
-"""What a model finds likely: its pick among the choices, perplexity and bits per byte of the right
-answer.
-"""
+"""Metrics of likelihoods: the likeliest choice, perplexity, bits per byte."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from tunesmith.errors import DataError
-from tunesmith.evaluate.metrics.base import Answers, Metric, from_sums, per_example
+from tunesmith.evaluate.metrics.base import Answers, Metric, of_sums, per_example
 from tunesmith.evaluate.statistics import Floats
 
 
@@ -22,8 +20,10 @@ def _pick_accuracy(answers: Answers, length: Callable[[str], int]) -> list[float
     ):
         if not example.choices or len(prediction.choice_logprobs) != len(example.choices):
             raise DataError(
-                f"{answers.where(i)}: {len(prediction.choice_logprobs)} likelihoods for {len(example.choices)} choices",
-                hint="choice_acc needs a likelihood of every choice; leave it out for outputs of other tools",
+                f"{answers.where(i)}: {len(prediction.choice_logprobs)} likelihoods "
+                f"for {len(example.choices)} choices",
+                hint="choice_acc needs a likelihood of every choice; "
+                "leave it out for outputs of other tools",
             )
         pairs = zip(prediction.choice_logprobs, example.choices, strict=True)
         best = int(np.argmax([logprob / max(1, length(choice)) for logprob, choice in pairs]))
@@ -32,31 +32,24 @@ def _pick_accuracy(answers: Answers, length: Callable[[str], int]) -> list[float
 
 
 def choice_acc(answers: Answers) -> list[float]:
+    """1 where the choice with the highest log-likelihood is right, as lm-eval's acc."""
     return _pick_accuracy(answers, lambda choice: 1)
 
 
 def choice_acc_norm(answers: Answers) -> list[float]:
-    """Log-likelihood per character, as lm-evaluation-harness's acc_norm."""
+    """The same by log-likelihood per character, as lm-eval's acc_norm."""
     return _pick_accuracy(answers, len)
 
 
 def choice_acc_bytes(answers: Answers) -> list[float]:
+    """The same by log-likelihood per byte of UTF-8, as lm-eval's acc_bytes."""
     return _pick_accuracy(answers, lambda choice: len(choice.encode()))
 
 
-def perplexity(nll_sums: Sequence[float], num_tokens: Sequence[int]) -> float:
-    """exp of the mean negative log-likelihood (nats) of a token, each token the same weight."""
-    return math.exp(sum(nll_sums) / sum(num_tokens))
-
-
-def bits_per_byte(nll_sums: Sequence[float], num_bytes: Sequence[int]) -> float:
-    """Negative log-likelihood in bits for each byte of UTF-8: comparable between tokenizers."""
-    return sum(nll_sums) / (math.log(2) * sum(num_bytes))
-
-
 def _reference_sums(answers: Answers) -> Floats:
-    """rows_ND, D = 3: negative log-likelihood of the completion (nats, stop token included), its
-    tokens, its bytes.
+    """rows_ND, D = 3: the completion's negative log-likelihood in nats, its tokens, its bytes.
+
+    The first two include the stop token.
     """
     for i, prediction in enumerate(answers.predictions):
         if not prediction.reference_tokens:
@@ -72,11 +65,13 @@ def _reference_sums(answers: Answers) -> Floats:
 
 
 def _perplexity(sums_RD: Floats) -> Floats:
+    """The exponential of the mean negative log-likelihood of all tokens of all rows."""
     ratio: Floats = np.exp(sums_RD[:, 0] / sums_RD[:, 1])
     return ratio
 
 
 def _bits_per_byte(sums_RD: Floats) -> Floats:
+    """Negative log-likelihood in bits per byte of UTF-8: comparable between tokenizers."""
     bits: Floats = sums_RD[:, 0] / (math.log(2) * sums_RD[:, 2])
     return bits
 
@@ -86,13 +81,45 @@ def _likelihood(rows_ND: Floats) -> Floats:
 
 
 METRICS: dict[str, Metric] = {
-    "choice_acc": per_example(choice_acc, binary=True),
-    "choice_acc_norm": per_example(choice_acc_norm, binary=True),
-    "choice_acc_bytes": per_example(choice_acc_bytes, binary=True),
-    "perplexity": from_sums(
-        _reference_sums, _perplexity, quality=_likelihood, unit="plain", higher_is_better=False
+    "choice_acc": Metric(
+        "Accuracy of the likeliest choice",
+        per_example(choice_acc),
+        binary=True,
+        parsers=("choice",),
+        needs="choice_logprobs",
     ),
-    "bits_per_byte": from_sums(
-        _reference_sums, _bits_per_byte, quality=_likelihood, unit="plain", higher_is_better=False
+    "choice_acc_norm": Metric(
+        "Accuracy of the likeliest choice per character",
+        per_example(choice_acc_norm),
+        binary=True,
+        parsers=("choice",),
+        needs="choice_logprobs",
+    ),
+    "choice_acc_bytes": Metric(
+        "Accuracy of the likeliest choice per byte",
+        per_example(choice_acc_bytes),
+        binary=True,
+        parsers=("choice",),
+        needs="choice_logprobs",
+    ),
+    "perplexity": Metric(
+        "Perplexity of the right answer",
+        _reference_sums,
+        of_sums(_perplexity),
+        quality=_likelihood,
+        unit="plain",
+        higher_is_better=False,
+        needs="reference_logprob",
+        auxiliary=True,
+    ),
+    "bits_per_byte": Metric(
+        "Bits per byte",
+        _reference_sums,
+        of_sums(_bits_per_byte),
+        quality=_likelihood,
+        unit="plain",
+        higher_is_better=False,
+        needs="reference_logprob",
+        auxiliary=True,
     ),
 }

@@ -1,9 +1,9 @@
 """MAE, RMSE and correlations of numbers.
 
 An answer without a number is wrong, so that saying nothing never pays: its error is the distance to
-the far end of the references' range, and in a correlation it is the references' mean. The same
-figures over the answers that have a number stand beside, with the share of those (`given_valid` and
-`valid` in an evaluation).
+the far end of the references' range, and in a correlation it is the references' mean. An evaluation
+also gives the share of answers that have a number (`valid`) and the metric over those alone
+(`given_valid`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from tunesmith.evaluate.statistics import Floats
 
 
 def _numbers(answers: Answers) -> tuple[list[float | None], Floats]:
+    # a parsed number is a float; any other reference has raised
     references = [row[0] for row in answers.parsed_references("number")]
     return [parse_number(text) for text in answers.texts], np.array(references, dtype=float)
 
 
 def absolute_error(answers: Answers) -> list[float]:
+    """|answer - reference|; for an answer without a number, the largest error there could be."""
     found, wanted_N = _numbers(answers)
     low, high = wanted_N.min(initial=np.inf), wanted_N.max(initial=-np.inf)
     return [
@@ -57,9 +59,7 @@ def _spearman(weights_RN: Floats, rows_ND: Floats) -> Floats:
 
 
 def _correlation(weights_RN: Floats, x_RN: Floats, y_RN: Floats) -> Floats:
-    """Weighted Pearson correlation in each row; 0 where one side does not vary (a constant orders
-    nothing).
-    """
+    """Weighted Pearson correlation of each resample; 0 where one side is constant."""
     total_R1 = weights_RN.sum(axis=1, keepdims=True)
     x_RN = x_RN - (weights_RN * x_RN).sum(axis=1, keepdims=True) / total_R1
     y_RN = y_RN - (weights_RN * y_RN).sum(axis=1, keepdims=True) / total_R1
@@ -70,7 +70,7 @@ def _correlation(weights_RN: Floats, x_RN: Floats, y_RN: Floats) -> Floats:
 
 
 def _ranks(weights_RN: Floats, values_N: Floats) -> Floats:
-    """Average ranks of the values in the sample where row i stands weights[r, i] times."""
+    """Average ranks of the values in the samples that hold row i weights_RN[r, i] times."""
     order_N = np.argsort(values_N, kind="stable")
     _, first_U, group_N = np.unique(values_N[order_N], return_index=True, return_inverse=True)
     count_RU = np.add.reduceat(weights_RN[:, order_N], first_U, axis=1)
@@ -86,8 +86,23 @@ def _closeness(rows_ND: Floats) -> Floats:
 
 
 METRICS: dict[str, Metric] = {
-    "mae": per_example(absolute_error, higher_is_better=False, unit="plain"),
-    "rmse": Metric(_squared_error, _root_mean, higher_is_better=False, unit="plain"),
-    "pearson": Metric(_pairs, _pearson, _closeness, unit="plain"),
-    "spearman": Metric(_pairs, _spearman, _closeness, unit="plain"),
+    "mae": Metric(
+        "Mean absolute error",
+        per_example(absolute_error),
+        higher_is_better=False,
+        unit="plain",
+        parsers=("number",),
+    ),
+    "rmse": Metric(
+        "Root mean squared error",
+        _squared_error,
+        _root_mean,
+        higher_is_better=False,
+        unit="plain",
+        parsers=("number",),
+    ),
+    "pearson": Metric("Pearson r", _pairs, _pearson, _closeness, unit="plain", parsers=("number",)),
+    "spearman": Metric(
+        "Spearman rho", _pairs, _spearman, _closeness, unit="plain", parsers=("number",)
+    ),
 }

@@ -1,27 +1,26 @@
-"""ROUGE by the rouge-score package: per-row F, the best of several references; no stemmer, as is
-its default.
-"""
+"""ROUGE by the rouge-score package, without a stemmer, as is its default."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tunesmith.evaluate.metrics.base import Answers, Metric, per_example
 
-NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
 
 @cache
-def _scorer(name: str) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
+def _scorer(name: str) -> RougeScorer:
+    # rouge-score brings NLTK, which takes seconds to import
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415
 
     return RougeScorer([name], use_stemmer=False)
 
 
 def rouge(name: str, answers: Answers) -> list[float]:
-    """F-measures, 0 to 1. rougeLsum takes each line for a sentence."""
+    """F-measures, 0 to 1, the best of several references; rougeLsum takes lines as sentences."""
     scorer = _scorer(name)
     pairs = zip(answers.texts, answers.references, strict=True)
     return [
@@ -29,12 +28,16 @@ def rouge(name: str, answers: Answers) -> list[float]:
     ]
 
 
-def latin_warning(references: Sequence[str]) -> str | None:
-    """rouge-score drops every letter but a to z: say so where that is most of a reference."""
+def _warn_of_other_scripts(answers: Answers) -> str | None:
+    """rouge-score drops every letter but a to z."""
+    references = [reference for row in answers.references for reference in row]
     lost = sum(_mostly_other_letters(reference) for reference in references)
     if not lost:
         return None
-    return f"ROUGE reads only the letters a to z: {lost} of {len(references)} references are in others; use chrf"
+    return (
+        f"ROUGE reads only the letters a to z: {lost} of {len(references)} references "
+        "are in others; use chrf"
+    )
 
 
 def _mostly_other_letters(text: str) -> bool:
@@ -42,4 +45,13 @@ def _mostly_other_letters(text: str) -> bool:
     return sum(letters) < len(letters) / 2
 
 
-METRICS: dict[str, Metric] = {name: per_example(partial(rouge, name)) for name in NAMES}
+def _entry(name: str, title: str) -> Metric:
+    return Metric(title, per_example(partial(rouge, name)), warn=_warn_of_other_scripts)
+
+
+METRICS: dict[str, Metric] = {
+    "rouge1": _entry("rouge1", "ROUGE-1"),
+    "rouge2": _entry("rouge2", "ROUGE-2"),
+    "rougeL": _entry("rougeL", "ROUGE-L"),
+    "rougeLsum": _entry("rougeLsum", "ROUGE-Lsum"),
+}

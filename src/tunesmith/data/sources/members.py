@@ -1,0 +1,109 @@
+"""The files and data sets that a recipe names, and what applies to each: ids, split, template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from tunesmith.data.sources.rows import Unreadable, read_rows
+from tunesmith.errors import DataError
+from tunesmith.recipe import DataConfig, SourceConfig
+from tunesmith.records import Row, Split
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file, folder or data set, and the data section of the recipe as it applies to it.
+
+    `prefix` comes before its row ids, so that ids differ between members. `split` is set where all
+    its rows belong to one split: a validation or test file of the user's, and replay.
+    """
+
+    path: str
+    prefix: str
+    split: Split | None
+    data: DataConfig
+
+    @property
+    def is_own_file(self) -> bool:
+        """Whether it is the user's own validation or test file, which is no part of a mixture."""
+        return self.split in ("validation", "test")
+
+
+class Rows(Protocol):
+    """Where the rows of each member come from: the sources themselves, or a run's copy of them."""
+
+    def read(self, number: int, unreadable: Unreadable | None = None) -> Iterator[Row]:
+        """The rows of member `number`; `unreadable` is told about the lines that are none."""
+
+
+class SourceRows:
+    """Rows straight from the sources, each time anew: for a look at them that leaves nothing."""
+
+    def __init__(self, data: DataConfig) -> None:
+        self._members = members(data)
+
+    def read(self, number: int, unreadable: Unreadable | None = None) -> Iterator[Row]:
+        """See `Rows`; DataError for what cannot be read, and for a member without rows."""
+        return read_member(self._members[number], unreadable)
+
+
+def members(data: DataConfig) -> list[Member]:
+    """The first source, the user's validation and test files, which are of the same task, then the
+    other sources of a mixture.
+
+    Sources of a mixture are numbered from 1 in their prefixes; a single one has none. Raises
+    DataError where the recipe names no rows.
+    """
+    named = data.source if isinstance(data.source, list) else [data.source]
+    mixture = [_member(data, source) for source in named if source is not None]
+    if not mixture:
+        raise DataError(
+            "the recipe names no rows", hint="set data.source to a file, a folder or a hub id"
+        )
+    if len(mixture) > 1:
+        mixture = [replace(one, prefix=f"{i}:") for i, one in enumerate(mixture, start=1)]
+    own: list[tuple[Split, str | None]] = [
+        ("validation", data.validation_source),
+        ("test", data.test_source),
+    ]
+    own_files = [Member(path, f"{split}:", split, data) for split, path in own if path is not None]
+    return [mixture[0], *own_files, *mixture[1:]]
+
+
+def _member(data: DataConfig, source: str | SourceConfig) -> Member:
+    """What a member of a mixture leaves out is taken from `data`."""
+    if isinstance(source, str):
+        return Member(source, "", None, data.model_copy(update={"source": source}))
+    given = source.model_dump(exclude={"replay"})
+    given = {name: value for name, value in given.items() if value is not None}
+    split: Split | None = "train" if source.replay else None
+    return Member(source.source, "", split, data.model_copy(update=given))
+
+
+def read_member(
+    member: Member, unreadable: Unreadable | None = None, hashes: dict[Path, str] | None = None
+) -> Iterator[Row]:
+    """At most `data.max_rows` rows of a member, with its prefix before their ids.
+
+    Lines that are no rows are passed to `unreadable`, see `read_rows`. Raises DataError where there
+    is no row at all, with the first such line if there is one.
+    """
+    data, found = member.data, False
+    told = unreadable or _pass_over
+    rows = read_rows(member.path, data.encoding, data.id, told, hashes)
+    for row in islice(rows, data.max_rows):
+        found = True
+        yield replace(row, id=member.prefix + row.id) if member.prefix else row
+    if not found:
+        next(read_rows(member.path, data.encoding, data.id), None)  # raises at the first bad line
+        raise DataError(
+            f"{member.path}: no rows", hint="the first line of a csv file names the columns"
+        )
+
+
+def _pass_over(where: str, problem: str) -> None:
+    """For passes that do not count what is unreadable: the one that fills the ledger does."""

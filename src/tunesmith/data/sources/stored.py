@@ -1,0 +1,164 @@
+"""The rows of a run as they were read: written once, and read from there by everything after it.
+
+Preparation goes over the rows several times (labels, keys, rendering), and evaluation once more.
+Were each to read the source again, a file that changes in between would put a row into two splits,
+or give the baseline other rows than the model was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from tunesmith.data.sources.members import Member, members, read_member
+from tunesmith.data.sources.rows import Unreadable
+from tunesmith.data.sources.values import decode_values, encode_values
+from tunesmith.errors import DataError
+from tunesmith.recipe import DataConfig
+from tunesmith.records import Row
+from tunesmith.rundir import file_sha256
+
+BATCH_ROWS = 1000
+SCHEMA = pa.schema(
+    [
+        ("member", pa.int32()),  # the same in all rows of a batch
+        ("id", pa.string()),
+        ("source", pa.string()),  # file:line
+        ("problem", pa.string()),  # why the line is no row; then it has no id and no values
+        ("values", pa.binary()),  # see values.py
+    ]
+)
+_State = tuple[int, int, int]  # of a file: inode, bytes, nanoseconds of its last change
+
+
+def store_rows(data: DataConfig, path: Path) -> dict[str, str]:
+    """Read all that the recipe names, once, and write it to `path`, an Arrow IPC file.
+
+    Returns the hash of each source, by its path (see `source_hash`); a hub id has none. Raises
+    DataError for what cannot be read, for a source without rows, and for one that changed while it
+    was read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hashes: dict[str, str] = {}
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+        for number, member in enumerate(members(data)):
+            of_files: dict[Path, str] = {}
+            with _unchanged(member.path):
+                lines = _lines(member, of_files)
+                while batch := list(islice(lines, BATCH_ROWS)):
+                    writer.write_batch(_batch(number, batch))
+                found = source_hash(member.path, of_files)
+            if found is not None:
+                hashes[member.path] = found
+    return hashes
+
+
+def source_hash(path: str, hashes: dict[Path, str] | None = None) -> str | None:
+    """One hash for all files under a path, which are `path` itself where it is a file.
+
+    `hashes` are those of files that have been read already. None where there is no such path.
+    """
+    root, known = Path(path), hashes or {}
+    if not root.exists():
+        return None
+    lines = [
+        f"{file.relative_to(root)} {known.get(file) or file_sha256(file)}"
+        for file in files_in(root)
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def files_in(path: Path) -> list[Path]:
+    """The files under a path in a fixed order, without Python's caches."""
+    if path.is_file():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [file for file in files if "__pycache__" not in file.parts]
+
+
+@contextmanager
+def _unchanged(path: str) -> Iterator[None]:
+    """DataError where a file under the path is another one at the end.
+
+    The rows before a change and those after it do not belong together, so the hash of what was read
+    would be that of no version of the file.
+    """
+    before = _states(path)
+    yield
+    after = _states(path)
+    changed = sorted(file for file in {*before, *after} if before.get(file) != after.get(file))
+    if changed:
+        raise DataError(
+            f"{changed[0]}: changed while it was read",
+            hint="start again when nothing writes to it any more",
+        )
+
+
+def _states(path: str) -> dict[Path, _State]:
+    if not Path(path).exists():
+        return {}
+    stats = {file: file.stat() for file in files_in(Path(path))}
+    return {file: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
+
+
+def _lines(member: Member, hashes: dict[Path, str]) -> Iterator[Row | tuple[str, str]]:
+    """Rows and unreadable lines (file:line, problem), in the order of the file."""
+    waiting: list[tuple[str, str]] = []
+    for row in read_member(member, lambda *line: waiting.append(line), hashes):
+        yield from waiting
+        waiting.clear()
+        yield row
+    yield from waiting
+
+
+def _batch(number: int, lines: Iterable[Row | tuple[str, str]]) -> pa.RecordBatch:
+    cells = [
+        (number, line.id, line.source, None, encode_values(line.values))
+        if isinstance(line, Row)
+        else (number, None, *line, None)
+        for line in lines
+    ]
+    columns = zip(*cells, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)
+
+
+class StoredRows:
+    """The rows of a run, from the file that `store_rows` wrote. It is mapped into memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file at `path`; it is mapped anew for each pass, and released after it."""
+        self.path = path
+
+    def read(self, number: int, unreadable: Unreadable | None = None) -> Iterator[Row]:
+        """The rows of a member, in the order of its source.
+
+        `unreadable` receives (file:line, problem) of each line that is no row, where it stood.
+        """
+        for batch in self._batches(number):
+            columns = (batch[name].to_pylist() for name in ("id", "source", "problem", "values"))
+            for row_id, source, problem, values in zip(*columns, strict=True):
+                if problem is None:
+                    yield Row(row_id, decode_values(values), source)
+                elif unreadable is not None:
+                    unreadable(source, problem)
+
+    def find(self, number: int, ids: Collection[str]) -> Iterator[Row]:
+        """The rows of a member that have these ids. No values of others are decoded."""
+        for batch in self._batches(number):
+            for i, row_id in enumerate(batch["id"].to_pylist()):
+                if row_id in ids:
+                    values = decode_values(batch["values"][i].as_py())
+                    yield Row(row_id, values, batch["source"][i].as_py())
+
+    def _batches(self, number: int) -> Iterator[pa.RecordBatch]:
+        with pa.memory_map(str(self.path)) as mapped:
+            file = pa.ipc.open_file(mapped)
+            for batch in map(file.get_batch, range(file.num_record_batches)):
+                if batch["member"][0].as_py() == number:
+                    yield batch
