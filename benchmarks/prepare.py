@@ -120,11 +120,11 @@ def timed(job: Callable[[], object]) -> dict[str, float]:
 def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dict[str, float]:
     os.environ["TUNESMITH_CACHE"] = f"{work}/cache"  # empty: nothing prepared before may help
     # Imports are not counted, and the other system's environment has none of these packages.
-    import datasketch  # noqa: F401, PLC0415
+    import datasketch  # noqa: F401
 
-    from tunesmith import stages  # noqa: PLC0415
-    from tunesmith.models.load import load_tokenizer, max_positions  # noqa: PLC0415
-    from tunesmith.recipe import build_recipe  # noqa: PLC0415
+    from tunesmith import stages
+    from tunesmith.models.load import load_tokenizer, max_positions
+    from tunesmith.recipe import build_recipe
 
     # loaded again when preparing, but the libraries it needs are imported here
     load_tokenizer(model), max_positions(model)
@@ -135,9 +135,9 @@ def prepare_with_tunesmith(search: str, rows: str, model: str, work: str) -> dic
 
 def prepare_with_trl(processes: str, rows: str, model: str, work: str) -> dict[str, float]:
     os.environ["HF_DATASETS_CACHE"] = f"{work}/cache"
-    import datasets  # noqa: PLC0415 - as above
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
-    from trl import SFTConfig, SFTTrainer  # noqa: PLC0415
+    import datasets
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
 
     tokenizer, network = (
         AutoTokenizer.from_pretrained(model),
