@@ -1,4 +1,5 @@
-"""The tree of src/tunesmith with the first sentence of each file, written into docs/architecture.md.
+"""The tree of src/tunesmith with the first sentence of each file, written into
+docs/architecture.md.
 
     python tools/source_tree.py docs/architecture.md
 
