@@ -1,5 +1,4 @@
-"""The tree of src/tunesmith with the first sentence of each file, written into
-docs/architecture.md.
+"""Write the tree of src/tunesmith, with the first sentence of each file, into a page.
 
     python tools/source_tree.py docs/architecture.md
 

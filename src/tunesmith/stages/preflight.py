@@ -16,8 +16,7 @@ from tunesmith.models.load import check_numbers, check_weights, default_device
 from tunesmith.packages import installed
 from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
 from tunesmith.train.kernels import check_liger
-from tunesmith.train.memory import STATE_BYTES
-from tunesmith.train.optim import check_optimizer
+from tunesmith.train.optim import OPTIMIZERS, check_optimizer
 from tunesmith.train.processes import check_single_process
 
 READ_WHOLE = 2 << 30
@@ -135,7 +134,9 @@ def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     optim = (
         "adamw" if config.optim == "muon" else config.optim
     )  # AdamW has the embeddings, often the larger part
-    return trained * (STATE_BYTES[optim, config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype])
+    return trained * (
+        OPTIMIZERS[optim].state_bytes[config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype]
+    )
 
 
 def lora_parameters(model: PreTrainedModel, config: LoraConfig) -> int:
