@@ -37,7 +37,10 @@ from tunesmith.evaluate.likelihood import build_tree, choice_logprobs
 from tunesmith.models.load import load_model, load_tokenizer
 
 PLAIN = "A customer writes to a bank. Name the topic of the message.\nMessage: {text}\nTopic:"
-LISTED = "A customer writes to a bank. Name the topic of the message, one of: {labels}.\nMessage: {text}\nTopic:"
+LISTED = (
+    "A customer writes to a bank. Name the topic of the message, one of: {labels}.\n"
+    "Message: {text}\nTopic:"
+)
 Likelihoods = list[list[float]]
 T = TypeVar("T")
 
@@ -95,7 +98,8 @@ def main() -> None:
         "harness_seconds": peer_seconds,
         "harness_batch_size": batch_size,
         "harness_trial_seconds_by_batch_size": trials,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {model.device}",
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"{model.device}",
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lm_eval")},
     }

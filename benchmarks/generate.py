@@ -183,7 +183,8 @@ def table_row(one: Measured, reference: list[Generated]) -> str:
     same = sum(a == b for a, b in zip(one.answers, reference, strict=True))
     rate = len(reference) / one.seconds
     return (
-        f"| {one.dtype} | {one.system} | {one.rows_at_once} | {rate:.2f} | {one.seconds:.1f} | {one.cpu_seconds:.1f} "
+        f"| {one.dtype} | {one.system} | {one.rows_at_once} | {rate:.2f} | {one.seconds:.1f} | "
+        f"{one.cpu_seconds:.1f} "
         f"| {same} of {len(reference)} |"
     )
 

@@ -62,7 +62,8 @@ def read_rows(path: Path, text: str, label: str) -> list[tuple[str, str]]:
         cells = [((row[text] or "").strip(), (row[label] or "").strip()) for row in reader]
     rows = list({row[0]: row for row in cells if all(row)}.values())
     print(
-        f"{len(cells)} rows read, {len(cells) - len(rows)} left out (an empty cell, or a text that comes again)"
+        f"{len(cells)} rows read, {len(cells) - len(rows)} left out (an empty cell, or a text "
+        f"that comes again)"
     )
     random.Random(0).shuffle(rows)
     return rows
@@ -212,7 +213,8 @@ def paired(base: list[bool], tuned: list[bool]) -> str:
         statistics.mean(differences),
         1.96 * statistics.stdev(differences) / math.sqrt(len(differences)),
     )
-    return f"tuned - base {mean:+.1%}  [{mean - half:+.1%}, {mean + half:+.1%}]  {won} won, {lost} lost, p={p:.2g}"
+    interval = f"[{mean - half:+.1%}, {mean + half:+.1%}]"
+    return f"tuned - base {mean:+.1%}  {interval}  {won} won, {lost} lost, p={p:.2g}"
 
 
 def main() -> None:
@@ -246,7 +248,8 @@ def main() -> None:
         e for e in examples if len(e.prompt_ids) + budget <= model.config.max_position_embeddings
     ]
     print(
-        f"{len(fitting)} examples, {len(examples) - len(fitting)} left out (longer than the model can read)"
+        f"{len(fitting)} examples, {len(examples) - len(fitting)} left out (longer than the model "
+        f"can read)"
     )
     training, rest = train_test_split(
         fitting, test_size=0.2, stratify=[e.answer for e in fitting], random_state=0

@@ -34,7 +34,8 @@ from tunesmith.train.settings import Settings, settle
 LOSS_TOLERANCE = 1e-5
 """Of a row's loss, float32."""
 GRADIENT_TOLERANCE = 2e-4
-"""Of a parameter's largest gradient, and of the largest of all by a hundredth of that: sums in another order."""
+"""Of a parameter's largest gradient, and a hundredth of that of the largest of all: sums in another
+order."""
 LOGPROB_TOLERANCE = 1e-4
 SECONDS = 60
 NEW_TOKENS = 6
@@ -62,7 +63,7 @@ class Verdict:
 
 
 def rows() -> TrainingData:
-    """Ten rows of 12 to 42 tokens: eight share their first 20, four of these 26; two share nothing."""
+    """Ten rows of 12 to 42 tokens: eight share their first 20, four of these 26; two nothing."""
     random = np.random.default_rng(1)
     start, more = random.integers(3, VOCABULARY, 20), random.integers(3, VOCABULARY, 6)
     starts = [start] * 4 + [np.concatenate([start, more])] * 4 + [start[:0]] * 2

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import torch
+import transformers as hf
 from support import tiny_llama
 
 VOCABULARY = 61
@@ -13,8 +14,6 @@ VOCABULARY = 61
 
 def tiny(kind: str, window: int = 8) -> Any:
     """A random model with weights large enough that its answers depend on the prompt."""
-    import transformers as hf
-
     sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     more: dict[str, Any] = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
     common: dict[str, Any] = {

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tunesmith.chat.format import chat_format
 from tunesmith.data.store import read_token_arrays
+from tunesmith.models.save import save_model
 from tunesmith.records import IGNORE_INDEX, TokenizedExample
 
 
@@ -37,9 +42,6 @@ def write_rows(path: Path, n: int = 60) -> Path:
 
 def byte_tokenizer(bos: bool = True, pad: bool = True, chat_template: str | None = None) -> Any:
     """A byte-level BPE tokenizer without merges: one token a byte, and <s>, </s>, <pad>."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = ["<s>", "</s>", "<pad>"]
     inner = Tokenizer(
@@ -72,9 +74,6 @@ def read_tokenized(path: Path) -> list[TokenizedExample]:
 
 
 def tiny_llama(vocab_size: int = 259, positions: int = 512, seed: int = 0) -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocab_size,
@@ -94,7 +93,4 @@ def tiny_llama(vocab_size: int = 259, positions: int = 512, seed: int = 0) -> An
 
 def save(model: Any, tokenizer: Any, folder: Path, max_new_tokens: int | None = None) -> None:
     """As a run saves its model; the tokenizer is a completed one."""
-    from tunesmith.chat.format import chat_format
-    from tunesmith.models.save import save_model
-
     save_model(model, tokenizer, folder, chat_format(tokenizer).stop_ids(model), max_new_tokens)

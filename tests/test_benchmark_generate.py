@@ -27,7 +27,11 @@ def test_both_systems_answer_alike_in_every_batch_size(
         ["--model", str(tiny_model_dir), "--data", str(rows), "--dtypes", "float32", *sizes, *texts]
     )
     assert [(one.system, one.rows_at_once) for one in found] == [
-        ("transformers", "1"), ("tunesmith", "1"), ("transformers", "3"), ("tunesmith", "3"), ("tunesmith", "its own"),
-    ]  # fmt: skip
+        ("transformers", "1"),
+        ("tunesmith", "1"),
+        ("transformers", "3"),
+        ("tunesmith", "3"),
+        ("tunesmith", "its own"),
+    ]
     assert all(one.answers == found[0].answers for one in found)
     assert capsys.readouterr().out.count("| 7 of 7 |") == 5

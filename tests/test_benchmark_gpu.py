@@ -1,4 +1,4 @@
-"""The parts of benchmarks/gpu.py that need no GPU: its rows, TRL's settings, a line of its table."""
+"""The parts of benchmarks/gpu.py that need no GPU: its rows, TRL's settings, a table's line."""
 
 from __future__ import annotations
 

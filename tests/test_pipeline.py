@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from support import write_rows
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import pipeline as hf_pipeline
 
 from tunesmith import cli, pipeline, stages
 from tunesmith.data.store import read_examples
@@ -21,9 +23,12 @@ from tunesmith.errors import DataError, InputError, RecipeError
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.retention import TextScore
 from tunesmith.evaluate.statistics import holm
+from tunesmith.machine import Machine
+from tunesmith.models.load import load_model
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
 from tunesmith.run_files import read_manifest
 from tunesmith.rundir import RunDir, file_sha256, read_json
+from tunesmith.stages import dry_run as rehearse
 from tunesmith.stages.seeds import copy_of
 from tunesmith.stages.train import validation_rows
 
@@ -71,10 +76,14 @@ def test_a_run_folder_holds_everything_that_was_promised(
     finished: tuple[Path, dict[str, Any]],
 ) -> None:
     run = finished[0] / "run"
-    names = """recipe.yaml manifest.json ledger.json data/train.parquet data/validation.parquet data/test.parquet
-        data/test.seal.json metrics.jsonl model/config.json model/model.safetensors model/README.md report.html
-        report.md report.json evaluation/base/test.parquet evaluation/base_few_shot/test.parquet
-        evaluation/tuned/test.parquet evaluation/majority/test.parquet evaluation/tfidf_linear/test.parquet"""
+    names = """
+        recipe.yaml manifest.json ledger.json data/train.parquet data/validation.parquet
+        data/test.parquet data/test.seal.json metrics.jsonl model/config.json
+        model/model.safetensors model/README.md report.html report.md report.json
+        evaluation/base/test.parquet evaluation/base_few_shot/test.parquet
+        evaluation/tuned/test.parquet evaluation/majority/test.parquet
+        evaluation/tfidf_linear/test.parquet
+    """
     missing = [name for name in names.split() if not (run / name).exists()]
     assert missing == []
     assert list((run / "tensorboard").iterdir())
@@ -110,9 +119,6 @@ def test_the_test_split_was_opened_once(finished: tuple[Path, dict[str, Any]]) -
 def test_pipeline_and_from_pretrained_answer_as_the_report_does(
     finished: tuple[Path, dict[str, Any]],
 ) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers import pipeline as hf_pipeline
-
     run = RunDir(finished[0] / "run")
     example = read_examples(run.examples("test"))[0]
     predictions = read_predictions(run, "tuned", "test")
@@ -361,8 +367,6 @@ def test_lora_is_trained_by_the_same_loop_and_merged(tmp_path: Path, tiny_model_
     )
     run = RunDir(tmp_path / "run")
     stages.train.train(run)
-    from tunesmith.models.load import load_model
-
     tuned, base = load_model(str(run.model)), load_model(str(tiny_model_dir))
     assert {n for n, _ in tuned.named_parameters()} == {n for n, _ in base.named_parameters()}
     changed = [n for n, p in tuned.named_parameters() if not p.equal(base.get_parameter(n))]
@@ -373,8 +377,6 @@ def test_lora_is_trained_by_the_same_loop_and_merged(tmp_path: Path, tiny_model_
 def test_export_writes_the_model_in_another_format(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    from tunesmith.models.load import load_model
-
     stages.export.export(RunDir(finished[0] / "run"), tmp_path / "small", "bfloat16")
     assert str(load_model(str(tmp_path / "small"), "bfloat16").dtype) == "torch.bfloat16"
     with pytest.raises(RecipeError, match="exists already"):
@@ -440,8 +442,6 @@ def test_fewer_validation_rows_are_answered_where_they_would_take_more_than_a_fi
 
 
 def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_dir: Path) -> None:
-    from tunesmith.stages import dry_run as rehearse
-
     recipe = recipe_for(tmp_path, tiny_model_dir)
     found = rehearse.plan(recipe)
     assert (found.rows, found.steps) == ({"train": 30, "validation": 12, "test": 18}, 8)
@@ -472,9 +472,6 @@ def test_the_plan_of_a_graded_metric_gives_the_gain_in_standard_deviations(
 def test_the_limit_is_that_of_the_numbers_the_training_computes_in(
     tmp_path: Path, tiny_model_dir: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith.machine import Machine
-    from tunesmith.stages import dry_run as rehearse
-
     rates = {torch.float32: 1e9, torch.bfloat16: 2e9}
     monkeypatch.setattr(
         rehearse, "probe_machine", lambda device, dtype: Machine(rates[dtype], 1e15)

@@ -176,3 +176,10 @@ def test_the_job_by_hand_answers_and_scores_the_same_rows(
         "linear model",
     ]
     assert all(seconds > 0 for seconds in found.values())
+
+
+def test_the_tree_in_the_docs_is_the_tree_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    updated = tool("source_tree", monkeypatch).updated
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert updated(document) == document, "python tools/source_tree.py docs/architecture.md"
+    assert "  attention_cpu.py    Causal attention over a line of packed rows" in document

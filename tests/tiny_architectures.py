@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of sizes
 """A tiny random model of every decoder architecture that transformers knows: generic sizes by a
 config's field names, and a table of those that need sizes of their own.
 """

@@ -20,9 +20,11 @@ from tokenizers import (
     pre_tokenizers,
     trainers,
 )
+from transformers import PreTrainedTokenizerFast
 
 LLAMA3_RULE = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| "
+    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
 CONTROL = re.compile(
@@ -97,8 +99,6 @@ KINDS: dict[str, Callable[[], str]] = {
 
 def tokenizer_for(kind: str, chat_template: str | None, bos: str | None, eos: str) -> Any:
     """A tokenizer of that kind with every control token that the template writes."""
-    from transformers import PreTrainedTokenizerFast
-
     inner = Tokenizer.from_str(KINDS[kind]())
     found = dict.fromkeys([*([bos] if bos else []), eos, *CONTROL.findall(chat_template or "")])
     known = [token for token in found if not token.startswith("[")]

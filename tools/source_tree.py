@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "tunesmith"
 START, END = "<!-- tools/source_tree.py writes from here -->", "<!-- to here -->"
-WIDTH, LONG = 24, 76
+WIDTH, LONG = 24, 110
 
 
 def summary(path: Path) -> str:

@@ -1,15 +1,15 @@
 """What the JSON files of a run hold: one record each, with one writer and one reader.
 
 Stages hand records to each other through these files, so that each stage can run alone. Fields that
-a reader does not know are ignored and fields with a default may be missing: a run folder of an older
-tunesmith opens. One of a newer format is refused with what to do.
+a reader does not know are ignored and fields with a default may be missing: a run folder of an
+older tunesmith opens. One of a newer format is refused with what to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,10 +30,10 @@ Record = TypeVar("Record")
 class Task:
     """What the rows ask of a model.
 
-    `parser` says how answers are read (choice, number, json, text); `metrics[0]` is the primary one,
-    which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with `{text}`
-    where its only text goes, None where it takes more than one text. Training never sees a row in
-    one of the `held_out_wordings`.
+    `parser` says how answers are read (choice, number, json, text); `metrics[0]` is the primary
+    one, which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with
+    `{text}` where its only text goes, None where it takes more than one text. Training never sees a
+    row in one of the `held_out_wordings`.
     """
 
     family: str = "free"
@@ -135,7 +135,7 @@ def run_state(run: RunDir) -> RunState:
 
 def now() -> str:
     """The time in UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def new_manifest(

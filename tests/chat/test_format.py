@@ -22,7 +22,8 @@ from tunesmith.errors import ModelError, RecipeError
 from tunesmith.records import Example, TokenizedExample, Turn, Unserved, Written
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' "
+    "}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -111,10 +112,20 @@ CASES: dict[str, dict[str, Any]] = {
     "other alphabets": {"prompt": "😀é", "completion": "naïve 😀 да"},
 }
 TEMPLATES = [
-    "Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B", "alpaca", "chatml", "llama-2-chat", "vicuna", "zephyr",
-    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "google-gemma-2-2b-it", "meta-llama-Llama-3.2-3B-Instruct",
-    "microsoft-Phi-3.5-mini-instruct", "mistralai-Mistral-Nemo-Instruct-2407", "SmolLM2-135M-Instruct",
-]  # fmt: skip
+    "Qwen-Qwen2.5-7B-Instruct",
+    "Qwen-Qwen3-0.6B",
+    "alpaca",
+    "chatml",
+    "llama-2-chat",
+    "vicuna",
+    "zephyr",
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+    "google-gemma-2-2b-it",
+    "meta-llama-Llama-3.2-3B-Instruct",
+    "microsoft-Phi-3.5-mini-instruct",
+    "mistralai-Mistral-Nemo-Instruct-2407",
+    "SmolLM2-135M-Instruct",
+]
 
 
 def example(prompt: str = "q?", completion: str = "x", **other: Any) -> Example:
@@ -207,15 +218,18 @@ def test_rows_of_the_cases_folder_keep_every_example_and_its_bos_per_turn() -> N
         (CHAT_TEMPLATE, True),
         ("{% for m in messages %}{{ m.role + ': ' + m.content }}{% endfor %}", True),
         (
-            "{% set rest = messages[1:] %}{% for m in rest %}{{ m['content'] if loop.first else '' }}{% endfor %}",
+            "{% set rest = messages[1:] %}{% for m in rest %}{{ m['content'] if loop.first else "
+            "'' }}{% endfor %}",
             True,
         ),
         (
-            "{% for m in messages %}{% set c = m['content'] %}{{ 'x' ~ c }}{% endfor %}{{ messages|length }}",
+            "{% for m in messages %}{% set c = m['content'] %}{{ 'x' ~ c }}{% endfor %}{{ "
+            "messages|length }}",
             True,
         ),
         (
-            "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% endif %}{% endfor %}",
+            "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% endif %}{% "
+            "endfor %}",
             True,
         ),
         ("{% for m in messages %}{{ m.content | trim }}{% endfor %}", False),
@@ -223,7 +237,8 @@ def test_rows_of_the_cases_folder_keep_every_example_and_its_bos_per_turn() -> N
         ("{% for m in messages %}{{ m.content.strip() }}{% endfor %}", False),
         ("{% for m in messages %}{% if m.content %}{{ m.content }}{% endif %}{% endfor %}", False),
         (
-            "{% for m in messages %}{% if m.content == 'a' %}b{% endif %}{{ m.content }}{% endfor %}",
+            "{% for m in messages %}{% if m.content == 'a' %}b{% endif %}{{ m.content }}{% endfor "
+            "%}",
             False,
         ),
         ("{% for m in messages %}{{ m | tojson }}{% endfor %}", False),
@@ -234,15 +249,18 @@ def test_rows_of_the_cases_folder_keep_every_example_and_its_bos_per_turn() -> N
         ("{% for m in messages %}{{ m[key] }}{% endfor %}", False),
         ("{% set c = messages[0].content %}{% if c %}x{% endif %}{{ c }}", False),
         (
-            "{% for m in messages %}{% if m == messages[-1] %}{{ m.content }}{% endif %}{% endfor %}",
+            "{% for m in messages %}{% if m == messages[-1] %}{{ m.content }}{% endif %}{% endfor "
+            "%}",
             False,
         ),
         (
-            "{% set t %}{% for m in messages %}{{ m.content }}{% endfor %}{% endset %}{{ t | trim }}",
+            "{% set t %}{% for m in messages %}{{ m.content }}{% endfor %}{% endset %}{{ t | trim "
+            "}}",
             False,
         ),
         (
-            "{% macro f(x) %}{{ x | trim }}{% endmacro %}{% for m in messages %}{{ f(m.content) }}{% endfor %}",
+            "{% macro f(x) %}{{ x | trim }}{% endmacro %}{% for m in messages %}{{ f(m.content) "
+            "}}{% endfor %}",
             False,
         ),
         ("{% set ns = namespace(c='') %}{% set ns.c = messages[0].content %}{{ ns.c }}", False),
@@ -299,7 +317,7 @@ THINKING = (
 )
 
 
-def test_a_generation_prompt_that_no_finished_answer_follows_is_replaced_by_the_header_that_one_has() -> (
+def test_a_generation_prompt_that_no_finished_answer_follows_becomes_the_header_that_one_has() -> (
     None
 ):
     chat, notes = completed(THINKING)
@@ -331,7 +349,10 @@ def test_a_template_without_a_stop_token_is_saved_with_one_and_writes_it_in_late
 
 
 def test_what_a_template_writes_before_each_answer_is_trained_and_not_read_as_the_answer() -> None:
-    start = "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}<|START|>{{ m.content }}<|STOP|>"
+    start = (
+        "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}<|START|>{{ "
+        "m.content }}<|STOP|>"
+    )
     chat, _ = completed(start + "{% else %}{{ m.content }}{% endif %}</s>{% endfor %}")
     assert trained(chat) == ("<|user|>q?</s>", "<|assistant|><|START|>x<|STOP|></s>")
     assert chat.stop_token == "</s>"
@@ -341,7 +362,8 @@ def test_what_a_template_writes_before_each_answer_is_trained_and_not_read_as_th
 def test_a_template_that_moves_the_system_message_is_trained_on_the_prompt_that_is_served() -> None:
     last = "{% if loop.last and system is defined %}{{ system + ' ' }}{% endif %}"
     chat, _ = completed(
-        "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}"
+        "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set "
+        "messages = messages[1:] %}"
         "{% endif %}{% for m in messages %}{% if m.role == 'user' %}[" + last + "{{ m.content }}]"
         "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
     )
@@ -375,7 +397,10 @@ def test_a_clock_is_stopped_at_the_day_of_preparation_and_stays_stopped() -> Non
 
 
 def test_variables_of_the_recipe_are_pinned_and_hold_for_whoever_renders() -> None:
-    thinks = "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}<no>{% endif %}"
+    thinks = (
+        "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking "
+        "%}<no>{% endif %}"
+    )
     answer = "{% if m.role == 'assistant' %}<no>{% endif %}"
     finished = PLAIN.replace("{{ m", answer + "{{ m")
     chat, _ = completed(finished + thinks, variables={"enable_thinking": False})
@@ -403,7 +428,8 @@ def test_a_variable_that_the_template_does_not_read_is_refused_with_the_nearest_
 def test_a_template_that_ignores_the_users_text_is_refused() -> None:
     with pytest.raises(ModelError, match="does not write the user's text"):
         completed(
-            "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}{% endif %}</s>{% endfor %}"
+            "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}{% endif "
+            "%}</s>{% endfor %}"
         )
 
 
@@ -487,7 +513,10 @@ def test_what_the_template_leaves_out_refuses_the_row(changes: dict[str, str], w
 
 
 def test_a_turn_whose_role_the_template_passes_over_refuses_the_row() -> None:
-    only_known = "{% for m in messages %}{% if m.role != 'tool' %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+    only_known = (
+        "{% for m in messages %}{% if m.role != 'tool' %}{{ m.content + eos_token }}{% endif %}{% "
+        "endfor %}"
+    )
     refused = completed(only_known)[0].written([example(prompt="3", asked_by="tool", history=HI)])[
         0
     ]

@@ -9,6 +9,8 @@ import logging
 from typing import Any
 
 import pytest
+from lm_eval import simple_evaluate
+from lm_eval.models.huggingface import HFLM
 from support import byte_tokenizer, tiny_llama
 
 from tunesmith.evaluate.likelihood import choice_logprobs
@@ -40,9 +42,6 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def harness(model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-
     folder = tmp_path_factory.mktemp("harness")
     (folder / "docs.jsonl").write_text("\n".join(json.dumps(doc) for doc in DOCS), encoding="utf-8")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

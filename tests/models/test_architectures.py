@@ -27,9 +27,22 @@ from tunesmith.train.settings import settle
 
 DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 FAST = (
-    "llama", "qwen3", "gemma3_text", "gpt2", "opt", "phi", "bloom", "mamba", "jamba", "mixtral", "deepseek_v3", "lfm2",
-    "marian", "xlnet", "bert",
-)  # fmt: skip
+    "llama",
+    "qwen3",
+    "gemma3_text",
+    "gpt2",
+    "opt",
+    "phi",
+    "bloom",
+    "mamba",
+    "jamba",
+    "mixtral",
+    "deepseek_v3",
+    "lfm2",
+    "marian",
+    "xlnet",
+    "bert",
+)
 
 table_of_this_version = pytest.mark.skipif(
     f"transformers {transformers.__version__}," not in DOCS.read_text(encoding="utf-8"),

@@ -4,6 +4,7 @@ saved folders.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -148,9 +150,14 @@ def test_what_each_architecture_saves_is_whole(kind: str, tmp_path: Path) -> Non
 
 def test_experts_are_joined_as_transformers_joins_them(tmp_path: Path) -> None:
     config = transformers.MixtralConfig(
-        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
-        num_key_value_heads=2, num_local_experts=4,
-    )  # fmt: skip
+        vocab_size=61,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+    )
     transformers.MixtralForCausalLM(config).save_pretrained(tmp_path)
     assert any("experts.3" in name for name in load_file(tmp_path / "model.safetensors"))
     check_weights(str(tmp_path))
@@ -194,8 +201,16 @@ def test_an_encoder_with_a_decoder_is_refused(kind: str, folder: Path) -> None:
 
 
 def test_a_model_that_sees_is_refused_or_its_language_model_taken(tmp_path: Path) -> None:
-    text = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "head_dim": 8,
-            "num_key_value_heads": 2, "intermediate_size": 48, "intermediate_size_mlp": 48}  # fmt: skip
+    text = {
+        "vocab_size": 61,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "intermediate_size_mlp": 48,
+    }
     sight = {
         "hidden_size": 16,
         "num_hidden_layers": 1,
@@ -290,9 +305,6 @@ def test_a_hub_id_that_cannot_be_had_is_one_error(name: str) -> None:
 def test_of_a_hub_id_only_what_is_needed_is_fetched(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fnmatch
-
-    import huggingface_hub
 
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(
@@ -322,8 +334,10 @@ def test_of_a_hub_id_only_what_is_needed_is_fetched(
         "onnx/model.safetensors",
     ]
     assert [[file for file in files if fetched(number, file)] for number in range(3)] == [
-        ["config.json"], ["config.json", "model.safetensors"], ["config.json", "modeling_x.py"],
-    ]  # fmt: skip
+        ["config.json"],
+        ["config.json", "model.safetensors"],
+        ["config.json", "modeling_x.py"],
+    ]
 
 
 # ---- .gguf
@@ -360,10 +374,19 @@ def write_gguf(path: Path, model: Any) -> None:
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
-    names = {"embed_tokens": "token_embd", "norm": "output_norm", "input_layernorm": "attn_norm",
-             "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v",
-             "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up",
-             "down_proj": "ffn_down"}  # fmt: skip
+    names = {
+        "embed_tokens": "token_embd",
+        "norm": "output_norm",
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "q_proj": "attn_q",
+        "k_proj": "attn_k",
+        "v_proj": "attn_v",
+        "o_proj": "attn_output",
+        "gate_proj": "ffn_gate",
+        "up_proj": "ffn_up",
+        "down_proj": "ffn_down",
+    }
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, tensor in model.model.state_dict().items():
         parts = name.split(".")
@@ -462,9 +485,13 @@ def test_another_file_is_no_model(tmp_path: Path) -> None:
 
 def test_a_saved_folder_is_right_for_transformers_4_too(tmp_path: Path) -> None:
     config = transformers.LlamaConfig(
-        vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        vocab_size=259,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
         rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5},
-    )  # fmt: skip
+    )
     model, tokenizer = transformers.LlamaForCausalLM(config), byte_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
     fit_embeddings(model, tokenizer)
@@ -485,8 +512,10 @@ def test_a_saved_folder_is_right_for_transformers_4_too(tmp_path: Path) -> None:
 
 
 def test_old_names_of_a_rotary_base_for_each_kind_of_layer() -> None:
-    rope = {"full_attention": {"rope_type": "default", "rope_theta": 1e6},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}  # fmt: skip
+    rope = {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
     found = with_old_names({"text_config": {"rope_parameters": rope}})["text_config"]
     assert (found["rope_theta"], found["rope_local_base_freq"], found["rope_scaling"]) == (
         1e6,
@@ -500,8 +529,14 @@ def test_old_names_of_a_rotary_base_for_each_kind_of_layer() -> None:
 def test_the_old_names_change_nothing_that_is_read_back(kind: str, tmp_path: Path) -> None:
     model = tiny(kind)
     before = model.config.to_dict()
-    save(model, byte_tokenizer(chat_template="{{ messages[0]['content'] }}"
-               "{% for m in messages[1:] %}{{ m['content'] }}{% endfor %}"), tmp_path / "saved")  # fmt: skip
+    save(
+        model,
+        byte_tokenizer(
+            chat_template="{{ messages[0]['content'] }}"
+            "{% for m in messages[1:] %}{{ m['content'] }}{% endfor %}"
+        ),
+        tmp_path / "saved",
+    )
     after = load_config(str(tmp_path / "saved")).to_dict()
     set_by_us = {
         "eos_token_id",

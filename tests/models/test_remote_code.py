@@ -1,4 +1,4 @@
-"""Code that a model folder brings: never run unless the recipe trusts it, and then run all the way."""
+"""Code that a model folder brings: never run unless the recipe trusts it, and then all the way."""
 
 from __future__ import annotations
 
@@ -47,15 +47,23 @@ class Folder:
         self.path, self.marker = path, path.with_name(f"{path.name}.ran")
         tiny_llama().save_pretrained(path)
         byte_tokenizer().save_pretrained(path)
-        self._change("config.json", model_type=model_type, architectures=["OwnForCausalLM"], auto_map={
-            "AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
-        })  # fmt: skip
+        self._change(
+            "config.json",
+            model_type=model_type,
+            architectures=["OwnForCausalLM"],
+            auto_map={
+                "AutoConfig": "configuration_own.OwnConfig",
+                "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
+            },
+        )
         self._code("configuration_own.py", CONFIG)
         self._code("modeling_own.py", MODEL)
         if tokenizer:
-            self._change("tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map={
-                "AutoTokenizer": [None, "tokenization_own.OwnTokenizer"]
-            })  # fmt: skip
+            self._change(
+                "tokenizer_config.json",
+                tokenizer_class="OwnTokenizer",
+                auto_map={"AutoTokenizer": [None, "tokenization_own.OwnTokenizer"]},
+            )
             self._code("tokenization_own.py", TOKENIZER)
         if generate:
             self._code("custom_generate/generate.py", GENERATE)
@@ -76,11 +84,19 @@ def recipe(folder: Path, model: Path, trusted: bool) -> Path:
         "model": str(model),
         "trust_remote_code": trusted,
         "output_dir": str(folder / "run"),
-        "data": {"source": str(write_rows(folder / "rows.csv")), "task": "classify",
-                 "columns": {"text": "text", "label": "label"}},
+        "data": {
+            "source": str(write_rows(folder / "rows.csv")),
+            "task": "classify",
+            "columns": {"text": "text", "label": "label"},
+        },
         "train": {"num_train_epochs": 1, "report_to": [], "learning_rate": 0.001},
-        "evaluation": {"few_shot": 0, "num_validation_examples": 2, "max_new_tokens": 3, "resamples": 100},
-    }  # fmt: skip
+        "evaluation": {
+            "few_shot": 0,
+            "num_validation_examples": 2,
+            "max_new_tokens": 3,
+            "resamples": 100,
+        },
+    }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
@@ -94,17 +110,26 @@ def commands(cwd: Path, *args: list[str]) -> dict[str, Any]:
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run(
         [sys.executable, str(RUNNER), json.dumps(args)],
-        input=ANSWERS, capture_output=True, text=True, cwd=cwd, env=environment,
-    )  # fmt: skip
+        input=ANSWERS,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def of_a_recipe(path: Path) -> list[list[str]]:
     return [
-        ["run", str(path)], ["prepare", str(path)], ["preview", str(path)], ["plan", str(path)],
-        ["check", str(path)], ["limit", str(path)], ["curve", str(path), "--fractions", "0.5,1"],
-    ]  # fmt: skip
+        ["run", str(path)],
+        ["prepare", str(path)],
+        ["preview", str(path)],
+        ["plan", str(path)],
+        ["check", str(path)],
+        ["limit", str(path)],
+        ["curve", str(path), "--fractions", "0.5,1"],
+    ]
 
 
 def test_no_command_runs_a_folders_code_or_asks_whether_to(tmp_path: Path) -> None:
@@ -128,9 +153,13 @@ def test_a_folder_of_a_known_kind_is_loaded_by_transformers_own_classes(tmp_path
     (tmp_path / "other").mkdir()
     path, run = recipe(tmp_path, known.path, trusted=False), str(tmp_path / "run")
     found = commands(
-        tmp_path, ["run", str(path)], ["chat", run, "--once", "good"], ["export", run, str(tmp_path / "out")],
-        ["limit", str(path)], ["prepare", str(recipe(tmp_path / "other", words.path, trusted=False))],
-    )  # fmt: skip
+        tmp_path,
+        ["run", str(path)],
+        ["chat", run, "--once", "good"],
+        ["export", run, str(tmp_path / "out")],
+        ["limit", str(path)],
+        ["prepare", str(recipe(tmp_path / "other", words.path, trusted=False))],
+    )
     assert found["found"][:4] == [[0, ""]] * 4
     assert found["found"][4][0] == 2
     assert "the tokenizer brings code of its own" in found["found"][4][1]
@@ -145,9 +174,16 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Folder]:
     own = Folder(folder / "own", tokenizer=True)
     path, run = recipe(folder, own.path, trusted=True), str(folder / "run")
     found = commands(
-        folder, ["run", str(path)], ["chat", run, "--once", "good"], ["export", run, str(folder / "out")],
-        ["plan", str(path)], ["preview", str(path)], ["evaluate", run], ["verify", run], ["report", run],
-    )  # fmt: skip
+        folder,
+        ["run", str(path)],
+        ["chat", run, "--once", "good"],
+        ["export", run, str(folder / "out")],
+        ["plan", str(path)],
+        ["preview", str(path)],
+        ["evaluate", run],
+        ["verify", run],
+        ["report", run],
+    )
     assert found["found"] == [[0, ""]] * 8
     assert found["stdin"] == ANSWERS
     return folder, own
@@ -176,10 +212,16 @@ def test_no_command_on_a_run_runs_code_that_its_recipe_does_not_trust(
     shutil.copytree(whole.path, again.path)
     shutil.rmtree(again.model)
     found = commands(
-        tmp_path, ["chat", str(whole.path), "--once", "good"], ["export", str(whole.path), str(tmp_path / "out")],
-        ["evaluate", str(whole.path)], ["train", str(again.path)], ["resume", str(again.path)],
-        ["verify", str(whole.path)], ["report", str(whole.path)], ["compare", str(whole.path), str(whole.path)],
-    )  # fmt: skip
+        tmp_path,
+        ["chat", str(whole.path), "--once", "good"],
+        ["export", str(whole.path), str(tmp_path / "out")],
+        ["evaluate", str(whole.path)],
+        ["train", str(again.path)],
+        ["resume", str(again.path)],
+        ["verify", str(whole.path)],
+        ["report", str(whole.path)],
+        ["compare", str(whole.path), str(whole.path)],
+    )
     assert [code for code, _ in found["found"]] == [2] * 6 + [0] * 2
     assert found["stdin"] == ANSWERS
     assert not own.marker.exists()

@@ -86,6 +86,9 @@ def test_a_fingerprint_changes_with_the_weights_and_a_hub_id_is_its_own(
 
 
 def test_loading_a_model_prints_nothing_whatever_is_installed_beside_it() -> None:
-    code = "from tunesmith.models.load import *; load_tokenizer(BUILT_IN_MODEL), load_model(BUILT_IN_MODEL)"
+    code = (
+        "from tunesmith.models.load import *; load_tokenizer(BUILT_IN_MODEL), "
+        "load_model(BUILT_IN_MODEL)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

@@ -19,6 +19,7 @@ from tunesmith.models.load import empty_model
 from tunesmith.recipe import LoraConfig, TrainConfig, build_recipe
 from tunesmith.stages import preflight
 from tunesmith.stages.preflight import check_output, checkpoint_bytes, lora_parameters, model_bytes
+from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.checkpoint import save_checkpoint
 from tunesmith.train.optim import build_optimizers
 
@@ -146,7 +147,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(
         ),
         (
             {"lora": {}},
-            r"train\.lora needs peft, which is not installed\nhint: pip install 'tunesmith\[lora\]'",
+            r"train\.lora needs peft, which is not installed\nhint: pip install "
+            r"'tunesmith\[lora\]'",
         ),
         ({"optim": "adamw_8bit"}, "adamw_8bit needs torchao, which is not installed"),
         ({"weights_dtype": "bfloat16"}, "bfloat16 needs torchao, which is not installed"),
@@ -155,9 +157,13 @@ def test_a_folder_that_cannot_be_written_to_is_named(
     ],
 )
 def test_a_package_the_recipe_needs_is_missed_before_the_rows_are_read(
-    train: dict[str, Any], message: str, tiny_model_dir: Path, tmp_path: Path, no_rows: None,
+    train: dict[str, Any],
+    message: str,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    no_rows: None,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(preflight, "installed", lambda package: False)
     monkeypatch.setattr("tunesmith.train.optim.installed", lambda package: False)
     monkeypatch.setattr(preflight, "default_device", lambda: "cpu")
@@ -171,9 +177,16 @@ def test_too_small_a_disk_is_found_with_what_is_needed_and_what_is_free(
     tiny_model_dir: Path, tmp_path: Path, no_rows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10, 9, 1_500_000))
-    message = r"training writes up to \d\.\d MB there, and 1\.5 MB are free\nhint: a model of 0\.\d MB and 4 checkpoints"
-    refused(recipe(tmp_path, tiny_model_dir, save_steps=5, seeds=3), tmp_path, RecipeError, message.replace(
-        "a model", "3 times a model"))  # fmt: skip
+    message = (
+        r"training writes up to \d\.\d MB there, and 1\.5 MB are free\nhint: a model of 0\.\d MB "
+        r"and 4 checkpoints"
+    )
+    refused(
+        recipe(tmp_path, tiny_model_dir, save_steps=5, seeds=3),
+        tmp_path,
+        RecipeError,
+        message.replace("a model", "3 times a model"),
+    )
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10, 9, 500_000))
     refused(
         recipe(tmp_path, tiny_model_dir, save_steps=5),
@@ -214,8 +227,6 @@ def test_a_saved_model_is_as_large_as_was_foreseen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
 def test_adapters_are_counted_as_peft_makes_them(targets: str | list[str]) -> None:
     pytest.importorskip("peft")
-    from tunesmith.train.adapters import wrap_lora
-
     config = LoraConfig(r=4, target_modules=targets)
     wanted = sum(p.numel() for p in wrap_lora(tiny_llama(), config).parameters() if p.requires_grad)
     assert lora_parameters(empty_model(tiny_llama().config), config) == wanted

@@ -114,7 +114,7 @@ class ChatFormat:
         return found if isinstance(found, Unserved) else found.answer
 
     def read(self, text: str) -> str:
-        """The answer in a generated text: without what the template writes before and after each."""
+        """The answer in a generated text, without what the template writes around each answer."""
         around = self.lead.strip(), self.tail.removesuffix(self.stop_token).strip()
         return text.strip().removeprefix(around[0]).removesuffix(around[1]).strip()
 
@@ -521,13 +521,15 @@ def _complete_template(
         template = with_stop_token(template)
         use(template)
         notes.append(
-            f"the chat template writes no stop token after an answer: the saved one writes {tokenizer.eos_token}"
+            f"the chat template writes no stop token after an answer: the saved one writes "
+            f"{tokenizer.eos_token}"
         )
     if _parts(tokenizer) is None:
         before = _shown_prompt(tokenizer)
         use(behind_header(template))
         notes.append(
-            "the chat template's generation prompt does not begin a finished answer: the saved one's is "
+            "the chat template's generation prompt does not begin a finished answer: the saved "
+            "one's is "
             f"{_shown_prompt(tokenizer)!r}, in place of {before!r}"
         )
     return [*notes, *told]

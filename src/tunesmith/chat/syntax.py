@@ -57,12 +57,15 @@ def clock_formats(template: str) -> list[str]:
 
 
 def writes_content_as_is(template: str) -> bool:
+    """Whether it is proved that messages' contents are only ever written, whole and as they are.
+
+    False says that it is not proved, not that the template changes anything.
+    """
     tree = parse(template)
     kinds = {"messages": LIST}
     try:
-        while (
-            True
-        ):  # a name may be read before the loop's later turns set it: until nothing new is learned
+        # a name may be read before a later turn of a loop sets it: go on until nothing is new
+        while True:
             before = dict(kinds)
             for statement in tree.body:
                 _statement(statement, kinds)

@@ -31,8 +31,9 @@ CHAT_TEMPLATE = (
     "{%- else -%}{{ ('' if loop.first else '\n\n') + message['content'] }}"
     "{%- endif -%}{%- endfor -%}"
 )
-"""What a base model's tokenizer gets. Without `{% generation %}` marks: Jinja as such refuses the tag, and with it
-every renderer that is not transformers' (llama-cpp-python's, minijinja); which tokens are trained is known without."""
+"""What a base model's tokenizer gets. It has no `{% generation %}` marks: plain Jinja refuses the
+tag, and so does every renderer but transformers' (llama-cpp-python's, minijinja). Which tokens
+are trained is known without them."""
 
 OF_THE_CALL = (
     "messages",
@@ -49,14 +50,16 @@ ANSWER = "[[tunesmith:answer]]"
 _WITH_STOP = """{%%- set tunesmith = namespace(messages=[]) %%}
 {%%- for message in messages %%}
 {%%- if message['role'] == 'assistant' and not message['tool_calls'] %%}
-{%%- set tunesmith.messages = tunesmith.messages + [dict(message, content=(message['content'] or '') + eos_token)] %%}
+{%%- set tunesmith.messages = tunesmith.messages + [\
+dict(message, content=(message['content'] or '') + eos_token)] %%}
 {%%- else %%}
 {%%- set tunesmith.messages = tunesmith.messages + [message] %%}
 {%%- endif %%}
 {%%- endfor %%}
 {%%- set messages = tunesmith.messages %%}
 %s"""
-_BEHIND_HEADER = """{%%- set tunesmith_asks = add_generation_prompt is defined and add_generation_prompt %%}
+_BEHIND_HEADER = """{%%- set tunesmith_asks = \
+add_generation_prompt is defined and add_generation_prompt %%}
 {%%- if tunesmith_asks %%}
 {%%- set messages = messages + [{'role': 'assistant', 'content': '%(answer)s'}] %%}
 {%%- endif %%}
@@ -92,7 +95,8 @@ def chosen_template(tokenizer: PreTrainedTokenizerBase, settings: ChatSettings) 
         return found or None
     if "default" not in found:
         raise ModelError(
-            f"{tokenizer.name_or_path}: several chat templates ({', '.join(sorted(found))}) and none is the default",
+            f"{tokenizer.name_or_path}: several chat templates ({', '.join(sorted(found))}) and "
+            f"none is the default",
             hint="set chat_template to a file with the one to use",
         )
     if "tool_use" not in found:

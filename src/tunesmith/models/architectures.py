@@ -8,18 +8,45 @@ from __future__ import annotations
 
 from transformers import PreTrainedConfig
 
-# fmt: off
 ENCODERS = {
-    "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert",
-    "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
+    "bert",
+    "bert-generation",
+    "big_bird",
+    "camembert",
+    "data2vec-text",
+    "electra",
+    "ernie",
+    "megatron-bert",
+    "rembert",
+    "roberta",
+    "roberta-prelayernorm",
+    "roc_bert",
+    "roformer",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
 }
 DECODERS = {
-    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "musicgen", "musicgen_melody",
-    "mvp", "pegasus", "plbart", "prophetnet", "trocr", "whisper",
+    "bart",
+    "bigbird_pegasus",
+    "blenderbot",
+    "blenderbot-small",
+    "marian",
+    "mbart",
+    "musicgen",
+    "musicgen_melody",
+    "mvp",
+    "pegasus",
+    "plbart",
+    "prophetnet",
+    "trocr",
+    "whisper",
 }
-# fmt: on
 DRAFTS = "a draft model: it reads the states of the model it drafts for"
-PIECE = "transformers loads its text model alone, and a text model that is saved alone cannot be loaded again"
+PIECE = (
+    "transformers loads its text model alone, and a text model that is saved alone cannot be "
+    "loaded again"
+)
 REASONS = {
     "cpmant": "not causal: a prediction depends on later tokens",
     "gemma4_assistant": DRAFTS,
@@ -27,7 +54,8 @@ REASONS = {
     "git": "it describes images: transformers computes no loss for it without one",
     "emu3": PIECE,
     "mllama": PIECE,
-    "reformer": "its hashed attention lets a prediction depend on later tokens, and its rows must fill whole chunks",
+    "reformer": "its hashed attention lets a prediction depend on later tokens, and its rows must "
+    "fill whole chunks",
     "xlm": "not causal: every token sees the whole text",
     "xlnet": "not causal: every token sees the whole text",
 }
@@ -41,5 +69,8 @@ def why_refused(config: PreTrainedConfig) -> str:
     if getattr(config, "is_encoder_decoder", False) or config.model_type in DECODERS:
         return "an encoder-decoder, whose decoder reads an encoder's states"
     if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
-        return "an encoder: every token sees the whole text (config.json says nothing of is_decoder: true)"
+        return (
+            "an encoder: every token sees the whole text (config.json does not say "
+            "is_decoder: true)"
+        )
     return REASONS.get(config.model_type, "")

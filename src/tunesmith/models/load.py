@@ -14,7 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
+import huggingface_hub
 import torch
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -28,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 
 from tunesmith.errors import ModelError, did_you_mean
 from tunesmith.models.architectures import why_refused
+from tunesmith.models.gguf import converted
 from tunesmith.models.weights import (
     Loaded,
     check_finite,
@@ -77,7 +80,8 @@ def _check_folder(path: Path) -> None:
     if (path / ADAPTER).exists():
         raise ModelError(
             f"{path}: an adapter ({ADAPTER}), not a whole model",
-            hint="merge it into its base (peft: merge_and_unload, then save_pretrained) and give that folder",
+            hint="merge it into its base (peft: merge_and_unload, then save_pretrained) and give "
+            "that folder",
         )
     if not (path / "config.json").exists():
         raise ModelError(
@@ -87,7 +91,8 @@ def _check_folder(path: Path) -> None:
     if not any(path.glob("*.safetensors")):
         raise ModelError(
             f"{path}: no .safetensors file in this folder",
-            hint="tunesmith reads safetensors only; convert with save_pretrained in a version of transformers >= 5",
+            hint="tunesmith reads safetensors only; convert with save_pretrained in a version of "
+            "transformers >= 5",
         )
 
 
@@ -99,17 +104,12 @@ def model_folder(name: str, trust_remote_code: bool = False, weights: bool = Tru
     if found.is_dir():
         return found
     if found.is_file():
-        from tunesmith.models.gguf import converted
-
         return converted(found.resolve(), found.stat().st_size, found.stat().st_mtime_ns)
     return _from_hub(name, trust_remote_code, weights)
 
 
 @lru_cache(maxsize=8)
 def _from_hub(name: str, trust_remote_code: bool, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     wanted = [
         *CONFIG_FILES,
         *(["*.safetensors"] if weights else []),
@@ -117,11 +117,15 @@ def _from_hub(name: str, trust_remote_code: bool, weights: bool) -> Path:
     ]
     others = ["consolidated*"] if trust_remote_code else ["consolidated*", "*/*"]
     try:
-        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=others))
+        folder = Path(
+            huggingface_hub.snapshot_download(name, allow_patterns=wanted, ignore_patterns=others)
+        )
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise ModelError(
-            f"{name}: no folder of this name here, and the hub does not give it: {_first_line(error)}",
-            hint="check the spelling and the network, or give a Hugging Face model folder or a .gguf file",
+            f"{name}: no folder of this name here, and the hub does not give it: "
+            f"{_first_line(error)}",
+            hint="check the spelling and the network, or give a Hugging Face model folder or a "
+            ".gguf file",
         ) from error
     if weights:
         _check_folder(folder)
@@ -247,7 +251,7 @@ def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel
 def check_numbers(
     name: str, config: PreTrainedConfig, most: int, trust_remote_code: bool = False
 ) -> None:
-    """ModelError for a NaN or infinity in weights of at most `most` bytes; more take long to read."""
+    """ModelError for NaN or infinity in weights of at most `most` bytes; more take long to read."""
     folder = model_folder(name, trust_remote_code)
     if sum(file.stat().st_size for file in weight_files(folder, _named(config))) <= most:
         check_finite(name, stored_tensors(folder, _named(config)))
@@ -300,7 +304,8 @@ def _check_causal(name: str, config: PreTrainedConfig) -> None:
     """
     if reason := why_refused(config):
         raise ModelError(
-            f"{name}: a {config.model_type} model cannot be trained as a causal language model: {reason}",
+            f"{name}: a {config.model_type} model cannot be trained as a causal language model: "
+            f"{reason}",
             hint="give a decoder-only language model; docs/architectures.md lists those that work",
         )
 
@@ -360,7 +365,10 @@ def _hint(folder: Path, what: str) -> str:
         (folder / f).exists() for f in ("tokenizer.json", "tokenizer.model")
     ):
         return f"there is no tokenizer.json in {folder}: save the model's tokenizer there"
-    return "give a whole Hugging Face folder of a decoder-only language model that this version of transformers knows"
+    return (
+        "give a whole Hugging Face folder of a decoder-only language model that this version of "
+        "transformers knows"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -92,8 +92,10 @@ def _name_as_before(folder: Path, config: PreTrainedConfig) -> None:
 
 def with_old_names(config: JsonObject) -> JsonObject:
     """A config.json of transformers 5 with the keys of 4 beside its own, in nested configs too."""
-    config = {key: with_old_names(value) if key.endswith("_config") and isinstance(value, dict) else value
-              for key, value in config.items()}  # fmt: skip
+    config = {
+        key: with_old_names(value) if key.endswith("_config") and isinstance(value, dict) else value
+        for key, value in config.items()
+    }
     old: JsonObject = {"torch_dtype": config["dtype"]} if "dtype" in config else {}
     rope = config.get("rope_parameters") or {}
     if isinstance(

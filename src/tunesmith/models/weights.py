@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 
 class LoadingInfo(TypedDict, total=False):
-    """What from_pretrained gives with `output_loading_info`; a mismatch is (tensor, found, wanted)."""
+    """What `output_loading_info` gives; a mismatch is (tensor, shape found, shape wanted)."""
 
     missing_keys: set[str]
     unexpected_keys: set[str]
@@ -69,7 +69,8 @@ def weight_files(folder: Path, named: str | None = None) -> list[Path]:
     missing = [name for name in names if not (folder / Path(name).name).exists()]
     if missing:
         raise ModelError(
-            f"{folder}: {len(missing)} of {len(names)} files of weights are missing: {_some(missing)}",
+            f"{folder}: {len(missing)} of {len(names)} files of weights are missing: "
+            f"{_some(missing)}",
             hint="the folder is not whole: copy or download it again",
         )
     return [folder / Path(name).name for name in names]
@@ -123,12 +124,14 @@ def check_loaded(name: str, info: LoadingInfo, is_part: bool = False) -> None:
         if tensors:
             raise ModelError(
                 f"{name}: {_count(tensors)} {what}: {_some(tensors)}",
-                hint="config.json and the weights do not belong together, or the folder is not whole",
+                hint="config.json and the weights do not belong together, or the folder is not "
+                "whole",
             )
     if info["mismatched_keys"]:
         tensor, found, wanted = min(info["mismatched_keys"])
         raise ModelError(
-            f"{name}: {_count(info['mismatched_keys'])} of another shape: {tensor} is {_shape(found)}, "
+            f"{name}: {_count(info['mismatched_keys'])} of another shape: {tensor} is "
+            f"{_shape(found)}, "
             f"config.json says {_shape(wanted)}",
             hint="config.json and the weights do not belong together",
         )

@@ -1,6 +1,6 @@
 """Checks before training: what a recipe would do (`plan`), whether it can work (`check`), and the
-least time it can take on this machine (`roofline`). Each prepares the rows in a temporary folder and
-leaves nothing behind.
+least time it can take on this machine (`roofline`). Each prepares the rows in a temporary folder
+and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tunesmith.train.sanity import check as run_checks
 from tunesmith.train.settings import computed_in
 
 DISCORDANT = 0.3
-"""Share of test rows on which two models are assumed to differ, for the smallest effect on a right/wrong metric."""
+"""Share of test rows on which two models are assumed to differ by a right/wrong metric."""
 
 
 @contextmanager

@@ -20,6 +20,7 @@ BATCH = 8
 
 
 def main() -> None:
+    """A job on stdin, the answers on stdout."""
     job = json.load(sys.stdin)
     remote = job["trust_remote_code"]
     tokenizer: Any = AutoTokenizer.from_pretrained(

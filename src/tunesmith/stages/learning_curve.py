@@ -37,7 +37,7 @@ Z = 1.96
 
 @dataclass(frozen=True)
 class Forecast:
-    """How the metric changes with each doubling of the labels, its 95 % interval, and a sentence."""
+    """The metric's change with each doubling of the labels, its 95 % interval, and a sentence."""
 
     per_doubling: float
     ci: tuple[float, float]
@@ -128,7 +128,9 @@ def _forecast(points: Sequence[CurvePoint], metric: str) -> Forecast:
     slope = float((weights * (x - centre) * y).sum()) / spread
     error = Z / math.sqrt(spread)
     sentence = (
-        f"Twice the labels would likely change {metric} by {slope:+.3f} (95 % interval {slope - error:+.3f} to "
-        f"{slope + error:+.3f}), if it goes on as it did from {points[0].rows:,} to {points[-1].rows:,} examples."
+        f"Twice the labels would likely change {metric} by {slope:+.3f} (95 % interval "
+        f"{slope - error:+.3f} to "
+        f"{slope + error:+.3f}), if it goes on as it did from {points[0].rows:,} to "
+        f"{points[-1].rows:,} examples."
     )
     return Forecast(slope, (slope - error, slope + error), sentence)

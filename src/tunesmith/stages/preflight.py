@@ -16,12 +16,11 @@ from tunesmith.models.load import check_numbers, check_weights, default_device
 from tunesmith.packages import installed
 from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
 from tunesmith.train.kernels import check_liger
-from tunesmith.train.memory import STATE_BYTES
-from tunesmith.train.optim import check_optimizer
+from tunesmith.train.optim import OPTIMIZERS, check_optimizer
 from tunesmith.train.processes import check_single_process
 
 READ_WHOLE = 2 << 30
-"""Bytes of weights up to which they are searched for NaN at once; of more, when training loads them."""
+"""Bytes of weights up to which they are searched for NaN at once; else when training loads them."""
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -112,13 +111,16 @@ def _check_disk(folder: Path, model: PreTrainedModel, config: TrainConfig, train
     if needed > free:
         times = f"{trainings} times " if trainings > 1 else ""
         raise RecipeError(
-            f"output_dir {folder}: training writes up to {_size(needed)} there, and {_size(free)} are free",
-            hint=f"{times}a model of {_size(whole)} and {kept + 1} checkpoints of {_size(checkpoint)}: free some "
+            f"output_dir {folder}: training writes up to {_size(needed)} there, and {_size(free)} "
+            f"are free",
+            hint=f"{times}a model of {_size(whole)} and {kept + 1} checkpoints of "
+            f"{_size(checkpoint)}: free some "
             "space, set another output_dir or a smaller train.save_total_limit, or use train.lora",
         )
 
 
 def model_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
+    """Of the saved weights, in the recipe's `weights_dtype`."""
     return sum(int(p.numel()) for p in model.parameters()) * WEIGHT_BYTES[config.weights_dtype]
 
 
@@ -132,7 +134,9 @@ def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     optim = (
         "adamw" if config.optim == "muon" else config.optim
     )  # AdamW has the embeddings, often the larger part
-    return trained * (STATE_BYTES[optim, config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype])
+    return trained * (
+        OPTIMIZERS[optim].state_bytes[config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype]
+    )
 
 
 def lora_parameters(model: PreTrainedModel, config: LoraConfig) -> int:

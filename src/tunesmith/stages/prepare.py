@@ -1,4 +1,4 @@
-"""Rows to token ids: read, split, render, tokenise, prove; the run folder appears when all is well."""
+"""Rows to token ids: read, split, render, tokenise, prove. The folder appears when all is well."""
 
 from __future__ import annotations
 

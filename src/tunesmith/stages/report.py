@@ -76,7 +76,7 @@ def report(run: RunDir) -> dict[str, Any]:
 
 
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
-    """Everything the report shows, computed from the run folder alone; `history` is metrics.jsonl."""
+    """Everything the report shows, from the run folder alone; `history` is metrics.jsonl."""
     manifest, training = read_manifest(run), read_record(run.training, TrainingFacts)
     task, judging = manifest.task, Judging.of(recipe)
     primary, confidence = task.primary, judging.confidence
@@ -267,7 +267,8 @@ def _few_shot_note(run: RunDir) -> list[str]:
         return []
     scores = ", ".join(f"{name} {score:.3f}" for name, score in found.scores.items())
     how = (
-        f"the best of {len(found.scores)} on {found.rows} validation rows ({found.metric}: {scores})"
+        f"the best of {len(found.scores)} on {found.rows} validation rows ({found.metric}: "
+        f"{scores})"
         if scores
         else "the run's own"
     )

@@ -38,8 +38,8 @@ SELECTED = "selected_by"  # the primary metric with the sign that makes more bet
 
 
 def train(run: RunDir) -> None:
-    """Train from the last good checkpoint, if there is one, and save model/. RunError and InputError
-    are as in train.loop.train.
+    """Train from the last good checkpoint, if there is one, and save model/. RunError and
+    InputError are as in train.loop.train.
     """
     check_single_process()
     recipe, task = run_recipe(run), read_manifest(run).task
@@ -118,7 +118,8 @@ def validation_rows(
     )
     if found < asked:
         say(
-            f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth of "
+            f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth "
+            f"of "
             "its training time"
         )
     return found

@@ -30,7 +30,7 @@ from tunesmith.stages.common import answered_in, run_recipe, tuned_chat
 
 ROWS = 32
 TIE = {"float32": 1e-3, "bfloat16": 0.5}
-"""Largest gap of two logits that rounding decides; bfloat16 has 8 bits, and logits reach the tens."""
+"""Largest gap of two logits that rounding decides: bfloat16 has 8 bits, logits reach the tens."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Verification:
 
     @property
     def sentence(self) -> str:
-        what = f"a fresh process that loads model/ alone gives {self.answers_equal} of {self.rows} stored answers"
+        """What the report says of it."""
+        equal = f"{self.answers_equal} of {self.rows} stored answers"
+        what = f"a fresh process that loads model/ alone gives {equal}"
         ties = f", {self.ties} part from them at a tie between two tokens" if self.ties else ""
         return f"{what}{ties}" + (
             f"; {'; '.join(self.differences[:3])}" if self.differences else ""

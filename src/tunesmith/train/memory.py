@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunesmith.train.loss import Objective, Parts, nll_sum
+from tunesmith.train.optim import OPTIMIZERS
 from tunesmith.train.packing.plan import MicroBatch, TrainingData
 from tunesmith.train.packing.tensors import Batch, to_packed, to_padded
 
@@ -31,15 +32,6 @@ USABLE = 0.8  # share of the device's memory; the rest is for fragmentation and 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt's parameters, from malloc.h
 KEPT_BYTES = (1 << 31) - 1
 KEPT_KERNELS = "32"  # those of one layer and of the head, forward and backward
-STATE_BYTES = {
-    ("adamw", "float32"): 16,
-    ("adafactor", "float32"): 9,
-    ("adamw_8bit", "float32"): 10,
-    ("muon", "float32"): 12,
-    ("adamw", "bfloat16"): 8,
-    ("adamw_8bit", "bfloat16"): 6,
-}
-"""Bytes per parameter, by optimiser and weights' dtype: itself, its gradient, optimiser state."""
 
 
 def device_memory(device: torch.device) -> int:
@@ -56,7 +48,7 @@ def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float3
     """Bytes of weights, gradients and optimiser state; of frozen parameters, the weights alone."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
-    return trainable * STATE_BYTES[optim, weights_dtype] + frozen
+    return trainable * OPTIMIZERS[optim].state_bytes[weights_dtype] + frozen
 
 
 def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tensor]) -> int:

@@ -8,6 +8,8 @@ it right on average (stochastic rounding).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ WSD_DECAY_SHARE = 0.2  # of all steps
 
 Group = dict[str, Any]
 """One of torch's parameter groups: `params`, and options that are theirs alone."""
+Built = list[torch.optim.Optimizer]
 
 
 def default_learning_rate(num_parameters: int) -> float:
@@ -46,7 +49,7 @@ def check_optimizer(config: TrainConfig, on_cuda: bool) -> None:
     Any but AdamW would lose small updates of bfloat16 weights; torchao's needs the package, and a
     C++ compiler on a CPU.
     """
-    if config.weights_dtype == "bfloat16" and config.optim not in ("adamw", "adamw_8bit"):
+    if config.weights_dtype not in OPTIMIZERS[config.optim].state_bytes:
         raise InputError(
             f"train.weights_dtype = bfloat16 with train.optim = {config.optim}: "
             "small updates would be rounded away",
@@ -77,29 +80,8 @@ def build_optimizers(model: PreTrainedModel, config: TrainConfig) -> list[torch.
 
     Weight decay acts on matrices only. Raises InputError as `check_optimizer` does.
     """
-    rate = resolved_learning_rate(model, config)
     check_optimizer(config, next(model.parameters()).is_cuda)
-    if config.optim == "muon":
-        matrices, others = _matrices_and_others(model)
-        # "match_rms_adamw" scales the update so that AdamW's learning rates suit it too.
-        muon = torch.optim.Muon(
-            matrices, lr=rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-        return (
-            [muon, _adamw([{"params": others, "weight_decay": 0.0}], rate, config)]
-            if others
-            else [muon]
-        )
-    groups = parameter_groups(model, config.weight_decay)
-    if config.optim == "adafactor":
-        return [
-            Adafactor(
-                groups, lr=rate, relative_step=False, scale_parameter=False, warmup_init=False
-            )
-        ]
-    if config.optim == "adamw_8bit":
-        return [_adamw_8bit(groups, rate, config)]
-    return [_adamw(groups, rate, config)]
+    return OPTIMIZERS[config.optim].build(model, resolved_learning_rate(model, config), config)
 
 
 def build_schedules(
@@ -162,6 +144,10 @@ def _matrices_and_others(
     return matrices, [p for p in trainable if id(p) not in chosen]
 
 
+def _build_adamw(model: PreTrainedModel, rate: float, config: TrainConfig) -> Built:
+    return [_adamw(parameter_groups(model, config.weight_decay), rate, config)]
+
+
 def _adamw(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
     betas = (config.adam_beta1, config.adam_beta2)
     if config.weights_dtype == "bfloat16":
@@ -169,8 +155,25 @@ def _adamw(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=config.adam_epsilon, fused=True)
 
 
-def _adamw_8bit(groups: list[Group], rate: float, config: TrainConfig) -> torch.optim.Optimizer:
+def _build_adafactor(model: PreTrainedModel, rate: float, config: TrainConfig) -> Built:
+    groups = parameter_groups(model, config.weight_decay)
+    fixed = {"relative_step": False, "scale_parameter": False, "warmup_init": False}
+    return [Adafactor(groups, lr=rate, **fixed)]
+
+
+def _build_muon(model: PreTrainedModel, rate: float, config: TrainConfig) -> Built:
+    matrices, others = _matrices_and_others(model)
+    # "match_rms_adamw" scales the update so that AdamW's learning rates suit it too.
+    muon = torch.optim.Muon(
+        matrices, lr=rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    rest = [_adamw([{"params": others, "weight_decay": 0.0}], rate, config)] if others else []
+    return [muon, *rest]
+
+
+def _build_adamw_8bit(model: PreTrainedModel, rate: float, config: TrainConfig) -> Built:
     """That of bitsandbytes on CUDA for float32 weights where it is installed, else torchao's."""
+    groups = parameter_groups(model, config.weight_decay)
     if groups[0]["params"][0].is_cuda and config.weights_dtype == "float32":
         try:
             from bitsandbytes.optim import AdamW8bit  # noqa: PLC0415  optional: the extra `gpu`
@@ -178,11 +181,8 @@ def _adamw_8bit(groups: list[Group], rate: float, config: TrainConfig) -> torch.
             pass
         else:
             betas = (config.adam_beta1, config.adam_beta2)
-            optimizer: torch.optim.Optimizer = AdamW8bit(
-                groups, lr=rate, betas=betas, eps=config.adam_epsilon
-            )
-            return optimizer
-    return _torchao("AdamW8bit", groups, rate, config)
+            return [AdamW8bit(groups, lr=rate, betas=betas, eps=config.adam_epsilon)]
+    return [_torchao("AdamW8bit", groups, rate, config)]
 
 
 def _torchao(
@@ -212,3 +212,22 @@ def has_compiler() -> bool:
         return bool(get_cpp_compiler())
     except InvalidCxxCompiler:
         return False
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """How an optimiser is built, and bytes per parameter by the weights' dtype: the weight, its
+    gradient and the optimiser's state. A dtype that is not there would lose small updates.
+    """
+
+    build: Callable[[PreTrainedModel, float, TrainConfig], Built]
+    state_bytes: Mapping[str, int]
+
+
+OPTIMIZERS = {
+    "adamw": OptimizerKind(_build_adamw, {"float32": 16, "bfloat16": 8}),
+    "adamw_8bit": OptimizerKind(_build_adamw_8bit, {"float32": 10, "bfloat16": 6}),
+    "adafactor": OptimizerKind(_build_adafactor, {"float32": 9}),
+    "muon": OptimizerKind(_build_muon, {"float32": 12}),
+}
+"""The values of `train.optim`: one more is an entry here and a name in recipe.py."""
