@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.data.plan import plan_sources
+from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.templates.families import family_names
 from tunesmith.data.templates.resolve import find_templates
 from tunesmith.errors import RecipeError, TemplateError
@@ -92,7 +93,7 @@ def test_a_users_metric_and_task_family_need_no_change_of_ours(
     assert "b is not better than a: excitement" in found["comparisons"][0]["verdict"]["sentence"]
 
     data = DataConfig(source=str(path), template=str(tmp_path / "cheer.yaml"))
-    (template,) = plan_sources(data)[0].templates
+    (template,) = plan_sources(data, SourceRows(data))[0].templates
     check_template_metrics(template.name, template.metrics)
     examples = [Example(row[0], row[0], template.name, "", row[1]) for row in rows]
     predictions = [Prediction(row[0], row[2], True, 1) for row in rows]
