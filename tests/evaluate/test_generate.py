@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tunesmith.errors import DataError, InputError, ModelError
 from tunesmith.evaluate import generate as generate_module
 from tunesmith.evaluate.forward import prefix_groups, token_batches
 from tunesmith.evaluate.generate import Generated, _slots_for, generate, generate_vllm
+from tunesmith.evaluate.likelihood import choice_logprobs
 from tunesmith.evaluate.slots import Slots
 
 STOP = 1
@@ -99,7 +101,8 @@ def test_a_model_that_ignores_the_mask_answers_without_slots(
     model, prompts = tiny("llama"), prompts_of(6, shared=20)
     expected = generate(model, prompts, stop_ids=[STOP], max_new_tokens=5)
     monkeypatch.setattr(Slots, "mask", lambda self, dtype: Slots_mask(self, dtype) * 0)
-    assert generate(model, prompts, stop_ids=[STOP], max_new_tokens=5) == expected
+    another = copy.deepcopy(model)  # what was tried is known of a model
+    assert generate(another, prompts, stop_ids=[STOP], max_new_tokens=5) == expected
 
 
 def test_slots_of_half_the_length_are_more_where_the_long_ones_can_be_filled() -> None:
@@ -235,3 +238,22 @@ def test_without_vllm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
         InputError, match=r"evaluation\.backend is vllm, which is not installed\nhint: pip install"
     ):
         generate_vllm("folder", [[3]], stop_ids=[1], max_new_tokens=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shared", [[], [5, 9, 11, 13]])
+def test_a_references_likelihood_that_is_read_with_the_prompt_is_that_of_its_own_pass(
+    shared: list[int], dtype: torch.dtype
+) -> None:
+    model = tiny("llama").to(dtype)
+    prompts = [[*shared, *(3 + (7 * i + j) % 17 for j in range(1 + i % 5))] for i in range(9)]
+    references = [[4 + (3 * i + j) % 13 for j in range(1 + i % 4)] for i in range(9)]
+    ends = {"stop_ids": [STOP], "max_new_tokens": 4, "batch_rows": 4}
+    alone = generate(model, prompts, **ends)
+    together = generate(model, prompts, references=references, **ends)
+    assert [(one.ids, one.stopped) for one in together] == [(one.ids, one.stopped) for one in alone]
+    expected = choice_logprobs(model, prompts, [[ids] for ids in references])
+    found = [one.reference_logprob for one in together]
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    assert found == pytest.approx([one for (one,) in expected], abs=tolerance)
+    assert all(one.reference_logprob is None for one in alone)

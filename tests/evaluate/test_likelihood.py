@@ -178,6 +178,7 @@ def test_a_choice_that_does_not_fit_the_model_is_named_with_both_numbers() -> No
 def test_a_model_that_ignores_the_tree_is_found_out_and_read_choice_by_choice(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     model, prompts, choices = tiny("llama"), prompts_of(4, shared=5), [choices_of(4)] * 4
     expected = one_forward_per_choice(model, prompts, choices)
     plain = type(model).forward

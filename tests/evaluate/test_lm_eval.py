@@ -9,17 +9,17 @@ import logging
 from typing import Any
 
 import pytest
-from lm_eval import simple_evaluate
-from lm_eval.models.huggingface import HFLM
 from support import byte_tokenizer, tiny_llama
 
 from tunesmith.evaluate.likelihood import choice_logprobs
 from tunesmith.evaluate.metrics import score_predictions
 from tunesmith.records import Example, Prediction
 
-pytest.importorskip(
+lm_eval = pytest.importorskip(
     "lm_eval", reason="lm-evaluation-harness is not installed: pip install 'tunesmith[bench]'"
 )
+
+huggingface = pytest.importorskip("lm_eval.models.huggingface")
 
 CHOICES = ("lost card", "card", "card payment refused", "日本", "a transfer that takes long")
 TEXTS = [
@@ -62,8 +62,10 @@ def harness(model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
             for name in ("acc", "acc_norm", "acc_bytes")
         ],
     }
-    peer = HFLM(pretrained=model, tokenizer=byte_tokenizer(bos=False), batch_size=4, device="cpu")
-    output: dict[str, Any] = simple_evaluate(
+    peer = huggingface.HFLM(
+        pretrained=model, tokenizer=byte_tokenizer(bos=False), batch_size=4, device="cpu"
+    )
+    output: dict[str, Any] = lm_eval.simple_evaluate(
         model=peer, tasks=[task], num_fewshot=0, bootstrap_iters=0, log_samples=True
     )
     return output

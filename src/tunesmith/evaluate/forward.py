@@ -226,18 +226,18 @@ def target_logprobs(
     places_E: Tensor,
     targets_E: Tensor,
     inputs: Inputs,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Log p of token `targets_E[e]` in nats, and whether greedy decoding would take it there.
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Log p of token `targets_E[e]` in nats, and the token that greedy decoding would take there.
 
     The token is asked for after position number `places_E[e]` of the N chosen (rows, positions).
     """
     result_E = torch.zeros(len(places_E), dtype=torch.float64, device=places_E.device)
-    likeliest_E = torch.zeros(len(places_E), dtype=torch.bool, device=places_E.device)
+    likeliest_E = torch.zeros(len(places_E), dtype=torch.long, device=places_E.device)
     for chunk, logits_NV in _chosen_logits(model, where, inputs):
         here = ((places_E >= chunk.start) & (places_E < chunk.stop)).nonzero()[:, 0]
         places, targets = places_E[here] - chunk.start, targets_E[here]
         result_E[here] = (logits_NV[places, targets] - logits_NV.logsumexp(-1)[places]).double()
-        likeliest_E[here] = logits_NV.argmax(-1)[places] == targets
+        likeliest_E[here] = logits_NV.argmax(-1)[places]
     return result_E.cpu().numpy(), likeliest_E.cpu().numpy()
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import groupby
 from typing import cast
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -30,6 +32,7 @@ from tunesmith.evaluate.forward import (
     pass_tokens,
     prefix_groups,
     repeated,
+    target_logprobs,
     token_batches,
 )
 from tunesmith.evaluate.slots import Slots
@@ -43,14 +46,18 @@ REFILLED = 1 / 8  # share of free slots at which the next prompts are read
 KEPT = 3 / 4
 
 
+_exact: WeakKeyDictionary[PreTrainedModel, dict[bool, bool]] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True, slots=True)
 class Generated:
     """An answer's token ids without the stop token; `stopped`: the model ended it with one of its
-    stop tokens.
+    stop tokens. `reference_logprob` is log p of the row's reference in nats, if asked for.
     """
 
     ids: list[int]
     stopped: bool
+    reference_logprob: float | None = None
 
 
 def generate(
@@ -62,6 +69,7 @@ def generate(
     newline_ids: Collection[int] = frozenset(),
     batch_tokens: int = 16384,
     batch_rows: int | None = None,
+    references: Sequence[Sequence[int]] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """The greedy answer to each prompt, in the prompts' order.
@@ -69,18 +77,25 @@ def generate(
     An answer ends at a stop token, after `max_new_tokens` (one number, or one for each prompt), or
     with a token of `newline_ids` that follows other text: a base model's answer of one line.
     `batch_tokens` bounds the tokens in the KV cache, `batch_rows` the answers written at once
-    (None: what the device is fastest with). `on_progress` is called with the number of rows just
-    answered. Raises ModelError naming the row where prompt and answer are longer than the model
-    reads.
+    (None: what the device is fastest with). `references` are token ids whose likelihood after each
+    prompt is wanted too: they are read together with it, so that it is read once for both. A model
+    that cannot be run in slots leaves `reference_logprob` None. `on_progress` is called with the
+    number of rows just answered. Raises ModelError naming the row where prompt and answer are
+    longer than the model reads.
     """
     budgets = (
         [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     )
-    answers = [_Answer(frozenset(stop_ids), frozenset(newline_ids), budget) for budget in budgets]
+    known = [()] * len(prompts) if references is None else references
+    answers = [
+        _Answer(frozenset(stop_ids), frozenset(newline_ids), budget, reference)
+        for budget, reference in zip(budgets, known, strict=True)
+    ]
     tell = on_progress or (lambda _: None)
     with evaluating(model) as kind:
-        check_lengths(prompts, budgets, kind.limit)
-        lengths = [len(prompt) + budget for prompt, budget in zip(prompts, budgets, strict=True)]
+        longest = [max(b, len(reference)) for b, reference in zip(budgets, known, strict=True)]
+        check_lengths(prompts, longest, kind.limit)
+        lengths = [len(prompt) + more for prompt, more in zip(prompts, longest, strict=True)]
         fits = _fits_slots(kind, lengths)
         apart = fits and kind.device.type == "cpu" and _slots_are_exact(model, kind, apart=True)
         in_slots = apart or (fits and _slots_are_exact(model, kind, apart=False))
@@ -92,8 +107,8 @@ def generate(
                 lengths_in_slots = [length - shared for length in lengths] if apart else lengths
                 for size, alike in _slots_for(rows, lengths_in_slots, most, batch_tokens):
                     waiting = deque((prompts[row][shared:], answers[row]) for row in alike)
-                    longest = lengths_in_slots[alike[0]]
-                    slots = Slots(size, longest, kind.num_layers, kind.device, prefix, apart)
+                    places = lengths_in_slots[alike[0]]
+                    slots = Slots(size, places, kind.num_layers, kind.device, prefix, apart)
                     _Writer(
                         model, kind, slots, waiting, pass_tokens(kind, batch_tokens), tell
                     ).write()
@@ -104,7 +119,7 @@ def generate(
                     cache, mine = repeated(prefix, len(part)), [answers[row] for row in part]
                     _answer_batch(model, kind, level, rests, shared, cache, mine)
                     tell(len(part))
-    return [Generated(answer.ids, answer.stopped) for answer in answers]
+    return [Generated(one.ids, one.stopped, one.reference_logprob) for one in answers]
 
 
 def _fits_slots(kind: Traits, lengths: Sequence[int]) -> bool:
@@ -162,13 +177,29 @@ class _Writer:
     def _fill(self, free: list[int]) -> None:
         """Read as many waiting prompts as have a slot, in passes of about one length."""
         while free and self.waiting:
-            longest = len(self.waiting[0][0])
+            longest = sum(map(len, (self.waiting[0][0], self.waiting[0][1].reference)))
             count = min(len(free), len(self.waiting), max(1, self.pass_tokens // longest))
             taken, free = free[:count], free[count:]
             rests, answers = zip(*(self.waiting.popleft() for _ in taken), strict=True)
             self.writing |= dict(zip(taken, answers, strict=True))
-            first = _read(self.model, self.kind, self.slots, taken, rests).argmax(-1).tolist()
+            first = self._first_tokens(taken, rests, answers)
             self._take(dict(zip(taken, first, strict=True)), taken)
+
+    def _first_tokens(
+        self, taken: Sequence[int], rests: Sequence[Sequence[int]], answers: Sequence[_Answer]
+    ) -> list[int]:
+        """Read prompts into slots; the first token of each answer. Where references are asked for,
+        their likelihoods are put into the answers.
+        """
+        model, kind, slots = self.model, self.kind, self.slots
+        if not answers[0].reference:
+            first: list[int] = _read(model, kind, slots, taken, rests).argmax(-1).tolist()
+            return first
+        references = [answer.reference for answer in answers]
+        logprobs, tokens = _read_on(model, kind, slots, taken, rests, references)
+        for answer, logprob in zip(answers, logprobs, strict=True):
+            answer.reference_logprob = logprob
+        return tokens
 
     def _next_tokens(self) -> dict[int, int]:
         input_R1 = torch.tensor(self.tokens, device=self.kind.device)[:, None]
@@ -201,26 +232,63 @@ def _read(
     taken: Sequence[int],
     rests: Sequence[Sequence[int]],
 ) -> Tensor:
-    """Read prompts into slots: the logits after each, in float32 (b, V). Padding comes last, where
-    nothing sees it.
+    """Read prompts into slots: the logits after each, in float32 (b, V)."""
+    last_b = torch.tensor([len(rest) - 1 for rest in rests], device=kind.device)
+    with slots.filling(taken, [slots.shared + len(rest) for rest in rests]):
+        return last_logits(model, last_b, _to_read(kind, slots, rests))
+
+
+def _read_on(
+    model: PreTrainedModel,
+    kind: Traits,
+    slots: Slots,
+    taken: Sequence[int],
+    rests: Sequence[Sequence[int]],
+    references: Sequence[Sequence[int]],
+) -> tuple[list[float], list[int]]:
+    """Read prompts and references into slots: log p of each reference, and the likeliest token
+    after each prompt.
+
+    A slot ends after its prompt. What stands behind it is not seen, and written over by the answer.
     """
-    longest = max(len(rest) for rest in rests)
+    rows = [i for i, reference in enumerate(references) for _ in reference]
+    places = [
+        len(rest) - 1 + k
+        for rest, reference in zip(rests, references, strict=True)
+        for k in range(len(reference))
+    ]
+    where = (
+        torch.tensor(rows, device=kind.device),
+        torch.tensor(places, device=kind.device),
+    )
+    targets_E = torch.tensor([id for ids in references for id in ids], device=kind.device)
+    whole = [[*rest, *ids] for rest, ids in zip(rests, references, strict=True)]
+    with slots.filling(taken, [slots.shared + len(rest) for rest in rests]):
+        logprobs_E, likeliest_E = target_logprobs(
+            model,
+            where,
+            torch.arange(len(rows), device=kind.device),
+            targets_E,
+            _to_read(kind, slots, whole),
+        )
+    ends = np.cumsum([len(reference) for reference in references])
+    sums = [float(part.sum()) for part in np.split(logprobs_E, ends[:-1])]
+    return sums, likeliest_E[[0, *ends[:-1]]].tolist()
+
+
+def _to_read(kind: Traits, slots: Slots, rows: Sequence[Sequence[int]]) -> Inputs:
+    """A batch behind the shared prefix. Padding comes last, where nothing sees it."""
+    longest = max(len(row) for row in rows)
     input_bT = torch.tensor(
-        [[*rest, *[0] * (longest - len(rest))] for rest in rests], device=kind.device
+        [[*row, *[0] * (longest - len(row))] for row in rows], device=kind.device
     )
-    positions_bT = torch.arange(slots.shared, slots.shared + longest, device=kind.device).expand(
-        len(rests), -1
-    )
-    inputs: Inputs = {
+    positions_T = torch.arange(slots.shared, slots.shared + longest, device=kind.device)
+    return {
         "input_ids": input_bT,
-        "position_ids": positions_bT,
+        "position_ids": positions_T.expand(len(rows), -1),
         kind.cache_name: slots,
         "use_cache": True,
     }
-    with slots.filling(taken, [slots.shared + len(rest) for rest in rests]):
-        return last_logits(
-            model, torch.tensor([len(rest) - 1 for rest in rests], device=kind.device), inputs
-        )
 
 
 def _step(model: PreTrainedModel, kind: Traits, slots: Slots, input_R1: Tensor) -> Tensor:
@@ -237,6 +305,14 @@ def _step(model: PreTrainedModel, kind: Traits, slots: Slots, input_R1: Tensor) 
 
 
 def _slots_are_exact(model: PreTrainedModel, kind: Traits, apart: bool) -> bool:
+    """As `_try_slots` finds, once for a model."""
+    found = _exact.setdefault(model, {})
+    if apart not in found:
+        found[apart] = _try_slots(model, kind, apart)
+    return found[apart]
+
+
+def _try_slots(model: PreTrainedModel, kind: Traits, apart: bool) -> bool:
     """Whether two short rows of different lengths that begin alike come out as without slots.
 
     Most models take the mask, positions and cache they are given; one that ignores them (remote
@@ -302,9 +378,11 @@ class _Answer:
     stops: frozenset[int]
     newlines: frozenset[int]
     budget: int
+    reference: Sequence[int] = ()  # whose likelihood is wanted too
     ids: list[int] = field(default_factory=list)
     stopped: bool = False
     has_text: bool = False
+    reference_logprob: float | None = None
 
     def add(self, token: int) -> bool:
         """Take the next token; whether the answer goes on."""

@@ -37,12 +37,12 @@ from tunesmith.evaluate.forward import (
 )
 
 # larger trees are cut into several: the mask grows with the square of their tokens
+_log = logging.getLogger(__name__)
 MAX_TREE_TOKENS = 512
 MAX_REST_TOKENS = 1024  # of a prompt after the shared prefix, for the same reason
 # short rows stand side by side in sequences of this length, so that few copies of the prefix do
 SEQUENCE_TOKENS = 256
 
-_log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
 Choices = Sequence[Sequence[int]]
@@ -159,8 +159,8 @@ def _trees_are_exact(
     exact = all(
         abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in zip(found, plain, strict=True)
     )
-    if not exact:
-        _log.warning(
+    if not exact:  # slower and just as right: nothing that a user could act on
+        _log.info(
             "%s cannot read choices as a tree: one forward pass for each choice",
             type(model).__name__,
         )
@@ -390,4 +390,7 @@ def _edges(
     targets_E = torch.from_numpy(np.concatenate([item.tree.targets for item in items])).to(
         kind.device
     )
-    return target_logprobs(model, (where[0], where[1]), parents_E, targets_E, inputs)
+    logprobs_E, tokens_E = target_logprobs(
+        model, (where[0], where[1]), parents_E, targets_E, inputs
+    )
+    return logprobs_E, tokens_E == targets_E.cpu().numpy()

@@ -102,14 +102,20 @@ def answer(
                 _greedy(found, options, decoding)
                 for found, options in zip(ranked, wanted, strict=True)
             ]
+    references = _reference_ids(model, chat, examples) if decoding.score_references else None
     waiting = [i for i, output in enumerate(written) if output is None]
     if on_progress:
         on_progress(len(examples) - len(waiting))
-    for i, output in zip(
-        waiting,
-        _generated(model, [prompts[i] for i in waiting], decoding, on_progress),
-        strict=True,
-    ):
+    # ranked choices have the reference's likelihood already
+    together = references if references is not None and not decoding.rank_choices else None
+    generated = _generated(
+        model,
+        [prompts[i] for i in waiting],
+        None if together is None else [together[i] for i in waiting],
+        decoding,
+        on_progress,
+    )
+    for i, output in zip(waiting, generated, strict=True):
         written[i] = output
     outputs = [output for output in written if output is not None]
     texts = chat.tokenizer.batch_decode(
@@ -121,11 +127,15 @@ def answer(
         )
         for example, text, output, found in zip(examples, texts, outputs, ranked, strict=True)
     ]
-    return (
-        _with_references(predictions, model, chat, examples, decoding)
-        if decoding.score_references
-        else predictions
+    if references is None:
+        return predictions
+    logprobs = _reference_logprobs(
+        model, prompts, references, examples, predictions, outputs, decoding
     )
+    return [
+        replace(prediction, reference_logprob=logprob, reference_tokens=len(ids))
+        for prediction, logprob, ids in zip(predictions, logprobs, references, strict=True)
+    ]
 
 
 def _greedy(
@@ -155,6 +165,7 @@ class _Ends(TypedDict):
 def _generated(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
+    references: Sequence[list[int]] | None,
     decoding: Decoding,
     on_progress: Callable[[int], None] | None,
 ) -> list[Generated]:
@@ -178,48 +189,47 @@ def _generated(
             **ends,
         )
     return generate(
-        model, prompts, batch_tokens=decoding.batch_tokens, on_progress=on_progress, **ends
+        model,
+        prompts,
+        batch_tokens=decoding.batch_tokens,
+        references=references,
+        on_progress=on_progress,
+        **ends,
     )
 
 
-def _with_references(
-    predictions: Sequence[Prediction],
-    model: PreTrainedModel,
-    chat: ChatFormat,
-    examples: Sequence[Example],
-    decoding: Decoding,
-) -> list[Prediction]:
-    """The predictions with the log-likelihood of each completion.
-
-    They stay as they are where a completion does not fit the model. Where choices are ranked the
-    completion is one of them, and nothing is computed again.
-    """
+def _reference_ids(
+    model: PreTrainedModel, chat: ChatFormat, examples: Sequence[Example]
+) -> list[list[int]] | None:
+    """Token ids of each completion and its stop token; None where one does not fit the model."""
     rows = tokenize_examples(examples, chat, max_positions(model.config))
-    if not all(isinstance(row, TokenizedExample) for row in rows):
-        return list(predictions)
-    before = [
-        row.input_ids[: row.num_prompt_tokens] for row in rows if isinstance(row, TokenizedExample)
-    ]
-    ids = [
-        row.input_ids[row.num_prompt_tokens :] for row in rows if isinstance(row, TokenizedExample)
-    ]
+    fitting = [row for row in rows if isinstance(row, TokenizedExample)]
+    if len(fitting) < len(rows):
+        return None
+    return [row.input_ids[row.num_prompt_tokens :] for row in fitting]
+
+
+def _reference_logprobs(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    references: Sequence[list[int]],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    outputs: Sequence[Generated],
+    decoding: Decoding,
+) -> list[float]:
+    """Log p of each completion, computed only where ranking or generating did not give it."""
     if decoding.rank_choices:
-        ranked = [
+        return [
             p.choice_logprobs[e.choices.index(e.completion)]
             for p, e in zip(predictions, examples, strict=True)
         ]
-    else:
-        batch_tokens = decoding.batch_tokens
-        ranked = [
-            one
-            for (one,) in choice_logprobs(
-                model, before, [[i] for i in ids], batch_tokens=batch_tokens
-            )
-        ]
-    return [
-        replace(prediction, reference_logprob=logprob, reference_tokens=len(tokens))
-        for prediction, logprob, tokens in zip(predictions, ranked, ids, strict=True)
-    ]
+    known = [output.reference_logprob for output in outputs]
+    if all(logprob is not None for logprob in known):
+        return [logprob for logprob in known if logprob is not None]
+    options = [[ids] for ids in references]
+    found = choice_logprobs(model, prompts, options, batch_tokens=decoding.batch_tokens)
+    return [one for (one,) in found]
 
 
 def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
