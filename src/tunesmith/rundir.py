@@ -25,36 +25,46 @@ RECORDED_PACKAGES = (
 )
 
 
+class _Place:
+    """A path below the run folder, as an attribute of it."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = parts
+
+    def __get__(self, run: RunDir, _: type[RunDir]) -> Path:
+        return run.path.joinpath(*self.parts)
+
+
 @dataclass(frozen=True)
 class RunDir:
     """A run folder; no other code puts together a path in it."""
 
     path: Path
 
-    recipe = property(lambda self: self.path / "recipe.yaml")
-    manifest = property(lambda self: self.path / "manifest.json")
-    chat_template = property(lambda self: self.path / "chat_template.jinja")
-    original_chat_template = property(lambda self: self.path / "chat_template.original.jinja")
-    ledger = property(lambda self: self.path / "ledger.json")
-    rows = property(lambda self: self.path / "data" / "rows.arrow")
-    rejected = property(lambda self: self.path / "data" / "rejected.jsonl")
-    seal = property(lambda self: self.path / "data" / "test.seal.json")
-    metrics = property(lambda self: self.path / "metrics.jsonl")
-    training = property(lambda self: self.path / "training.json")
-    tensorboard = property(lambda self: self.path / "tensorboard")
-    checkpoints = property(lambda self: self.path / "checkpoints")
-    base = property(lambda self: self.path / "base")
-    model = property(lambda self: self.path / "model")
-    evaluation = property(lambda self: self.path / "evaluation")
-    answered_in = property(lambda self: self.path / "evaluation" / "answered_in.json")
-    evaluated = property(lambda self: self.path / "evaluation" / "evaluated.json")
-    panel = property(lambda self: self.path / "evaluation" / "panel.json")
-    verification = property(lambda self: self.path / "evaluation" / "verify.json")
-    few_shot = property(lambda self: self.path / "evaluation" / "few_shot.json")
-    plots = property(lambda self: self.path / "plots")
-    report_html = property(lambda self: self.path / "report.html")
-    report_md = property(lambda self: self.path / "report.md")
-    report_json = property(lambda self: self.path / "report.json")
+    recipe = _Place("recipe.yaml")
+    manifest = _Place("manifest.json")
+    chat_template = _Place("chat_template.jinja")
+    original_chat_template = _Place("chat_template.original.jinja")
+    ledger = _Place("ledger.json")
+    rows = _Place("data", "rows.arrow")
+    rejected = _Place("data", "rejected.jsonl")
+    seal = _Place("data", "test.seal.json")
+    metrics = _Place("metrics.jsonl")
+    training = _Place("training.json")
+    tensorboard = _Place("tensorboard")
+    checkpoints = _Place("checkpoints")
+    base = _Place("base")
+    model = _Place("model")
+    evaluation = _Place("evaluation")
+    answered_in = _Place("evaluation", "answered_in.json")
+    evaluated = _Place("evaluation", "evaluated.json")
+    panel = _Place("evaluation", "panel.json")
+    verification = _Place("evaluation", "verify.json")
+    few_shot = _Place("evaluation", "few_shot.json")
+    plots = _Place("plots")
+    report_html = _Place("report.html")
+    report_md = _Place("report.md")
+    report_json = _Place("report.json")
 
     def examples(self, split: str) -> Path:
         """Prompts and completions of one split."""

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -115,9 +115,7 @@ def only_answer(path: Path) -> str | None:
         BATCH_ROWS, columns=["completion", "answer_keys"]
     ):
         pairs = pa.Table.from_batches([batch]).group_by(["completion", "answer_keys"]).aggregate([])
-        found.update(
-            zip(pairs["completion"].to_pylist(), pairs["answer_keys"].to_pylist(), strict=True)
-        )
+        found.update(zip(_texts(pairs, "completion"), _texts(pairs, "answer_keys"), strict=True))
         if len(found) > 1:
             return None
     return found.pop()[0] if num_examples(path) > 1 else None
@@ -132,14 +130,18 @@ def read_token_arrays(
     `train.packing.plan.TrainingData.from_arrays` takes. A token takes 4 bytes, since no Python
     object is made of it.
     """
-    tokens, lengths, prompts, ids = [], [], [], []
+    tokens: list[NDArray[np.int32]] = []
+    lengths: list[NDArray[np.int32]] = []
+    prompts: list[NDArray[np.int32]] = []
+    ids: list[str] = []
     for batch in pq.ParquetFile(path).iter_batches(
         BATCH_ROWS, columns=["id", "input_ids", "num_prompt_tokens"]
     ):
-        tokens.append(batch["input_ids"].flatten().to_numpy())
-        lengths.append(pc.list_value_length(batch["input_ids"]).to_numpy())
+        rows = cast("pa.ListArray[pa.Int32Scalar]", batch["input_ids"])
+        tokens.append(rows.flatten().to_numpy())
+        lengths.append(np.diff(rows.offsets.to_numpy()))
         prompts.append(batch["num_prompt_tokens"].to_numpy())
-        ids += batch["id"].to_pylist()
+        ids += _texts(batch, "id")
     none = np.zeros(0, dtype=np.int32)
     offsets = np.concatenate([[0], *lengths]).cumsum(dtype=np.int64)
     return np.concatenate([none, *tokens]), offsets, np.concatenate([none, *prompts]), ids
@@ -152,5 +154,9 @@ def num_examples(path: Path) -> int:
 
 def example_ids(path: Path) -> Iterable[str]:
     """Of a split, in its order."""
-    ids: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
-    return ids
+    return _texts(pq.read_table(path, columns=["id"]), "id")
+
+
+def _texts(table: pa.Table | pa.RecordBatch, column: str) -> list[str]:
+    """A column of texts, none of them missing."""
+    return cast("list[str]", table[column].to_pylist())

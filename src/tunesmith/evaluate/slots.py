@@ -16,7 +16,7 @@ D numbers of a head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -30,7 +30,9 @@ NAME = "tunesmith_slots"
 # settings of attention that the log-sum-exps do not account for
 CHANGES_SCORES = ("softcap", "s_aux", "position_bias")
 
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash: Callable[..., tuple[Tensor, Tensor]] = (
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+)
 
 
 class Slots(Cache):
@@ -117,8 +119,8 @@ class _Slots(CacheLayerMixin):
     """One layer's keys and values (R, H, S, D)."""
 
     is_sliding = False
-    keys: Any
-    values: Any
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, slots: Slots, prefix: tuple[Tensor, Tensor] | None) -> None:
         super().__init__()

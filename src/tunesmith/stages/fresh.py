@@ -11,33 +11,52 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 BATCH = 8
+
+
+class Asked(TypedDict):
+    """One row: what is rendered, the stored answer, and the same as the template writes it."""
+
+    messages: list[dict[str, str]]
+    tools: list[Any] | None
+    text: str
+    trained_text: str
+
+
+class Row(TypedDict):
+    """What a row's answer was; `gap`: see `_gap`."""
+
+    prompt_ids: list[int]
+    last_id: int | None
+    text: str
+    gap: NotRequired[float | None]
 
 
 def main() -> None:
     """A job on stdin, the answers on stdout."""
     job = json.load(sys.stdin)
-    remote = job["trust_remote_code"]
-    tokenizer: Any = AutoTokenizer.from_pretrained(
+    remote: bool = job["trust_remote_code"]
+    asked: list[Asked] = job["rows"]
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         job["folder"], trust_remote_code=remote, padding_side="left"
     )
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         job["folder"],
         dtype=getattr(torch, job["dtype"]),
         trust_remote_code=remote,
         use_safetensors=True,
     )
-    prompts = [
-        tokenizer.apply_chat_template(
-            row["messages"], tools=row["tools"], add_generation_prompt=True
-        )["input_ids"]
-        for row in job["rows"]
-    ]
+    prompts = [_prompt(tokenizer, row) for row in asked]
     # rows of a length together: padding costs time, and in half precision it moves ties
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, list[int]] = {}
@@ -49,45 +68,58 @@ def main() -> None:
     found = [_row(tokenizer, prompts[i], answers[i]) for i in range(len(prompts))]
     different = [
         i
-        for i, row in enumerate(job["rows"])
+        for i, row in enumerate(asked)
         if not found[i]["text"].strip().startswith(row["text"].strip())
     ]
     if different:
         model = model.float()
         for i in different:
             found[i]["gap"] = _gap(
-                model, tokenizer, prompts[i], answers[i], job["rows"][i]["trained_text"]
+                model, tokenizer, prompts[i], answers[i], asked[i]["trained_text"]
             )
     json.dump(found, sys.stdout)
 
 
-def _answers(model: Any, tokenizer: Any, prompts: list[list[int]]) -> list[list[int]]:
+def _prompt(tokenizer: PreTrainedTokenizerBase, row: Asked) -> list[int]:
+    found = tokenizer.apply_chat_template(
+        row["messages"], tools=row["tools"], add_generation_prompt=True
+    )
+    return cast("dict[str, list[int]]", found)["input_ids"]
+
+
+def _answers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]]
+) -> list[list[int]]:
     """Without padding and stop token; the folder's own generation settings decide what ends an
     answer.
     """
     batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
     with torch.no_grad():
-        whole = model.generate(**batch, do_sample=False)
+        whole: torch.Tensor = cast("Any", model).generate(**batch, do_sample=False)
     stops = model.generation_config.eos_token_id
     ends = set(stops if isinstance(stops, list) else [stops])
-    answers = whole[:, batch["input_ids"].shape[1] :].tolist()
+    answers: list[list[int]] = whole[:, batch["input_ids"].shape[1] :].tolist()
     return [
         ids[: next((at + 1 for at, token in enumerate(ids) if token in ends), len(ids))]
         for ids in answers
     ]
 
 
-def _row(tokenizer: Any, prompt: list[int], answer: list[int]) -> dict[str, Any]:
+def _row(tokenizer: PreTrainedTokenizerBase, prompt: list[int], answer: list[int]) -> Row:
     return {
         "prompt_ids": prompt,
         "last_id": answer[-1] if answer else None,
-        "text": tokenizer.decode(answer, skip_special_tokens=True),
+        "text": str(tokenizer.decode(answer, skip_special_tokens=True)),
     }
 
 
 @torch.no_grad()
 def _gap(
-    model: Any, tokenizer: Any, prompt: list[int], answer: list[int], expected: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int],
+    answer: list[int],
+    expected: str,
 ) -> float | None:
     """Logits between the two tokens where the answers part; None where one is the other's
     beginning.

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 import torch.distributed
@@ -173,6 +173,17 @@ def _is_plain(parts: Parts) -> bool:
     return linear and torch.is_grad_enabled()
 
 
+class _Kept(Protocol):
+    """What autograd keeps between the two passes of `_PlainHead`."""
+
+    saved_tensors: tuple[torch.Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    grad_weight: torch.Tensor
+    in_place: bool
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None: ...
+
+
 class _PlainHead(torch.autograd.Function):
     """The summed loss of a head without bias or scaling, with gradients from the forward pass.
 
@@ -189,7 +200,7 @@ class _PlainHead(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Kept,
         states_NH: torch.Tensor,
         weight_VH: torch.Tensor,
         labels_N: torch.Tensor,
@@ -211,19 +222,19 @@ class _PlainHead(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _Kept, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_states_NH, weight_VH = ctx.saved_tensors
-        grad_weight, ctx.grad_weight = ctx.grad_weight, None
-        grad_weight = (
-            grad_weight.mul_(grads[0]).to(weight_VH.dtype) if ctx.needs_input_grad[1] else None
-        )
-        if ctx.in_place:
-            assert not _several_processes(), "hooks of DDP and FSDP would not see this gradient"
-            weight_VH.grad = (
-                grad_weight if weight_VH.grad is None else weight_VH.grad.add_(grad_weight)
-            )
-            grad_weight = None
-        return grad_states_NH * grads[0], grad_weight, None, None, None
+        grad_states_NH = grad_states_NH * grads[0]
+        if not ctx.needs_input_grad[1]:
+            return grad_states_NH, None, None, None, None
+        grad_weight_VH = ctx.grad_weight.mul_(grads[0]).to(weight_VH.dtype)
+        del ctx.grad_weight  # as large as the head
+        if not ctx.in_place:
+            return grad_states_NH, grad_weight_VH, None, None, None
+        assert not _several_processes(), "hooks of DDP and FSDP would not see this gradient"
+        before = weight_VH.grad
+        weight_VH.grad = grad_weight_VH if before is None else before.add_(grad_weight_VH)
+        return grad_states_NH, None, None, None, None
 
 
 def _plain_loss(

@@ -293,7 +293,7 @@ def _no_object(value: object) -> str:
     return f"a JSON {type(value).__name__}, expected an object"
 
 
-def _hash_whole(file: IO[bytes]) -> str:
+def _hash_whole(file: IO[bytes] | pa.MemoryMappedFile) -> str:
     """For formats that are not read from front to back; the file is at its beginning again."""
     digest = sha256()
     while block := file.read(1 << 20):

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 
@@ -24,15 +25,14 @@ from tunesmith.records import Row
 from tunesmith.rundir import file_sha256
 
 BATCH_ROWS = 1000
-SCHEMA = pa.schema(
-    [
-        ("member", pa.int32()),  # the same in all rows of a batch
-        ("id", pa.string()),
-        ("source", pa.string()),  # file:line
-        ("problem", pa.string()),  # why the line is no row; then it has no id and no values
-        ("values", pa.binary()),  # see values.py
-    ]
-)
+_FIELDS: dict[str, pa.DataType] = {
+    "member": pa.int32(),  # the same in all rows of a batch
+    "id": pa.string(),
+    "source": pa.string(),  # file:line
+    "problem": pa.string(),  # why the line is no row; then it has no id and no values
+    "values": pa.binary(),  # see values.py
+}
+SCHEMA = pa.schema(_FIELDS)
 _State = tuple[int, int, int]  # of a file: inode, bytes, nanoseconds of its last change
 
 
@@ -151,10 +151,10 @@ class StoredRows:
     def find(self, number: int, ids: Collection[str]) -> Iterator[Row]:
         """The rows of a member that have these ids. No values of others are decoded."""
         for batch in self._batches(number):
-            for i, row_id in enumerate(batch["id"].to_pylist()):
+            for i, row_id in enumerate(cast("list[str]", batch["id"].to_pylist())):
                 if row_id in ids:
-                    values = decode_values(batch["values"][i].as_py())
-                    yield Row(row_id, values, batch["source"][i].as_py())
+                    values = decode_values(cast("bytes", batch["values"][i].as_py()))
+                    yield Row(row_id, values, cast("str", batch["source"][i].as_py()))
 
     def _batches(self, number: int) -> Iterator[pa.RecordBatch]:
         with pa.memory_map(str(self.path)) as mapped:

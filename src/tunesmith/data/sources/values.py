@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pyarrow as pa
@@ -117,5 +117,5 @@ _READ: dict[str, Callable[[Any], object]] = {
     "datetime": _read_datetime,
     "Timestamp": _read_timestamp,
     "Timedelta": _read_timedelta_of_pandas,
-    "MonthDayNano": pa.MonthDayNano,
+    "MonthDayNano": cast("Callable[[Any], object]", pa.MonthDayNano),
 }

@@ -197,7 +197,7 @@ def _units(input_hashes: NDArray[np.uint64], clusters: Ints | None, groups: Code
         together, ends = np.unique(np.concatenate([rows, firsts]), return_inverse=True)
         edges = ends[: len(rows)], ends[len(rows) :]
         graph = coo_array(
-            (np.ones(len(rows), dtype=np.bool_), edges), shape=(len(together), len(together))
+            (np.ones(len(rows), dtype=np.int8), edges), shape=(len(together), len(together))
         )
         part = connected_components(graph, directed=False)[1]
         # named after its first row, so that the numbers do not depend on scipy's order

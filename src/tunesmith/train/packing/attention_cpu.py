@@ -22,7 +22,8 @@ than queries (grouped-query attention).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
@@ -35,8 +36,12 @@ torch's kernel computes the masked upper triangle of a causal piece too, so smal
 """
 
 # torch's public scaled_dot_product_attention does not return the log-sum-exp.
-_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+_forward: Callable[..., tuple[torch.Tensor, torch.Tensor]] = (
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+)
+_backward: Callable[..., tuple[torch.Tensor, ...]] = (
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+)
 
 
 def tree_attention(
@@ -56,12 +61,22 @@ def tree_attention(
     return out_1HUD.to(value_1HUD.dtype)
 
 
+class _Kept(Protocol):
+    """What autograd keeps between the two passes."""
+
+    saved_tensors: tuple[torch.Tensor, ...]
+    blocks: tuple[Block, ...]
+    scale: float | None
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None: ...
+
+
 class _TreeAttention(torch.autograd.Function):
     """The forward and backward passes over blocks; tensors are (1, H, U, D) unless named."""
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Kept,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
@@ -96,7 +111,7 @@ class _TreeAttention(torch.autograd.Function):
         return out_1HUD
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _Kept, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
         sums = [torch.zeros_like(tensor) for tensor in (query, key, value)]
         for whole in ctx.blocks:
