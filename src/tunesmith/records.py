@@ -114,7 +114,8 @@ class Prediction:
     `text` is the answer without special tokens; `stopped` is False when the token budget ended it.
     `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored.
     `reference_logprob` is the same of the completion, `reference_tokens` its tokens with the stop
-    token; 0 tokens when not scored.
+    token; 0 tokens when not scored. `token_ids` are the answer's as they were generated, without
+    the stop token: the same text can be written in other tokens. Empty where no model wrote it.
     """
 
     example_id: str
@@ -124,6 +125,7 @@ class Prediction:
     choice_logprobs: tuple[float, ...] = ()
     reference_logprob: float = 0.0
     reference_tokens: int = 0
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.save import save_model
 from tunesmith.records import Example, Prediction
+from tunesmith.stages import verify
 from tunesmith.stages.verify import verify_folder
 
 Saved = tuple[Path, ChatFormat, list[Example], list[Prediction]]
@@ -47,6 +48,19 @@ def test_what_differs_is_named(saved: Saved) -> None:
     assert len(found.differences) == 1
     assert found.differences[0].startswith("row first: the answer is ")
     assert "stored 'another answer'" in found.differences[0]
+
+
+def test_a_tie_is_looked_for_where_the_stored_tokens_part_not_where_the_text_would(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, chat, examples, predictions = saved
+    monkeypatch.setitem(verify.TIE, "float32", 1e9)  # any two tokens are as likely
+    changed = replace(predictions[0], text="another answer", stopped=False)
+    assert changed.token_ids
+    [difference] = verify_folder(folder, chat, examples[:1], [changed]).differences
+    assert "stored 'another answer'" in difference  # the tokens do not part at all
+    older = replace(changed, token_ids=())
+    assert verify_folder(folder, chat, examples[:1], [older]).ties == 1
 
 
 def test_a_prompt_that_is_served_differently_is_named(

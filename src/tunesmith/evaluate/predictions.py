@@ -29,6 +29,7 @@ def write_predictions(
             "text": prediction.text,
             "stopped": prediction.stopped,
             "num_tokens": prediction.num_tokens,
+            "token_ids": list(prediction.token_ids),
             "choice_logprobs": list(prediction.choice_logprobs),
             "reference_logprob": prediction.reference_logprob,
             "reference_tokens": prediction.reference_tokens,
@@ -55,6 +56,7 @@ def read_predictions(run: RunDir, system: str, split: str) -> list[Prediction]:
             tuple(r["choice_logprobs"] or ()),
             r.get("reference_logprob", 0.0),
             r.get("reference_tokens", 0),
+            tuple(r.get("token_ids") or ()),
         )
         for r in records
     ]

@@ -123,7 +123,12 @@ def answer(
     )
     predictions = [
         Prediction(
-            example.id, chat.read(text), output.stopped, len(output.ids), tuple(found.logprobs)
+            example.id,
+            chat.read(text),
+            output.stopped,
+            len(output.ids),
+            tuple(found.logprobs),
+            token_ids=tuple(output.ids),
         )
         for example, text, output, found in zip(examples, texts, outputs, ranked, strict=True)
     ]

@@ -25,11 +25,14 @@ BATCH = 8
 
 
 class Asked(TypedDict):
-    """One row: what is rendered, the stored answer, and the same as the template writes it."""
+    """One row: what is rendered, the stored answer, its token ids, and the same as the template
+    writes it, for an answer without ids.
+    """
 
     messages: list[dict[str, str]]
     tools: list[Any] | None
     text: str
+    token_ids: list[int]
     trained_text: str
 
 
@@ -74,9 +77,11 @@ def main() -> None:
     if different:
         model = model.float()
         for i in different:
-            found[i]["gap"] = _gap(
-                model, tokenizer, prompts[i], answers[i], asked[i]["trained_text"]
+            other = (
+                asked[i]["token_ids"]
+                or tokenizer(asked[i]["trained_text"], add_special_tokens=False).input_ids
             )
+            found[i]["gap"] = _gap(model, prompts[i], answers[i], other)
     json.dump(found, sys.stdout)
 
 
@@ -115,16 +120,11 @@ def _row(tokenizer: PreTrainedTokenizerBase, prompt: list[int], answer: list[int
 
 @torch.no_grad()
 def _gap(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: list[int],
-    answer: list[int],
-    expected: str,
+    model: PreTrainedModel, prompt: list[int], answer: list[int], other: list[int]
 ) -> float | None:
     """Logits between the two tokens where the answers part; None where one is the other's
     beginning.
     """
-    other = tokenizer(expected, add_special_tokens=False).input_ids
     at = next((i for i, (a, b) in enumerate(zip(answer, other, strict=False)) if a != b), None)
     if at is None:
         return None

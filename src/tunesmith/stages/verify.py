@@ -29,6 +29,7 @@ from tunesmith.rundir import RunDir
 from tunesmith.stages.common import answered_in, run_recipe, tuned_chat
 
 ROWS = 32
+SHOWN = 60  # characters of an answer
 TIE = {"float32": 1e-3, "bfloat16": 0.5}
 """Largest gap of two logits that rounding decides: bfloat16 has 8 bits, logits reach the tens."""
 
@@ -79,13 +80,16 @@ def verify(run: RunDir) -> Verification:
 
 
 class Job(TypedDict):
-    """One row for the fresh process: what it renders, and the text whose likelihood gap it measures
-    (`trained_text` as the template writes it).
+    """One row for the fresh process: what it renders, the stored answer, and its token ids.
+
+    Where no ids are stored (older runs), those of `trained_text`, which is the answer as the
+    template writes it, take their place.
     """
 
     messages: list[dict[str, object]]
     tools: object
     text: str
+    token_ids: list[int]
     trained_text: str
 
 
@@ -137,11 +141,18 @@ def verify_folder(
         elif (gap := row.get("gap")) is not None and gap <= TIE[dtype]:
             ties += 1
         else:
-            answer = chat.read(row["text"])[:60]
-            differences.append(
-                f"row {example.id}: the answer is {answer!r}, stored {stored.text[:60]!r}"
-            )
+            found_text = chat.read(row["text"])
+            differences.append(f"row {example.id}: {_parting(found_text, stored.text)}")
     return Verification(len(rows), equal, ties, dtype, tuple(differences))
+
+
+def _parting(found: str, stored: str) -> str:
+    """Two answers from a little before where they part, so that the difference is seen."""
+    pairs = enumerate(zip(found, stored, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), min(len(found), len(stored)))
+    start = max(0, same - SHOWN // 3)
+    shown = (f"{'...' if start else ''}{text[start : start + SHOWN]}" for text in (found, stored))
+    return "the answer is {!r}, stored {!r}".format(*shown)
 
 
 def _job(chat: ChatFormat, example: Example, stored: Prediction) -> Job:
@@ -150,6 +161,9 @@ def _job(chat: ChatFormat, example: Example, stored: Prediction) -> Job:
         "messages": chat.messages(example),
         "tools": json.loads(example.tools) if example.tools else None,
         "text": stored.text,
+        "token_ids": [*stored.token_ids, *([chat.stop_id] if stored.stopped else [])]
+        if stored.token_ids
+        else [],
         "trained_text": stored.text if isinstance(written, Unserved) else written,
     }
 
