@@ -490,3 +490,18 @@ def test_a_run_reports_its_speed_memory_and_distance_to_the_limit(
     assert training["dtype"] in ("float32", "bfloat16")
     assert training["rows_per_second"] > 0
     assert training["peak_memory_bytes"] > 1e6
+
+
+def test_a_rehearsal_lists_no_rows_in_a_folder_that_is_gone(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(tmp_path, tiny_model_dir)
+    with (tmp_path / "rows.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"<|eos|> row {i},yes\n" for i in range(20))
+    with pytest.raises(DataError, match="rejected"):
+        dry_run.plan(recipe)
+    assert "are listed in" not in capsys.readouterr().err
+    with pytest.raises(DataError, match="rejected"):
+        stages.prepare.prepare(recipe)
+    assert "are listed in" in capsys.readouterr().err
+    assert (tmp_path / "run.rejected.jsonl").exists()

@@ -318,6 +318,7 @@ def verify(run_folder: RunArgument, as_json: Json = False) -> None:
     Example: tunesmith verify runs/reviews
     """
     found = stages.verify.verify(stages.common.open_run(run_folder))
+    note(found.sentence)
     if as_json:
         print_json(asdict(found))
     if found.differences:

@@ -53,7 +53,6 @@ class RunDir:
     training = _Place("training.json")
     tensorboard = _Place("tensorboard")
     checkpoints = _Place("checkpoints")
-    base = _Place("base")
     model = _Place("model")
     evaluation = _Place("evaluation")
     answered_in = _Place("evaluation", "answered_in.json")

@@ -41,7 +41,11 @@ def prepared(recipe: Recipe) -> Iterator[RunDir]:
     """The recipe's rows, prepared in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
         run = RunDir(Path(folder) / "run")
-        prepare(recipe.model_copy(update={"output_dir": str(run.path)}), trainings=0)
+        prepare(
+            recipe.model_copy(update={"output_dir": str(run.path)}),
+            trainings=0,
+            list_rejected=False,
+        )
         yield run
 
 

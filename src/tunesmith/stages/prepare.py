@@ -30,16 +30,18 @@ from tunesmith.stages.common import chat_settings
 from tunesmith.stages.preflight import check_before_work
 
 
-def prepare(recipe: Recipe, trainings: int | None = None) -> LedgerFacts:
+def prepare(
+    recipe: Recipe, trainings: int | None = None, list_rejected: bool = True
+) -> LedgerFacts:
     """Make the recipe's run folder; the ledger. Raises InputError, and then leaves nothing behind
     but the list of rejected rows.
 
     `trainings` is how many the disk must have room for: the recipe's `train.seeds` where it is not
-    given.
+    given. Without `list_rejected` the list goes too: for a folder that will not stay.
     """
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     check_evaluation(recipe)
-    with _appearing(Path(recipe.output_dir)) as run:
+    with _appearing(Path(recipe.output_dir), list_rejected) as run:
         facts = _fill(run, recipe)
     show(ledger_table(facts))
     for text in facts.notes:
@@ -48,7 +50,7 @@ def prepare(recipe: Recipe, trainings: int | None = None) -> LedgerFacts:
 
 
 @contextmanager
-def _appearing(folder: Path) -> Iterator[RunDir]:
+def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
     """A hidden folder to fill, which takes the wanted name when the block ends without an error."""
     run = RunDir(folder.with_name(f".{folder.name}.preparing"))
     shutil.rmtree(run.path, ignore_errors=True)
@@ -60,7 +62,7 @@ def _appearing(folder: Path) -> Iterator[RunDir]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         run.path.rename(folder)
     except DataError:  # the list of rejected rows is what the user needs next
-        if run.rejected.exists() and run.rejected.stat().st_size:
+        if list_rejected and run.rejected.exists() and run.rejected.stat().st_size:
             listed = folder.with_name(f"{folder.name}.rejected.jsonl")
             shutil.move(run.rejected, listed)
             say(f"note: the rejected rows are listed in {listed}")

@@ -22,7 +22,6 @@ from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.errors import DataError, RunError
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.system_table import TUNED
-from tunesmith.progress import say
 from tunesmith.records import Example, Prediction, Unserved
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
@@ -75,7 +74,6 @@ def verify(run: RunDir) -> Verification:
         trust_remote_code=recipe.trust_remote_code,
     )
     write_record(run.verification, found)
-    say(f"note: {found.sentence}")
     return found
 
 
