@@ -497,9 +497,9 @@ def test_a_rehearsal_lists_no_rows_in_a_folder_that_is_gone(
 ) -> None:
     recipe = recipe_for(tmp_path, tiny_model_dir)
     with (tmp_path / "rows.csv").open("a", encoding="utf-8") as file:
-        file.writelines(f"<|eos|> row {i},yes\n" for i in range(20))
+        file.writelines(f"</s> row {i},yes\n" for i in range(20))
     with pytest.raises(DataError, match="rejected"):
-        dry_run.plan(recipe)
+        rehearse.plan(recipe)
     assert "are listed in" not in capsys.readouterr().err
     with pytest.raises(DataError, match="rejected"):
         stages.prepare.prepare(recipe)
