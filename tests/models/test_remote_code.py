@@ -138,7 +138,7 @@ def test_no_command_runs_a_folders_code_or_asks_whether_to(tmp_path: Path) -> No
     assert [code for code, _ in found["found"]] == [2] * 7
     for _, message in found["found"]:
         assert (
-            "brings code of its own: configuration_own.py, modeling_own.py, tokenization_own.py"
+            "brings its own code: configuration_own.py, modeling_own.py, tokenization_own.py"
             in message
         )
         assert "hint: trust_remote_code: true" in message
@@ -162,7 +162,7 @@ def test_a_folder_of_a_known_kind_is_loaded_by_transformers_own_classes(tmp_path
     )
     assert found["found"][:4] == [[0, ""]] * 4
     assert found["found"][4][0] == 2
-    assert "the tokenizer brings code of its own" in found["found"][4][1]
+    assert "the tokenizer brings its own code" in found["found"][4][1]
     assert found["stdin"] == ANSWERS
     assert not known.marker.exists()
     assert not words.marker.exists()

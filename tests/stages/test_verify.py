@@ -78,4 +78,4 @@ def test_a_prompt_that_is_served_differently_is_named(
 def test_a_folder_that_does_not_load_is_a_difference(saved: Saved, tmp_path: Path) -> None:
     found = verify_folder(tmp_path, *saved[1:])
     assert found.answers_equal == 0
-    assert "does not load in a process of its own" in found.differences[0]
+    assert "does not load in a fresh process" in found.differences[0]

@@ -46,7 +46,7 @@ OF_THE_CALL = (
 ANSWER = "[[tunesmith:answer]]"
 
 # White space: transformers' trim_blocks takes the line end after a tag away, so that the template
-# begins on a line of its own as it did; `{%+` keeps lstrip_blocks from its last line.
+# begins on its own line as it did; `{%+` keeps lstrip_blocks from its last line.
 _WITH_STOP = """{%%- set tunesmith = namespace(messages=[]) %%}
 {%%- for message in messages %%}
 {%%- if message['role'] == 'assistant' and not message['tool_calls'] %%}
@@ -120,7 +120,7 @@ def pinned(template: str, values: Mapping[str, object], now: datetime) -> tuple[
                 f"chat_template_kwargs: the chat template reads no variable {name!r}",
                 hint=did_you_mean(name, others)
                 if (others := known - set(OF_THE_CALL))
-                else "it reads none of its own",
+                else "it reads none itself",
             )
     lines = [f"{{%- set {name} = {_literal(value)} %}}\n" for name, value in values.items()]
     notes = [

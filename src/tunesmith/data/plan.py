@@ -219,7 +219,7 @@ def build_index(
     notes = [*keys.notes, *notes, *more, *split_notes, *mixture_notes]
     if leaked.any():
         notes.append(
-            f"{int(leaked.sum()):,} rows stand in the test file too: they are left out of training"
+            f"{int(leaked.sum()):,} rows are in the test file too: they are left out of training"
         )
     return Index(
         sources=tuple(sources),

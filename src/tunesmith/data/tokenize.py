@@ -101,7 +101,7 @@ def tokenize_prompts(examples: Sequence[Example], chat: Format) -> list[list[int
 
 def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, chat: Format) -> list[int] | None:
     """The first way of tokenising that gives the text back; some tokenizers put a blank before a
-    text of its own.
+    text to itself.
     """
     before, wanted = chat.decode([prompt_ids])[0], answer.removesuffix(chat.stop_token)
     for exact in (True, False):

@@ -95,7 +95,7 @@ def _agrees(attempt: Callable[[], Tensor], expected_V: Tensor, tolerance: float)
         KeyError,
         NotImplementedError,
     ):
-        return False  # a cache or a mask of its own kind says so in one of these ways
+        return False  # a custom cache or mask says so in one of these ways
     return bool((found_V - expected_V).abs().max() <= tolerance * expected_V.abs().max())
 
 

@@ -183,7 +183,7 @@ def token_batches(
     rows: Sequence[int], lengths: Sequence[int], batch_tokens: int
 ) -> Iterator[list[int]]:
     """Rows in batches, the longest first, padded size at most `batch_tokens` (a longer row is a
-    batch of its own).
+    batch to itself).
 
     `lengths[i]` belongs to row i of the whole evaluation, not to `rows[i]`.
     """

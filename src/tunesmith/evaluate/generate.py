@@ -316,7 +316,7 @@ def _try_slots(model: PreTrainedModel, kind: Traits, apart: bool) -> bool:
     """Whether two short rows of different lengths that begin alike come out as without slots.
 
     Most models take the mask, positions and cache they are given; one that ignores them (remote
-    code may do anything) is found out here and keeps a cache of its own.
+    code may do anything) is found out here and keeps its own cache.
     """
     vocabulary = cast("int", model.get_input_embeddings().num_embeddings)
     rows = [[i % vocabulary for i in row] for row in ([9, 4, 5, 7, 3, 11, 2], [9, 4, 13, 4, 6])]
@@ -344,7 +344,7 @@ def _try_slots(model: PreTrainedModel, kind: Traits, apart: bool) -> bool:
         KeyError,
         NotImplementedError,
     ):
-        return False  # a model with attention of its own says so in one of these ways
+        return False  # a model with its own attention says so in one of these ways
     tolerance = 1e-3 if kind.dtype == torch.float32 else 0.05
     return bool((found_BV - plain_BV).abs().max() <= tolerance * plain_BV.abs().max())
 

@@ -60,7 +60,7 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
 
 
 def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer. The file is read in a folder of its own: what lies beside it is not part
+    """Model and tokenizer. The file is read in its own folder: what lies beside it is not part
     of it.
     """
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as alone:

@@ -226,8 +226,8 @@ def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> Pr
 
 
 def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The empty model of a name, after its weights' names and shapes were held against it, by what
-    the files say of themselves; ModelError as from `load_model`. No weight is read.
+    """The empty model of a name, after its weights' names and shapes were checked against it, by
+    what the files say of themselves; ModelError as from `load_model`. No weight is read.
     """
     config = load_config(name, trust_remote_code)
     folder = model_folder(name, trust_remote_code)
@@ -349,7 +349,7 @@ def _explaining(what: str, name: str, folder: Path, trust_remote_code: bool) -> 
                 or "named in its auto_map"
             )
             raise ModelError(
-                f"{name}: the {what} brings code of its own: {code}",
+                f"{name}: the {what} brings its own code: {code}",
                 hint=f"{TRUST} runs it, if you trust where it comes from",
             ) from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError):

@@ -114,7 +114,7 @@ def check_loaded(name: str, info: LoadingInfo, is_part: bool = False) -> None:
     """ModelError for what transformers only reports: tensors that are missing (it draws them at
     random), not of this model (it leaves them out), or of another shape. What it counts as harmless
     (tied weights, old buffers) is. Where the model `is_part` of what the folder holds, the tensors
-    of the other parts are left out by right.
+    of the other parts are rightly left out.
     """
     unexpected = set() if is_part else info["unexpected_keys"]
     for what, tensors in (

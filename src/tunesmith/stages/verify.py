@@ -35,7 +35,7 @@ TIE = {"float32": 1e-3, "bfloat16": 0.5}
 
 @dataclass(frozen=True)
 class Verification:
-    """`ties`: answers that part from the stored one where two tokens were as good as equally
+    """`ties`: answers that part from the stored one where two tokens were nearly equally
     likely; `differences` say what else is not as it is stored.
     """
 
@@ -198,6 +198,6 @@ def _ask(folder: Path, rows: list[Job], dtype: str, trust_remote_code: bool) -> 
             if done.stderr.strip()
             else f"exit code {done.returncode}"
         )
-        raise RunError(f"{folder}: does not load in a process of its own: {last}")
+        raise RunError(f"{folder}: does not load in a fresh process: {last}")
     answers: list[Answer] = json.loads(done.stdout.strip().splitlines()[-1])
     return answers

@@ -324,7 +324,7 @@ def test_rows_without_a_group_are_groups_of_their_own() -> None:
         keys(20, groups=[None, ""] * 5 + [f"g{i}" for i in range(10)]), DEFAULT
     )
     assert counts(splits) == [16, 2, 2]
-    assert notes == ["10 rows have no group: each is a group of its own"]
+    assert notes == ["10 rows have no group: each is its own group"]
 
 
 def test_time_puts_the_oldest_in_train_and_never_cuts_through_equal_times() -> None:
@@ -435,7 +435,7 @@ def test_a_given_split_is_left_as_it_is_and_what_it_shares_is_counted() -> None:
     splits, notes = assign_splits(keys(6, inputs=[1, 1, 2, 3, 3, 4], column=names), DEFAULT)
     assert splits.tolist() == [0, 2, 1, 0, 1, 2]
     assert notes == [
-        "2 inputs or groups (the same, or nearly) stand in more than one of the given splits"
+        "2 inputs or groups (the same, or nearly) are in more than one of the given splits"
     ]
 
 

@@ -88,7 +88,7 @@ def assign_splits(
         else None
     )
     if groups is not None and (missing := int(groups.is_missing().sum())):
-        notes.append(f"{missing:,} rows have no group: each is a group of its own")
+        notes.append(f"{missing:,} rows have no group: each is its own group")
     units = _units(keys.input_hashes, clusters, groups)
     strata = (
         Coded.of(keys.strata).codes
@@ -378,7 +378,7 @@ def _by_column(
     if shared := int((sides > 1).sum()):
         notes.append(
             f"{shared:,} inputs or groups (the same, or nearly) "
-            "stand in more than one of the given splits"
+            "are in more than one of the given splits"
         )
     absent = [s for s in np.flatnonzero(fractions) if not (splits == s).any()]
     if TRAIN in absent:

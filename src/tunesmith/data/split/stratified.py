@@ -181,7 +181,7 @@ def _choose(
 def _fill_single_rows(
     splits: Splits, units: Ints, strata: Ints, room: Ints, rng: np.random.Generator
 ) -> None:
-    """Rows that are a unit of their own take the room left, in random order; changes `splits`."""
+    """Rows that are a unit by themselves take the room left, in random order; changes `splits`."""
     single = np.flatnonzero(np.bincount(units)[units] == 1).astype(np.int32)
     counts = np.bincount(strata[single], minlength=len(room))
     left = np.maximum(room, 0)  # a unit larger than its room took from the other splits

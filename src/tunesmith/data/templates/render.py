@@ -31,7 +31,7 @@ def render_row(
 ) -> Example | Excluded:
     """One example of one row, or why there is none.
 
-    `choices` are the labels that rows without choices of their own may take (`declared_choices`,
+    `choices` are the labels that rows without their own choices may take (`declared_choices`,
     `collect_choices`). `several`: the row is rendered by several templates, so the example's id
     names this one. `fit_to`: characters left in a field marked `fit`. Raises TemplateError naming
     file:line for a value that cannot be used.
@@ -137,7 +137,7 @@ def collect_choices(
 ) -> tuple[str, ...]:
     """The sorted set of labels: the declared one, else what the rows hold.
 
-    It is empty where the template has no label, and where each row brings choices of its own.
+    It is empty where the template has no label, and where each row brings its own choices.
     Raises TemplateError above MAX_CHOICES different labels.
     """
     if label_names is not None:

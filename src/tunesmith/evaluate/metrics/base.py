@@ -50,7 +50,7 @@ class Answers:
 
     @cached_property
     def choices(self) -> list[tuple[str, ...]]:
-        """The choices of each example, all labels where it has none of its own."""
+        """The choices of each example, all labels where it has none."""
         return [example.choices or self.labels for example in self.examples]
 
     @cached_property
@@ -141,7 +141,7 @@ class Metric:
 
     @property
     def per_example(self) -> bool:
-        """Whether every example has a score of its own."""
+        """Whether every example has its own score."""
         return self.value is weighted_mean
 
     @property

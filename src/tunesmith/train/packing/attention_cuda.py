@@ -113,7 +113,7 @@ def window_of(
     try:
         seen = mask_function(zero, zero, queries, keys)
     except RuntimeError as error:  # a mask that reads tensors of the model, on another device
-        raise NotImplementedError("a mask of its own kind") from error
+        raise NotImplementedError("a custom mask") from error
     expected = (keys <= queries) & (keys > queries - size) if local_size else keys <= queries
     if not torch.equal(seen.expand_as(expected), expected):
         raise NotImplementedError("a mask that is neither causal nor sliding")
