@@ -112,6 +112,12 @@ def test_the_report_compares_tuned_with_the_best_baseline(
     assert json.loads((finished[0] / "run" / "report.json").read_text()) == report
 
 
+def test_no_note_is_empty(finished: tuple[Path, dict[str, Any]]) -> None:
+    notes = finished[1]["run"]["notes"]
+    assert any("fresh process" in note for note in notes)
+    assert all(note.strip() for note in notes)
+
+
 def test_the_test_split_was_opened_once(finished: tuple[Path, dict[str, Any]]) -> None:
     assert len(read_json(RunDir(finished[0] / "run").seal)["uses"]) == 1
 

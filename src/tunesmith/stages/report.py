@@ -121,7 +121,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         data=read_json(run.ledger),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest.versions,
-        notes=[*manifest.notes, *training.notes, *seed_notes[0:1], *_run_notes(run)],
+        notes=[*manifest.notes, *training.notes, *filter(None, seed_notes[:1]), *_run_notes(run)],
         test_uses=len(read_seal(run).uses),
         retention=read_retention(run),
         wordings=_by_wording(run, recipe, test, task),
