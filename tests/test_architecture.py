@@ -71,3 +71,22 @@ def test_what_torchao_says_of_other_machines_is_not_printed() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_errors_that_need_no_torch_come_without_it(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    for text, message in (
+        ("data: {source: gone.csv}", "gone.csv: no such file"),
+        ("data: {sauce: a.csv}", "unknown key"),
+        ("[", "not readable as YAML"),
+    ):
+        recipe.write_text(text, encoding="utf-8")
+        code = (
+            "import sys, tunesmith.cli as cli\n"
+            f"sys.argv = ['tunesmith', 'run', {str(recipe)!r}]\n"
+            "try:\n    cli.main()\n"
+            "except SystemExit as stop:\n    print(stop.code, 'torch' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.strip() == "2 False"
+        assert message in done.stderr

@@ -37,7 +37,7 @@ from tunesmith.cli_options import (
     TextOption,
     note,
     print_json,
-    read_recipe,
+    recipe_with_rows,
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
 from tunesmith.errors import InputError, TunesmithError
@@ -170,7 +170,7 @@ def run(
 
     tunesmith run reviews.csv --task classify --text review --label sentiment --model ./some-model
     """
-    wanted = read_recipe(
+    wanted = recipe_with_rows(
         recipe, overrides, task=task, template=template, text=text, label=label, target=target,
         question=question, context=context, column=column, model=model, output_dir=output_dir,
     )  # fmt: skip
@@ -206,7 +206,7 @@ def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) ->
     Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv data.task=classify
     data.columns.text=review
     """
-    wanted = read_recipe(recipe, overrides)
+    wanted = recipe_with_rows(recipe, overrides)
     ledger = stages.prepare.prepare(wanted)
     if as_json:
         print_json(asdict(ledger))
@@ -224,7 +224,7 @@ def preview(
 
     Example: tunesmith preview recipe.yaml --rows 5 --html preview.html
     """
-    print_preview(preview_recipe(read_recipe(recipe, overrides), rows), html, as_json)
+    print_preview(preview_recipe(recipe_with_rows(recipe, overrides), rows), html, as_json)
 
 
 @app.command()
@@ -233,7 +233,7 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
 
     Example: tunesmith plan recipe.yaml
     """
-    wanted = read_recipe(recipe, overrides)
+    wanted = recipe_with_rows(recipe, overrides)
     found = stages.dry_run.plan(wanted)
     gain, discordant = found.smallest_detectable, found.assumed_discordant
     smallest = (
@@ -257,7 +257,7 @@ def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
 
     Example: tunesmith check recipe.yaml
     """
-    wanted = read_recipe(recipe, overrides)
+    wanted = recipe_with_rows(recipe, overrides)
     results = stages.dry_run.check(wanted)
     if as_json:
         print_json([asdict(result) for result in results])
@@ -274,7 +274,7 @@ def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
 
     Example: tunesmith limit recipe.yaml
     """
-    wanted = read_recipe(recipe, overrides)
+    wanted = recipe_with_rows(recipe, overrides)
     found = stages.dry_run.roofline(wanted)
     least, machine = found.least, found.machine
     if as_json:
@@ -353,7 +353,7 @@ def curve(
         raise InputError(
             f"--fractions {fractions}: not numbers", hint="for example 0.25,0.5,1"
         ) from error
-    wanted = read_recipe(recipe, overrides)
+    wanted = recipe_with_rows(recipe, overrides)
     result = stages.learning_curve.curve(wanted, parts)
     print_json(asdict(result)) if as_json else print(result.forecast.sentence)
 

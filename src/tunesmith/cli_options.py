@@ -103,6 +103,20 @@ def read_recipe(
     return recipe
 
 
+def recipe_with_rows(
+    path: Path,
+    overrides: Sequence[str] | None,
+    column: Sequence[str] | None = None,
+    **options: str | None,
+) -> Recipe:
+    """As `read_recipe`, for commands that read rows; DataError where their file is not there."""
+    from tunesmith.data.sources.members import check_sources  # noqa: PLC0415 - pyarrow
+
+    recipe = read_recipe(path, overrides, column, **options)
+    check_sources(recipe.data)
+    return recipe
+
+
 def note(text: str) -> None:
     """A line on stderr: stdout has the result alone."""
     print(f"note: {text}", file=sys.stderr)

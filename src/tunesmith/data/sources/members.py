@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from tunesmith.data.sources.rows import Unreadable, read_rows
+from tunesmith.data.sources.rows import Unreadable, check_exists, read_rows
 from tunesmith.errors import DataError
 from tunesmith.recipe import DataConfig, SourceConfig
 from tunesmith.records import Row, Split
@@ -72,6 +72,12 @@ def members(data: DataConfig) -> list[Member]:
     ]
     own_files = [Member(path, f"{split}:", split, data) for split, path in own if path is not None]
     return [mixture[0], *own_files, *mixture[1:]]
+
+
+def check_sources(data: DataConfig) -> None:
+    """DataError for a file that is not there, found without torch and before any work."""
+    for member in members(data):
+        check_exists(member.path)
 
 
 def _member(data: DataConfig, source: str | SourceConfig) -> Member:

@@ -89,12 +89,19 @@ def _records(source: str, reading: _Reading) -> Iterator[tuple[str, Values, str]
     elif path.is_file():
         for values, where in _read_file(path, reading):
             yield "", values, where
-    elif path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")):
+    else:
+        check_exists(source)
+        yield from _from_datasets(source, on_disk=False)
+
+
+def check_exists(source: str) -> None:
+    """DataError for what can only be a file or folder, and is not there. A hub id passes."""
+    path = Path(source)
+    local = path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~"))
+    if local and not path.exists():
         there = path.parent.iterdir() if path.parent.is_dir() else []
         data_files = [file.name for file in there if file.suffix.lower() in SUFFIXES]
         raise DataError(f"{source}: no such file", hint=did_you_mean(path.name, data_files))
-    else:
-        yield from _from_datasets(source, on_disk=False)
 
 
 def _read_file(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
