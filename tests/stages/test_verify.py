@@ -63,6 +63,19 @@ def test_a_tie_is_looked_for_where_the_stored_tokens_part_not_where_the_text_wou
     assert verify_folder(folder, chat, examples[:1], [older]).ties == 1
 
 
+def test_an_answer_that_stopped_earlier_at_a_tie_is_a_tie(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, chat, examples, predictions = saved
+    monkeypatch.setitem(verify.TIE, "float32", 1e9)
+    whole = predictions[0]
+    assert len(whole.token_ids) > 2
+    beginning = chat.tokenizer.decode(whole.token_ids[:2]).strip()
+    shorter = replace(whole, text=beginning, token_ids=whole.token_ids[:2], stopped=True)
+    found = verify_folder(folder, chat, examples[:1], [shorter])
+    assert (found.ties, found.differences) == (1, ())
+
+
 def test_a_prompt_that_is_served_differently_is_named(
     saved: Saved,
 ) -> None:

@@ -69,11 +69,7 @@ def main() -> None:
             zip(rows, _answers(model, tokenizer, [prompts[i] for i in rows]), strict=True)
         )
     found = [_row(tokenizer, prompts[i], answers[i]) for i in range(len(prompts))]
-    different = [
-        i
-        for i, row in enumerate(asked)
-        if not found[i]["text"].strip().startswith(row["text"].strip())
-    ]
+    different = [i for i, row in enumerate(asked) if _parts(found[i]["text"], answers[i], row)]
     if different:
         model = model.float()
         for i in different:
@@ -83,6 +79,15 @@ def main() -> None:
             )
             found[i]["gap"] = _gap(model, prompts[i], answers[i], other)
     json.dump(found, sys.stdout)
+
+
+def _parts(text: str, answer: list[int], row: Asked) -> bool:
+    """Whether the answer is neither the stored one nor goes on from one that was cut."""
+    if text.strip() == row["text"].strip():
+        return False
+    if row["token_ids"]:
+        return answer[: len(row["token_ids"])] != row["token_ids"]
+    return not text.strip().startswith(row["text"].strip())
 
 
 def _prompt(tokenizer: PreTrainedTokenizerBase, row: Asked) -> list[int]:
