@@ -107,6 +107,13 @@ class FewShot:
 
 
 @dataclass(frozen=True)
+class AnsweredIn:
+    """The number format that a run's answers and likelihoods are computed in."""
+
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """Written last by evaluation: the systems whose answers are stored, in the report's order."""
 

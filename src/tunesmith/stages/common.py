@@ -19,8 +19,8 @@ from tunesmith.machine import fastest_dtype
 from tunesmith.models.load import default_device, fingerprint, load_model, load_tokenizer
 from tunesmith.recipe import Recipe, load_recipe
 from tunesmith.records import Example
-from tunesmith.run_files import read_manifest, run_state
-from tunesmith.rundir import RunDir, file_sha256, read_json, write_json
+from tunesmith.run_files import AnsweredIn, read_manifest, read_record, run_state, write_record
+from tunesmith.rundir import RunDir, file_sha256
 from tunesmith.train.packing.plan import TrainingData
 
 
@@ -136,8 +136,8 @@ def answered_in(run: RunDir, recipe: Recipe) -> str:
     if not run.answered_in.exists():
         asked = recipe.evaluation.dtype
         fastest = fastest_dtype(torch.device(default_device()))
-        write_json(run.answered_in, {"dtype": fastest if asked == "auto" else asked})
-    return str(read_json(run.answered_in)["dtype"])
+        write_record(run.answered_in, AnsweredIn(fastest if asked == "auto" else asked))
+    return read_record(run.answered_in, AnsweredIn).dtype
 
 
 def prompt_writer(run: RunDir) -> Callable[[str], str] | None:

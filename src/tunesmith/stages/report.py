@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
+from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
@@ -20,10 +21,11 @@ from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example
 from tunesmith.report.console import show as show_report
-from tunesmith.report.content import JudgedMetric, Report
+from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.content import to_json as report_json
 from tunesmith.report.write import write_report
 from tunesmith.run_files import (
+    AnsweredIn,
     FewShot,
     Task,
     TrainingFacts,
@@ -32,7 +34,7 @@ from tunesmith.run_files import (
     read_record,
     run_state,
 )
-from tunesmith.rundir import RunDir, read_json
+from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
 from tunesmith.stages.retention import read_retention
@@ -118,7 +120,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         history=history,
         best_step=training.best_step,
         training=training.shown(),
-        data=read_json(run.ledger),
+        data=cast("LedgerCounts", asdict(read_record(run.ledger, LedgerFacts))),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest.versions,
         notes=[*manifest.notes, *training.notes, *filter(None, seed_notes[:1]), *_run_notes(run)],
@@ -287,4 +289,4 @@ def _dtype_note(run: RunDir) -> list[str]:
 
 
 def _answered_in(run: RunDir) -> str:
-    return str(read_json(run.answered_in)["dtype"]) if run.answered_in.exists() else "float32"
+    return read_record(run.answered_in, AnsweredIn).dtype if run.answered_in.exists() else "float32"
