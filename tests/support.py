@@ -12,10 +12,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tunesmith.chat.format import chat_format
+from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.data.store import read_token_arrays
 from tunesmith.models.save import save_model
-from tunesmith.records import IGNORE_INDEX, TokenizedExample
+from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
 
 
 def shared(*parts: str) -> Path:
@@ -94,3 +94,19 @@ def tiny_llama(vocab_size: int = 259, positions: int = 512, seed: int = 0) -> An
 def save(model: Any, tokenizer: Any, folder: Path, max_new_tokens: int | None = None) -> None:
     """As a run saves its model; the tokenizer is a completed one."""
     save_model(model, tokenizer, folder, chat_format(tokenizer).stop_ids(model), max_new_tokens)
+
+
+def example(
+    number: int, prompt: str = "Q", completion: str = "yes", choices: tuple[str, ...] = ()
+) -> Example:
+    """One of a few that differ by their number."""
+    return Example(
+        f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices
+    )
+
+
+def plain_chat() -> Any:
+    """The format of a tokenizer that brought no chat template."""
+    tokenizer = byte_tokenizer()
+    complete_tokenizer(tokenizer)
+    return chat_format(tokenizer)

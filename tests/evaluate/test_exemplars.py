@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from support import byte_tokenizer, example, plain_chat, tiny_llama
 
-from support import byte_tokenizer, tiny_llama
-
-from tunesmith.chat.format import chat_format, complete_tokenizer
+from tunesmith.chat.format import chat_format
 from tunesmith.evaluate.few_shot import few_shot_exemplars, with_exemplars
 from tunesmith.evaluate.systems import Decoding
-from tunesmith.records import Example
 
 CHATML = (
     "{%- for m in messages -%}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{%- endfor -%}"
     "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
 )
 DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=False)
-
-
-def example(
-    number: int, prompt: str = "Q", completion: str = "yes", choices: tuple[str, ...] = ()
-) -> Example:
-    return Example(
-        f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices
-    )
-
-
-def plain_chat() -> Any:
-    tokenizer = byte_tokenizer()
-    complete_tokenizer(tokenizer)
-    return chat_format(tokenizer)
 
 
 def test_an_instruct_base_is_shown_exemplars_as_turns_of_its_own_chat_template() -> None:

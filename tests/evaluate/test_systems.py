@@ -9,32 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from support import byte_tokenizer, tiny_llama
+from support import example, plain_chat, tiny_llama
 
-from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.evaluate import systems
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated
 from tunesmith.evaluate.likelihood import Ranked, rank_choices
 from tunesmith.evaluate.systems import Decoding, _greedy, answer
 from tunesmith.models.load import load_model
-from tunesmith.records import Example
 
 DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=False)
-
-
-def example(
-    number: int, prompt: str = "Q", completion: str = "yes", choices: tuple[str, ...] = ()
-) -> Example:
-    return Example(
-        f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices
-    )
-
-
-def plain_chat() -> Any:
-    tokenizer = byte_tokenizer()
-    complete_tokenizer(tokenizer)
-    return chat_format(tokenizer)
 
 
 def test_the_likelihood_of_the_right_answer_is_that_of_its_tokens_and_the_stop_token() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tunesmith.evaluate.forward import Inputs, Traits, cached_prefix, repeated
+from tunesmith.models.architectures import UNSUITED
 
 TOLERANCE = 1e-3  # of the largest logit
 HALF_TOLERANCE = 0.05
@@ -67,9 +68,7 @@ def _find(model: PreTrainedModel, kind: Traits) -> Caching:
     if kind.recurrent:
         del tries[Caching.SHARES], tries[Caching.PADS]
     for level, (attempt, expected_V) in tries.items():
-        if _agrees(
-            attempt, expected_V, TOLERANCE if kind.dtype == torch.float32 else HALF_TOLERANCE
-        ):
+        if agrees(attempt, expected_V, kind):
             return level
     return Caching.NONE
 
@@ -83,19 +82,16 @@ def _plain(model: PreTrainedModel, kind: Traits, ids: list[int]) -> Tensor:
     return last_V
 
 
-def _agrees(attempt: Callable[[], Tensor], expected_V: Tensor, tolerance: float) -> bool:
+def agrees(attempt: Callable[[], Tensor], expected_V: Tensor, kind: Traits) -> bool:
+    """Whether logits that are computed another way are the expected ones, to rounding.
+
+    Relative to the largest; False too where the model cannot be run that way.
+    """
     try:
         found_V = attempt().float()
-    except (
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        KeyError,
-        NotImplementedError,
-    ):
-        return False  # a custom cache or mask says so in one of these ways
+    except UNSUITED:
+        return False
+    tolerance = TOLERANCE if kind.dtype == torch.float32 else HALF_TOLERANCE
     return bool((found_V - expected_V).abs().max() <= tolerance * expected_V.abs().max())
 
 

@@ -35,6 +35,7 @@ from tunesmith.evaluate.forward import (
     target_logprobs,
     token_batches,
 )
+from tunesmith.models.architectures import UNSUITED
 
 # larger trees are cut into several: the mask grows with the square of their tokens
 _log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def _trees_are_exact(
     plain = _rank(model, kind, prompts[:1], longest, False, 1024)[0].logprobs
     try:
         found = _rank(model, kind, prompts[:1], longest, True, 1024)[0].logprobs
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, KeyError):
+    except UNSUITED:
         found = [float("nan")] * len(plain)  # a model that takes no such mask may say so
     # In half precision a likelihood of e^-20 is known to half a nat; a mask that is ignored costs
     # several.

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedConfig
 
+UNSUITED = (TypeError, ValueError, AttributeError, IndexError, KeyError, RuntimeError)
+"""How a model's code shows, when it is tried, that it does not take what it is given: positions, a
+mask, a cache, token ids alone."""
+
 ENCODERS = {
     "bert",
     "bert-generation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from transformers import PreTrainedModel
@@ -22,6 +23,8 @@ from tunesmith.records import Example
 from tunesmith.run_files import AnsweredIn, read_manifest, read_record, run_state, write_record
 from tunesmith.rundir import RunDir, file_sha256
 from tunesmith.train.packing.plan import TrainingData
+
+Item = TypeVar("Item")
 
 
 def open_run(folder: Path) -> RunDir:
@@ -105,10 +108,10 @@ def training_data(run: RunDir, split: str) -> TrainingData:
     return TrainingData.from_arrays(*read_token_arrays(run.examples(split)))
 
 
-def sample(examples: Sequence[Example], n: int) -> list[Example]:
-    """At most n examples, spread evenly over the split."""
-    step = max(1.0, len(examples) / n)
-    return [examples[int(i * step)] for i in range(min(n, len(examples)))]
+def sample(items: Sequence[Item], n: int) -> list[Item]:
+    """At most n of a split's examples, spread evenly over it."""
+    step = max(1.0, len(items) / n)
+    return [items[int(i * step)] for i in range(min(n, len(items)))]
 
 
 # ---- how all systems answer

@@ -25,7 +25,7 @@ from tunesmith.evaluate.system_table import TUNED
 from tunesmith.records import Example, Prediction, Unserved
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import answered_in, run_recipe, tuned_chat
+from tunesmith.stages.common import answered_in, run_recipe, sample, tuned_chat
 
 ROWS = 32
 SHOWN = 60  # characters of an answer
@@ -114,9 +114,7 @@ def verify_folder(
     """Of at most 32 examples, evenly from all. A folder that does not load by itself is a
     difference too.
     """
-    step = max(1.0, len(examples) / ROWS)
-    chosen = [int(i * step) for i in range(min(ROWS, len(examples)))]
-    rows, wanted = [examples[i] for i in chosen], [predictions[i] for i in chosen]
+    rows, wanted = sample(examples, ROWS), sample(predictions, ROWS)
     try:
         found = _ask(
             folder,

@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunesmith.errors import ModelError
+from tunesmith.models.architectures import UNSUITED
 from tunesmith.train.loss import input_embeddings
 
 TOLERANCE = 1e-3  # relative to the largest logit
@@ -30,15 +31,7 @@ def check_is_causal(model: PreTrainedModel) -> None:
             model(input_ids=ids, use_cache=False).logits[0, :KNOWN].float()
             for ids in (ids_1T, ids_1T[:, :KNOWN])
         )
-    except (
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        KeyError,
-        NotImplementedError,
-    ) as error:
+    except UNSUITED as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{name} cannot be run on token ids alone: {reason}") from error
     finally:

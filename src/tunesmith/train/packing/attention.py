@@ -44,6 +44,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from tunesmith.models.architectures import UNSUITED
 from tunesmith.train.packing.attention_cpu import tree_attention
 from tunesmith.train.packing.attention_cuda import Window, attend, window_of
 from tunesmith.train.packing.plan import MicroBatch, TrainingData
@@ -351,15 +352,7 @@ def _agree(
     model.eval()
     try:
         expected_X, found_X = expected(), found()
-    except (
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        KeyError,
-        NotImplementedError,
-    ):
+    except UNSUITED:
         return False  # how a model that is built otherwise shows it, when it is given our masks
     finally:
         model.train(was_training)
