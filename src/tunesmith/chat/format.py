@@ -529,8 +529,7 @@ def _complete_template(
         use(behind_header(template))
         notes.append(
             "the chat template's generation prompt does not begin a finished answer: the saved "
-            "one's is "
-            f"{_shown_prompt(tokenizer)!r}, in place of {before!r}"
+            f"one's is {_shown_prompt(tokenizer)!r}, in place of {before!r}"
         )
     return [*notes, *told]
 

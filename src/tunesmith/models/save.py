@@ -98,9 +98,8 @@ def with_old_names(config: JsonObject) -> JsonObject:
     }
     old: JsonObject = {"torch_dtype": config["dtype"]} if "dtype" in config else {}
     rope = config.get("rope_parameters") or {}
-    if isinstance(
-        rope.get("full_attention"), dict
-    ):  # a rotary base for each kind of layer, as Gemma 3 has
+    # a rotary base for each kind of layer, as Gemma 3 has
+    if isinstance(rope.get("full_attention"), dict):
         old |= _old_rope(rope["full_attention"])
         if isinstance(rope.get("sliding_attention"), dict):
             old["rope_local_base_freq"] = rope["sliding_attention"].get("rope_theta")

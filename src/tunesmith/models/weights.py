@@ -131,8 +131,7 @@ def check_loaded(name: str, info: LoadingInfo, is_part: bool = False) -> None:
         tensor, found, wanted = min(info["mismatched_keys"])
         raise ModelError(
             f"{name}: {_count(info['mismatched_keys'])} of another shape: {tensor} is "
-            f"{_shape(found)}, "
-            f"config.json says {_shape(wanted)}",
+            f"{_shape(found)}, config.json says {_shape(wanted)}",
             hint="config.json and the weights do not belong together",
         )
     if info.get("error_msgs"):

@@ -129,8 +129,7 @@ def _forecast(points: Sequence[CurvePoint], metric: str) -> Forecast:
     error = Z / math.sqrt(spread)
     sentence = (
         f"Twice the labels would likely change {metric} by {slope:+.3f} (95 % interval "
-        f"{slope - error:+.3f} to "
-        f"{slope + error:+.3f}), if it goes on as it did from {points[0].rows:,} to "
-        f"{points[-1].rows:,} examples."
+        f"{slope - error:+.3f} to {slope + error:+.3f}), if it goes on as it did from "
+        f"{points[0].rows:,} to {points[-1].rows:,} examples."
     )
     return Forecast(slope, (slope - error, slope + error), sentence)

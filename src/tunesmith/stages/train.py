@@ -119,8 +119,7 @@ def validation_rows(
     if found < asked:
         say(
             f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth "
-            f"of "
-            "its training time"
+            "of its training time"
         )
     return found
 

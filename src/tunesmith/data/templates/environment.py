@@ -203,9 +203,8 @@ def _own(value: Any, column: str) -> Any:
     """A copy of lists and dicts, so that a template that appends to one leaves the user's row
     alone.
     """
-    if isinstance(
-        value, (str, int, float)
-    ):  # first: nearly all values, and the checks below are slow
+    # first: nearly all values, and the checks below are slow
+    if isinstance(value, (str, int, float)):
         return value
     if value is None:
         return _Nothing(column)
@@ -336,9 +335,8 @@ class _Strict(NodeTransformer):
 
     def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:
         self.generic_visit(node)
-        node.expr2 = node.expr2 or nodes.Const(
-            ""
-        )  # jinja prints nothing for a missing else; StrictUndefined fails
+        # jinja prints nothing for a missing else; StrictUndefined fails
+        node.expr2 = node.expr2 or nodes.Const("")
         return node
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:

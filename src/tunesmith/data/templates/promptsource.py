@@ -203,9 +203,8 @@ def dumps(collection: TemplateCollection) -> str:
 
 
 def _fields(template: Template) -> _TemplateFields:
-    metadata = (
-        template.metadata
-    )  # kept as the object it is: templates that share one are written with an alias
+    # kept as the object it is: templates that share one are written with an alias
+    metadata = template.metadata
     return _TemplateFields(
         id=template.id,
         name=template.name,
