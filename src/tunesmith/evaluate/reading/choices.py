@@ -1,9 +1,9 @@
-"""The choice that a text gives as its answer.
+r"""The choice that a text gives as its answer.
 
 A choice is the answer where, in this order,
 
 1. the first line is the choice, or begins with it as with an answer ("Yes. The text ..."),
-2. the text marks it: "Answer: X", "the label is X", "(C)", bold, `\\boxed{}`, JSON's only value,
+2. the text marks it: "Answer: X", "the label is X", "(C)", bold, `\boxed{}`, JSON's only value,
 3. the last line is the choice,
 4. a sentence says it of the text ("The review is positive.") and no other choice is named.
 
@@ -14,62 +14,37 @@ which of two choices is meant cannot be read: that is never a wrong credit, and 
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from tunesmith.evaluate.reading import phrases
-from tunesmith.evaluate.reading.characters import (
-    after_thinking,
-    bare,
-    fold,
-    is_hangul,
-    is_unspaced,
-    is_word,
-    joins_left,
-    joins_right,
-)
+from tunesmith.evaluate.reading.characters import after_thinking, bare, fold, is_unspaced, is_word
 from tunesmith.evaluate.reading.json_values import Json, find_json
+from tunesmith.evaluate.reading.spellings import Mention, Table, table_of
 
-MAX_MENTIONS = 100  # of a text that repeats itself without end, the first and last half of these
+MAX_LEAD_INS = 5
 SHORT_ANSWER_WORDS = 40  # of a longer one only the first and the last sentence can be its answer
 SHORT_ANSWER_CHARACTERS = 30  # the same in scripts without spaces
 
-_JOINERS = "-\u2010\u2011/&'@"
-_SEPARATORS = re.compile(r"[\s_\-]+")
-_BETWEEN_WORDS = re.compile(r"(?<=\S)[\s_\-]+(?=\S)")  # the sign of -1 is none
-_SENTENCE = re.compile(r"[^\n]*?(?:[.!?]+(?=[\s\"'*)]|\Z)|[。！？!?]+|\n|\Z)[\"'*)]*")
-_LISTED = re.compile(
-    r"[\"'`*)\]]*\s*(?:,|/|;|&|\||、|,?\s*\b(?:or|and|nor|oder|und|ou|et|o|y)\b|或者?|还是|或是|和|か|や)"
-    r"\s*(?:maybe|possibly|perhaps)?\s*[\"'`*(\[]*"
-)
+_SENTENCE = re.compile(r"[^\n]*?(?:[.!?](?=[\s\"'*)]|\Z)|[。!?]|\n|\Z)[\"'*)]*")
 _LETTER_TAIL = re.compile(
-    r"[\"'`*)\]}$]*(?:\s*(?:\Z|[.,;:!?)\]。、](?![a-z\d])|[–—]|-\s|\n)|\s+(?:because|since|as)\s"
+    r"[\"'`*)\]}$]*(?:\s*(?:\Z|[.,;:!?)\]。、](?![a-z\d])|[–—(]|-\s|\n)|\s+(?:because|since|as)\s"
     r"|\s+(?:is|would be)\s+(?:the|my|right|correct)\b)"
 )
 _LABEL_END = re.compile(r"[\"'`*)\]}”’»」』]*\s*(?:[.!;。!…]|[-–—]\s|[–—(]|\Z)")
 _OPTION = re.compile(r"[\"'`*]*[.):]")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{\s*(?:\\(?:text|mathrm|mathbf|textbf)\s*\{\s*)?\(?\Z")
-_ANSWER_KEYS = {"answer", "label", "choice", "category", "class", "sentiment", "intent", "prediction"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Mention:
-    """A choice in the text. `exact`: spelled as it is, not with other separators. `listed`: one of
-    several, as in "positive or negative". `choice` is None where two choices are spelled so.
-    """
-
-    choice: str | None
-    start: int
-    end: int
-    exact: bool
-    listed: bool = False
-
-    @property
-    def length(self) -> int:
-        return self.end - self.start
+_ANSWER_KEYS = {
+    "answer",
+    "label",
+    "choice",
+    "category",
+    "class",
+    "sentiment",
+    "intent",
+    "prediction",
+}
 
 
 def find_choice(text: str, choices: Sequence[str]) -> tuple[str, str] | None:
@@ -81,7 +56,7 @@ def find_choice(text: str, choices: Sequence[str]) -> tuple[str, str] | None:
     stripped = text.strip()
     if stripped in choices:
         return stripped, ""
-    table = _table(tuple(choices))
+    table = table_of(tuple(choices))
     alone = bare(stripped)
     if alone in choices and table.folded.get(fold(alone), alone) is None:
         return alone, ""  # May and may are two choices: here case counts
@@ -94,7 +69,8 @@ def find_choice(text: str, choices: Sequence[str]) -> tuple[str, str] | None:
         else:
             named = table.equal(_json_text(value))
             return (named, fold(after)) if named is not None else None
-    return _Reading(_without_lead_in(fold(plain), table), table).answer()
+    folded = _without_lead_in(fold(plain), table)
+    return _Reading(folded, table, table.mentions(folded)).answer()
 
 
 def _json_text(value: Json) -> str:
@@ -111,9 +87,9 @@ def _json_text(value: Json) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _without_lead_in(folded: str, table: _Table) -> str:
+def _without_lead_in(folded: str, table: Table) -> str:
     """The text without "Sure!", "Here is the label:", a heading or a fence before the answer."""
-    while True:
+    for _ in range(MAX_LEAD_INS):
         shorter = folded
         found = phrases.INTERJECTION.match(folded)
         if found and table.equal(found.group()) is None:
@@ -122,163 +98,21 @@ def _without_lead_in(folded: str, table: _Table) -> str:
         if rest and phrases.LEAD_IN.search(line.strip(" *_\r")) and not table.mentions(line):
             shorter = rest
         if shorter == folded:
-            return folded
+            break
         folded = shorter.strip()
+    return folded
 
 
-# ---- how the choices are spelled
+# ---- how the text uses its mentions
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Spellings of the choices; a spelling that two of them share has None.
-
-    `folded`, `bared` and `spaced` are for whole answers, from the closest spelling to the widest.
-    `keys[first character]` are (spelling, choice, exact), the longest first, to be found in texts.
-    """
-
-    folded: dict[str, str | None]
-    bared: dict[str, str | None]
-    spaced: dict[str, str | None]
-    keys: dict[str, list[tuple[str, str | None, bool]]]
-    letters: bool
-
-    def equal(self, text: str) -> str | None:
-        """The choice that the whole text is."""
-        folded = fold(text)
-        if folded in self.folded:
-            return self.folded[folded]
-        covering = _covering(folded, self.mentions(folded))
-        if covering is not None:
-            return covering.choice
-        plain = bare(folded)
-        if plain in self.bared:
-            return self.bared[plain]
-        return self.spaced.get(_spaced(plain))
-
-    def mentions(self, folded: str) -> list[_Mention]:
-        """Where choices stand in the text, never one inside another."""
-        found: list[_Mention] = []
-        place = 0
-        while place < len(folded):
-            inside = place and folded[place].isalnum() and folded[place - 1].isascii()
-            if inside and folded[place - 1].isalnum():
-                place += 1
-                continue
-            for key, choice, exact in self.keys.get(folded[place], ()):
-                if folded.startswith(key, place) and _is_whole(folded, place, key):
-                    found.append(_Mention(choice, place, place + len(key), exact))
-                    place += len(key) - 1
-                    break
-            place += 1
-        if len(found) > MAX_MENTIONS:
-            found = found[: MAX_MENTIONS // 2] + found[-MAX_MENTIONS // 2 :]
-        return _with_lists(found, folded)
-
-
-@lru_cache(maxsize=256)
-def _table(choices: tuple[str, ...]) -> _Table:
-    folded = _spellings((fold(choice), choice) for choice in choices)
-    bared = _spellings((bare(fold(choice)), choice) for choice in choices)
-    spaced = _spellings((_spaced(bare(fold(choice))), choice) for choice in choices)
-    variants = {
-        separator.join(_SEPARATORS.split(key)): choice
-        for key, choice in folded.items()
-        for separator in " _-"
-        if _SEPARATORS.search(key.strip("_- "))
-    }
-    named = {key: (choice, False) for key, choice in [*variants.items(), *bared.items()]}
-    named |= {key: (choice, True) for key, choice in folded.items()}
-    keys: dict[str, list[tuple[str, str | None, bool]]] = {}
-    for key in sorted(named, key=len, reverse=True):
-        keys.setdefault(key[0], []).append((key, *named[key]))
-    return _Table(folded, bared, spaced, keys, any(len(key) == 1 for key in bared))
-
-
-def _spellings(pairs: Iterable[tuple[str, str]]) -> dict[str, str | None]:
-    """Of two choices with one spelling the shorter, from which less was dropped; else neither."""
-    found: dict[str, str | None] = {}
-    lengths: dict[str, int] = {}
-    for key, choice in pairs:
-        if not key or len(choice) > lengths.get(key, len(choice)):
-            continue
-        is_tie = len(choice) == lengths.get(key) and found[key] != choice
-        found[key] = None if is_tie else choice
-        lengths[key] = len(choice)
-    return found
-
-
-def _spaced(text: str) -> str:
-    return _BETWEEN_WORDS.sub(" ", text.strip("_"))
-
-
-def _is_whole(text: str, start: int, key: str) -> bool:
-    """Whether the key is not part of a longer word, number or compound such as sports/tennis."""
-    end = start + len(key)
-    if key.isdigit() and text.endswith("out of ", 0, start):
-        return False  # the scale of "4 out of 5"
-    before, after = text[max(0, start - 2) : start], text[end : end + 2]
-    return _is_free_left(before, key[0]) and _is_free_right(after, key)
-
-
-def _is_free_left(before: str, first: str) -> bool:
-    if not before or not is_word(first) or is_unspaced(first):
-        return True
-    last, outer = before[-1], before[:-1]
-    if joins_left(last):
-        return False
-    if first.isdigit() and (last in "-+\u2212" or (last in ".,:" and outer.isdigit())):
-        return False
-    return not (last in _JOINERS and outer and joins_left(outer))
-
-
-def _is_free_right(after: str, key: str) -> bool:
-    last = key[-1]
-    if not after or not is_word(last) or is_unspaced(last):
-        return True
-    following, outer = after[0], after[1:]
-    if is_hangul(last):
-        return True
-    if joins_right(following) or (following in "+#" and len(key) == 1):
-        return False
-    if last.isdigit() and following in ".,:" and outer.isdigit():
-        return False
-    if key == "no" and following == " " and outer and is_word(outer):
-        return False  # "no reason": the determiner
-    return not (following in _JOINERS and outer and joins_right(outer))
-
-
-def _with_lists(found: list[_Mention], text: str) -> list[_Mention]:
-    listed = set()
-    for i, (a, b) in enumerate(itertools.pairwise(found)):
-        is_out = phrases.NEGATED_BEFORE.search(text[max(0, a.start - 60) : a.start])
-        if a.choice != b.choice and not is_out and _LISTED.fullmatch(text[a.end : b.start]):
-            listed |= {i, i + 1}
-    return [
-        _Mention(m.choice, m.start, m.end, m.exact, i in listed) for i, m in enumerate(found)
-    ]
-
-
-def _covering(folded: str, mentions: Sequence[_Mention]) -> _Mention | None:
-    """The first mention, where the text has no word beside it and its repetitions."""
-    if len({m.choice for m in mentions}) != 1:
-        return None
-    ends = [0, *(m.end for m in mentions)]
-    starts = [*(m.start for m in mentions), len(folded)]
-    around = "".join(folded[end:start] for end, start in zip(ends, starts, strict=True))
-    return None if any(map(is_word, around)) else mentions[0]
-
-
-# ---- how a text uses them
-
-
 class _Reading:
     """One folded text, its mentions, and what each of them is in its sentence."""
 
-    def __init__(self, text: str, table: _Table) -> None:
-        self.text = text
-        self.table = table
-        self.mentions = table.mentions(text) if text else []
+    text: str
+    table: Table
+    mentions: Sequence[Mention]
 
     def answer(self) -> tuple[str, str] | None:
         first_end = self.text.find("\n")
@@ -287,7 +121,8 @@ class _Reading:
         line = self.text[:first_end]
         whole = self.table.equal(line)
         if whole is not None:
-            return whole, self.text[first_end:]
+            after = self.text[first_end:]
+            return None if self._goes_on_listing(whole, after) else (whole, after)
         for find in (self._leading, self._marked):
             if (found := find(first, line)) is not None:
                 return self._given(found)
@@ -296,17 +131,22 @@ class _Reading:
         found = self._marked(self.mentions, self.text) or self._shown(self.mentions)
         return self._given(found) if found else self._last_line() or self._said()
 
-    def _given(self, found: _Mention) -> tuple[str, str] | None:
+    def _goes_on_listing(self, first: str, after: str) -> bool:
+        """Whether the next line is another choice alone: a list of the choices, not an answer."""
+        second = self.table.equal(after.strip().partition("\n")[0])
+        return second is not None and second != first
+
+    def _given(self, found: Mention) -> tuple[str, str] | None:
         return None if found.choice is None else (found.choice, self.text[found.end :])
 
-    def _names_several(self, first: Sequence[_Mention]) -> bool:
+    def _names_several(self, first: Sequence[Mention]) -> bool:
         """Whether the first line begins with two answers: "A. B", "positive. negative"."""
         named = {m.choice for m in first if self._is_label(m)}
         return len(named) > 1
 
     # -- 1. the first line
 
-    def _leading(self, first: Sequence[_Mention], line: str) -> _Mention | None:
+    def _leading(self, first: Sequence[Mention], line: str) -> Mention | None:
         """The choice that the line begins with, where what follows shows that it is the answer."""
         lead = first[0] if first else None
         if lead is None or lead.listed or any(map(is_word, line[: lead.start])):
@@ -322,7 +162,7 @@ class _Reading:
         ends = self._ends_answer(lead) or phrases.IS_THE_ANSWER.match(after)
         return lead if ends and not others else None
 
-    def _is_restated_option(self, lead: _Mention) -> bool:
+    def _is_restated_option(self, lead: Mention) -> bool:
         """Whether the text lists its options: another line begins with another one in this form."""
         if not (lead.length == 1 and _OPTION.match(self.text, lead.end)):
             return False
@@ -337,13 +177,13 @@ class _Reading:
 
     # -- 2. marks
 
-    def _marked(self, mentions: Sequence[_Mention], text: str) -> _Mention | None:
+    def _marked(self, mentions: Sequence[Mention], text: str) -> Mention | None:
         """The choice after "the answer is" and the like; a last word ("final answer") first."""
         marked = [m for m in mentions if self._is_marked(m)]
         strong = [m for m in marked if self._is_strong(m)]
         return _only(strong) if strong else _only(marked)
 
-    def _shown(self, mentions: Sequence[_Mention]) -> _Mention | None:
+    def _shown(self, mentions: Sequence[Mention]) -> Mention | None:
         """The choice that stands alone in bold type, or the letter in brackets."""
         shown = [m for m in mentions if self._is_bold(m) and not self._is_negated(m)]
         shown = shown or [m for m in mentions if self._is_bracketed_letter(m)]
@@ -352,7 +192,7 @@ class _Reading:
         # "B is correct": a letter in the subject's place
         return _only([m for m in mentions if self._is_letter(m) and self._is_called_right(m)])
 
-    def _is_marked(self, m: _Mention) -> bool:
+    def _is_marked(self, m: Mention) -> bool:
         before = self._before(m)
         if _BOXED.search(before):
             return True
@@ -360,7 +200,7 @@ class _Reading:
             return False
         return self._ends_answer(m) or bool(phrases.GOES_ON.match(self.text, m.end))
 
-    def _is_strong(self, m: _Mention) -> bool:
+    def _is_strong(self, m: Mention) -> bool:
         before = self._before(m)
         if _BOXED.search(before):
             return True
@@ -370,16 +210,16 @@ class _Reading:
             or phrases.STRONG_MARK.search(before[: mark.start()] + mark.group().rstrip(" *\"'(:"))
         )
 
-    def _is_bold(self, m: _Mention) -> bool:
+    def _is_bold(self, m: Mention) -> bool:
         return self.text[: m.start].endswith("**") and bool(
             re.match(r"[.:]?\*\*", self.text[m.end : m.end + 3])
         )
 
-    def _is_bracketed_letter(self, m: _Mention) -> bool:
+    def _is_bracketed_letter(self, m: Mention) -> bool:
         around = self.text[max(0, m.start - 1) : m.start] + self.text[m.end : m.end + 1]
         return self._is_letter(m) and around == "()" and not self._is_negated(m)
 
-    def _is_called_right(self, m: _Mention) -> bool:
+    def _is_called_right(self, m: Mention) -> bool:
         return bool(phrases.IS_THE_ANSWER.match(self.text, m.end)) and not self._is_negated(m)
 
     # -- 3. the last line
@@ -409,7 +249,11 @@ class _Reading:
 
     def _statements(self) -> list[tuple[int, int]]:
         """The sentences that are no questions; of a long text the first and the last."""
-        spans = [match.span() for match in _SENTENCE.finditer(self.text) if match.group().strip()]
+        spans = [
+            match.span()
+            for match in _SENTENCE.finditer(self.text)
+            if any(map(is_word, match.group()))
+        ]
         spans = [
             (start, end)
             for start, end in spans
@@ -418,10 +262,10 @@ class _Reading:
         is_short = len(self.text.split()) <= SHORT_ANSWER_WORDS
         return spans if is_short else [*spans[:1], *spans[-1:]]
 
-    def _is_said(self, m: _Mention) -> bool:
-        if m.listed or not m.exact:
-            return False
+    def _is_said(self, m: Mention) -> bool:
         before, after = self._before(m), self.text[m.end : m.end + 120]
+        if m.listed or not m.exact or after.startswith("?"):
+            return False
         if phrases.VERB_LAST.match(after):
             return True
         if is_unspaced(self.text[m.start]) and m.length > 1:
@@ -434,16 +278,16 @@ class _Reading:
 
     # -- one mention
 
-    def _is_letter(self, m: _Mention) -> bool:
+    def _is_letter(self, m: Mention) -> bool:
         return m.length == 1 and not self.text[m.start].isdigit() and is_word(self.text[m.start])
 
-    def _is_label(self, m: _Mention) -> bool:
+    def _is_label(self, m: Mention) -> bool:
         """Whether the mention is used as an option, not as a word of the sentence."""
         if self._is_letter(m):
             return bool(_LETTER_TAIL.match(self.text, m.end)) and not self._is_negated(m)
         return self._is_said(m) and not self._is_negated(m)
 
-    def _ends_answer(self, m: _Mention) -> bool:
+    def _ends_answer(self, m: Mention) -> bool:
         if self._is_letter(m):
             return bool(_LETTER_TAIL.match(self.text, m.end))
         if phrases.TAIL.match(self.text, m.end):
@@ -451,7 +295,7 @@ class _Reading:
         noun = phrases.HEAD_NOUN.match(self.text, m.end)
         return bool(noun and phrases.TAIL.match(self.text, noun.end()))
 
-    def _is_negated(self, m: _Mention) -> bool:
+    def _is_negated(self, m: Mention) -> bool:
         before = self._before(m)
         return bool(
             phrases.NEGATED_BEFORE.search(before)
@@ -459,7 +303,7 @@ class _Reading:
             or phrases.NEGATED_AFTER.match(self.text, m.end)
         )
 
-    def _before(self, m: _Mention) -> str:
+    def _before(self, m: Mention) -> str:
         """The sentence before the mention, at most 120 characters of it."""
         before = self.text[max(0, m.start - 120) : m.start]
         stop = max(before.rfind("\n"), before.rfind("。"))
@@ -468,6 +312,6 @@ class _Reading:
         return before[stop + 1 :]
 
 
-def _only(mentions: Sequence[_Mention]) -> _Mention | None:
+def _only(mentions: Sequence[Mention]) -> Mention | None:
     """The first of them, where all are of one choice."""
     return mentions[0] if len({m.choice for m in mentions}) == 1 else None

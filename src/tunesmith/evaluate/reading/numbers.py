@@ -25,6 +25,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
 
 from tunesmith.evaluate.reading.characters import after_thinking, bare, fold, is_unspaced, is_word
 from tunesmith.evaluate.reading.phrases import ANSWER_IS
@@ -33,9 +34,7 @@ MAX_POWER = 300
 _SPACES = "\u00a0\u2007\u2009\u202f "
 _SIGNS = "-\u2212\u2013"
 _CURRENCIES = r"(?:[$€£¥₹]|\b(?:usd|eur|gbp|chf|inr|rs\.?|us\$)\s?)"
-_DIGITS = (
-    rf"(?:\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'’_:]\d+)*|\.\d+)"
-)
+_DIGITS = rf"(?:\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'’_:]\d+)*|\.\d+)"
 # One candidate: all that belongs together, so that no part of a date is taken for a number.
 _TOKEN = re.compile(
     rf"(?P<sign>[{_SIGNS}+]|\b(?:minus|negative)\s)?\s?(?P<currency>{_CURRENCIES})?"
@@ -50,8 +49,8 @@ _TOKEN = re.compile(
 )
 _VULGAR_ALONE = re.compile(r"(?P<sign>[-\u2212])?(?P<vulgar>[¼½¾⅐-⅞])")
 _SCALES = {
-    "hundred": 1e2, "thousand": 1e3, "k": 1e3, "lakh": 1e5, "million": 1e6, "crore": 1e7,
-    "billion": 1e9, "trillion": 1e12,
+    "hundred": 2, "thousand": 3, "k": 3, "lakh": 5, "million": 6, "crore": 7, "billion": 9,
+    "trillion": 12,
 }  # fmt: skip
 _GROUPED = re.compile(r"\d{1,3}(?:\D\d{3})+")
 _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})*,\d{3}")
@@ -70,7 +69,19 @@ _RANGE = re.compile(
     r"[^\S\n]{0,2}[$€£]?",
     re.IGNORECASE,
 )
-_LISTED = re.compile(r"\s?(?:,|;|&|,?\s?\b(?:and|or|und|oder|et|ou|y|o)\b)\s?", re.IGNORECASE)
+_AND = re.compile(r"\s?(?:&|,?\s?\b(?:and|or|und|oder|et|ou|y|o)\b)\s?[$€£]?", re.IGNORECASE)
+_COMMA = re.compile(r"\s?[,;]\s?[$€£]?")
+# 3 hours 20 minutes, 5 feet 6 inches: one quantity in two units
+_LARGE_UNIT = re.compile(
+    r"\s?(?:years?|months?|weeks?|days?|hours?|hrs?|h|minutes?|mins?|feet|foot|ft|miles?|meters?|km"
+    r"|pounds?|lbs?|kg|dollars?|euros?),?\s?(?:and)?\s?",
+    re.IGNORECASE,
+)
+_SMALL_UNIT = re.compile(
+    r"\s?(?:months?|weeks?|days?|hours?|hrs?|minutes?|mins?|seconds?|secs?|s|inch(?:es)?|in|feet|yards?"
+    r"|centimeters?|cm|meters?|m|ounces?|oz|grams?|g|cents?)\b",
+    re.IGNORECASE,
+)
 _OUT_OF = re.compile(r"\s(?:out of|von|sur)\s", re.IGNORECASE)
 _ENDS_A_SENTENCE = re.compile(r"\W*(?:\n|\Z)")
 _LATEX = (
@@ -88,11 +99,12 @@ _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _FINAL = "####"
 _STOP = re.compile(r"[.!?](?=\s|\Z)")
 _NOT = re.compile(r"(?:\bnot|n't|\bnicht|\bnever)\s[$€£]?\Z", re.IGNORECASE)
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_UNITS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
+]  # fmt: skip
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _WORDS = {
     **{word: float(i) for i, word in enumerate(_UNITS)},
     **{word: 10.0 * i for i, word in enumerate(_TENS, start=2)},
@@ -278,10 +290,17 @@ def _value(match: re.Match[str]) -> float | None:
         value = _fraction(value, match["fraction"])
     if value is not None and match["exponent"]:
         power = float(re.findall(r"[-\u2212+]?\d+", match["exponent"])[-1].replace("\u2212", "-"))
-        value = value * 10.0**power if abs(power) <= MAX_POWER else math.inf
+        value = _times_ten_to(value, power)
     if value is not None and match["scale"]:
-        value *= _SCALES[match["scale"].strip().lower().removesuffix("s")]
+        value = _times_ten_to(value, _SCALES[match["scale"].strip().lower().removesuffix("s")])
     return value
+
+
+def _times_ten_to(value: float, power: float) -> float:
+    """Infinite where it is too large. In decimal: 2.675 million is 2675000, not a little less."""
+    if abs(power) > MAX_POWER:
+        return math.inf
+    return float(Decimal(repr(value)).scaleb(int(power)))
 
 
 def _fraction(first: float, rest: str) -> float | None:
@@ -304,7 +323,7 @@ def _plain_value(digits: str) -> float | None:
         whole, decimal = digits.rpartition(kinds[1])[::2]
         is_decimal = separators.count(kinds[1]) == 1 and kinds[1] in ".,"
         return float(_join(whole) + "." + decimal) if is_decimal and _is_grouped(whole) else None
-    if not kinds or kinds == ["."] and len(groups) == 2:
+    if not kinds or (kinds == ["."] and len(groups) == 2):
         return float(digits)
     if _is_grouped(digits):
         return float(_join(digits))
@@ -344,5 +363,9 @@ def _joined(found: list[_Found], text: str) -> list[_Found]:
 def _belong_together(last: _Found, number: _Found, between: str, text: str) -> bool:
     if _RANGE.fullmatch(between):
         return not between.lstrip().startswith((")", "]"))
-    listed = _LISTED.fullmatch(between) and _ENDS_A_SENTENCE.match(text, number.end)
+    if _LARGE_UNIT.fullmatch(between) and _SMALL_UNIT.match(text, number.end):
+        return True
+    listed = _AND.fullmatch(between) or (
+        _COMMA.fullmatch(between) and _ENDS_A_SENTENCE.match(text, number.end)
+    )
     return bool(listed) and (last.value != number.value or last.value is None)

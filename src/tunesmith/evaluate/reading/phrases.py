@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _ANSWER = (
-    r"(?:answer|antwort|ergebnis|réponse|respuesta|risposta|resposta|antwoord|odpowiedź|ответ|उत्तर"
+    r"(?:answer|solution|result|score|rating|antwort|ergebnis|réponse|respuesta|risposta|resposta|antwoord|odpowiedź|ответ|उत्तर"
     r"|जवाब)"
 )
 _NOUN = (
@@ -25,10 +25,11 @@ _IS = (
     r"|es|è|é|jest|is:|हैं?)"
 )
 _CJK_NOUN = (
-    r"(?:答案|标签|標籤|类别|類別|分类|情感|回答|选项|结果|答え|正解|ラベル|感情|정답|답변|답|라벨|감정)"
+    r"(?:答案|标签|標籤|类别|類別|分类|情感|回答|选项|结果|答え|正解|ラベル|感情"
+    r"|정답|답변|답|라벨|감정)"
 )
 _CJK_IS = r"(?:应该是|應該是|应该选|是|为|為|选|は|が|은|는|이|가|:|：)"
-_OPEN = r"[\s\"'`*_(\[{<“”‘„«「『$:：=-]*"
+_OPEN = r"[\s\"'`*_(\[{<“”‘„«「『$:：=-]*+"
 _ARTICLE = (
     r"(?:(?:an?|the|just|simply|clearly|most likely|likely|probably|mostly|definitely|very|overall"
     r"|indeed|in|ein|eine|der|die|das|un|une|le|la|el|option|choice|letter|label|category|class)\s+"
@@ -58,25 +59,27 @@ STRONG_MARK = re.compile(
 """A mark that says that it is the last word; it counts more than the others."""
 
 LINKING = re.compile(
-    rf"(?:(?P<start>\A)|[:：=>→–—]|[-,]\s|\b{_IS}\s|\b(?:'s|it's|that's|say|choose|chose|pick|select|guess|as|under"
-    r"|to|into|about|with|but|rather|expresses|conveys|shows|indicates|suggests|reflects|has|carries"
-    r"|classified|categorized|labeled|labelled|sondern|sino|mais|как|это|est-ce)\s"
+    rf"(?:(?P<start>\A)|[:：=>→–—]|[-,]\s|\b{_IS}\s|\b(?:it's|that's|say|choose|chose|pick"
+    r"|select|guess|as|under|to|into|about|with|but|rather|expresses|conveys|shows|indicates|suggests"
+    r"|so|hence|thus|therefore|reflects|has|carries|classified|categorized|labeled|labelled|sondern|sino|mais|как|это|est-ce)\s"
     r"|[\"'*`(\[“«「])"
     rf"{_OPEN}{_ARTICLE}{_OPEN}\Z"
 )
 """The beginning of a sentence, or its part, that says of something that it is ..."""
 
 NEGATED_BEFORE = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|isn't|wasn't|aren't|doesn't|don't|non|kein\w{0,2}|nicht"
-    r"|pas|não|nie|не|whether|if|unless|than|without|opposite of|instead of|as opposed to|nahi"
-    r"|n't|hardly|barely)(?:\s+(?!but\b|rather\b|sondern\b|sino\b|mais\b)[^\s.,;:!?]{1,14}){0,3}\s+|\bno\s+(?:longer\s+)?)"
+    r"(?:\b(?:not|never|neither|nor|cannot|\w{1,8}n't|hardly|barely|whether|if|unless|than|without"
+    r"|opposite of|instead of|as opposed to|non|kein\w{0,2}|nicht|pas|não|nie|не|niet|geen|inte"
+    r"|ikke|không|bukan|tidak|ليس|ليست|غير)"
+    r"(?:\s+(?!but\b|rather\b|so\b|hence\b|thus\b|therefore\b|sondern\b|sino\b|mais\b)"
+    r"[^\s.,;:!?]{1,14}){0,3}\s+|\bno\s+(?:(?:longer|es|está)\s+)?)"
     r"[\"'`*(\[“«]*(?:an?\s+|the\s+)?[\"'`*(\[“«]*\Z"
 )
-NEGATED_BEFORE_UNSPACED = re.compile(r"(?:不|非|没|沒|無|无|未|否)[是为為有]?[\"'“「]*\Z")
+NEGATED_BEFORE_UNSPACED = re.compile(r"(?:不|非|没|沒|無|无|未|否|ไม่)[是为為有]?[\"'“「]*\Z")
 NEGATED_AFTER = re.compile(
     r"[\"'`*)\]”»」]*\s*(?:(?:is|was|are|would|does|do|can|could|may|should)\s?(?:not\b|n't|never\b"
     r"|wrong\b|incorrect\b|false\b|be\s+(?:wrong|incorrect))|cannot\b|can't\b|won't\b"
-    r"|ist\s+(?:nicht|falsch)\b|n'est\s+pas|no\s+es\b|नहीं|ではな|じゃな|でな|이\s?아니|가\s?아니|不[是对對])"
+    r"|ist\s+(?:nicht|falsch)\b|n'est\s+pas|no\s+es\b|नहीं|ではな|じゃな|でな|이\s?아니|가\s?아니|不[是对對]|değil\b)"
 )
 
 TAIL = re.compile(
@@ -92,15 +95,15 @@ GOES_ON = re.compile(r"[\"'`*)\]]*\s+(?:and|as|while|for|with|which|given|here|t
 """More of it, behind what the text is said to be. "The human and" is none: it says nothing."""
 
 HEAD_NOUN = re.compile(
-    r"[\"'`*)\]”»]*\s+(?:label|labels|class|category|sentiment|sentiments|review|reviews|answer|option"
-    r"|topic|tone|one|feeling|opinion|emotion|intent|stars?|rating|text|statement|points?|out of \d+"
-    r"|question|tweet|comment|feedback|article|sentence|email|message)\b"
+    r"[\"'`*)\]”»]*\s+(?:labels?|class|category|sentiments?|reviews?|answer"
+    r"|option|topic|tone|one|feeling|opinion|emotion|intent|stars?|rating|text|statement|points?"
+    r"|out of \d+|question|tweet|comment|feedback|article|sentence|email|message)\b"
 )
 """The noun that a label may stand before: "a positive review"."""
 
 IS_THE_ANSWER = re.compile(
-    rf"[\"'`*)\]”»]*\s+(?:is|would be|ist|est)\s+(?:the|my|die|la|right|correct)\b[^.;!?\n]{{0,30}}"
-    rf"|[\"'`*)\]”»]*\s+is\s+(?:right|correct)\b"
+    r"[\"'`*)\]”»]*\s+(?:is|would be|ist|est)\s+(?:right|correct"
+    rf"|(?:the|my|die|la)\b[^.;!?\n]{{0,30}}?\b{_NOUN})\b"
 )
 """After the answer: "C is the right option"."""
 
@@ -108,8 +111,9 @@ VERB_LAST = re.compile(r"[\"'`”」]*\s*(?:है|हैं|होगा|です
 """Languages that put "is" behind the label."""
 
 INTERJECTION = re.compile(
-    r"\A(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|great|great question|got it"
-    r"|thanks?(?: you)?|hello|hi|hmm+|well|let me think|here you go|natürlich|gerne|bien sûr|claro)"
+    r"\A(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|great"
+    r"|great question|got it|thanks?(?: you)?|hello|hi|hmm+|well|let me think|here you go"
+    r"|natürlich|gerne|bien sûr|claro)"
     r"[!,.:]+\s*"
 )
 
