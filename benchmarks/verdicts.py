@@ -6,11 +6,11 @@
     pip install --target PEERS/litetune --no-deps litetune==0.6.0
     python benchmarks/verdicts.py --peers PEERS
 
-A case is two systems' answers to the same rows, right or wrong. Each tool decides by its own code, in
-a process of its own; a tool that also looks at general ability is told that none was lost. "No" is a
-gate that does not open, or a claim that the model is not better: a tool that knows no third answer
-says it wherever it cannot tell. What is wrong is "better" where nothing was gained, and "not better",
-claimed as such, where something was.
+A case is two systems' answers to the same rows, right or wrong. Each tool decides by its own code,
+in a process of its own; one that also looks at general ability is told that none was lost. "No" is
+a gate that does not open, or a claim that the model is not better: a tool without a third answer
+says it wherever it cannot tell. What is wrong is "better" where nothing was gained, and "not
+better", claimed as such, where something was.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ def _shuffled(seeds: int) -> Iterator[Case]:
     """Two linear models of reviews, each trained on its own shuffle of the labels: neither knows
     anything.
     """
-    import csv  # noqa: PLC0415 - only here
-    from importlib.resources import files  # noqa: PLC0415 - only here
+    import csv
+    from importlib.resources import files
 
-    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - slow to load
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - the same
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
 
     with files("tunesmith").joinpath("assets/reviews.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -100,9 +100,9 @@ def _shuffled(seeds: int) -> Iterator[Case]:
 
 def ours() -> Decide:
     """tunesmith's first question."""
-    from tunesmith.evaluate.compare import compare, evaluate  # noqa: PLC0415 - per process
-    from tunesmith.evaluate.verdict import default_margin, verdict  # noqa: PLC0415 - the same
-    from tunesmith.records import Example, Prediction  # noqa: PLC0415 - the same
+    from tunesmith.evaluate.compare import compare, evaluate
+    from tunesmith.evaluate.verdict import default_margin, verdict
+    from tunesmith.records import Example, Prediction
 
     def decide(case: Case) -> str:
         examples = [
@@ -114,7 +114,10 @@ def ours() -> Decide:
                 name,
                 "test",
                 examples,
-                [Prediction(e.id, ("no", "yes")[r], True, 1) for e, r in zip(examples, right)],
+                [
+                    Prediction(e.id, ("no", "yes")[r], True, 1)
+                    for e, r in zip(examples, right, strict=True)
+                ],
                 ["accuracy"],
                 "choice",
                 resamples=1000,
@@ -130,8 +133,8 @@ def ours() -> Decide:
 
 def yobro() -> Decide:
     """The gate of its documentation: `improves(model)`, by the low end of its interval."""
-    from yobro.evaluate import Report, Score, bootstrap  # noqa: PLC0415 - in its own process
-    from yobro.gate import gate, improves  # noqa: PLC0415 - the same
+    from yobro.evaluate import Report, Score, bootstrap
+    from yobro.gate import gate, improves
 
     def decide(case: Case) -> str:
         scores = {
@@ -149,9 +152,9 @@ def yobro() -> Decide:
 
 def finetunecheck() -> Decide:
     """Its verdict of a target task beside general and safety scores that did not change."""
-    from finetunecheck.eval.runner import EvalRunner, compute_roi_details  # noqa: PLC0415
-    from finetunecheck.eval.scorer import Scorer  # noqa: PLC0415 - in its own process
-    from finetunecheck.models import JudgeVerdict  # noqa: PLC0415 - the same
+    from finetunecheck.eval.runner import EvalRunner, compute_roi_details
+    from finetunecheck.eval.scorer import Scorer
+    from finetunecheck.models import JudgeVerdict
 
     def score(name: str, values: Sequence[float]) -> Any:
         judged = [JudgeVerdict(sample_id=str(i), score=v, status="MEASURED", explanation="")
@@ -187,7 +190,7 @@ def finetunecheck() -> Decide:
 
 def soup() -> Decide:
     """`soup ship`: the task's mean must rise, and no benchmark fall by more than its threshold."""
-    from soup_cli.utils import ship_verdict  # noqa: PLC0415 - in its own process
+    from soup_cli.utils import ship_verdict
 
     def decide(case: Case) -> str:
         base, tuned = (sum(right) / len(right) for right in case)
@@ -203,7 +206,7 @@ def soup() -> Decide:
 
 def litetune() -> Decide:
     """Whether its paired difference is resolved, and on which side; it judges conversions."""
-    from litetune.metrics import paired_difference  # noqa: PLC0415 - in its own process
+    from litetune.metrics import paired_difference
 
     def decide(case: Case) -> str:
         found = paired_difference([bool(r) for r in case[1]], [bool(r) for r in case[0]])

@@ -48,8 +48,8 @@ def test_three_times_yes_is_better() -> None:
     assert said.kind == "better"
     assert said.heading == "Better than its base and a cheap linear model"
     assert said.sentence == (
-        "Accuracy 80.0 % on rows it never saw; the base model 60.0 % and a cheap linear model 70.0 %. "
-        "Its general language was kept."
+        "Accuracy 80.0 % on rows it never saw; the base model 60.0 % and a cheap linear model "
+        "70.0 %. Its general language was kept."
     )
 
 
