@@ -17,8 +17,10 @@ from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics
 from tunesmith.evaluate.metrics.table import GROUPS
 from tunesmith.evaluate.parse import Json, is_bare_number, is_json, load_json
 from tunesmith.evaluate.statistics import holm
+from tunesmith.evaluate.unreadable import MANY as MANY_UNREADABLE
+from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_share
 from tunesmith.evaluate.verdict import verdict
-from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row
+from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row, Unreadable
 
 INPUT_COLUMNS = {
     "input",
@@ -346,7 +348,19 @@ def _warnings(
         for e in evaluations
         for warning in e.details["warnings"]
     ]
-    return [*found, *dict.fromkeys(every)]
+    return [*found, *_unreadable(parts), *dict.fromkeys(every)]
+
+
+def _unreadable(parts: Mapping[str, Sequence[Evaluation]]) -> list[str]:
+    """A file holds no likelihoods to compare beside the answers."""
+    first = [evaluations[0] for evaluations in parts.values() if evaluations]
+    return unreadable_notes(
+        [
+            Unreadable(e.system, share)
+            for e in first
+            if (share := unreadable_share(e)) > MANY_UNREADABLE
+        ]
+    )
 
 
 def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str | None:
