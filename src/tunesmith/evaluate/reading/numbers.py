@@ -1,7 +1,8 @@
 r"""The number that a text gives as its answer.
 
-Where it stands: after `####` (the mark of GSM8K, Cobbe et al. 2021), in `\boxed{}` (MATH,
-Hendrycks et al. 2021), after "the answer is", or else it is the last number of the text.
+Where it stands: after `####` (the mark of GSM8K, Cobbe et al. 2021), alone on the first line, in
+`\boxed{}` (MATH, Hendrycks et al. 2021), after "the answer is", or else it is the last number of
+the text. A short answer that names several numbers and does not say which cannot be read.
 
 How it is written: the English way, unless the text itself shows another one.
 
@@ -34,7 +35,9 @@ MAX_POWER = 300
 _SPACES = "\u00a0\u2007\u2009\u202f "
 _SIGNS = "-\u2212\u2013"
 _CURRENCIES = r"(?:[$€£¥₹]|\b(?:usd|eur|gbp|chf|inr|rs\.?|us\$)\s?)"
-_DIGITS = rf"(?:\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'’_:]\d+)*|\.\d+)"
+_DIGITS = (
+    rf"(?:\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'’_:]\d+)*|(?<![\d.])\.\d+)"
+)
 # One candidate: all that belongs together, so that no part of a date is taken for a number.
 _TOKEN = re.compile(
     rf"(?P<sign>[{_SIGNS}+]|\b(?:minus|negative)\s)?\s?(?P<currency>{_CURRENCIES})?"
@@ -97,6 +100,13 @@ _LATEX = (
 )
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _FINAL = "####"
+SHORT_ANSWER_WORDS = 15
+_EXPLAINED = re.compile(r"\s*(?:\(|[.;:]\s|[-–—]\s|,?\s*(?:because|since|as)\b)", re.IGNORECASE)
+_RESULT = re.compile(
+    r"(?:=|≈|:|\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|left|total|has|have|got|gets|pays?"
+    r"|costs?|about|approximately|exactly|only|ist|est|es|sind|sont|son)\b)[\s$€£*]{0,5}\Z",
+    re.IGNORECASE,
+)
 _STOP = re.compile(r"[.!?](?=\s|\Z)")
 _NOT = re.compile(r"(?:\bnot|n't|\bnicht|\bnever)\s[$€£]?\Z", re.IGNORECASE)
 _UNITS = [
@@ -137,17 +147,13 @@ def find_number(text: str) -> tuple[float, str] | None:
     if word is not None:
         return word, ""
     final = plain.find(_FINAL)
-    marked = (
-        [(final + len(_FINAL), len(plain))]
-        if final >= 0
-        else [*_boxed(plain), *_after_answer_is(plain)]
-    )
-    for start, end in marked:
-        found = _in_segment(plain, start, end)
-        if found is not None:
-            return _readable(found, plain)
-    last = _last(plain) if final < 0 else None
-    return _readable(last, plain) if last else None
+    if final >= 0:
+        found = _in_segment(plain, final + len(_FINAL), len(plain))
+        return _readable(found, plain)
+    found = _first_line(plain)
+    for start, end in [*_boxed(plain), *_after_answer_is(plain)]:
+        found = found or _in_segment(plain, start, end)
+    return _readable(found or _last(plain), plain)
 
 
 def is_bare_number(text: str) -> bool:
@@ -168,11 +174,23 @@ def _without_latex(text: str) -> str:
     return text
 
 
-def _readable(found: _Found, text: str) -> tuple[float, str] | None:
-    return None if found.value is None else (found.value, text[found.end :])
+def _readable(found: _Found | None, text: str) -> tuple[float, str] | None:
+    if found is None or found.value is None:
+        return None
+    return found.value, text[found.end :]
 
 
 # ---- where the answer stands
+
+
+def _leading(first: _Found, text: str) -> _Found | None:
+    """The number that the text begins with, where the rest explains it: "5 (2 + 3)"."""
+    begins = not any(map(is_word, text[: first.start]))
+    return first if begins and _EXPLAINED.match(text, first.end) else None
+
+
+def _announced(last: _Found, text: str) -> _Found | None:
+    return last if _RESULT.search(text[max(0, last.start - 40) : last.start]) else None
 
 
 def _boxed(text: str) -> list[tuple[int, int]]:
@@ -215,8 +233,25 @@ def _in_segment(text: str, start: int, end: int) -> _Found | None:
     return None
 
 
+def _first_line(text: str) -> _Found | None:
+    """The number that the first of several lines is: what follows is more than the answer."""
+    start = len(text) - len(text.lstrip())
+    line, newline, _ = text[start:].partition("\n")
+    if not newline or not is_bare_number(line):
+        return None
+    found = _candidates(line)[0]
+    return _Found(found.value, found.start + start, found.end + start)
+
+
 def _last(text: str) -> _Found | None:
-    """The last number; line by line from the end, because a text of steps has many."""
+    """The last number; line by line from the end, because a text of steps has many.
+
+    Where a short answer of one line names several, something must say that the last is the result.
+    """
+    if "\n" not in text.strip() and len(text.split()) <= SHORT_ANSWER_WORDS:
+        found = _candidates(text)
+        if len({one.value for one in found}) > 1:
+            return _leading(found[0], text) or _announced(found[-1], text)
     end = len(text)
     while end >= 0:
         start = text.rfind("\n", 0, end) + 1

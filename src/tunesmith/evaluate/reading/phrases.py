@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 _ANSWER = (
-    r"(?:answer|solution|result|score|rating|antwort|ergebnis|réponse|respuesta|risposta|resposta|antwoord|odpowiedź|ответ|उत्तर"
-    r"|जवाब)"
+    r"(?:answer|solution|result|score|rating|antwort|ergebnis|réponse|respuesta|risposta|resposta|antwoord"
+    r"|odpowiedź|ответ|उत्तर|जवाब)"
 )
 _NOUN = (
     r"(?:answer|label|categor(?:y|ies)|class(?:ification)?|sentiment|topic|option|choice|intent"
@@ -32,6 +32,7 @@ _CJK_IS = r"(?:应该是|應該是|应该选|是|为|為|选|は|が|은|는|이
 _OPEN = r"[\s\"'`*_(\[{<“”‘„«「『$:：=-]*+"
 _ARTICLE = (
     r"(?:(?:an?|the|just|simply|clearly|most likely|likely|probably|mostly|definitely|very|overall"
+    r"|slightly|somewhat|strongly|extremely|mildly|quite|overwhelmingly|generally|rather"
     r"|indeed|in|ein|eine|der|die|das|un|une|le|la|el|option|choice|letter|label|category|class)\s+"
     r"[\"'`*(\[“«]*){0,3}"
 )
@@ -45,7 +46,7 @@ ANSWER_IS = re.compile(
 
 MARK = re.compile(
     rf"(?:\b{_NOUN}\b[\"'*_]*\s*(?:\([^()\n]{{0,80}}\)\s*[\"'*_]*)?"
-    rf"(?:[:：=]|->|→|[-–—]\s|\b{_IS}\s|[^.:;,!?\n]{{1,60}}?\b{_IS}\s)"
+    rf"(?:[:：=>]|->|→|[-–—]\s|\b{_IS}\s|[^.:;,!?\n]{{1,60}}?\b{_IS}\s)"
     rf"|{_CJK_NOUN}[^.:;,!?。,\n]{{0,12}}{_CJK_IS}|(?:故选|选择|选)"
     rf"|\b(?:उत्तर|जवाब|option|choice)\s)"
     rf"{_OPEN}{_ARTICLE}{_OPEN}\Z"
@@ -53,22 +54,26 @@ MARK = re.compile(
 """The end of a text after which comes the answer: "the label is", "Answer:", "option"."""
 
 STRONG_MARK = re.compile(
-    rf"(?:####|\b(?:final|correct|right|best|my)\s+{_NOUN}\b[^.;!?\n]{{0,40}}|\b(?:so|therefore|thus"
-    rf"|hence|overall|in conclusion),?\s+(?:the\s+)?{_NOUN}\b[^.;!?\n]{{0,40}})\Z"
+    rf"(?:####|\b(?:final|correct|right|best|my)\s+{_NOUN}\b[^.;!?\n]{{0,40}}"
+    r"|\b(?:so|therefore|thus|hence|overall|in conclusion),?\s+(?:the\s+)?"
+    rf"{_NOUN}\b[^.;!?\n]{{0,40}})\Z"
 )
 """A mark that says that it is the last word; it counts more than the others."""
 
 LINKING = re.compile(
     rf"(?:(?P<start>\A)|[:：=>→–—]|[-,]\s|\b{_IS}\s|\b(?:it's|that's|say|choose|chose|pick"
     r"|select|guess|as|under|to|into|about|with|but|rather|expresses|conveys|shows|indicates|suggests"
-    r"|so|hence|thus|therefore|reflects|has|carries|classified|categorized|labeled|labelled|sondern|sino|mais|как|это|est-ce)\s"
+    r"|think|believe|says|asking for|asks for|asks about|(?:category|class|topic) of"
+    r"|(?:rate|give) (?:it|this)|so|hence|thus|therefore|reflects|has|carries|classified"
+    r"|categorized|labeled|labelled|sondern|sino|mais|как|это|est-ce)\s"
     r"|[\"'*`(\[“«「])"
     rf"{_OPEN}{_ARTICLE}{_OPEN}\Z"
 )
 """The beginning of a sentence, or its part, that says of something that it is ..."""
 
 NEGATED_BEFORE = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|\w{1,8}n't|hardly|barely|whether|if|unless|than|without"
+    r"(?:\b(?:not|never|neither|nor|cannot|\w{1,8}n't|hardly|barely|impossible|hard"
+    r"|unable|whether|if|unless|than|without"
     r"|opposite of|instead of|as opposed to|non|kein\w{0,2}|nicht|pas|não|nie|не|niet|geen|inte"
     r"|ikke|không|bukan|tidak|ليس|ليست|غير)"
     r"(?:\s+(?!but\b|rather\b|so\b|hence\b|thus\b|therefore\b|sondern\b|sino\b|mais\b)"
@@ -84,7 +89,7 @@ NEGATED_AFTER = re.compile(
 
 TAIL = re.compile(
     r"[\"'`*)\]}>”’»」』$_]*\s*(?:"
-    r"\Z|[.,;:!?。、…\n)\]]|[-–—]\s|[–—(]"
+    r"\Z|[.,;:!?。、…\n)\]<]|[-–—]\s|[–—(]"
     r"|(?:because|since|due|but|though|although|so|rather|instead|based|to me|overall|in nature"
     r"|in tone|according|weil|denn|parce|car|porque|perché"
     r"|है|हैं|होगा|です|だ|である|입니다|이다|임|的|。)(?![^\W\d_]))"
@@ -97,7 +102,7 @@ GOES_ON = re.compile(r"[\"'`*)\]]*\s+(?:and|as|while|for|with|which|given|here|t
 HEAD_NOUN = re.compile(
     r"[\"'`*)\]”»]*\s+(?:labels?|class|category|sentiments?|reviews?|answer"
     r"|option|topic|tone|one|feeling|opinion|emotion|intent|stars?|rating|text|statement|points?"
-    r"|out of \d+|question|tweet|comment|feedback|article|sentence|email|message)\b"
+    r"|out of \d+|news|question|tweet|comment|feedback|article|sentence|email|message)\b"
 )
 """The noun that a label may stand before: "a positive review"."""
 
