@@ -33,6 +33,7 @@ _LETTER_TAIL = re.compile(
     r"|\s+(?:is|would be)\s+(?:the|my|right|correct)\b)"
 )
 _LABEL_END = re.compile(r"[\"'`*)\]}”’»」』]*\s*(?:[.!;。!…]|[-–—]\s|[–—(]|\Z)")
+_ARTICLE = re.compile(r"\ban?\s+\Z")
 _OPTION = re.compile(r"[\"'`*]*[.):]")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{\s*(?:\\(?:text|mathrm|mathbf|textbf)\s*\{\s*)?\(?\Z")
 _ANSWER_KEYS = {
@@ -163,12 +164,12 @@ class _Reading:
         return lead if ends and not others else None
 
     def _is_restated_option(self, lead: Mention) -> bool:
-        """Whether the text lists its options: another line begins with another one in this form."""
+        """Whether the text lists its options: others stand in this form too."""
         if not (lead.length == 1 and _OPTION.match(self.text, lead.end)):
             return False
         for m in self.mentions:
             line_start = self.text.rfind("\n", 0, m.start) + 1
-            begins = line_start > lead.start and not any(
+            begins = line_start <= lead.start or not any(
                 map(is_word, self.text[line_start : m.start])
             )
             if m.choice != lead.choice and begins and _OPTION.match(self.text, m.end):
@@ -289,9 +290,12 @@ class _Reading:
 
     def _ends_answer(self, m: Mention) -> bool:
         if self._is_letter(m):
-            return bool(_LETTER_TAIL.match(self.text, m.end))
+            after_article = _ARTICLE.search(self.text, max(0, m.start - 4), m.start)
+            return bool(_LETTER_TAIL.match(self.text, m.end)) and not after_article
         if phrases.TAIL.match(self.text, m.end):
             return True
+        if self.text[m.start : m.end] in ("yes", "no"):
+            return bool(phrases.AFTER_YES_OR_NO.match(self.text, m.end))
         noun = phrases.HEAD_NOUN.match(self.text, m.end)
         return bool(noun and phrases.TAIL.match(self.text, noun.end()))
 

@@ -15,7 +15,7 @@ _ANSWER = (
 _NOUN = (
     r"(?:answer|label|categor(?:y|ies)|class(?:ification)?|sentiment|topic|option|choice|intent"
     r"|type|tag|response|result|output|prediction|verdict|conclusion|rating|score|relation(?:ship)?"
-    r"|emotion|polarity|tone|genre|domain|letter|antwort|kategorie|klasse|stimmung|thema|lösung"
+    r"|emotion|polarity|genre|domain|letter|antwort|kategorie|klasse|stimmung|thema|lösung"
     r"|bewertung|réponse|catégorie|classe|étiquette|respuesta|categoría|etiqueta|clase|sentimiento"
     r"|risposta|categoria|resposta|antwoord|odpowiedź|ответ|метка|категория|класс|उत्तर|जवाब|लेबल"
     r"|श्रेणी|भावना|الجواب|الإجابة|التصنيف)"
@@ -77,7 +77,7 @@ NEGATED_BEFORE = re.compile(
     r"|opposite of|instead of|as opposed to|non|kein\w{0,2}|nicht|pas|não|nie|не|niet|geen|inte"
     r"|ikke|không|bukan|tidak|ليس|ليست|غير)"
     r"(?:\s+(?!but\b|rather\b|so\b|hence\b|thus\b|therefore\b|sondern\b|sino\b|mais\b)"
-    r"[^\s.,;:!?]{1,14}){0,3}\s+|\bno\s+(?:(?:longer|es|está)\s+)?)"
+    r"[^\s.,;:!?]{1,14}){0,4}\s+|\bno\s+(?:(?:longer|es|está)\s+)?)"
     r"[\"'`*(\[“«]*(?:an?\s+|the\s+)?[\"'`*(\[“«]*\Z"
 )
 NEGATED_BEFORE_UNSPACED = re.compile(r"(?:不|非|没|沒|無|无|未|否|ไม่)[是为為有]?[\"'“「]*\Z")
@@ -89,7 +89,7 @@ NEGATED_AFTER = re.compile(
 
 TAIL = re.compile(
     r"[\"'`*)\]}>”’»」』$_]*\s*(?:"
-    r"\Z|[.,;:!?。、…\n)\]<]|[-–—]\s|[–—(]"
+    r"\Z|\n|[^\w\s&/|+=~@#%-]|[-–—]\s|[–—(]"
     r"|(?:because|since|due|but|though|although|so|rather|instead|based|to me|overall|in nature"
     r"|in tone|according|weil|denn|parce|car|porque|perché"
     r"|है|हैं|होगा|です|だ|である|입니다|이다|임|的|。)(?![^\W\d_]))"
@@ -98,6 +98,11 @@ TAIL = re.compile(
 
 GOES_ON = re.compile(r"[\"'`*)\]]*\s+(?:and|as|while|for|with|which|given|here|too)\b")
 """More of it, behind what the text is said to be. "The human and" is none: it says nothing."""
+
+AFTER_YES_OR_NO = re.compile(
+    r"\s+(?:it|they|he|she|i|we|you|this|that|there|because|since|as|but|and|or|nor|so)\b"
+)
+"""What makes "no" an answer, where "no reason" has the determiner; and "Yes it is"."""
 
 HEAD_NOUN = re.compile(
     r"[\"'`*)\]”»]*\s+(?:labels?|class|category|sentiments?|reviews?|answer"

@@ -24,6 +24,7 @@ MAX_BETWEEN = 40  # characters between two choices of a list
 _JOINERS = "-\u2010\u2011/&'@"
 _SEPARATORS = re.compile(r"[\s_\-]+")
 _BETWEEN_WORDS = re.compile(r"(?<=\S)[\s_\-]+(?=\S)")  # the sign of -1 is none
+_WORD_NEXT = re.compile(r"\s\w")
 _LISTED = re.compile(
     r"[\"'`*)\]]*\s*[(]?(?:,|/|;|&|\||、|,?\s*\b(?:or|and|nor|oder|und|ou|et|o|y)\b|或者?|还是|或是|和|か|や)"
     r"\s*(?:maybe|possibly|perhaps)?\s*[\"'`*(\[]*"
@@ -137,6 +138,8 @@ def _is_whole(text: str, start: int, key: str) -> bool:
     end = start + len(key)
     if key.isdigit() and text.endswith("out of ", 0, start):
         return False  # the scale of "4 out of 5"
+    if key == "no" and _WORD_NEXT.match(text, end) and not phrases.AFTER_YES_OR_NO.match(text, end):
+        return False  # "no reason": the determiner
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
     return _is_free_left(before, key[0]) and _is_free_right(after, key)
 
@@ -163,8 +166,6 @@ def _is_free_right(after: str, key: str) -> bool:
         return False
     if last.isdigit() and following in ".,:" and outer.isdigit():
         return False
-    if key == "no" and following == " " and outer and is_word(outer):
-        return False  # "no reason": the determiner
     return not (following in _JOINERS and outer and joins_right(outer))
 
 
