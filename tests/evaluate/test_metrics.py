@@ -348,7 +348,9 @@ def test_the_likeliest_choice_whole_per_character_and_per_byte() -> None:
     # totals -4, -6, -7: whole picks 0. Per character -4/1, -6/3, -7/4: 2. Per byte -4/1, -6/9,
     # -7/4: 1
     example = Example("1", "1", "", "", "abcd", ("abcd",), ("a", "日本語", "abcd"))
-    prediction = Prediction("1", "", True, 0, (-4.0, -6.0, -7.0))
+    prediction = Prediction(
+        "1", "", True, 0, (-9.0, -9.0, -7.5), choice_logprobs_without_stop=(-4.0, -6.0, -7.0)
+    )
     names = ["choice_acc", "choice_acc_norm", "choice_acc_bytes"]
     assert score_predictions([example], [prediction], names, "choice").scores == {
         **score_predictions([example], [prediction], [], "choice").scores,
@@ -356,6 +358,17 @@ def test_the_likeliest_choice_whole_per_character_and_per_byte() -> None:
         "choice_acc_norm": [1.0],
         "choice_acc_bytes": [0.0],
     }
+
+
+def test_the_likeliest_choice_is_picked_without_the_stop_token() -> None:
+    """'sports' is never less likely than what begins with it; its stop token may be."""
+    example = Example("1", "1", "", "", "sports", ("sports",), ("sports", "sports/tennis"))
+    prediction = Prediction(
+        "1", "", True, 0, (-5.0, -3.0), choice_logprobs_without_stop=(-1.0, -2.5)
+    )
+    assert score_predictions([example], [prediction], ["choice_acc"], "choice").scores[
+        "choice_acc"
+    ] == [1.0]
 
 
 def test_a_missing_likelihood_is_said() -> None:
