@@ -9,9 +9,11 @@ scripts than Latin, what is left of an answer without its letters must not get a
 from __future__ import annotations
 
 import json
+import logging
 import random
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -28,6 +30,8 @@ from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Example, Prediction
 
 SAMPLE = 200
+# ROUGE-L and TER take time with the square of the answers' length
+LEAST_SAMPLE, SAMPLE_CHARACTERS, SAMPLE_OF_PAIRS = 20, 20_000, 5
 MOST = 0.5  # of the rows: a metric that fails on more of them does not fit
 FEW = 0.05  # of the way from an empty answer to a perfect one: no part of the score
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
@@ -103,9 +107,13 @@ def by_family(misfits: Iterable[Misfit]) -> list[Misfit]:
 
 
 def sampled(examples: Sequence[Example]) -> list[Example]:
-    """At most SAMPLE of the examples in their order, always the same ones."""
+    """At most SAMPLE of the examples in their order, fewer where answers are long; always the
+    same ones.
+    """
     drawn = random.Random(0).sample(range(len(examples)), min(SAMPLE, len(examples)))
-    return [examples[i] for i in sorted(drawn)]
+    sizes = np.cumsum([len(_right(examples[i])[0]) for i in drawn])
+    enough = max(LEAST_SAMPLE, int(np.searchsorted(sizes, SAMPLE_CHARACTERS)))
+    return [examples[i] for i in sorted(drawn[:enough])]
 
 
 def find_misfit(
@@ -134,6 +142,8 @@ def _misfits(
     perfect = _perfect(metric)
     for what, answers, is_wrong in _tests(metric, perfect):
         pairs = answers(examples, parser)
+        if what == ANOTHERS and not (metric.per_example or metric.by_class):
+            pairs = pairs[:SAMPLE_OF_PAIRS]  # it would take many to make a perfect whole
         scores = _scores(metric, pairs, parser, options) if pairs else np.zeros(0)
         failed = np.flatnonzero(is_wrong(scores) | ~np.isfinite(scores))
         if len(failed):
@@ -179,12 +189,24 @@ def _scores(metric: Metric, pairs: Pairs, parser: str, options: MetricOptions) -
     """A score for each answer; one for all where only the whole has one."""
     examples = [example for example, _ in pairs]
     predictions = [Prediction(example.id, text, True, 0) for example, text in pairs]
-    rows_ND = metric.rows(Answers(examples, predictions, parser, options))
+    with _quiet():
+        rows_ND = metric.rows(Answers(examples, predictions, parser, options))
     if metric.per_example:
         return rows_ND[:, 0]
     if metric.by_class:  # on a sample without some class the whole is not perfect
         return metric.row_quality(rows_ND)
     return metric.value(np.ones((1, len(pairs))), rows_ND)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """sacrebleu warns of answers that look tokenised, which is worth saying once, when scoring."""
+    logger = logging.getLogger("sacrebleu")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 # ---- the answers that are tried
@@ -234,7 +256,7 @@ def _halves(examples: Sequence[Example], _: str) -> Pairs:
 def _without_letters(examples: Sequence[Example], _: str) -> Pairs:
     """Each answer in other letters than a to z, without them."""
     return [
-        (example, "".join(character for character in text if character.isascii()))
+        (example, "".join(letter if letter.isascii() else " " for letter in text))
         for example in examples
         for text in [_right(example)[0].strip()]
         if len(_right(example)) == 1 and mostly_other_letters(text)
@@ -274,7 +296,9 @@ def _others(
 
 
 def _tokenizers(examples: Sequence[Example]) -> list[str]:
-    """Of BLEU, the best one for the script first."""
+    """Of BLEU, for scripts without spaces: the best one first."""
+    if not any(_is_unspaced(_right(example)[0]) for example in examples):
+        return []
     text = "".join(_right(example)[0] for example in examples)
     names = {unicodedata.name(character, "").split(" ")[0] for character in set(text)}
     if names & {"HIRAGANA", "KATAKANA"}:
