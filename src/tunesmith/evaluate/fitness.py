@@ -31,7 +31,7 @@ from tunesmith.records import Example, Prediction
 
 SAMPLE = 200
 # ROUGE-L and TER take time with the square of the answers' length
-LEAST_SAMPLE, SAMPLE_CHARACTERS, SAMPLE_OF_PAIRS = 20, 20_000, 5
+LEAST_SAMPLE, SAMPLE_CHARACTERS = 20, 20_000
 MOST = 0.5  # of the rows: a metric that fails on more of them does not fit
 FEW = 0.05  # of the way from an empty answer to a perfect one: no part of the score
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
@@ -142,8 +142,6 @@ def _misfits(
     perfect = _perfect(metric)
     for what, answers, is_wrong in _tests(metric, perfect):
         pairs = answers(examples, parser)
-        if what == ANOTHERS and not (metric.per_example or metric.by_class):
-            pairs = pairs[:SAMPLE_OF_PAIRS]  # it would take many to make a perfect whole
         scores = _scores(metric, pairs, parser, options) if pairs else np.zeros(0)
         failed = np.flatnonzero(is_wrong(scores) | ~np.isfinite(scores))
         if len(failed):
@@ -168,9 +166,10 @@ def _tests(metric: Metric, perfect: float) -> list[Test]:
         return (part < FEW) | np.isclose(part, 1)
 
     tests: list[Test] = [
-        ("takes the right answer for wrong", _own, lambda scores: ~is_perfect(scores)),
-        (ANOTHERS, _anothers, is_perfect),
+        ("takes the right answer for wrong", _own, lambda scores: ~is_perfect(scores))
     ]
+    if metric.per_example or metric.by_class:  # numbers in order correlate with their neighbours
+        tests.append((ANOTHERS, _anothers, is_perfect))
     if metric.parsers == ("text",) and not metric.binary and metric.unit != "plain":
         tests += [
             ("takes a sentence for a word", _halves, is_all_or_nothing),
