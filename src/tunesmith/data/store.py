@@ -107,8 +107,8 @@ def sample_examples(path: Path, n: int, seed: int = 0) -> list[Example]:
     examples: list[Example] = []
     begin = 0
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=EXAMPLE_FIELDS):
-        here = drawn[(drawn >= begin) & (drawn < begin + batch.num_rows)] - begin
-        examples += [_example(record, {}) for record in batch.take(pa.array(here)).to_pylist()]
+        here: NDArray[np.int64] = drawn[(drawn >= begin) & (drawn < begin + batch.num_rows)] - begin
+        examples += [_example(record, {}) for record in batch.take(here).to_pylist()]
         begin += batch.num_rows
     return examples
 
