@@ -33,7 +33,7 @@ from tunesmith.seal import check_seal, open_seal
 from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
 from tunesmith.stages.opponents import (
     OPPONENT_ROWS,
-    likeliest_lengths,
+    best_rankings,
     scores_of_opponents,
 )
 from tunesmith.stages.prepare import check_backend
@@ -193,14 +193,14 @@ def _opponents(
     """
     trial = examples[num_test:]
     tried = {name: found[num_test:] for name, found in answers.items() if len(found) > num_test}
-    lengths = likeliest_lengths(trial, tried) if trial else {}
+    rankings = best_rankings(trial, tried) if trial else {}
     ranked = {
-        LIKELIEST[name]: likeliest_predictions(examples, answers[name], length)
-        for name, length in lengths.items()
+        LIKELIEST[name]: likeliest_predictions(examples, answers[name], ranking)
+        for name, ranking in rankings.items()
     }
     for name, predictions in ranked.items():
         write_predictions(run, name, examples[:num_test], predictions[:num_test])
         tried[name] = predictions[num_test:]
     if trial:
-        write_record(run.opponents, scores_of_opponents(task, trial, tried, lengths))
+        write_record(run.opponents, scores_of_opponents(task, trial, tried, rankings))
     return ranked
