@@ -206,6 +206,10 @@ class Evaluation:
 class Comparison:
     """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than
     a.
+
+    `smallest_detectable` is nan where these rows cannot show any gain. With several trainings
+    (`runs`) of b, everything is about their mean, and `se_runs` is the part of the standard error
+    that more test rows would not take away.
     """
 
     a: str
@@ -223,3 +227,5 @@ class Comparison:
     clusters: int
     smallest_detectable: float
     test: str = ""
+    runs: int = 1
+    se_runs: float = 0.0

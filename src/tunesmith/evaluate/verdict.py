@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tunesmith.evaluate.metrics import find_metric
-from tunesmith.evaluate.statistics import sample_size
+from tunesmith.evaluate.power import rows_needed
 from tunesmith.records import Comparison, Estimate
 
 VerdictKind = Literal["better", "not better", "cannot tell"]
@@ -95,18 +95,6 @@ def beside_linear(
     if high < 0:
         return f"But {linear} is better still, and far cheaper: {numbers}."
     return f"These rows cannot tell it from {linear}, which is far cheaper: {numbers}."
-
-
-def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float = 0.8) -> int:
-    """Rows at which a difference of the size seen is found with this power, rounded up.
-
-    Two significant digits. At least twice the rows there are: a difference that is just
-    significant would be found again only half of the time.
-    """
-    c = comparison
-    needed = max(2 * c.n, sample_size(c.difference, c.se_clustered**2 * c.n, power, confidence))
-    step = 10 ** max(0, len(str(needed)) - 2)
-    return int(math.ceil(needed / step) * step)
 
 
 def _numbers(

@@ -11,7 +11,7 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
+from tunesmith.evaluate.compare import Resampling, best_baseline, compare, evaluate, to_json
 from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
@@ -38,7 +38,7 @@ from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
 from tunesmith.stages.retention import read_retention
-from tunesmith.stages.seeds import seed_folders, with_seeds
+from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
 
@@ -57,9 +57,10 @@ class Judging:
         settings = recipe.evaluation
         return cls(settings.resamples, settings.confidence, recipe.train.seed)
 
-    def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
-        """b minus a."""
-        return compare(a, b, metric, **asdict(self))
+    @property
+    def how(self) -> Resampling:
+        """As keyword arguments."""
+        return Resampling(confidence=self.confidence, resamples=self.resamples, seed=self.seed)
 
 
 def report(run: RunDir) -> dict[str, Any]:
@@ -85,23 +86,25 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     test = read_examples(run.examples("test"))
     evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    reference = best_baseline([e for e in evaluations if SYSTEMS[e.system].reference], primary)
-    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     tuned = [
         by_name[TUNED],
         *(tuned_evaluation(other, recipe, test, task) for other in seed_folders(run, recipe)),
     ]
+    by_name[TUNED] = mean_of_seeds(tuned, judging.how)
+    evaluations = list(by_name.values())
+    reference = best_baseline([e for e in evaluations if SYSTEMS[e.system].reference], primary)
+    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     metrics = dict.fromkeys([primary, *(recipe.evaluation.metrics or ())])
     judged, seed_notes = zip(
         *(_against(reference, tuned, metric, judging) for metric in metrics), strict=True
     )
     adjusted = holm([comparison.p for comparison in judged])
-    comparisons = [judged[0], *(judging.compare(other, tuned[0], primary) for other in others)]
+    comparisons = [judged[0], *(_against(other, tuned, primary, judging)[0] for other in others)]
     said = verdict(
         judged[0],
         confidence=confidence,
         p=adjusted[0] if len(judged) > 1 else None,
-        estimates=(reference.estimates[primary], tuned[0].estimates[primary]),
+        estimates=(reference.estimates[primary], by_name[TUNED].estimates[primary]),
     )
     several = len(judged) > 1
     return Report(
@@ -247,11 +250,7 @@ def _against(
     """The tuned model, in all its trainings, against the reference on one metric; and a note where
     there are several.
     """
-    first, *others = (judging.compare(reference, evaluation, metric) for evaluation in tuned)
-    if not others:
-        return first, ""
-    differences = [first.difference, *(c.difference for c in others)]
-    return with_seeds(first, differences, judging.confidence)
+    return against_seeds(reference, tuned, metric, judging.how)
 
 
 def _run_notes(run: RunDir) -> list[str]:
