@@ -163,6 +163,14 @@ def test_a_comparison_of_right_and_wrong_by_hand() -> None:
     assert (found.n, found.clusters) == (40, 40)
 
 
+def test_five_groups_cannot_show_any_gain() -> None:
+    """Their smallest p is 1/16; their power was 0.00 at the effect that was called detectable."""
+    groups = [str(i // 8) for i in range(40)]
+    a = right_and_wrong("a", "0" * 30 + "1" * 10, groups)
+    b = right_and_wrong("b", "01" * 20, groups)
+    assert math.isnan(compare(a, b, "accuracy", resamples=200).smallest_detectable)
+
+
 def test_the_interval_is_the_percentile_interval_of_the_paired_bootstrap() -> None:
     a, b = right_and_wrong("a", "01" * 10), right_and_wrong("b", "0111" * 5)
     rows_a, rows_b = (np.array(e.scores["accuracy"]).reshape(-1, 1) for e in (a, b))

@@ -23,6 +23,8 @@ from tunesmith.records import Comparison
 
 POWER = 0.8
 _COUNTS = 201  # numbers of differing units that a power is averaged over, at most
+_CERTAIN = 200  # degrees of freedom from which a standard deviation is taken as known
+_SCALES = 9  # standard deviations that a power is averaged over below that
 _MOST_ROWS = 10_000_000  # whoever needs more cannot get them
 
 
@@ -57,13 +59,25 @@ class Units:
 
     `count` is the number of units, an effective one where their sizes are unequal; `share` that of
     the units on which the two differ at all; `sd` and `size` are the standard deviation and the
-    mean absolute value of the difference on these.
+    mean absolute value of the difference on these. `freedom` is the degrees of freedom of an `sd`
+    that was estimated. `step` is the distance between the means that flips of signs can give: two
+    rows of n where they are right or wrong.
     """
 
     count: float
     share: float
     sd: float
     size: float
+    freedom: float = math.inf
+    step: float = 0.0
+
+    @property
+    def scales(self) -> Floats:
+        """The factors by which sd may be too large, each as probable as the others."""
+        if self.freedom > _CERTAIN:
+            return np.ones(1)
+        quantiles = (np.arange(_SCALES) + 0.5) / _SCALES
+        return np.asarray(np.sqrt(stats.chi2.ppf(quantiles, self.freedom) / self.freedom))
 
     def at(self, gain: float) -> tuple[float, float]:
         """The share of units that differ, and their mean difference, where the gain is `gain`.
@@ -80,9 +94,13 @@ def randomisation_power(gain: float, units: Units, confidence: float = 0.95) -> 
 
     That of Student's t (noncentral t) on the units that differ, because swapping the others
     changes nothing, at the level that their sign flips can attain: m of them have 2^(m-1) pairs of
-    signs, so that fewer than six never reach p < 0.05.
+    signs, so that fewer than six never reach p < 0.05. Half a step of the mean is lost where
+    differences are whole rows, as in a continuity correction. The power is the mean over what the
+    standard deviation may be where it was estimated: a `Detectable` would be too small as often as
+    too large, and lose more in the one case than it wins in the other.
     """
     share, mean = units.at(gain)
+    mean = max(0.0, gain - units.step / 2) / share
     counts_M, weights_M = _differing(units.count, share)
     level_M = attainable_level(counts_M, confidence)
     able_M = level_M > 0
@@ -93,13 +111,15 @@ def randomisation_power(gain: float, units: Units, confidence: float = 0.95) -> 
     # identical differences are found as soon as there are enough of them
     shift_M = np.sqrt(counts_M) * mean / units.sd if units.sd > 0 else np.full(len(counts_M), 1e3)
     critical_M = stats.t.isf(level_M / 2, counts_M - 1)
-    # the noncentral t for large shifts is slow and overflows; there the power is 1
-    power_M = np.where(
-        shift_M > critical_M + 37,
-        1.0,
-        stats.nct.sf(critical_M, counts_M - 1, np.minimum(shift_M, critical_M + 37)),
-    )
-    return float(weights_M[able_M] @ power_M)
+    power_SM = _t_power(shift_M * units.scales[:, None], critical_M, counts_M - 1)
+    return float(weights_M[able_M] @ power_SM.mean(axis=0))
+
+
+def _t_power(shift_SM: Floats, critical_M: Floats, freedom_M: Floats) -> Floats:
+    """P(t > critical) at these shifts; 1 for large ones, where the noncentral t is slow."""
+    far = critical_M + 37
+    power_SM = stats.nct.sf(critical_M, freedom_M, np.minimum(shift_SM, far))
+    return np.asarray(np.where(shift_SM > far, 1.0, power_SM))
 
 
 def attainable_level(counts_M: Floats, confidence: float) -> Floats:
@@ -201,7 +221,7 @@ def smallest_detectable(
         return smallest_accuracy_gain(
             len(clusters), float(differs_N.mean()), most=most, confidence=confidence
         )
-    units = _units(difference, se, differences_N, differs_N, clusters)
+    units = _units(difference, se, differences_N, differs_N, clusters, binary)
     return smallest_mean_gain(units, most=most, confidence=confidence)
 
 
@@ -211,6 +231,7 @@ def _units(
     differences_N: Floats | None,
     differs_N: npt.NDArray[np.bool_],
     clusters: Sequence[str],
+    binary: bool,
 ) -> Units:
     sizes = Counter(clusters)
     count = len(sizes)
@@ -226,6 +247,8 @@ def _units(
         share=share,
         sd=math.sqrt(max(0.0, variance)),
         size=math.inf if differences_N is None else _size(differences_N, clusters, len(differ)),
+        freedom=max(1, len(differ) - 1),
+        step=2 / len(clusters) if binary else 0.0,
     )
 
 
