@@ -271,30 +271,6 @@ def effective_units(sizes: Sequence[int]) -> float:
 # ---- the rows that would tell
 
 
-def sample_size(
-    effect: float, variance: float, power: float = POWER, confidence: float = 0.95
-) -> int:
-    """Rows at which a paired difference of `effect` is found with this power.
-
-    `variance` is that of one row's difference. Two-sided (Miller 2024, section 5):
-    n = (z_(1-alpha/2) + z_power)^2 variance / effect^2.
-    """
-    z = float(stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power))
-    return math.ceil(z**2 * variance / effect**2 - 1e-9)
-
-
-def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float = POWER) -> int:
-    """Rows at which a difference of the size seen is found with this power, rounded up.
-
-    Two significant digits. At least twice the rows there are: a difference that is just
-    significant would be found again only half of the time.
-    """
-    c = comparison
-    return _two_digits(
-        max(2 * c.n, sample_size(c.difference, c.se_clustered**2 * c.n, power, confidence))
-    )
-
-
 @dataclass(frozen=True)
 class RowsRange:
     """How many rows would find a gain with 80 % power, for three gains that the comparison allows.
