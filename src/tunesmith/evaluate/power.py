@@ -111,7 +111,7 @@ def randomisation_power(gain: float, units: Units, confidence: float = 0.95) -> 
     # identical differences are found as soon as there are enough of them
     shift_M = np.sqrt(counts_M) * mean / units.sd if units.sd > 0 else np.full(len(counts_M), 1e3)
     critical_M = stats.t.isf(level_M / 2, counts_M - 1)
-    power_SM = _t_power(shift_M * units.scales[:, None], critical_M, counts_M - 1)
+    power_SM = _t_power(np.outer(units.scales, shift_M), critical_M, counts_M - 1)
     return float(weights_M[able_M] @ power_SM.mean(axis=0))
 
 
