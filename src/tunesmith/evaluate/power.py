@@ -110,7 +110,7 @@ def randomisation_power(gain: float, units: Units, confidence: float = 0.95) -> 
     counts_M, level_M = counts_M[able_M], level_M[able_M] - 0.5 ** counts_M[able_M]
     # identical differences are found as soon as there are enough of them
     shift_M = np.sqrt(counts_M) * mean / units.sd if units.sd > 0 else np.full(len(counts_M), 1e3)
-    critical_M = stats.t.isf(level_M / 2, counts_M - 1)
+    critical_M = np.asarray(stats.t.isf(level_M / 2, counts_M - 1), dtype=float)
     power_SM = _t_power(np.outer(units.scales, shift_M), critical_M, counts_M - 1)
     return float(weights_M[able_M] @ power_SM.mean(axis=0))
 
