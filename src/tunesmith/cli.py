@@ -242,19 +242,12 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
     """
     wanted = recipe_with_rows(recipe, overrides)
     found = stages.dry_run.plan(wanted)
-    gain, discordant = found.smallest_detectable, found.assumed_discordant
-    smallest = (
-        f"{found.metric} of {gain:.2f} standard deviations of the rows' differences (80 % power)"
-        if discordant is None
-        else f"{found.metric} of {100 * gain:.1f} points (80 % power, if the two models differ on "
-        f"{100 * discordant:.0f} % of the rows)"
-    )
     print_json(asdict(found)) if as_json else print(
         f"{found.steps:,} steps over {found.rows['train']:,} training rows, "
         f"{found.trained_tokens:,} trained tokens of {found.tokens:,}\n"
         f"learning rate {found.learning_rate:.2g} for {found.parameters:,} parameters; at least "
         f"{found.least_seconds:.0f} s of training on this machine\n"
-        f"{found.rows['test']:,} test rows can show a gain in {smallest}"
+        f"{found.gain_sentence}"
     )
 
 
@@ -362,7 +355,8 @@ def curve(
         ) from error
     wanted = recipe_with_rows(recipe, overrides)
     result = stages.learning_curve.curve(wanted, parts)
-    print_json(asdict(result)) if as_json else print(result.forecast.sentence)
+    as_text = result.forecast.sentence
+    print_json(stages.learning_curve.to_json(result)) if as_json else print(as_text)
 
 
 @app.command()

@@ -132,8 +132,9 @@ class Report:
 
     @property
     def smallest_detectable(self) -> float | None:
-        """The smallest difference that the test split can show with 80 % power."""
-        return self.comparison.smallest_detectable if self.comparison else None
+        """The smallest difference that the test split can show with 80 % power; None if none."""
+        found = self.comparison.smallest_detectable if self.comparison else math.nan
+        return None if math.isnan(found) else found
 
     @property
     def remarks(self) -> list[str]:
