@@ -92,10 +92,7 @@ def answer(
     ranked: Sequence[Ranked] = [Ranked([])] * len(examples)
     written: list[Generated | None] = [None] * len(examples)
     if decoding.rank_choices:
-        ids = {
-            choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices
-        }
-        wanted = [[ids[choice] for choice in example.choices] for example in examples]
+        wanted = _wanted(chat, examples)
         ranked = rank_choices(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
         if decoding.backend == "transformers":
             written = [
@@ -141,6 +138,36 @@ def answer(
         replace(prediction, reference_logprob=logprob, reference_tokens=len(ids))
         for prediction, logprob, ids in zip(predictions, logprobs, references, strict=True)
     ]
+
+
+def rank(
+    model: PreTrainedModel, chat: ChatFormat, examples: Sequence[Example], decoding: Decoding
+) -> list[Prediction]:
+    """The likeliest choice of each example as its answer, with the log-likelihoods of all; nothing
+    is generated. For closed tasks, in `decoding.dtype`.
+    """
+    found = rank_choices(
+        in_dtype(model, decoding.dtype),
+        tokenize_prompts(examples, chat),
+        _wanted(chat, examples),
+        batch_tokens=decoding.batch_tokens,
+    )
+    return [
+        Prediction(
+            example.id,
+            example.choices[ranked.logprobs.index(max(ranked.logprobs))],
+            stopped=True,
+            num_tokens=0,
+            choice_logprobs=tuple(ranked.logprobs),
+        )
+        for example, ranked in zip(examples, found, strict=True)
+    ]
+
+
+def _wanted(chat: ChatFormat, examples: Sequence[Example]) -> list[list[list[int]]]:
+    """The token ids of each example's choices; equal choices are written once."""
+    ids = {choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices}
+    return [[ids[choice] for choice in example.choices] for example in examples]
 
 
 def _greedy(

@@ -32,6 +32,7 @@ from tunesmith.seal import open_seal
 from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
+from tunesmith.stages.threshold import save_threshold
 
 
 def evaluate(run: RunDir) -> None:
@@ -48,11 +49,13 @@ def evaluate(run: RunDir) -> None:
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    _use_the_test(run, test)
-    for stale in (run.verification, run.evaluated, run.panel):  # of answers that are made anew now
+    # of answers that are made anew now
+    for stale in (run.verification, run.evaluated, run.panel, run.threshold):
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
+    save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)  # before the test is opened
+    _use_the_test(run, test)
     prompted = _few_shot(run, recipe, task, train_split, test, base, chat, how)
     systems = [(BASE, base, test), (TUNED, tuned, test)]
     if prompted is not None:

@@ -15,7 +15,7 @@ from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
 from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
-from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
+from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
@@ -37,8 +37,10 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
+from tunesmith.stages.deciding import run_broken, run_gates, run_slices
 from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import seed_folders, with_seeds
+from tunesmith.stages.threshold import read_calibration
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
 
@@ -104,6 +106,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         estimates=(reference.estimates[primary], tuned[0].estimates[primary]),
     )
     several = len(judged) > 1
+    before = by_name.get(BASE, reference)
+    broken = run_broken(before, tuned[0], task, confidence)
     return Report(
         name=run.path.name,
         verdict_kind=said.kind,
@@ -130,6 +134,10 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
+        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.compare),
+        broken=broken,
+        gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, read_retention(run)),
+        calibration=read_calibration(run, test, asdict(judging)),
     )
 
 
