@@ -94,7 +94,7 @@ def broken_gate(limit: float, broken: Broken) -> Gate:
     low, high = broken.share.ci
     return Gate(
         BROKEN,
-        f"rows that {broken.before} had right and the tuned model has wrong",
+        f"rows right before ({broken.before}) and wrong now",
         limit,
         broken.share.mean,
         (low, high),

@@ -96,7 +96,7 @@ def _by_label(examples: Sequence[Example]) -> list[Slicing]:
 def by_length(lengths: Sequence[int]) -> tuple[str, ...]:
     """Short, medium and long, cut at the terciles; lengths in characters."""
     low, high = (int(cut) for cut in _cuts(lengths, (1 / 3, 2 / 3)))
-    names = (f"short (to {low:,} characters)", "medium", f"long (over {high:,} characters)")
+    names = (f"short (to {low:,})", f"medium (to {high:,})", f"long (over {high:,})")
     return tuple(names[(length > low) + (length > high)] for length in lengths)
 
 

@@ -86,7 +86,8 @@ def _slice_note(rows: Sequence[SliceRow]) -> str:
     return (
         f"Of {len(rows):,} slices by {metric}: {', '.join(counts)}. {some}The worst first. p is "
         f"adjusted for all {len(rows):,} (Holm); the intervals are of each slice alone. A slice is "
-        "too small where it would not show a difference of ten points at 80 % power."
+        "too small where it would not show a difference of ten points at 80 % power. Lengths are "
+        "in characters."
     )
 
 
