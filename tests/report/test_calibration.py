@@ -49,8 +49,8 @@ def test_a_target_that_no_threshold_reaches_is_said_with_the_rows_that_it_takes(
         "No threshold reaches 95 % on validation (200 rows); every answer needs a person."
     )
     assert threshold_sentence(few) == (
-        "No threshold reaches 95 % on validation (50 rows): at least 104 rows without a mistake are "
-        "needed; every answer needs a person."
+        "No threshold reaches 95 % on validation (50 rows): at least 104 rows without a mistake "
+        "are needed; every answer needs a person."
     )
 
 
@@ -79,7 +79,7 @@ def test_before_and_after_stand_in_one_table_and_one_chart(found: Calibration) -
     table, chart = confidence_table(found), risk_coverage_chart(found)
     titles = ["Base model", "Tuned model", "Tuned model, with temperature"]
     assert [row.label for row in table.rows] == titles
-    assert [line.label for line in chart.lines] == titles
+    assert [line.label for line in chart.lines] == ["base", "tuned", "tuned, with temperature"]
     assert table.rows[0].cells[1:3] == ("0.040 [0.00, 0.06]", "0.030")
     assert "Tuned model 0.010 wrong at 50%, 0.080 of all rows" in chart.alt
 

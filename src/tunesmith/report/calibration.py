@@ -9,7 +9,8 @@ from tunesmith.report.format import estimate, number
 from tunesmith.report.tables import Table, TableRow
 
 FILE = "tunesmith_threshold.json"
-COLOURS = ("muted", "ink", "accent")
+LINES = (("base", "muted"), ("tuned", "ink"), ("tuned, with temperature", "accent"))
+"""Label and colour of each system's curve."""
 
 
 def threshold_sentence(found: Calibration) -> str:
@@ -84,8 +85,8 @@ def confidence_table(found: Calibration) -> Table:
 def risk_coverage_chart(found: Calibration) -> Lines:
     """The share of wrong answers by the share of rows answered, the most confident first."""
     lines = tuple(
-        Line(one.curve, one.title, colour)
-        for one, colour in zip(found.systems, COLOURS, strict=True)
+        Line(one.curve, label, colour)
+        for one, (label, colour) in zip(found.systems, LINES, strict=True)
     )
     title = "Risk by coverage"
     alt = f"{title}: " + "; ".join(f"{one.title} {_ends(one)}" for one in found.systems)
