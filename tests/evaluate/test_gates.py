@@ -107,6 +107,14 @@ def test_no_broken_row_of_a_hundred_does_not_show_that_fewer_than_one_in_a_hundr
     assert broken_gate(0.037, found).result == "passed"
 
 
+@pytest.mark.parametrize("n, result", [(380, "cannot tell"), (381, "passed")])
+def test_a_limit_of_one_in_a_hundred_takes_381_rows_of_which_none_breaks(
+    n: int, result: str
+) -> None:
+    base, tuned = evaluated("base", [True] * (n - 1) + [False]), evaluated("tuned", [True] * n)
+    assert broken_gate(0.01, broken_rows(base, tuned, "accuracy")).result == result
+
+
 def test_a_broken_share_that_is_shown_to_be_larger_fails() -> None:
     found = broken_rows(evaluated("base", [True] * 100), evaluated("tuned", AFTER), "accuracy")
     assert found.broken == 8

@@ -55,7 +55,7 @@ def test_many_slices_are_cut_in_the_table_and_whole_in_the_json(report: Report) 
     assert len(table.rows) == MAX_SLICES
     assert chart is not None
     assert len(chart.rows) == MAX_SLICES
-    assert "The first 20 are shown, all are in report.json." in table.note
+    assert "The first 12 are shown, all are in report.json." in table.note
     assert len(to_json(replace(report, slices=rows))["slices"]) == MAX_SLICES + 5
 
 

@@ -231,10 +231,10 @@ def ece(
     """The expected calibration error (Naeini et al. 2015) in 15 bins of equal size (Nguyen and
     O'Connor 2015): the mean over rows of |confidence - accuracy| of their bin.
 
-    Sampling error always adds to it, so a bootstrap interval of it lies too high: where all
-    confidences are right it holds 0 in fewer than half of the cases. It is a test inverted
-    instead: the bins' gaps are multiplied by s, the bootstrap's errors added, and those s are kept
-    with which an error as large as the one found, or as small, is not rare.
+    Sampling error always adds to it, so that a percentile interval never holds 0, however right the
+    confidences are. The interval is a test inverted instead: the bins' gaps are multiplied by s,
+    the bootstrap's errors added, and those s are kept with which an error as large as the one
+    found, or as small, is not rare.
     """
     confidence_N = rows.confidence(temperature)
     gap_NB = _bins(confidence_N) * (confidence_N - rows.right_N)[:, None]

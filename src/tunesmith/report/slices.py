@@ -19,7 +19,7 @@ from tunesmith.report.format import (
 )
 from tunesmith.report.tables import Table, TableRow
 
-MAX_SLICES = 20
+MAX_SLICES = 12
 MAX_LABEL = 60  # characters of a value
 
 
