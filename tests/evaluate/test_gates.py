@@ -10,7 +10,6 @@ import pytest
 
 from tunesmith.evaluate.compare import compare, evaluate
 from tunesmith.evaluate.gates import (
-    Change,
     broken_gate,
     broken_rows,
     failed_gates,
@@ -20,7 +19,7 @@ from tunesmith.evaluate.gates import (
     right_or_wrong,
 )
 from tunesmith.evaluate.statistics import wilson_interval
-from tunesmith.records import Comparison, Evaluation, Example, Prediction
+from tunesmith.records import Comparison, Evaluation, Example, Prediction, RetentionRow
 
 
 def evaluated(
@@ -43,6 +42,10 @@ def gained(low: float, high: float, metric: str = "accuracy") -> Comparison:
     return Comparison(
         "base", "tuned", metric, middle, 0.01, 0.01, (low, high), 0.01, 9, 5, 1, 15, 15, 0.1
     )
+
+
+def lost(name: str, metric: str, difference: float, ci: tuple[float, float]) -> RetentionRow:
+    return RetentionRow(name, metric, 1.0, 1.0 + difference, difference, ci, 0.01, 100)
 
 
 BEFORE = [True] * 80 + [False] * 20
@@ -73,7 +76,7 @@ def test_a_share_is_that_many_points_of_a_metric_up_to_a_hundred() -> None:
 
 def test_an_interval_that_is_not_known_passes_nothing() -> None:
     assert gain_gate(0.0, gained(math.nan, math.nan), False).result == "cannot tell"
-    changes = [Change("text", "bits_per_byte", 0.0, (math.nan, math.nan))]
+    changes = [lost("text", "bits_per_byte", 0.0, (math.nan, math.nan))]
     assert retention_gates(0.05, changes, False)[0].result == "cannot tell"
     assert not_measured("largest_retention_loss", 0.05).result == "cannot tell"
 
@@ -135,10 +138,10 @@ def test_the_first_metric_that_says_right_or_wrong_is_taken() -> None:
 
 def test_a_loss_elsewhere_is_judged_by_its_upper_end_in_the_direction_of_its_metric() -> None:
     changes = [
-        Change("text", "bits_per_byte", 0.02, (0.01, 0.03)),
-        Change("worse text", "bits_per_byte", 0.04, (0.02, 0.06)),
-        Change("task", "accuracy", -0.10, (-0.14, -0.06)),
-        Change("gain", "accuracy", 0.10, (0.06, 0.14)),
+        lost("text", "bits_per_byte", 0.02, (0.01, 0.03)),
+        lost("worse text", "bits_per_byte", 0.04, (0.02, 0.06)),
+        lost("task", "accuracy", -0.10, (-0.14, -0.06)),
+        lost("gain", "accuracy", 0.10, (0.06, 0.14)),
     ]
     gates = retention_gates(0.05, changes, False)
     assert [gate.result for gate in gates] == ["passed", "cannot tell", "failed", "passed"]
@@ -153,7 +156,7 @@ def test_an_identical_model_passes_nothing() -> None:
     gates = [
         gain_gate(0.0, compare(base, tuned, "accuracy", resamples=200), found.unchanged),
         broken_gate(1.0, found),
-        *retention_gates(1.0, [Change("text", "bits_per_byte", 0.0, (0.0, 0.0))], True),
+        *retention_gates(1.0, [lost("text", "bits_per_byte", 0.0, (0.0, 0.0))], True),
     ]
     assert {gate.result for gate in gates} == {"failed"}
     assert all("the same answer to every test row" in gate.why for gate in gates)

@@ -20,8 +20,15 @@ from tunesmith.evaluate.decisions import (
     SliceRow,
     Threshold,
 )
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
-from tunesmith.report.content import CurvePoint, Report, RetentionRow
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    Prediction,
+    RetentionRow,
+)
+from tunesmith.report.content import CurvePoint, Report
 from tunesmith.report.tables import ClassScores
 
 LABELS = ("negative", "positive")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +15,9 @@ from tunesmith.evaluate.decisions import Broken, Gate, GateResult
 from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.slices import row_by_row
 from tunesmith.evaluate.statistics import estimate_mean
-from tunesmith.records import Comparison, Estimate, Evaluation
+from tunesmith.records import Comparison, Estimate, Evaluation, RetentionRow
 
 BROKEN = "largest_broken_share"
-
-
-class Change(NamedTuple):
-    """One text or task of the panel: after minus before, with its interval."""
-
-    name: str
-    metric: str
-    difference: float
-    ci: tuple[float, float]
 
 
 # ---- rows that broke
@@ -105,19 +96,19 @@ def broken_gate(limit: float, broken: Broken) -> Gate:
     )
 
 
-def retention_gates(limit: float, panel: Sequence[Change], unchanged: bool) -> list[Gate]:
+def retention_gates(limit: float, panel: Sequence[RetentionRow], unchanged: bool) -> list[Gate]:
     """One for each text or task: passed where the whole interval of the loss is at the limit or
     below.
     """
     gates = []
-    for change in panel:
-        sign = -find_metric(change.metric).sign
-        value, (low, high) = _of_sign(change.difference, change.ci, sign)
-        bound = limit * _scale(change.metric)
+    for row in panel:
+        sign = -find_metric(row.metric).sign
+        value, (low, high) = _of_sign(row.difference, row.ci, sign)
+        bound = limit * _scale(row.metric)
         gates.append(
             Gate(
                 "largest_retention_loss",
-                f"loss in {change.metric} on {change.name}",
+                f"loss in {row.metric} on {row.name}",
                 bound,
                 value,
                 (low, high),

@@ -16,7 +16,7 @@ from tunesmith.report.calibration import threshold_note, threshold_sentence
 from tunesmith.report.cases import prompt_of
 from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name, percent
-from tunesmith.report.markdown import line, markdown_table, titled
+from tunesmith.report.markdown import line, markdown_table, questions, titled
 from tunesmith.report.sections import sections_of
 
 DATA_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
@@ -30,7 +30,8 @@ def render_card(report: Report) -> str:
         f"# {line(report.name)}",
         f"An instruct model, fine-tuned with tunesmith from {base}.",
         "## Is it better than its base?",
-        line(report.verdict),
+        line(" ".join(filter(None, [report.heading and f"{report.heading}.", report.verdict]))),
+        questions(report),
         *_findings(report),
         *_threshold(report),
         "## How to use it",

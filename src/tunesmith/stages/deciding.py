@@ -11,7 +11,6 @@ from tunesmith.data.sources.stored import StoredRows
 from tunesmith.errors import RecipeError, did_you_mean
 from tunesmith.evaluate.decisions import Broken, Gate, SliceRow
 from tunesmith.evaluate.gates import (
-    Change,
     broken_gate,
     broken_rows,
     gain_gate,
@@ -22,8 +21,7 @@ from tunesmith.evaluate.gates import (
 )
 from tunesmith.evaluate.slices import Compare, judge_slices, row_by_row, slicings
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Evaluation, Example
-from tunesmith.report.content import RetentionRow
+from tunesmith.records import Comparison, Evaluation, Example, RetentionRow
 from tunesmith.run_files import Task
 from tunesmith.rundir import RunDir
 
@@ -133,6 +131,5 @@ def run_gates(
         )
     if gates.largest_retention_loss is not None:
         limit, name = gates.largest_retention_loss, "largest_retention_loss"
-        changes = [Change(row.name, row.metric, row.difference, row.ci) for row in panel]
-        found += retention_gates(limit, changes, unchanged) or [not_measured(name, limit)]
+        found += retention_gates(limit, panel, unchanged) or [not_measured(name, limit)]
     return found
