@@ -69,7 +69,7 @@ def test_a_few_different_numbers_are_taken_as_they_are() -> None:
 
 
 def test_numbers_with_a_gap_and_many_equal_values_are_cut_where_they_differ() -> None:
-    found = by_value([0] * 40 + list(range(1, 21)) + [None, float("nan"), ""])
+    found = by_value([0] * 40 + list(range(1, 21)) + [None, float("nan"), " "])
     assert found[:40] == ("up to 0",) * 40
     assert set(found[40:60]) == {"over 0, up to 5", "over 5"}
     assert found[60:] == ("(missing)",) * 3

@@ -20,6 +20,7 @@ from tunesmith.data.store import read_examples
 from tunesmith.errors import RecipeError
 from tunesmith.evaluate.decisions import Threshold
 from tunesmith.evaluate.predictions import read_predictions
+from tunesmith.models.load import fingerprint
 from tunesmith.recipe import build_recipe, dump_recipe
 from tunesmith.run_files import read_record
 from tunesmith.rundir import RunDir
@@ -146,7 +147,7 @@ def test_the_threshold_is_saved_with_the_model_and_gives_the_test_rows_that_are_
     assert "When may it answer by itself?" in (run.model / "README.md").read_text()
 
 
-def test_it_was_fitted_before_the_test_split_was_opened(
+def test_it_was_fitted_before_a_test_row_was_answered(
     finished: Finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = RunDir(tmp_path / "copy")
@@ -159,7 +160,7 @@ def test_it_was_fitted_before_the_test_split_was_opened(
     def stop(*_: object) -> None:
         raise Stop
 
-    monkeypatch.setattr(stages.evaluate, "_use_the_test", stop)
+    monkeypatch.setattr(stages.evaluate, "_answer", stop)  # of test rows
     run.threshold.unlink()
     with pytest.raises(Stop):
         stages.evaluate.evaluate(run)
@@ -276,3 +277,11 @@ def test_a_limit_out_of_its_range_is_an_error(evaluation: dict[str, Any], key: s
 def test_a_mistyped_gate_is_named() -> None:
     with pytest.raises(RecipeError, match=r"did you mean 'least_gain'"):
         build_recipe({"evaluation": {"gates": {"least_gian": 0.1}}})
+
+
+def test_a_threshold_does_not_make_a_model_another_one(finished: Finished, tmp_path: Path) -> None:
+    """A run that starts from this model goes on after it was evaluated again."""
+    shutil.copytree(finished[0].model, tmp_path / "model")
+    before = fingerprint(str(tmp_path / "model"))
+    (tmp_path / "model" / "tunesmith_threshold.json").unlink()
+    assert fingerprint(str(tmp_path / "model")) == before

@@ -114,7 +114,9 @@ def _prompt_length(example: Example) -> int:
 
 
 def _is_missing(cell: object) -> bool:
-    return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _text(cell: object) -> str:

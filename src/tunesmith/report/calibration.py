@@ -7,8 +7,8 @@ from tunesmith.records import Estimate
 from tunesmith.report.charts import Line, Lines
 from tunesmith.report.format import estimate, number
 from tunesmith.report.tables import Table, TableRow
+from tunesmith.rundir import THRESHOLD_FILE
 
-FILE = "tunesmith_threshold.json"
 LINES = (("base", "muted"), ("tuned", "ink"), ("tuned, with temperature", "accent"))
 """Label and colour of each system's curve."""
 
@@ -51,7 +51,7 @@ def threshold_note(found: Calibration) -> str:
         f"{how}: from a confidence of {number(fitted.threshold)}, {fitted.right:,} of "
         f"{fitted.answered:,} were right there, so at least {_percent(fitted.accuracy_at_least)} "
         f"are (at {_percent(fitted.confidence)} confidence; {_percent(fitted.target)} was asked "
-        f"for). They are saved with the model in {FILE}."
+        f"for). They are saved with the model in {THRESHOLD_FILE}."
     )
 
 
