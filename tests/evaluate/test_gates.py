@@ -89,13 +89,13 @@ def test_rows_that_broke_are_a_share_of_all_rows_with_wilsons_interval() -> None
 
 
 def test_the_interval_of_broken_rows_counts_groups_not_rows() -> None:
-    """50 wordings of two rows are two rows."""
-    before, after = [True] * 100, [i % 2 > 0 for i in range(100)]
+    """Ten wordings of twenty rows, right or wrong together, are twenty rows."""
+    before, after = [True] * 200, [i % 2 > 0 for i in range(200)]
     pairs = [
         broken_rows(
             evaluated("base", before, groups=g), evaluated("tuned", after, groups=g), "accuracy"
         )
-        for g in (0, 2)
+        for g in (0, 20)
     ]
     widths = [pair.share.ci[1] - pair.share.ci[0] for pair in pairs]
     assert widths[1] > 2 * widths[0]
@@ -185,6 +185,13 @@ def test_a_share_on_the_command_line_is_judged_as_a_gate_is() -> None:
     [identical] = failed_gates(as_json(BEFORE, BEFORE), 1.0)
     assert "failed" in identical
     assert failed_gates(as_json(BEFORE, AFTER)) == []
+
+
+def test_an_interval_that_json_cannot_hold_passes_nothing() -> None:
+    found = as_json(BEFORE, AFTER)
+    found["broken"]["share"]["ci"] = [None, None]
+    [said] = failed_gates(found, 1.0)
+    assert "cannot tell" in said
 
 
 def test_rows_that_cannot_be_counted_do_not_pass() -> None:

@@ -66,6 +66,11 @@ def test_what_is_not_all_is_not_rounded_to_all(found: Calibration) -> None:
     assert "99.8 % [98.7, 100.0]" in threshold_sentence(nearly)
 
 
+def test_a_share_without_an_interval_says_so(found: Calibration) -> None:
+    few = replace(found, accuracy=Estimate(0.96, 3, float("nan"), (float("nan"), float("nan"))))
+    assert "of those 96 % (no interval) are right" in threshold_sentence(few)
+
+
 def test_the_note_says_how_the_threshold_was_found(found: Calibration, none: Calibration) -> None:
     note = threshold_note(found)
     assert "over the temperature 1.150" in note

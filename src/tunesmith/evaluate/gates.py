@@ -167,7 +167,8 @@ def failed_gates(report: Mapping[str, Any], broken_over: float | None = None) ->
         graded = "no answer is right or wrong by these metrics, so broken rows cannot be counted"
         return [*failed, f"broken rows: cannot tell: {graded}"]
     share = found["share"]
-    estimate = Estimate(share["mean"], share["n"], math.nan, tuple(share["ci"]))
+    low, high = (math.nan if end is None else end for end in share["ci"])  # JSON has no nan
+    estimate = Estimate(share["mean"], share["n"], math.nan, (low, high))
     gate = broken_gate(broken_over, Broken(**{**found, "share": estimate}))
     if gate.result == "passed":
         return failed

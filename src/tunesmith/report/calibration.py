@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tunesmith.evaluate.decisions import Calibration, Confidences
 from tunesmith.records import Estimate
 from tunesmith.report.charts import Line, Lines
@@ -109,6 +111,8 @@ def _ends(one: Confidences) -> str:
 
 def _share(found: Estimate) -> str:
     """`81 % [77, 85]`; a decimal where a whole number would say 100 % of what is not all."""
+    if any(map(math.isnan, found.ci)):
+        return f"{100 * found.mean:.0f} % (no interval)"
     decimals = 1 if found.mean not in (0, 1) and round(100 * found.mean) in (0, 100) else 0
     low, high = (f"{100 * end:.{decimals}f}" for end in found.ci)
     return f"{100 * found.mean:.{decimals}f} % [{low}, {high}]"

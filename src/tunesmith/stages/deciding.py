@@ -5,10 +5,12 @@ and the recipe's gates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import StoredRows
 from tunesmith.errors import RecipeError, did_you_mean
+from tunesmith.evaluate.compare import Resampling, compare
 from tunesmith.evaluate.decisions import Broken, Gate, SliceRow
 from tunesmith.evaluate.gates import (
     broken_gate,
@@ -19,7 +21,7 @@ from tunesmith.evaluate.gates import (
     right_or_wrong,
     same_answers,
 )
-from tunesmith.evaluate.slices import Compare, judge_slices, row_by_row, slicings
+from tunesmith.evaluate.slices import judge_slices, row_by_row, slicings
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, RetentionRow
 from tunesmith.run_files import Task
@@ -80,12 +82,15 @@ def run_slices(
     test: Sequence[Example],
     systems: tuple[Evaluation, Evaluation],
     metric: str,
-    compare: Compare,
+    judging: Resampling,
 ) -> list[SliceRow]:
-    """Every slice of the test split: the second system against the first."""
-    ways = slicings(test, _columns(run, recipe, test))
+    """Every slice of the test rows that both systems answered: the second against the first."""
+    by_id = {example.id: example for example in test}
+    answered = [by_id[example_id] for example_id in systems[1].example_ids]
+    ways = slicings(answered, _columns(run, recipe, answered))
+    how = partial(compare, **judging)
     (reference, name), (tuned, _) = (row_by_row(system, metric) for system in systems)
-    return judge_slices(reference, tuned, ways, name, compare, recipe.evaluation.confidence)
+    return judge_slices(reference, tuned, ways, name, how, judging["confidence"])
 
 
 def _columns(

@@ -11,7 +11,7 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import compare, evaluate, to_json
+from tunesmith.evaluate.compare import Resampling, compare, evaluate, to_json
 from tunesmith.evaluate.headline import (
     Headline,
     Options,
@@ -69,9 +69,14 @@ class Judging:
         settings = recipe.evaluation
         return cls(settings.resamples, settings.confidence, recipe.train.seed)
 
+    @property
+    def how(self) -> Resampling:
+        """As keyword arguments."""
+        return Resampling(confidence=self.confidence, resamples=self.resamples, seed=self.seed)
+
     def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
         """b minus a."""
-        return compare(a, b, metric, **asdict(self))
+        return compare(a, b, metric, **self.how)
 
 
 def report(run: RunDir) -> dict[str, Any]:
@@ -146,10 +151,10 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.compare),
+        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how),
         broken=broken,
         gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
-        calibration=read_calibration(run, test, asdict(judging)),
+        calibration=read_calibration(run, test, judging.how),
     )
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.evaluate.calibration import confidences, fit_threshold, on_test, ranked
+from tunesmith.evaluate.calibration import Ranked, confidences, fit_threshold, on_test, ranked
+from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.decisions import Calibration, Threshold
 from tunesmith.evaluate.predictions import read_predictions, write_predictions
 from tunesmith.evaluate.system_table import BASE, TUNED
@@ -35,7 +35,7 @@ def save_threshold(
     write the tuned model's threshold into its folder.
     """
     examples = read_examples(run.examples("validation"))
-    if not how.rank_choices or any(not example.choices for example in examples):
+    if not how.rank_choices or any(e.completion not in e.choices for e in examples):
         return
     for system, model in models.items():
         started = time.monotonic()
@@ -57,16 +57,13 @@ def save_threshold(
 
 
 def read_calibration(
-    run: RunDir, test: Sequence[Example], judging: Mapping[str, Any]
+    run: RunDir, test: Sequence[Example], judging: Resampling
 ) -> Calibration | None:
-    """What the stored threshold gives on the test rows; None for tasks without one.
-
-    `judging` holds the confidence of intervals, `resamples` and `seed`.
-    """
+    """What the stored threshold gives on the test rows; None for tasks without one."""
     if not run.threshold.exists():
         return None
     threshold = read_record(run.threshold, Threshold)
-    base, tuned = (ranked(test, read_predictions(run, name, "test")) for name in (BASE, TUNED))
+    base, tuned = (_ranked(run, name, test) for name in (BASE, TUNED))
     if base is None or tuned is None:
         return None
     shown = [
@@ -76,3 +73,11 @@ def read_calibration(
     ]
     systems = [confidences(*one, **judging) for one in shown]
     return on_test(threshold, systems, tuned, judging["confidence"])
+
+
+def _ranked(run: RunDir, system: str, test: Sequence[Example]) -> Ranked | None:
+    """None where the system has not answered just these rows, or not by choices."""
+    predictions = read_predictions(run, system, "test")
+    if [p.example_id for p in predictions] != [e.id for e in test]:
+        return None
+    return ranked(test, predictions)
