@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from tunesmith.evaluate.decisions import Broken, Calibration, Gate, SliceRow
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, Question, RetentionRow
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    Question,
+    RetentionRow,
+    Unreadable,
+)
 
 VerdictClass = Literal["good", "bad", "open"]
 
@@ -69,7 +77,8 @@ class Report:
 
     `verdict_kind` is "better", "not better" or "cannot tell"; `heading` says it in ten words,
     `verdict` with the levels, and `questions` are the three that it is made of, with all numbers.
-    `reference_note` says how the reference system was chosen.
+    `reference_note` says how the reference system was chosen. `unreadable` are the systems of which
+    many answers could not be read.
 
     `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
     recipe names if there are several, the primary one first; the verdict then rests on its adjusted
@@ -110,6 +119,7 @@ class Report:
     broken: Broken | None = None
     gates: Sequence[Gate] = ()
     calibration: Calibration | None = None
+    unreadable: Sequence[Unreadable] = ()
 
     @property
     def verdict_line(self) -> str:
@@ -203,6 +213,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "gates": report.gates,
         "calibration": report.calibration,
         "learning_curve": report.learning_curve,
+        "unreadable": report.unreadable,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,
