@@ -38,6 +38,7 @@ from tunesmith.stages.opponents import (
 )
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
+from tunesmith.stages.threshold import save_threshold
 
 
 def evaluate(run: RunDir) -> None:
@@ -58,10 +59,12 @@ def evaluate(run: RunDir) -> None:
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    for stale in (run.verification, run.evaluated, run.panel):  # of answers that are made anew now
+    # of answers that are made anew now
+    for stale in (run.verification, run.evaluated, run.panel, run.threshold):
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
+    save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)  # before the test is opened
     trial = sample(validation, OPPONENT_ROWS)
     asked = [*test, *trial]
     prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)

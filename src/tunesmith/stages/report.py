@@ -23,7 +23,7 @@ from tunesmith.evaluate.headline import (
 from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
-from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
+from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
@@ -47,9 +47,11 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
+from tunesmith.stages.deciding import run_broken, run_gates, run_slices
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
+from tunesmith.stages.threshold import read_calibration
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
 
@@ -122,6 +124,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     comparisons = [judged[0], *(_against(other, tuned, primary, judging)[0] for other in others)]
     unreadable = unreadable_systems(evaluations, judging.compare)
     several = len(judged) > 1
+    before = by_name.get(BASE, reference)
+    broken = run_broken(before, tuned[0], task, confidence)
     retention = read_retention(run)
     said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
@@ -158,6 +162,10 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
+        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how),
+        broken=broken,
+        gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
+        calibration=read_calibration(run, test, judging.how),
     )
 
 
