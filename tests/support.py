@@ -16,6 +16,8 @@ from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.data.store import read_token_arrays
 from tunesmith.models.save import save_model
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
+from tunesmith.run_files import Artefact, read_artefacts, write_artefacts
+from tunesmith.rundir import RunDir, file_sha256
 
 
 def shared(*parts: str) -> Path:
@@ -103,6 +105,12 @@ def example(
     return Example(
         f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices
     )
+
+
+def list_again(run: RunDir) -> None:
+    """As if all that is listed had just been made: for a test that changes a file on purpose."""
+    listed = [name for name in read_artefacts(run) if (run.path / name).exists()]
+    write_artefacts(run, {name: Artefact(file_sha256(run.path / name)) for name in listed})
 
 
 def plain_chat() -> Any:

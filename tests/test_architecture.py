@@ -22,7 +22,7 @@ LAYERS = [
     {"data"},
     {"chat"},
     {"models"},
-    {"seal"},
+    {"seal", "artefacts"},
     {"run_files"},
     {"recipe", "records", "errors", "rundir", "progress", "packages", "machine"},
 ]

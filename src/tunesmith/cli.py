@@ -329,13 +329,16 @@ def evaluate(run_folder: RunArgument) -> None:
 
 @app.command()
 def verify(run_folder: RunArgument, as_json: Json = False) -> None:
-    """Load the saved model in a fresh process and compare what it answers with what is stored.
+    """Check every file of a run, and compare what its model answers with what is stored.
 
-    Prompt tokens, answers and stops are compared. Exits with 1 if any differ.
+    Each file has to have the hash that it was made with. The saved model is then loaded in a fresh
+    process: prompt tokens, answers and stops are compared. Exits with 1 if any differ.
 
     Example: tunesmith verify runs/reviews
     """
-    found = stages.verify.verify(stages.common.open_run(run_folder))
+    run = stages.common.open_run(run_folder)
+    stages.reproduce.check_whole(run)
+    found = stages.verify.verify(run)
     note(found.sentence)
     if as_json:
         print_json(asdict(found))
@@ -354,6 +357,33 @@ def report(
     found = stages.report.report(stages.common.open_run(run_folder))
     _finish(found, as_json)
     _check_gates(found, fail_if_broken_over)
+
+
+@app.command()
+def reproduce(
+    run_folder: RunArgument,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(help="The folder of the second run; default: RUN-again, beside the first."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a finished run again from its rows, and compare rows, weights, answers and scores.
+
+    Nothing is taken from the first run. Exits with 1 if anything differs.
+
+    Example: tunesmith reproduce runs/reviews
+    """
+    from tunesmith import pipeline  # noqa: PLC0415 - torch
+
+    found = pipeline.reproduce(run_folder, output_dir)
+    note(found.sentence)
+    for text in found.differences:
+        note(text)
+    if as_json:
+        print_json(asdict(found))
+    if found.differences:
+        raise typer.Exit(1)
 
 
 @app.command()

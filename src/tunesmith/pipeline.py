@@ -14,30 +14,57 @@ from typing import Any
 from tunesmith.recipe import Recipe
 from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import check_unchanged, open_run, run_recipe
+from tunesmith.stages.common import check_tuned, check_unchanged, open_run, run_recipe
 from tunesmith.stages.evaluate import answer_tuned, evaluate
 from tunesmith.stages.prepare import prepare
-from tunesmith.stages.report import report
+from tunesmith.stages.report import check_evaluated, report
+from tunesmith.stages.reproduce import Reproduction, check_whole, compare_with, recipe_again
 from tunesmith.stages.seeds import copy_of, seed_folders
 from tunesmith.stages.train import train
 from tunesmith.stages.verify import verify
 from tunesmith.train.processes import check_single_process
 
 
-def run(recipe: Recipe) -> dict[str, Any]:
+def run(recipe: Recipe, use_cache: bool = True) -> dict[str, Any]:
     """All stages; the contents of report.json."""
-    prepare(recipe)
+    prepare(recipe, use_cache=use_cache)
     return _remaining_stages(RunDir(Path(recipe.output_dir)))
 
 
 def resume(folder: Path) -> dict[str, Any]:
-    """Go on at the first stage that is not done; DataError where what the run was made from has
-    changed.
+    """Go on at the first stage that is not done; DataError where what the run was made from, or
+    what a stage has made, has changed.
     """
     check_single_process()
     found = open_run(folder)
     check_unchanged(found)
+    for each in (found, *seed_folders(found, run_recipe(found))):
+        _check_done(each)
     return _remaining_stages(found)
+
+
+def reproduce(folder: Path, again: Path | None = None) -> Reproduction:
+    """Run a finished run's recipe anew, in a folder `again` beside it, and compare what came out.
+
+    Nothing is taken from the first run or from the cache. DataError where the first run is not
+    finished, or something in it or something that it was made from has changed.
+    """
+    check_single_process()
+    first = open_run(folder)
+    check_unchanged(first)
+    check_whole(first)
+    recipe = recipe_again(first, again)
+    run(recipe, use_cache=False)
+    return compare_with(first, RunDir(Path(recipe.output_dir)))
+
+
+def _check_done(run: RunDir) -> None:
+    """What is done now, and not when it is needed after hours of training."""
+    state = run_state(run)
+    if state.trained:
+        check_tuned(run)
+    if state.evaluated:
+        check_evaluated(run)
 
 
 def _remaining_stages(first: RunDir) -> dict[str, Any]:

@@ -7,6 +7,8 @@ older tunesmith opens. One of a newer format is refused with what to do.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -54,6 +56,9 @@ class Task:
 class Manifest:
     """What a run was prepared from. `files` are sha256 sums of the run's own files, `inputs` of the
     sources and templates, `model_files` of the base model's files, each by name.
+
+    `artefacts`: whether the run lists in artefacts.json all that its stages make; those of an older
+    tunesmith do not.
     """
 
     task: Task
@@ -64,6 +69,27 @@ class Manifest:
     notes: tuple[str, ...] = ()
     created: str = ""
     format: int = FORMAT
+    artefacts: bool = False
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file that a stage of the run has made: its sha256, and those of what it was made from, by
+    name: a path below the run folder, a source's path, or `base model/` and a file's name.
+    """
+
+    sha256: str
+    made_from: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """What artefacts.json holds: each file by its path below the run folder. `sha256` is of the
+    list itself, so that a damaged list is not taken for damage to what it lists.
+    """
+
+    files: Mapping[str, Artefact]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunState:
-    """Which stages of a run are done. A stage's last act is the file that says so."""
+    """Which stages of a run are done. A stage's last act is to list the file that says so."""
 
     prepared: bool
     trained: bool
@@ -144,13 +170,65 @@ class RunState:
 
 
 def run_state(run: RunDir) -> RunState:
-    """What is done in a run folder; nothing where it is none."""
+    """What is done in a run folder; nothing where it is none. DataError where its list of
+    artefacts is damaged.
+    """
     return RunState(
         prepared=run.manifest.exists(),
-        trained=run.model.is_dir(),  # it appears whole, by a rename
-        evaluated=run.evaluated.exists() or run.panel.exists(),  # the latter: older run folders
-        verified=run.verification.exists(),
+        trained=run.model.is_dir() and is_made(run, run.model / "config.json"),
+        evaluated=is_made(run, run.evaluated)
+        or (run.panel.exists() and not keeps_artefacts(run)),  # older run folders
+        verified=is_made(run, run.verification),
     )
+
+
+def keeps_artefacts(run: RunDir) -> bool:
+    """Whether the run lists all that its stages make; an older run folder does not."""
+    return run.manifest.exists() and read_manifest(run).artefacts
+
+
+def is_made(run: RunDir, path: Path) -> bool:
+    """Whether a file is there and the stage that makes it has finished it."""
+    return path.exists() and (
+        not keeps_artefacts(run) or path.relative_to(run.path).as_posix() in read_artefacts(run)
+    )
+
+
+def read_artefacts(run: RunDir) -> dict[str, Artefact]:
+    """The files that the run's stages have made, by their paths below it; of an older run folder,
+    those that its preparation made. DataError where the list is gone or damaged.
+    """
+    older = {}
+    if run.manifest.exists():
+        manifest = read_manifest(run)
+        older = {} if manifest.artefacts else {n: Artefact(s) for n, s in manifest.files.items()}
+        if manifest.artefacts and not run.artefacts.exists():
+            raise DataError(
+                f"{run.artefacts}: gone; without it nothing in this run can be checked",
+                hint="put it back, or start a new run in another output_dir",
+            )
+    if not run.artefacts.exists():
+        return older
+    found = read_record(run.artefacts, Artefacts)
+    sha256 = _sha256_of(found.files)
+    if found.sha256 != sha256:
+        raise DataError(
+            f"{run.artefacts}: changed since it was written: its list has the sha256 "
+            f"{sha256[:12]}, written as {found.sha256[:12]}",
+            hint="put it back as it was, or start a new run in another output_dir",
+        )
+    return {**older, **found.files}
+
+
+def write_artefacts(run: RunDir, files: Mapping[str, Artefact]) -> None:
+    """Replace the list, atomically."""
+    in_order = {name: files[name] for name in sorted(files)}
+    write_record(run.artefacts, Artefacts(in_order, _sha256_of(in_order)))
+
+
+def _sha256_of(files: Mapping[str, Artefact]) -> str:
+    values = {name: asdict(artefact) for name, artefact in files.items()}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def now() -> str:
@@ -166,12 +244,14 @@ def new_manifest(
     notes: tuple[str, ...],
 ) -> Manifest:
     """The manifest of a run that is prepared now, by these versions."""
-    return Manifest(task, files, inputs, model_files, versions(), notes, now())
+    return Manifest(task, files, inputs, model_files, versions(), notes, now(), artefacts=True)
 
 
 def read_manifest(run: RunDir) -> Manifest:
     """DataError where the file is not one, or is of a newer format."""
-    values = read_json(run.manifest)
+    values = _read(run.manifest)
+    if not isinstance(values, dict):
+        return _checked(values, Manifest, run.manifest)
     found = values.get("format", 1)
     if found > FORMAT:
         raise DataError(
@@ -185,7 +265,18 @@ def read_manifest(run: RunDir) -> Manifest:
 
 def read_record(path: Path, kind: type[Record]) -> Record:
     """The record that a file holds; DataError where it holds something else."""
-    return _checked(read_json(path), kind, path)
+    return _checked(_read(path), kind, path)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise DataError(
+            f"{path}: not readable as JSON: {error}",
+            hint="the file was changed or damaged: put it back, or prepare the run again in a new "
+            "output_dir",
+        ) from error
 
 
 def write_record(path: Path, record: object) -> None:

@@ -15,6 +15,8 @@ JsonObject = dict[str, Any]
 """What a JSON object holds is known to its reader alone."""
 THRESHOLD_FILE = "tunesmith_threshold.json"
 """In a model folder; neither weights nor token ids depend on it."""
+MODEL_FILE_KINDS = (".json", ".safetensors", ".jinja", ".model", ".py")
+"""Endings of a model folder's files that decide weights and token ids."""
 RECORDED_PACKAGES = (
     "tunesmith",
     "torch",
@@ -45,6 +47,7 @@ class RunDir:
 
     recipe = _Place("recipe.yaml")
     manifest = _Place("manifest.json")
+    artefacts = _Place("artefacts.json")
     chat_template = _Place("chat_template.jinja")
     original_chat_template = _Place("chat_template.original.jinja")
     ledger = _Place("ledger.json")
@@ -112,12 +115,9 @@ def read_json(path: Path) -> Any:
 
 
 def file_sha256(path: Path) -> str:
-    """In hexadecimal, reading a megabyte at a time."""
-    digest = hashlib.sha256()
+    """In hexadecimal."""
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

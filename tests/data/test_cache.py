@@ -138,7 +138,64 @@ def test_restored_rows_replace_those_of_the_run_which_may_be_mapped(tmp_path: Pa
     with run.rows.open("rb") as still_open:
         assert restore("k", run) == FACTS
         assert still_open.read() == b"all rows"
-    assert run.rows.stat().st_ino == (folder() / "k" / "rows.arrow").stat().st_ino != before
+    assert run.rows.stat().st_ino != before
+    assert run.rows.read_bytes() == b"all rows"
+
+
+def write_over(path: Path) -> None:
+    """In place, as a program does that knows nothing of the cache."""
+    with path.open("r+b") as file:
+        file.write(b"X")
+
+
+def test_what_is_written_over_in_a_run_stays_as_it_was_in_the_cache_and_in_other_runs(
+    tmp_path: Path,
+) -> None:
+    first, second, third = (RunDir(tmp_path / name) for name in ("one", "two", "three"))
+    store("k", run_with_files(first.path), FACTS)
+    assert restore("k", second) == FACTS
+    for run in (first, second):
+        for path in (run.rows, run.rejected, *(run.examples(split) for split in SPLITS)):
+            write_over(path)
+    assert restore("k", third) == FACTS
+    assert third.rows.read_bytes() == b"all rows"
+    assert third.examples("train").read_bytes() == b"train rows"
+
+
+@pytest.mark.parametrize("when", ["storing", "restoring"])
+def test_a_copy_that_went_wrong_is_never_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    copy = cache._copy
+
+    def wrong(source: Path, target: Path) -> None:
+        copy(source, target)
+        if target.name == "train.parquet":
+            write_over(target)
+
+    run, other = run_with_files(tmp_path / "one"), run_with_files(tmp_path / "two")
+    other.examples("train").write_bytes(b"its own rows")
+    with monkeypatch.context() as patched:
+        if when == "storing":
+            patched.setattr(cache, "_copy", wrong)
+        store("k", run, FACTS)
+    monkeypatch.setattr(cache, "_copy", wrong if when == "restoring" else copy)
+    assert restore("k", other) is None
+    assert other.examples("train").read_bytes() == b"its own rows"
+    assert not (folder() / "k").exists()
+
+
+def test_a_file_system_without_shared_copies_gets_plain_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", refused)
+    store("k", run_with_files(tmp_path / "one"), FACTS)
+    run = RunDir(tmp_path / "two")
+    assert restore("k", run) == FACTS
+    assert run.examples("test").read_bytes() == b"test rows"
 
 
 def test_what_is_not_there_is_not_restored(tmp_path: Path) -> None:
@@ -165,7 +222,7 @@ def test_a_damaged_entry_is_never_used(tmp_path: Path, damage: Callable[[Path], 
     damage(folder() / "k")
     run = RunDir(tmp_path / "two")
     assert restore("k", run) is None
-    assert not run.path.exists()
+    assert not [path for path in tmp_path.glob("two/**/*") if path.is_file()]
     store("k", run_with_files(tmp_path / "three"), FACTS)
     assert restore("k", run) == FACTS
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
-from support import write_rows
+from support import list_again, write_rows
 
 from tunesmith import cli, pipeline, stages
 from tunesmith.data.store import read_examples
@@ -102,6 +102,7 @@ def test_a_share_of_broken_rows_on_the_command_line_needs_no_gate_in_the_recipe(
     shutil.copytree(finished[0].path, run.path)
     plain = values(tmp_path, tmp_path / "rows.csv")
     run.recipe.write_text(dump_recipe(build_recipe(plain)[0]))
+    list_again(run)
     assert _exit_code(monkeypatch, "report", str(run.path)) == 0
     assert _exit_code(monkeypatch, "report", str(run.path), "--fail-if-broken-over", "1") == 0
     assert _exit_code(monkeypatch, "report", str(run.path), "--fail-if-broken-over", "0") == 4

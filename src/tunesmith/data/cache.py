@@ -2,8 +2,10 @@
 templates, the tokenizer, the data part of the recipe, max_length, and tunesmith's own code and
 libraries. Names and times decide nothing: a changed file is another key, however old it says it is.
 
-An entry appears whole, by a rename, and is used only where its files still have the hashes written
-when it was made. The folder may be deleted at any time.
+An entry appears whole, by a rename. Its files are copies, never links: a run whose file is written
+over must not change the cache, and through it every other run. What is used is checked: the copy in
+the run has to have the hash that was written when the entry was made. The folder may be deleted at
+any time.
 """
 
 from __future__ import annotations
@@ -114,7 +116,7 @@ def store(key: str, run: RunDir, facts: LedgerFacts) -> None:
             entry = Path(temporary) / "entry"
             entry.mkdir()
             for file in files:
-                _link(file, entry / file.name)
+                _copy(file, entry / file.name)
             hashes = {file.name: file_sha256(file) for file in files}
             write_record(entry / FACTS, Entry(hashes, facts))
             entry.rename(folder() / key)
@@ -130,12 +132,16 @@ def restore(key: str, run: RunDir) -> LedgerFacts | None:
     entry = folder() / key
     try:
         stored = read_record(entry / FACTS, Entry)
-        files = _prepared_files(run)
-        if any(file_sha256(entry / file.name) != stored.files[file.name] for file in files):
-            raise ValueError(f"{entry} has changed")
-        for file in files:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            _link(entry / file.name, file)
+        run.rows.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=run.rows.parent, prefix=".") as temporary:
+            copies = {file: Path(temporary) / file.name for file in _prepared_files(run)}
+            for file, copy in copies.items():
+                _copy(entry / file.name, copy)
+            if any(file_sha256(copy) != stored.files[copy.name] for copy in copies.values()):
+                raise ValueError(f"{entry} has changed")
+            for file, copy in copies.items():
+                # a rename: a file that is replaced may be mapped into memory
+                copy.replace(file)
         return stored.facts
     except (
         OSError,
@@ -151,13 +157,16 @@ def _prepared_files(run: RunDir) -> list[Path]:
     return [run.rows, *(run.examples(split) for split in SPLITS), run.rejected]
 
 
-def _link(source: Path, target: Path) -> None:
-    """A hard link costs no space; a copy where the file system has none.
-
-    A target that is there is removed and not written over: it may be mapped into memory.
+def _copy(source: Path, target: Path) -> None:
+    """Of the bytes; where the file system can (Btrfs, XFS), the copy shares them until one of the
+    two is written to, and takes no space.
     """
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
+    with source.open("rb") as read, target.open("wb") as written:
+        left = os.fstat(read.fileno()).st_size
+        try:
+            while left and (n := os.copy_file_range(read.fileno(), written.fileno(), left)):
+                left -= n
+        except (OSError, AttributeError):  # not on this file system, or not on this machine
+            left = -1
+    if left:
         shutil.copyfile(source, target)

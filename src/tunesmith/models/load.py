@@ -40,7 +40,7 @@ from tunesmith.models.weights import (
     weight_files,
 )
 from tunesmith.recipe import BUILT_IN_MODEL
-from tunesmith.rundir import THRESHOLD_FILE, file_sha256
+from tunesmith.rundir import MODEL_FILE_KINDS, THRESHOLD_FILE, file_sha256
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MAX_UNKNOWN_CONTEXT = 1 << 20
@@ -141,9 +141,10 @@ def fingerprint(name: str) -> dict[str, str]:
         return {path.name: file_sha256(path)}
     if not path.is_dir():
         return {"hub id": name}
-    kinds = (".json", ".safetensors", ".jinja", ".model", ".py")
     files = sorted(
-        file for file in path.iterdir() if file.suffix in kinds and file.name != THRESHOLD_FILE
+        file
+        for file in path.iterdir()
+        if file.suffix in MODEL_FILE_KINDS and file.name != THRESHOLD_FILE
     )
     return {file.name: file_sha256(file) for file in files}
 

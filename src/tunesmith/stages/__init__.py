@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tunesmith.stages import learning_curve as learning_curve
     from tunesmith.stages import prepare as prepare
     from tunesmith.stages import report as report
+    from tunesmith.stages import reproduce as reproduce
     from tunesmith.stages import train as train
     from tunesmith.stages import verify as verify
 

@@ -15,7 +15,14 @@ from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import generate
 from tunesmith.models.load import max_positions
 from tunesmith.run_files import run_state
-from tunesmith.stages.common import load_tuned, open_run, prompt_writer, run_recipe, tuned_chat
+from tunesmith.stages.common import (
+    check_tuned,
+    load_tuned,
+    open_run,
+    prompt_writer,
+    run_recipe,
+    tuned_chat,
+)
 
 
 def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
@@ -29,6 +36,7 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
             f"{folder}: no tuned model in this run",
             hint=f"finish it with `tunesmith resume {folder}`",
         )
+    check_tuned(run)
     recipe = run_recipe(run)
     write = str if plain else prompt_writer(run) or str
     reply = _reply(load_tuned(run, recipe), tuned_chat(run, recipe), write)

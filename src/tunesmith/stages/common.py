@@ -9,19 +9,30 @@ from typing import TypeVar
 import torch
 from transformers import PreTrainedModel
 
+from tunesmith.artefacts import SHOWN, check, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
 from tunesmith.chat.template import ChatSettings
 from tunesmith.data.build import PLACEHOLDER
 from tunesmith.data.cache import input_hashes
 from tunesmith.data.store import read_examples, read_token_arrays
 from tunesmith.errors import DataError
+from tunesmith.evaluate.predictions import write_predictions
+from tunesmith.evaluate.system_table import TUNED
 from tunesmith.evaluate.systems import Decoding, decoding_for
 from tunesmith.machine import fastest_dtype
 from tunesmith.models.load import default_device, fingerprint, load_model, load_tokenizer
 from tunesmith.recipe import Recipe, load_recipe
-from tunesmith.records import Example
-from tunesmith.run_files import AnsweredIn, read_manifest, read_record, run_state, write_record
-from tunesmith.rundir import RunDir, file_sha256
+from tunesmith.records import SPLITS, Example, Prediction
+from tunesmith.run_files import (
+    AnsweredIn,
+    is_made,
+    read_manifest,
+    read_record,
+    run_state,
+    write_artefacts,
+    write_record,
+)
+from tunesmith.rundir import RunDir
 from tunesmith.train.packing.plan import TrainingData
 
 Item = TypeVar("Item")
@@ -42,24 +53,85 @@ def run_recipe(run: RunDir) -> Recipe:
     return load_recipe(run.recipe)[0]
 
 
+# ---- what was checked is what is used
+
+
 def check_unchanged(run: RunDir) -> None:
-    """DataError naming the first file, model or setting that is not what the run was prepared
-    from.
+    """DataError naming the first file, model, source or setting that is not what the run was
+    prepared from.
     """
-    manifest, hint = read_manifest(run), "start a new run in another output_dir"
-    for name, sha256 in manifest.files.items():
-        if not (run.path / name).exists() or file_sha256(run.path / name) != sha256:
-            raise DataError(f"{run.path / name}: changed since the run was prepared", hint=hint)
+    check_prepared(run)
     recipe = run_recipe(run)
-    found = fingerprint(recipe.model)
-    for name in sorted({*found, *manifest.model_files}):
-        if found.get(name) != manifest.model_files.get(name):
-            raise DataError(f"{recipe.model}: {name} changed since the run was prepared", hint=hint)
-    found = input_hashes(recipe.data)
+    check_base(run, recipe)
+    manifest, found = read_manifest(run), input_hashes(recipe.data)
     # a source that is gone is not missed: its rows are in the run
     for name in sorted({*found} & {*manifest.inputs}):
-        if found[name] != manifest.inputs[name]:
-            raise DataError(f"{name}: changed since the run was prepared", hint=hint)
+        _check_same(name, found[name], manifest.inputs[name])
+
+
+def check_prepared(run: RunDir) -> None:
+    """DataError where a file that preparation made is not as it was made."""
+    check(run, [*prepared_files(run), *(run.examples(split) for split in SPLITS), run.rows])
+
+
+def prepared_files(run: RunDir) -> list[Path]:
+    """The small ones, which say what the run is."""
+    return [run.manifest, run.recipe, run.chat_template, run.original_chat_template, run.ledger]
+
+
+def check_base(run: RunDir, recipe: Recipe) -> None:
+    """DataError where a file of the base model is not the one that the run was prepared with."""
+    manifest, found = read_manifest(run), fingerprint(recipe.model)
+    for name in sorted({*found, *manifest.model_files}):
+        _check_same(
+            f"{recipe.model}: {name}",
+            found.get(name, "(none)"),
+            manifest.model_files.get(name, "(none)"),
+        )
+
+
+def check_tuned(run: RunDir) -> None:
+    """DataError where a file of the saved model is not as training made it, or came to it later."""
+    check(run, [run.manifest, run.recipe, *model_files(run)])
+
+
+def _check_same(what: str, found: str, before: str) -> None:
+    if found != before:
+        raise DataError(
+            f"{what} changed since the run was prepared: sha256 {found[:SHOWN]}, was "
+            f"{before[:SHOWN]}",
+            hint="put it back as it was, or start a new run in another output_dir",
+        )
+
+
+def list_prepared(run: RunDir) -> None:
+    """Start the list of artefacts with all files that are there but the seal, which its uses
+    change. Nothing else may see the folder yet.
+    """
+    made = [path for path in run.path.rglob("*") if path.is_file()]
+    write_artefacts(run, {})
+    made_from = {**read_manifest(run).inputs, **base_hashes(run)}
+    record(run, [path for path in made if path not in (run.seal, run.artefacts)], made_from)
+
+
+def base_hashes(run: RunDir) -> dict[str, str]:
+    """The base model's files, for the `made_from` of what is made with them."""
+    return {f"base model/{name}": sha for name, sha in read_manifest(run).model_files.items()}
+
+
+def store_answers(
+    run: RunDir,
+    system: str,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    seconds: float = 0.0,
+) -> None:
+    """Write a system's answers to a split, and list them with the model and rows they come from."""
+    write_predictions(run, system, examples, predictions, seconds)
+    split = examples[0].split
+    rows = [run.recipe, run.examples("train"), run.examples(split)]
+    made_from = listed_hashes(run, rows + (model_files(run) if system == TUNED else []))
+    record(run, [run.predictions(system, split)], made_from | base_hashes(run))
 
 
 # ---- chat format and models
@@ -136,10 +208,12 @@ def answered_in(run: RunDir, recipe: Recipe) -> str:
     """What answers are computed in, float32 or bfloat16: decided at its first use and kept through
     every resume, so that all systems, seeds and parts of a learning curve are answered alike.
     """
-    if not run.answered_in.exists():
+    if not is_made(run, run.answered_in):
         asked = recipe.evaluation.dtype
         fastest = fastest_dtype(torch.device(default_device()))
         write_record(run.answered_in, AnsweredIn(fastest if asked == "auto" else asked))
+        record(run, [run.answered_in], listed_hashes(run, [run.recipe]))
+    check(run, [run.answered_in])
     return read_record(run.answered_in, AnsweredIn).dtype
 
 

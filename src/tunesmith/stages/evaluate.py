@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 from transformers import PreTrainedModel
 
+from tunesmith.artefacts import forget, listed_hashes, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
@@ -20,7 +21,6 @@ from tunesmith.evaluate.few_shot import (
 )
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.likeliest import likeliest_predictions
-from tunesmith.evaluate.predictions import write_predictions
 from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, LIKELIEST, SYSTEMS, TUNED
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import fit_embeddings
@@ -30,7 +30,19 @@ from tunesmith.records import Example, Prediction
 from tunesmith.run_files import Evaluated, FewShot, Task, read_manifest, run_state, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.seal import check_seal, open_seal
-from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
+from tunesmith.stages.common import (
+    base_hashes,
+    check_base,
+    check_prepared,
+    check_tuned,
+    decoding,
+    load_base,
+    load_tuned,
+    run_recipe,
+    sample,
+    store_answers,
+    tuned_chat,
+)
 from tunesmith.stages.opponents import (
     OPPONENT_ROWS,
     best_rankings,
@@ -43,14 +55,18 @@ from tunesmith.stages.threshold import save_threshold
 
 def evaluate(run: RunDir) -> None:
     """Store the answers of base, few-shot base and tuned and those of the baselines, and what
-    training cost elsewhere. The use of the test split is recorded.
+    training cost elsewhere. The use of the test split is recorded. DataError where rows, base or
+    tuned model are not those that were made.
     """
+    check_prepared(run)
     recipe, task = run_recipe(run), read_manifest(run).task
     if not run_state(run).trained:
         raise DataError(
             f"{run.path}: no tuned model yet", hint=f"`tunesmith train {run.path}` first"
         )
     check_backend(recipe)
+    check_tuned(run)
+    check_base(run, recipe)
     test, train_split, validation = (
         read_examples(run.examples(split)) for split in ("test", "train", "validation")
     )
@@ -59,9 +75,7 @@ def evaluate(run: RunDir) -> None:
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    # of answers that are made anew now
-    for stale in (run.verification, run.evaluated, run.panel, run.threshold):
-        stale.unlink(missing_ok=True)
+    _clear(run)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
     save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)  # before the test is opened
@@ -79,18 +93,47 @@ def evaluate(run: RunDir) -> None:
     answers |= _opponents(run, task, asked, answers, len(test))
     measure_retention(run, recipe, (base, tuned), chat)
     _use_the_test(run, ids)
-    write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in answers)))
+    _finish(run, tuple(name for name in SYSTEMS if name in answers))
 
 
 def answer_tuned(run: RunDir) -> None:
     """The tuned model's answers to the test split alone; the caller records the use."""
+    check_prepared(run)
+    check_tuned(run)
     recipe = run_recipe(run)
     check_backend(recipe)
+    _clear(run)
     chat, tuned = tuned_chat(run, recipe), load_tuned(run, recipe)
     how = for_the_test(decoding(run, recipe, chat, tuned), recipe)
     test = read_examples(run.examples("test"))
     _answer(run, TUNED, tuned, chat, test, how, len(test))
-    write_record(run.evaluated, Evaluated((TUNED,)))
+    _finish(run, (TUNED,))
+
+
+def _clear(run: RunDir) -> None:
+    """Remove what an earlier evaluation found, and take its answers off the list: they are made
+    anew now.
+    """
+    found = [
+        run.verification,
+        run.evaluated,
+        run.panel,
+        run.threshold,
+        run.opponents,
+        run.few_shot,
+    ]
+    forget(run, [*found, *run.evaluation.glob("*/*.parquet")])
+    for stale in found:
+        stale.unlink(missing_ok=True)
+
+
+def _finish(run: RunDir, systems: tuple[str, ...]) -> None:
+    """List what was found beside the answers, then say that they are all there."""
+    answers = listed_hashes(run, run.evaluation.glob("*/*.parquet"))
+    found = [p for p in (run.panel, run.threshold, run.opponents, run.few_shot) if p.exists()]
+    record(run, found, answers | base_hashes(run))
+    write_record(run.evaluated, Evaluated(systems))
+    record(run, [run.evaluated], answers | listed_hashes(run, found))
 
 
 def for_the_test(how: Decoding, recipe: Recipe) -> Decoding:
@@ -157,7 +200,7 @@ def _answer(
     with progress(f"evaluating {system}", len(examples)) as advance:
         predictions = answer(model, chat, examples, how, advance)
     seconds = (time.monotonic() - started) * num_test / len(examples)
-    write_predictions(run, system, examples[:num_test], predictions[:num_test], seconds)
+    store_answers(run, system, examples[:num_test], predictions[:num_test], seconds)
     return predictions
 
 
@@ -180,7 +223,7 @@ def _baselines(
     )
     found = baseline_predictions(given)
     for name, predictions in found.items():
-        write_predictions(run, name, examples[:num_test], predictions[:num_test])
+        store_answers(run, name, examples[:num_test], predictions[:num_test])
     return found
 
 
@@ -202,7 +245,7 @@ def _opponents(
         for name, ranking in rankings.items()
     }
     for name, predictions in ranked.items():
-        write_predictions(run, name, examples[:num_test], predictions[:num_test])
+        store_answers(run, name, examples[:num_test], predictions[:num_test])
         tried[name] = predictions[num_test:]
     if trial:
         write_record(run.opponents, scores_of_opponents(task, trial, tried, rankings))

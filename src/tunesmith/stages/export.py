@@ -5,16 +5,27 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tunesmith.errors import RecipeError
+from tunesmith.artefacts import check
+from tunesmith.errors import DataError, RecipeError
 from tunesmith.models.save import save_model
+from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import load_tuned, run_recipe, tuned_chat
+from tunesmith.stages.common import check_tuned, load_tuned, run_recipe, tuned_chat
 
 
 def export(run: RunDir, folder: Path, dtype: str) -> None:
-    """Write `folder` in float32, bfloat16 or float16; RecipeError where it exists."""
+    """Write `folder` in float32, bfloat16 or float16; RecipeError where it exists, DataError where
+    there is no model, or it is not as training made it.
+    """
     if folder.exists():
         raise RecipeError(f"{folder}: exists already", hint="name a folder that does not exist")
+    if not run_state(run).trained:
+        raise DataError(
+            f"{run.path}: no tuned model in this run",
+            hint=f"finish it with `tunesmith resume {run.path}`",
+        )
+    check_tuned(run)
+    check(run, [run.threshold])
     recipe = run_recipe(run)
     model, chat = load_tuned(run, recipe, dtype, "cpu"), tuned_chat(run, recipe)
     budget = model.generation_config.max_new_tokens

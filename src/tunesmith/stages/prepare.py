@@ -29,24 +29,28 @@ from tunesmith.records import SPLITS
 from tunesmith.run_files import Task, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, write_atomic
 from tunesmith.seal import write_seal
-from tunesmith.stages.common import chat_settings
+from tunesmith.stages.common import chat_settings, list_prepared
 from tunesmith.stages.deciding import check_gates, check_slices, check_task_gates
 from tunesmith.stages.preflight import check_before_work
 
 
 def prepare(
-    recipe: Recipe, trainings: int | None = None, list_rejected: bool = True
+    recipe: Recipe,
+    trainings: int | None = None,
+    list_rejected: bool = True,
+    use_cache: bool = True,
 ) -> LedgerFacts:
     """Make the recipe's run folder; the ledger. Raises InputError, and then leaves nothing behind
     but the list of rejected rows.
 
     `trainings` is how many the disk must have room for: the recipe's `train.seeds` where it is not
-    given. Without `list_rejected` the list goes too: for a folder that will not stay.
+    given. Without `list_rejected` the list goes too: for a folder that will not stay. Without
+    `use_cache` all is made anew, and nothing is kept.
     """
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     check_evaluation(recipe)
     with _appearing(Path(recipe.output_dir), list_rejected) as run:
-        facts = _fill(run, recipe)
+        facts = _fill(run, recipe, use_cache)
     show(ledger_table(facts))
     for text in facts.notes:
         say(f"note: {text}")
@@ -78,7 +82,7 @@ def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
                 parent.rmdir()
 
 
-def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
+def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
     hashes = store_rows(recipe.data, run.rows)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
@@ -90,7 +94,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     original = tokenizer.chat_template
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
-    facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
+    facts = _cached_rows(run, recipe, sources, hashes if use_cache else {}, chat, notes)
     _check_splits(run)
     task = _task(recipe, sources[0])
     facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources[0], task)))
@@ -109,6 +113,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
         notes=facts.notes,
     )
     write_record(run.manifest, manifest)
+    list_prepared(run)
     return facts
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
+from tunesmith.artefacts import check, listed_hashes, record
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
@@ -46,7 +48,7 @@ from tunesmith.run_files import (
 )
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
-from tunesmith.stages.common import run_recipe
+from tunesmith.stages.common import prepared_files, run_recipe
 from tunesmith.stages.deciding import run_broken, run_gates, run_slices
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.retention import read_retention
@@ -88,11 +90,38 @@ def report(run: RunDir) -> dict[str, Any]:
         raise DataError(
             f"{run.path}: not evaluated yet", hint=f"`tunesmith resume {run.path}` goes on"
         )
-    content = build_report(run, run_recipe(run), read_metrics(run.metrics))
+    check_evaluated(run)
+    recipe = run_recipe(run)
+    for other in seed_folders(run, recipe):
+        check_evaluated(other)
+    content = build_report(run, recipe, read_metrics(run.metrics))
     write_report(run, content)
+    record(run, _report_files(run), listed_hashes(run, _read_by_report(run)))
     show_report(content)
     say(f"report: {run.report_html}")
     return report_json(content)
+
+
+def check_evaluated(run: RunDir) -> None:
+    """DataError where anything that the report is made from is not as its stage made it."""
+    check(run, [*prepared_files(run), run.evaluated])
+    read_seal(run)
+    check(run, [*_read_by_report(run), *([run.verification] if run_state(run).verified else [])])
+
+
+def _read_by_report(run: RunDir) -> list[Path]:
+    """But for what says whether the saved model answers so, which may be found anew later."""
+    names = read_evaluated(run, tuple(SYSTEMS))
+    rows = [run.examples("test"), *([run.rows] if run_recipe(run).evaluation.slices else [])]
+    answers = [run.predictions(name, "test") for name in names]
+    told = [run.training, run.metrics, run.answered_in, run.evaluated, run.panel]
+    told += [run.threshold, run.opponents, run.few_shot]
+    return [*prepared_files(run), *rows, *answers, *told]
+
+
+def _report_files(run: RunDir) -> list[Path]:
+    """But for model/README.md, which is for people to edit."""
+    return [run.report_html, run.report_md, run.report_json, *run.plots.glob("*")]
 
 
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
@@ -193,6 +222,7 @@ def _named(run: RunDir) -> Evaluation:
         raise DataError(
             f"{run.path}: not evaluated yet", hint=f"`tunesmith evaluate {run.path}` first"
         )
+    check_evaluated(run)
     test, task = read_examples(run.examples("test")), read_manifest(run).task
     return replace(tuned_evaluation(run, run_recipe(run), test, task), system=str(run.path))
 

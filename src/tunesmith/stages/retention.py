@@ -18,7 +18,7 @@ from tunesmith.recipe import Recipe, load_recipe
 from tunesmith.records import RetentionRow
 from tunesmith.run_files import read_manifest, read_record, run_state, write_record
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import decoding
+from tunesmith.stages.common import check_prepared, decoding
 from tunesmith.stages.prepare import prepare
 
 Models = tuple[PreTrainedModel, PreTrainedModel]
@@ -84,6 +84,7 @@ def _task(
             "output_dir": str(folder),
         }
         prepare(other.model_copy(update=same), trainings=0)
+    check_prepared(panel_run)
     task, test = read_manifest(panel_run).task, read_examples(panel_run.examples("test"))
     primary = task.primary
     how = replace(

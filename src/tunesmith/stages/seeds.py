@@ -22,11 +22,16 @@ from tunesmith.recipe import Recipe, dump_recipe
 from tunesmith.records import SPLITS, Comparison, Estimate, Evaluation
 from tunesmith.run_files import read_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, write_atomic
+from tunesmith.stages.common import check_prepared, list_prepared
 
 
 def copy_of(whole: RunDir, folder: Path, recipe: Recipe) -> RunDir:
-    """A run folder with the same prepared rows and another recipe (seed, output_dir ...)."""
-    part = RunDir(folder)
+    """A run folder with the same prepared rows and another recipe (seed, output_dir ...). It
+    appears when all is there. DataError where the rows are not those that were prepared.
+    """
+    check_prepared(whole)
+    part = RunDir(folder.with_name(f".{folder.name}.copying"))
+    shutil.rmtree(part.path, ignore_errors=True)
     part.examples("train").parent.mkdir(parents=True)
     for split in SPLITS:
         shutil.copy(whole.examples(split), part.examples(split))
@@ -42,14 +47,18 @@ def copy_of(whole: RunDir, folder: Path, recipe: Recipe) -> RunDir:
             shutil.copy(path, part.path / path.relative_to(whole.path))
     write_atomic(part.recipe, dump_recipe(recipe.model_copy(update={"output_dir": str(folder)})))
     seal_files(whole, part)
-    return part
+    part.path.rename(folder)
+    return RunDir(folder)
 
 
 def seal_files(whole: RunDir, part: RunDir) -> None:
-    """Write the part's manifest: the whole's, with the hashes of the part's own files."""
+    """Write the part's manifest, which is the whole's with the hashes of the part's own files, and
+    its list of artefacts.
+    """
     manifest = read_manifest(whole)
     own = {name: file_sha256(part.path / name) for name in manifest.files}
-    write_record(part.manifest, replace(manifest, files=own))
+    write_record(part.manifest, replace(manifest, files=own, artefacts=True))
+    list_prepared(part)
 
 
 def seed_folders(run: RunDir, recipe: Recipe) -> list[RunDir]:

@@ -14,7 +14,7 @@ from tunesmith.data.store import read_examples
 from tunesmith.evaluate.calibration import Ranked, confidences, fit_threshold, on_test, ranked
 from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.decisions import Calibration, Threshold
-from tunesmith.evaluate.predictions import read_predictions, write_predictions
+from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.system_table import BASE, TUNED
 from tunesmith.evaluate.systems import Decoding, rank
 from tunesmith.progress import progress
@@ -22,6 +22,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.records import Example
 from tunesmith.run_files import read_record, write_record
 from tunesmith.rundir import RunDir
+from tunesmith.stages.common import store_answers
 
 
 def save_threshold(
@@ -42,7 +43,7 @@ def save_threshold(
         with progress(f"confidence of {system}", len(examples)) as advance:
             predictions = rank(model, chat, examples, how)
             advance(len(examples))
-        write_predictions(run, system, examples, predictions, time.monotonic() - started)
+        store_answers(run, system, examples, predictions, time.monotonic() - started)
     rows = ranked(examples, read_predictions(run, TUNED, "validation"))
     if rows is None:
         return

@@ -12,6 +12,7 @@ from dataclasses import asdict
 import torch
 from transformers import PreTrainedModel
 
+from tunesmith.artefacts import forget, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.evaluate.budget import affordable_rows
@@ -25,9 +26,20 @@ from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Example
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
-from tunesmith.rundir import RunDir
-from tunesmith.stages.common import decoding, load_base, run_chat, run_recipe, sample, training_data
+from tunesmith.rundir import RunDir, write_atomic
+from tunesmith.stages.common import (
+    base_hashes,
+    check_base,
+    check_prepared,
+    decoding,
+    load_base,
+    run_chat,
+    run_recipe,
+    sample,
+    training_data,
+)
 from tunesmith.train.adapters import merge_lora, wrap_lora
+from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
 from tunesmith.train.packing.plan import TrainingData
@@ -39,9 +51,13 @@ SELECTED = "selected_by"  # the primary metric with the sign that makes more bet
 
 def train(run: RunDir) -> None:
     """Train from the last good checkpoint, if there is one, and save model/. RunError and
-    InputError are as in train.loop.train.
+    InputError are as in train.loop.train; DataError where rows or base are not those that were
+    prepared.
     """
     check_single_process()
+    check_prepared(run)
+    check_base(run, run_recipe(run))
+    forget(run, [run.training, run.metrics, *model_files(run)])
     recipe, task = run_recipe(run), read_manifest(run).task
     chat, model = run_chat(run, recipe), load_base(recipe)
     fit_embeddings(model, chat.tokenizer)
@@ -63,10 +79,26 @@ def train(run: RunDir) -> None:
     )
     model = merge_lora(model)
     write_record(run.training, _facts(model, data, recipe, result))
+    threshold = run.threshold.read_bytes() if run.threshold.exists() else None
     save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens)
+    if threshold is not None:  # of an evaluation, which stays true where the same weights come back
+        write_atomic(run.threshold, threshold)
     original = run.original_chat_template
     if original.exists():  # beside the one that was trained on, under a name nothing loads
         shutil.copy(original, run.model / original.name)
+    _list_files(run, result)
+
+
+def _list_files(run: RunDir, result: TrainResult) -> None:
+    """The saved model and what is told of its training, made from the rows by way of the best
+    checkpoint.
+    """
+    rows = [run.recipe, run.chat_template, run.examples("train"), run.examples("validation")]
+    best = run.checkpoints / f"step-{result.best_step:06d}"
+    checkpoint = {f"{best.relative_to(run.path).as_posix()} weights": weights_sha256(best)}
+    made = [path for path in run.model.rglob("*") if path.is_file() and path != run.threshold]
+    made_from = {**listed_hashes(run, rows), **base_hashes(run), **checkpoint}
+    record(run, [run.training, run.metrics, *made], made_from)
 
 
 def _validator(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from tunesmith.artefacts import check, forget, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.data.tokenize import tokenize_prompts
@@ -25,7 +26,7 @@ from tunesmith.evaluate.system_table import TUNED
 from tunesmith.records import Example, Prediction, Unserved
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import answered_in, run_recipe, sample, tuned_chat
+from tunesmith.stages.common import answered_in, check_tuned, run_recipe, sample, tuned_chat
 
 ROWS = 32
 SHOWN = 60  # characters of an answer
@@ -60,6 +61,8 @@ def verify(run: RunDir) -> Verification:
     """Ask a fresh process; what it found goes into the report. DataError where nothing was
     evaluated yet.
     """
+    check_tuned(run)
+    check(run, [run.examples("test"), run.predictions(TUNED, "test")])
     recipe = run_recipe(run)
     if not run.predictions(TUNED, "test").exists():
         raise DataError(
@@ -73,7 +76,10 @@ def verify(run: RunDir) -> Verification:
         dtype=answered_in(run, recipe),
         trust_remote_code=recipe.trust_remote_code,
     )
+    forget(run, [run.verification])
     write_record(run.verification, found)
+    answers = listed_hashes(run, [*model_files(run), run.predictions(TUNED, "test")])
+    record(run, [run.verification], answers)
     return found
 
 

@@ -127,11 +127,30 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def is_whole(path: Path) -> bool:
     """Whether all files are there and match the manifest's checksums."""
+    return not damage(path)
+
+
+def damage(path: Path) -> str:
+    """The first file of a checkpoint that is missing or does not match its checksum, in words with
+    both hashes; empty where there is none.
+    """
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        return all(file_sha256(path / name) == manifest[name] for name in FILES)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        for name in FILES:
+            found, written = file_sha256(path / name), str(manifest[name])
+            if found != written:
+                return f"{name} has the sha256 {found[:12]}, written as {written[:12]}"
+    except OSError as error:
+        return f"{Path(error.filename or path).name}: {error.strerror}"
+    except (ValueError, KeyError, TypeError):
+        return "manifest.json is damaged"
+    return ""
+
+
+def weights_sha256(path: Path) -> str:
+    """Of the weights of a checkpoint, as its manifest has it."""
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    return str(manifest[MODEL])
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:

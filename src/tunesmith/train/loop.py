@@ -30,7 +30,15 @@ from tunesmith.train.packing.plan import Step, TrainingData, forward_tokens
 from tunesmith.train.packing.tensors import Batch, Packed
 from tunesmith.train.prefetch import prefetch
 from tunesmith.train.settings import Settings
-from tunesmith.train.state import Progress, Training, checkpoint_to_resume, restore, save, set_up
+from tunesmith.train.state import (
+    Progress,
+    Training,
+    best_checkpoint,
+    checkpoint_to_resume,
+    restore,
+    save,
+    set_up,
+)
 from tunesmith.train.trackers import MetricsLog, ProgressBar, StepMetrics
 
 Validate = Callable[[PreTrainedModel], dict[str, float]]
@@ -105,7 +113,7 @@ def train(
     with naming_a_full_disk(run.checkpoints, run.path):  # the log and the trackers write too
         _run_steps(training, progress, judge, on_progress)
     if progress.best_step != progress.step:
-        load_weights(run.checkpoints / f"step-{progress.best_step:06d}", trained)
+        load_weights(best_checkpoint(run, progress), trained)
     if config.merge_with_base:
         merge_with_base(trained, base, config.merge_with_base)
     model.eval()

@@ -14,6 +14,7 @@ There is no place in a data loader to save: the steps done so far say where the 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -23,13 +24,16 @@ from tunesmith.errors import InputError, TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import (
+    MODEL,
     Checkpoint,
+    damage,
     latest_checkpoint,
     load_optimizers,
     load_weights,
     plain,
     prune_checkpoints,
     save_checkpoint,
+    weights_sha256,
 )
 from tunesmith.train.kernels import use_liger_kernels
 from tunesmith.train.loss import Objective, Parts, add_lookups_in_place, split_model
@@ -46,13 +50,15 @@ NOT_IN_FINGERPRINT = {"report_to", "save_steps", "save_total_limit", "seeds"}
 class Progress:
     """What a run has done so far.
 
-    `history` has an entry per finished epoch (see TrainResult), `best_step` is the best one's step.
+    `history` has an entry per finished epoch (see TrainResult), `best_step` is the best one's step,
+    `best_sha256` that of the weights in its checkpoint (empty in those of an older tunesmith).
     Seconds and token counts are sums over all steps. `first_loss` and `recent_loss`, an exponential
     moving average, are there to notice a loss that explodes.
     """
 
     step: int = 0
     best_step: int = 0
+    best_sha256: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     trained_tokens: int = 0
@@ -187,7 +193,31 @@ def restore(training: Training, saved: Checkpoint) -> Progress:
     load_optimizers(saved, training.optimizers)
     for schedule, state in zip(training.schedules, saved.state["schedules"], strict=True):
         schedule.load_state_dict(state)
-    return Progress(**saved.state["progress"])
+    progress = Progress(**saved.state["progress"])
+    if progress.best_step == progress.step:
+        progress.best_sha256 = weights_sha256(saved.path)
+    elif progress.best_step:
+        best_checkpoint(training.run, progress)  # now, and not after the steps that are left
+    return progress
+
+
+def best_checkpoint(run: RunDir, progress: Progress) -> Path:
+    """The folder of the best checkpoint; TrainingError where it is not as it was saved."""
+    path = run.checkpoints / f"step-{progress.best_step:06d}"
+    wrong = damage(path)
+    found = "" if wrong else weights_sha256(path)
+    if progress.best_sha256 and found and found != progress.best_sha256:
+        wrong = (
+            f"{MODEL} has the sha256 {found[:12]}, {progress.best_sha256[:12]} was saved after "
+            f"step {progress.best_step}"
+        )
+    if wrong:
+        raise TrainingError(
+            f"{path}: the best checkpoint is damaged: {wrong}",
+            hint="put it back, or remove it and all later ones: then `tunesmith resume "
+            f"{run.path}` trains these steps again",
+        )
+    return path
 
 
 def save(training: Training, progress: Progress) -> None:
@@ -199,7 +229,11 @@ def save(training: Training, progress: Progress) -> None:
         "schedules": [plain(schedule.state_dict()) for schedule in training.schedules],
     }
     folder = training.run.checkpoints
-    save_checkpoint(folder, progress.step, training.parts.model, training.optimizers, values)
+    saved = save_checkpoint(
+        folder, progress.step, training.parts.model, training.optimizers, values
+    )
+    if progress.step == progress.best_step:
+        progress.best_sha256 = weights_sha256(saved)
     prune_checkpoints(folder, training.config.save_total_limit, progress.best_step)
 
 
