@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import NoReturn, TypeAlias, get_args
 
 from tunesmith.data.templates.families import Parser
+from tunesmith.evaluate.parse_labels import parse_labels, text_after_labels
+from tunesmith.evaluate.parse_tags import parse_tags
 
 PARSERS: tuple[Parser, ...] = get_args(Parser)
 
@@ -29,9 +31,18 @@ _FINAL = "####"
 
 
 def parse(text: str, parser: str, choices: Sequence[str] = ()) -> Json:
-    """The answer in `text` as `parser` (one of PARSERS) reads it; None where it cannot."""
+    """The answer in `text` as `parser` (one of PARSERS) reads it; None where it cannot.
+
+    `choices` are what the answer may be: for labels and tags the right answers of all examples.
+    """
     if parser == "choice":
         return parse_choice(text, choices)
+    if parser == "labels":
+        labels = parse_labels(text, choices)
+        return None if labels is None else [*labels]
+    if parser == "tags":
+        tagged = parse_tags(text, choices)
+        return None if tagged is None else [[*pair] for pair in tagged]
     if parser == "number":
         return parse_number(text)
     return parse_json(text) if parser == "json" else parse_text(text)
@@ -183,6 +194,8 @@ def text_after_answer(
         "number": _after_number,
         "json": _after_json,
         "text": _after_first_line if one_line else _nothing,
+        "labels": lambda text, _: text_after_labels(text),
+        "tags": _nothing,
     }[parser]
     return _bare(rest(text, choices))
 

@@ -21,9 +21,11 @@ from tunesmith.evaluate.metrics import (
     exact,
     general,
     likelihood,
+    multilabel,
     regression,
     rouge,
     squad,
+    tagging,
     translation,
 )
 from tunesmith.evaluate.metrics.base import Metric
@@ -38,6 +40,8 @@ METRICS: dict[str, Metric] = {
     **rouge.METRICS,
     **translation.METRICS,
     **regression.METRICS,
+    **multilabel.METRICS,
+    **tagging.METRICS,
     **likelihood.METRICS,
 }
 """tunesmith's own metrics of answers, in the order in which they are shown."""
