@@ -150,6 +150,11 @@ class DataConfig(Section):
     labels: Labels | None = Field(
         None, description="Names of the labels 0, 1, 2 ... in order, or of each raw value."
     )
+    label_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="What stands between the labels of a text cell that holds several (`;`). "
+        "`null`: found by a look at the column, and said.",
+    )
     id: str | None = Field(
         None, description="The column with each row's id. By default the row's number."
     )

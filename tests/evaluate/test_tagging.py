@@ -58,7 +58,7 @@ def test_precision_recall_and_f1_are_those_of_seqeval(rows: list[list[tuple[str,
 
 
 def test_hand_counted_entities() -> None:
-    tags = "B-PER I-PER O I-LOC B-LOC I-PER".split()
+    tags = ["B-PER", "I-PER", "O", "I-LOC", "B-LOC", "I-PER"]
     assert entities(tags) == [("PER", 0, 1), ("LOC", 3, 3), ("LOC", 4, 4), ("PER", 5, 5)]
 
 

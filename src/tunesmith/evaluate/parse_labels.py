@@ -21,7 +21,7 @@ MAX_CUTS = 8
 """Separators in one label; more are not looked for."""
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
-_BULLET = re.compile(r"\A\s*(?:[-*+•–]|\(?\d{1,3}[.)]|\[[ xX]?\])\s+")
+_BULLET = re.compile(r"\A\s*(?:[-*+•\u2013]|\(?\d{1,3}[.)]|\[[ xX]?\])\s+")
 _SEPARATOR = re.compile(r"([,;|])")
 _AND = re.compile(r"(\s+(?:and|or|&|\+)\s+)")
 

@@ -10,9 +10,9 @@ from tunesmith.data.templates import slots
 from tunesmith.data.templates.environment import draw_keys, render_parts
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import write_set
-from tunesmith.data.templates.tag_cells import write_tagged
 from tunesmith.data.templates.resolve import Excluded, PromptTemplate
 from tunesmith.data.templates.slots import Cell, Labels
+from tunesmith.data.templates.tag_cells import write_tagged
 from tunesmith.errors import TemplateError, did_you_mean
 from tunesmith.records import Example, Row
 
@@ -155,9 +155,7 @@ def _values(
     return values
 
 
-def _printed(
-    slot: Slot, cell: Cell, value: Any, order: Sequence[str], words: Sequence[str]
-) -> Any:
+def _printed(slot: Slot, cell: Cell, value: Any, order: Sequence[str], words: Sequence[str]) -> Any:
     """Labels, words and tags as the text that a template prints; other values as they are."""
     if not isinstance(value, tuple) or slot.type not in ("labels", "tokens", "tags"):
         return value

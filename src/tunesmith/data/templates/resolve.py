@@ -291,9 +291,20 @@ def _used(source: str, answer_choices: str, name: str) -> set[str]:
         raise TemplateError(f"{name}: {error.message}", hint=error.hint) from error
 
 
+def _check_tagged(template: PromptTemplate, names: set[str]) -> None:
+    """Free tags of a text were the family `tag` before words with a tag each were."""
+    if template.family == "tag" and "tokens" not in names and {"text", "target"} <= names:
+        raise TemplateError(
+            f"{template.name}: it takes words ('tokens') and a tag for each ('tags'), "
+            "not a text and a target",
+            hint="keywords, topics and other free tags are the family keywords",
+        )
+
+
 def _check_columns(
     template: PromptTemplate, known: set[str], mapped: Mapping[str, str], columns: Sequence[str]
 ) -> None:
+    _check_tagged(template, {*mapped, *columns})
     for slot, column in mapped.items():
         if slot not in known:
             raise TemplateError(

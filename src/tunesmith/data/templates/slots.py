@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from tunesmith.data.sources.answers import alternatives, is_missing, read_list
+from tunesmith.data.sources.answers import alternatives, is_missing
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import split_labels
 from tunesmith.data.templates.tag_cells import tags_in, words_in
@@ -119,6 +119,8 @@ def as_words(cell: Cell) -> tuple[str, ...]:
 
 def label_cells(slot: Slot, cell: Cell, labels: Labels = None) -> list[Cell]:
     """Each of the labels in a cell as a cell of its own, for `label_name` and `pick_choice`."""
+    if isinstance(cell.value, str) and cell.value.strip() in declared_choices(labels):
+        return [cell]
     found = read_cell(cell, lambda value: split_labels(value, slot.separator))
     if labels is not None and len(found) == len(labels) > 2 and set(map(_plain, found)) <= {*"01"}:
         raise cell.error(

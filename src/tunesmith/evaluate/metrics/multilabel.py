@@ -29,7 +29,7 @@ def label_sets(answers: Answers) -> tuple[list[Labels | None], list[Labels]]:
     """(the set in each answer, None where it cannot be read; the right one nearest to it)."""
     found = [_read(text, answers) for text in answers.texts]
     nearest = [
-        max(sets, key=lambda one: jaccard_of(labels, one))  # noqa: B023 - called at once
+        max(sets, key=lambda one: jaccard_of(labels, one))
         for labels, sets in zip(found, right_sets(answers), strict=True)
     ]
     return found, nearest
