@@ -82,9 +82,7 @@ def test_declared_labels_name_positions_and_a_text_that_is_one_is_not_cut() -> N
         ("label", ["joy"], "holds a list, ['joy'], where one label is wanted"),
     ],
 )
-def test_a_cell_that_cannot_be_labels_or_tags_is_named(
-    kind: str, value: Any, message: str
-) -> None:
+def test_a_cell_that_cannot_be_labels_or_tags_is_named(kind: str, value: Any, message: str) -> None:
     with pytest.raises(TemplateError) as caught:
         names(kind, value, NAMES)
     assert str(caught.value).startswith(f"a.csv:3: the column 'column' {message}")
