@@ -428,7 +428,10 @@ def score(
     file: Annotated[
         Path, typer.Argument(help="csv, tsv, json, jsonl, parquet or arrow, one answer a row.")
     ],
-    reference: Annotated[str, typer.Option(help="The column with the right answer.")],
+    reference: Annotated[
+        list[str],
+        typer.Option(help="The column with the right answer; can be repeated: each one counts."),
+    ],
     prediction: Annotated[
         list[str], typer.Option(help="name=column of a system's answers; can be repeated.")
     ],
@@ -438,6 +441,13 @@ def score(
     cluster_by: Annotated[
         str | None, typer.Option(help="Rows with the same value here are one cluster.")
     ] = None,
+    references_are: Annotated[
+        str | None,
+        typer.Option(
+            help="What a list of references is: alternatives (any one is right) or a set (all are "
+            "right together). Default: by the metrics, else by how the lists look; the output says."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score the outputs of any tool, with intervals, and compare them.
@@ -446,7 +456,14 @@ def score(
     """
     from tunesmith.evaluate import score_file as score_module  # noqa: PLC0415 - scipy
 
-    result = score_module.score_file(file, reference, _systems(prediction), metric, cluster_by)
+    result = score_module.score_file(
+        file,
+        reference,
+        _systems(prediction),
+        metric,
+        cluster_by,
+        references_are=score_module.meaning(references_are),
+    )
     for text in result["warnings"]:
         note(text)
     print_json(result) if as_json else print(score_module.render(result))
