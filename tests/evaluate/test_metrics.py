@@ -27,7 +27,9 @@ from tunesmith.evaluate.metrics import (
     MetricResult,
     check_recipe_metrics,
     find_metric,
+    multilabel,
     score_predictions,
+    tagging,
 )
 from tunesmith.evaluate.metrics.likelihood import METRICS as LIKELIHOODS
 from tunesmith.records import Example, Prediction
@@ -445,6 +447,12 @@ def pairs_for(metric: str, n: int = 12) -> tuple[list[tuple[str, list[str]]], st
             "json",
             (),
         )
+    if metric in multilabel.METRICS:
+        sets = [rng.sample("abc", rng.randint(1, 3)) for _ in range(2 * n)]
+        return [("\n".join(sets[i]), ["\n".join(sets[n + i])]) for i in range(n)], "labels", ()
+    if metric in tagging.METRICS:
+        tags = [rng.choices(["O", "B-X", "I-X", "B-Y"], k=4) for _ in range(2 * n)]
+        return [("\n".join(tags[i]), ["\n".join(tags[n + i])]) for i in range(n)], "tags", ()
     words = [[rng.choice("abcdefg") for _ in range(5)] for _ in range(2 * n)]
     return [(" ".join(words[i]), [" ".join(words[n + i])]) for i in range(n)], "text", ()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from tunesmith.data.sources.answers import is_missing
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import find_separator, write_set
 from tunesmith.data.templates.resolve import PromptTemplate
-from tunesmith.data.templates.slots import Cell, Labels, convert, declared_choices, is_missing
+from tunesmith.data.templates.slots import Cell, Labels, convert, declared_choices
 from tunesmith.records import Row
 
 

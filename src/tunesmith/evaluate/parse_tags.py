@@ -44,8 +44,9 @@ def align(answer: Sequence[Tagged], right: Sequence[Tagged]) -> list[str]:
     if not all(word for word, _ in (*answer, *right)):
         return (tags + [OUTSIDE] * len(right))[: len(right)]
     aligned = [OUTSIDE] * len(right)
-    words = [[word.casefold() for word, _ in pairs] for pairs in (answer, right)]
-    for how, a, a_end, b, b_end in SequenceMatcher(None, *words, autojunk=False).get_opcodes():
+    ours, theirs = ([word.casefold() for word, _ in pairs] for pairs in (answer, right))
+    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
+    for how, a, a_end, b, b_end in matcher.get_opcodes():
         if how == "equal" or (how == "replace" and a_end - a == b_end - b):
             aligned[b:b_end] = tags[a:a_end]
     return aligned

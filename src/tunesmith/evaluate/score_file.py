@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast, get_args
 
 from tunesmith.data.sources.answers import is_missing, plain_text
 from tunesmith.data.sources.rows import read_rows
@@ -196,8 +196,8 @@ def _predictions(rows: Sequence[Row], column: str) -> list[Prediction]:
 
 def meaning(text: str | None) -> Meaning | None:
     """What `--references-are` says; RecipeError for another word."""
-    if text in (None, "alternatives", "set"):
-        return text
+    if text is None or text in get_args(Meaning):
+        return cast("Meaning | None", text)
     raise RecipeError(f"--references-are {text}: unknown", hint="alternatives or set")
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tunesmith.data.sources.answers import is_missing
 from tunesmith.data.templates import slots
 from tunesmith.data.templates.environment import draw_keys, render_parts
 from tunesmith.data.templates.families import Slot
@@ -139,7 +140,7 @@ def _values(
     own, words = None, ()
     for name, slot in sorted(template.slots, key=lambda pair: FIRST.get(pair[1].type, 2)):
         cell = _cell(template, row, name, slot, columns)
-        there = not slots.is_missing(cell.value)
+        there = not is_missing(cell.value)
         if slot.type == "choices":
             own = slots.convert(slot, cell) or None
             values[name] = list(own.texts) if own else list(choices)
