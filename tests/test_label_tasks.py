@@ -187,3 +187,22 @@ def test_a_run_on_tagged_words_reports_entities(tmp_path: Path, tiny_model_dir: 
     assert report["comparison"]["metric"] == "entity_f1"
     assert report["evaluations"]["majority"]["entity_f1"]["mean"] == 1.0
     assert set(report["evaluations"]) == {"base", "base_few_shot", "majority", "tuned"}
+
+
+def test_rare_combinations_are_called_so(tmp_path: Path, tiny_model_dir: Path) -> None:
+    rows = [(f"text {i}", ";".join({"a", "b"[: i % 2], f"only {i}"[: 6 * (i % 9 == 0)]} - {""}))
+            for i in range(40)]  # fmt: skip
+    path = write_csv(tmp_path / "rows.csv", rows, ("text", "labels"))
+    prepared(tmp_path, tiny_model_dir, path, task="multi_label_classify")
+    said = notes_of(tmp_path)
+    assert any("combinations of labels" in note for note in said)
+    assert not any("classes" in note for note in said)
+
+
+def test_equal_sets_in_another_order_are_no_conflict(tmp_path: Path, tiny_model_dir: Path) -> None:
+    rows = [(f"text {i // 2}", ["a;b", "b;a"][i % 2]) for i in range(20)]
+    rows += [(f"other {i}", "c") for i in range(10)]
+    path = write_csv(tmp_path / "rows.csv", rows, ("text", "labels"))
+    prepared(tmp_path, tiny_model_dir, path, task="multi_label_classify")
+    facts = read_json(RunDir(tmp_path / "run").ledger)
+    assert (facts["conflicting_rows"], facts["rows"]["duplicates"]) == (0, 10)

@@ -10,7 +10,15 @@ from tunesmith.data.templates.label_cells import NONE, read_set, write_set
 from tunesmith.evaluate.parse import parse
 from tunesmith.evaluate.parse_labels import parse_labels, text_after_labels
 
-SETS = ("joy\nanger", "Health and safety\nsport", "food, drink\nC++", "-1", "none", "C")
+SETS = (
+    "joy\nanger",
+    "Re: bills",
+    "Health and safety\nsport",
+    "food, drink\nC++",
+    "-1",
+    "none",
+    "C",
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +39,11 @@ SETS = ("joy\nanger", "Health and safety\nsport", "food, drink\nC++", "-1", "non
         ("The labels that fit are:\n\n* joy\n* anger", ["anger", "joy"]),
         ("joy\n\nText: another one, with commas", ["joy"]),
         ("joy (strongly), anger: he shouts", ["anger", "joy"]),
+        ("joy anger", ["anger", "joy"]),
+        ("#joy #anger", ["anger", "joy"]),
+        ("joy / anger/sport", ["anger", "joy", "sport"]),
+        ("joy\u3001anger", ["anger", "joy"]),
+        ("Re: bills, joy", ["Re: bills", "joy"]),
         ("**joy** and `anger`", ["anger", "joy"]),
         ("health and safety and sport", ["Health and safety", "sport"]),
         ("Food, drink, sport", ["food, drink", "sport"]),

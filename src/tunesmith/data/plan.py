@@ -56,7 +56,7 @@ from tunesmith.errors import DataError, RecipeError, TemplateError, did_you_mean
 from tunesmith.recipe import DataConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
-TARGET_TYPES = ("label", "target")
+TARGET_TYPES = ("label", "labels", "tags", "target")
 BATCH_ROWS = 1000
 
 
@@ -240,6 +240,8 @@ def build_index(
     splits[splits < 0] = SPLITS.index("train")
     not_drawn, mixture_notes = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
     looked = [note for source in sources for note in source.notes]
+    if labels_slot(sources[0].templates):  # the strata are combinations, of which many are rare
+        split_notes = [note.replace("classes", "combinations of labels") for note in split_notes]
     notes = [*looked, *keys.notes, *notes, *more, *split_notes, *mixture_notes]
     if leaked.any():
         notes.append(

@@ -22,8 +22,11 @@ MAX_CUTS = 8
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
 _BULLET = re.compile(r"\A\s*(?:[-*+•\u2013]|\(?\d{1,3}[.)]|\[[ xX]?\])\s+")
-_SEPARATOR = re.compile(r"([,;|])")
-_AND = re.compile(r"(\s+(?:and|or|&|\+)\s+)")
+_SEPARATOR = re.compile(
+    "([,;|\u3001\uff0c\uff1b])"
+)  # the last three are those of Chinese and Japanese
+_WEAK = (re.compile(r"(\s+(?:and|or|&|\+)\s+|\s*/\s*)"), re.compile(r"(\s+)"))
+"""What separates labels only where all that it separates are labels."""
 
 
 def parse_labels(text: str, sets: Sequence[str] = ()) -> list[str] | None:
@@ -115,10 +118,11 @@ def _pieces(line: str, known: dict[str, str]) -> list[str]:
     """A line cut at its separators, without words before a colon, unless they are a label."""
     if _find(line, known):
         return [line]
-    before, colon, after = line.partition(":")
-    if colon and not _SEPARATOR.search(before) and _find(before, known) is None:
-        line = after
-    return _cut(line, _SEPARATOR, known)
+    pieces = _cut(line, _SEPARATOR, known)
+    before, colon, _ = pieces[0].partition(":")
+    if colon and _find(pieces[0], known) is None and _find(before, known) is None:
+        return _cut(line.partition(":")[2], _SEPARATOR, known)
+    return pieces
 
 
 def _cut(text: str, separator: re.Pattern[str], known: dict[str, str]) -> list[str]:
@@ -140,10 +144,11 @@ def _labels(piece: str, known: dict[str, str], max_words: int) -> list[str]:
     """The known labels of a piece, else the piece as a label of its own; nothing in prose."""
     if label := _find(piece, known):
         return [label]
-    joined = [part for part in _cut(f" {piece} ", _AND, known) if part.strip()]
-    named = [_find(part, known) for part in joined]
-    if named and all(named):
-        return [label for label in named if label]
+    for weak in _WEAK:
+        parts = [part for part in _cut(f" {piece} ", weak, known) if part.strip()]
+        named = [label for part in parts if (label := _find(part, known))]
+        if named and len(named) == len(parts):
+            return named
     # "anger (strong)", "anger: he shouts", "anger. The text says so"
     explained = re.match(r"\s*[*_\"'`]*(.+?)[*_\"'`]*\s*(?:[(:.\u2013\u2014]|\s-\s)", piece)
     if explained and (label := _find(explained.group(1), known)):

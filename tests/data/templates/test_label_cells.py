@@ -30,6 +30,7 @@ NAMES = ["anger", "fear", "joy"]
         ("[]", "", []),
         ("None", "", []),
         (["none"], "", []),
+        ({"joy": True, "fear": False, "anger": 1}, "", ["joy", "anger"]),
     ],
 )
 def test_the_labels_of_a_cell(value: Any, separator: str, expected: list[Any]) -> None:
@@ -74,6 +75,7 @@ def test_declared_labels_name_positions_and_a_text_that_is_one_is_not_cut() -> N
     [
         ("labels", ["joy", None], "has a list with a missing label"),
         ("labels", ["joy", "none"], "has 'none', which means no label, beside 'joy'"),
+        ("labels", {"joy": 0.7}, "is an object and no list of labels: {'joy': 0.7}"),
         ("labels", ["hope"], "is 'hope', which is not one of the labels"),
         ("labels", [0, 1, 0], "has 3 zeros and ones, one for each label"),
         ("labels", None, "has no value\nhint: write [] or none where no label applies"),
@@ -108,3 +110,9 @@ def test_tagged_words_are_written_and_read_a_line_each() -> None:
         write_tagged(["Ada", "left"], ["O"])
     with pytest.raises(ValueError, match="a tag is one word"):
         write_tagged(["Ada"], ["first name"])
+
+
+def test_a_slot_without_separator_prints_as_it_did_before_there_was_one() -> None:
+    """Older runs hold hashes of it, by which `resume` sees what has changed."""
+    assert repr(Slot(type="text")) == "Slot(type='text', about='', required=True, default='')"
+    assert "separator=';'" in repr(Slot(type="labels", separator=";"))

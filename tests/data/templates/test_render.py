@@ -387,3 +387,26 @@ def test_words_are_shown_as_a_text_and_answered_with_a_tag_each() -> None:
 def test_free_tags_are_pointed_to_their_family() -> None:
     with pytest.raises(TemplateError, match="are the family keywords"):
         template_of({"text": "a", "target": "b"}, task="tag")
+
+
+def test_a_list_that_is_the_whole_completion_of_an_inline_template_is_alternatives() -> None:
+    data = {"template": "{{ q }} ||| {{ answers }}"}
+    found = example({"q": "Where?", "answers": ["Cork", "in Cork"]}, data)
+    assert (found.completion, found.references) == ("Cork", ("Cork", "in Cork"))
+    squad = {"text": ["Cork"], "answer_start": [3]}
+    assert example({"q": "Where?", "answers": squad}, data).references == ("Cork",)
+    assert render({"q": "Where?", "answers": []}, data) == Excluded(
+        "r7", "inline", "the completion is empty", "a.csv:8"
+    )
+    assert refusal({"q": "Where?", "answers": ["a", None]}, data) == (
+        "a.csv:8: the column 'answers' has a list with a missing answer\n"
+        "hint: correct it, or drop the row"
+    )
+
+
+def test_other_columns_of_an_inline_template_are_as_they_are() -> None:
+    data = {"template": "{{ q }} ||| {{ answers }}"}
+    as_text = '["Cork", "in Cork"]'
+    assert example({"q": "Where?", "answers": as_text}, data).references == (as_text,)
+    data = {"template": "{{ q }} ||| {{ answers[1] }}"}
+    assert example({"q": "?", "answers": ["Cork", "in Cork"]}, data).references == ("in Cork",)

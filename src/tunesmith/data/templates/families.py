@@ -7,6 +7,7 @@ slots.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,6 +50,10 @@ class Slot(_Entry):
     required: bool = True
     default: str = ""
     separator: str = ""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Without an empty `separator`: older runs hold hashes of what slots without it print."""
+        return [arg for arg in super().__repr_args__() if arg != ("separator", "")]
 
 
 class Wording(_Entry):

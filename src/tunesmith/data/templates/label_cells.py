@@ -6,7 +6,7 @@ order of the label list. The empty set is the word `none`, which therefore is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.data.sources.answers import is_missing, read_list
@@ -20,10 +20,15 @@ def split_labels(value: object, separator: str = "") -> list[Any]:
     """The raw labels in a cell: the items of a list, the parts of a separated text, or the one
     value that the cell is. Blank ones and `none` are left out.
 
-    Raises ValueError where an item of a list is missing, and where `none` stands beside a label.
+    An object gives the keys whose values are true or 1. Raises ValueError where an item of a list
+    is missing, where `none` stands beside a label, and for other objects.
     """
     items = read_list(value)
-    if items is None:
+    if isinstance(value, Mapping) and items is None:
+        if any(there not in (0, 1) for there in value.values()):
+            raise ValueError(f"is an object and no list of labels: {str(value)[:60]}")
+        items = [label for label, there in value.items() if there]
+    elif items is None:
         is_separated = isinstance(value, str) and separator
         items = str(value).split(separator) if is_separated else [value]
     elif any(is_missing(item) for item in items):

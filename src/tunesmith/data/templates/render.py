@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tunesmith.data.sources.answers import is_missing
+from tunesmith.data.sources.answers import is_missing, read_list
 from tunesmith.data.templates import slots
-from tunesmith.data.templates.environment import draw_keys, render_parts
+from tunesmith.data.templates.environment import SEPARATOR, draw_keys, render_parts
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import write_set
-from tunesmith.data.templates.resolve import Excluded, PromptTemplate
+from tunesmith.data.templates.resolve import INLINE, Excluded, PromptTemplate
 from tunesmith.data.templates.slots import Cell, Labels
 from tunesmith.data.templates.tag_cells import write_tagged
 from tunesmith.errors import TemplateError, did_you_mean
@@ -19,6 +20,7 @@ from tunesmith.records import Example, Row
 
 MAX_CHOICES = 1000  # more different labels than this are free text
 GROUP = Slot(type="group")
+ONE_VARIABLE = re.compile(r"\s*\{\{\s*(\w+)\s*\}\}\s*")
 LABEL_TYPES = ("label", "labels", "tags")
 FIRST = {"choices": 0, "tokens": 1}  # a row's own choices give its labels, its words are tagged
 
@@ -85,8 +87,22 @@ def render_row(
 
 def _answers(template: PromptTemplate, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The right answers of each slot that holds any, by its name, the one to train first."""
-    found = {name: values[name] for name, slot in template.slots if slot.type == "target"}
+    whole = _whole_completion(template)
+    found = {
+        name: values[name]
+        for name, slot in template.slots
+        if slot.type == "target" or name == whole
+    }
     return {name: texts for name, texts in found.items() if isinstance(texts, tuple) and texts}
+
+
+def _whole_completion(template: PromptTemplate) -> str:
+    """The column that alone is the completion of an inline template: a list in it is alternatives,
+    of which the template would write brackets and quotes.
+    """
+    found = ONE_VARIABLE.fullmatch(template.source.partition(SEPARATOR)[2])
+    is_plain = found and dict(template.slots)[found[1]].type == "any"
+    return found[1] if found and is_plain and template.name == INLINE else ""
 
 
 def _other_completions(
@@ -137,7 +153,7 @@ def _values(
 ) -> dict[str, Any]:
     """What the template's variables are."""
     values: dict[str, Any] = {}
-    own, words = None, ()
+    own, words, whole = None, (), _whole_completion(template)
     for name, slot in sorted(template.slots, key=lambda pair: FIRST.get(pair[1].type, 2)):
         cell = _cell(template, row, name, slot, columns)
         there = not is_missing(cell.value)
@@ -148,6 +164,10 @@ def _values(
             values[name] = slots.pick_choice(cell, own)
         elif slot.type == "labels" and own and there:
             values[name] = tuple(slots.pick_choice(c, own) for c in slots.label_cells(slot, cell))
+        elif (
+            name == whole and not isinstance(cell.value, str) and read_list(cell.value) is not None
+        ):
+            values[name] = slots.as_targets(cell) or ""
         else:
             values[name] = slots.convert(slot, cell, labels)
         if slot.type == "tokens":

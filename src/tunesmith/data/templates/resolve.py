@@ -29,6 +29,7 @@ PROMPTSOURCE_METRICS = {
     "Trivia QA": ("squad_em", "token_f1"),
     "COQA F1": ("token_f1",),
 }
+INLINE = "inline"
 ANY = Slot(type="any")
 CHOICES = Slot(type="choices", required=False)
 
@@ -238,7 +239,7 @@ def _from_text(source: str, config: DataConfig) -> PromptTemplate:
         types["choices"] = family.slots.get("choices", CHOICES) if family else CHOICES
     own_metrics = ["accuracy", "macro_f1"] if choice else ["exact_match", "token_f1", "rougeL"]
     return PromptTemplate(
-        name="inline",
+        name=INLINE,
         source=source,
         family=family.family if family else "free",
         parser=family.parser if family else "choice" if choice else "text",

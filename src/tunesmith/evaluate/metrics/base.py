@@ -87,7 +87,7 @@ class Answers:
             values: tuple[Json, ...] = (
                 references
                 if parser == "choice"
-                else tuple(parse(reference, parser) for reference in references)
+                else tuple(parse(reference, parser, self.labels) for reference in references)
             )
             if None in values:
                 unread = references[values.index(None)]
