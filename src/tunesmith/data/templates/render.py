@@ -13,7 +13,7 @@ from tunesmith.data.templates.environment import SEPARATOR, draw_keys, render_pa
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import write_set
 from tunesmith.data.templates.resolve import INLINE, Excluded, PromptTemplate
-from tunesmith.data.templates.slots import Cell, Labels
+from tunesmith.data.templates.slots import Cell, Labels, RowChoices
 from tunesmith.data.templates.tag_cells import write_tagged
 from tunesmith.errors import TemplateError, did_you_mean
 from tunesmith.records import Example, Row
@@ -156,17 +156,12 @@ def _values(
     own, words, whole = None, (), _whole_completion(template)
     for name, slot in sorted(template.slots, key=lambda pair: FIRST.get(pair[1].type, 2)):
         cell = _cell(template, row, name, slot, columns)
-        there = not is_missing(cell.value)
         if slot.type == "choices":
             own = slots.convert(slot, cell) or None
             values[name] = list(own.texts) if own else list(choices)
-        elif slot.type == "label" and own and there:
-            values[name] = slots.pick_choice(cell, own)
-        elif slot.type == "labels" and own and there:
-            values[name] = tuple(slots.pick_choice(c, own) for c in slots.label_cells(slot, cell))
-        elif (
-            name == whole and not isinstance(cell.value, str) and read_list(cell.value) is not None
-        ):
+        elif own and slot.type in ("label", "labels") and not is_missing(cell.value):
+            values[name] = _picked(slot, cell, own)
+        elif name == whole and _is_list(cell.value):
             values[name] = slots.as_targets(cell) or ""
         else:
             values[name] = slots.convert(slot, cell, labels)
@@ -174,6 +169,18 @@ def _values(
             words = values[name]
         values[name] = _printed(slot, cell, values[name], own.texts if own else choices, words)
     return values
+
+
+def _picked(slot: Slot, cell: Cell, own: RowChoices) -> str | tuple[str, ...]:
+    """The right one of a row's own choices, or for `labels` all the right ones."""
+    if slot.type == "label":
+        return slots.pick_choice(cell, own)
+    return tuple(slots.pick_choice(one, own) for one in slots.label_cells(slot, cell))
+
+
+def _is_list(value: object) -> bool:
+    """Whether a cell holds a list or SQuAD's answers, not a text of them."""
+    return not isinstance(value, str) and read_list(value) is not None
 
 
 def _printed(slot: Slot, cell: Cell, value: Any, order: Sequence[str], words: Sequence[str]) -> Any:
