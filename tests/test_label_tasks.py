@@ -206,3 +206,17 @@ def test_equal_sets_in_another_order_are_no_conflict(tmp_path: Path, tiny_model_
     prepared(tmp_path, tiny_model_dir, path, task="multi_label_classify")
     facts = read_json(RunDir(tmp_path / "run").ledger)
     assert (facts["conflicting_rows"], facts["rows"]["duplicates"]) == (0, 10)
+
+
+def test_the_users_test_file_has_the_separator_of_the_training_rows(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    rows = [(f"text {i}", "x, y;z" if i % 2 else "z") for i in range(20)]
+    path = write_csv(tmp_path / "rows.csv", rows, ("text", "labels"))
+    own = write_csv(
+        tmp_path / "test.csv", [("new text", "x, y"), ("other", "z")], ("text", "labels")
+    )
+    found = prepared(
+        tmp_path, tiny_model_dir, path, task="multi_label_classify", test_source=str(own)
+    )
+    assert [example.completion for example in found["test"]] == ["x, y", "z"]

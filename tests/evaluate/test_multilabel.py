@@ -81,6 +81,15 @@ def test_of_several_right_sets_the_nearest_counts() -> None:
     assert result.corpus["multilabel_micro_f1"] == 1.0
 
 
+def test_each_label_has_its_own_scores_and_there_is_no_confusion_matrix() -> None:
+    details = score([["a", "b"], ["a"], ["b"]], ["a", "a\nb", "none"]).details
+    assert details["per_class"] == [
+        {"label": "a", "precision": 1.0, "recall": 1.0, "f1": 1.0, "n": 2},
+        {"label": "b", "precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 2},
+    ]
+    assert "confusion" not in details
+
+
 def test_a_whole_set_beats_half_of_it() -> None:
     right = [["a", "b"], ["b", "c"], ["a", "c"]] * 10
     texts = {"half": [labels[0] for labels in right], "all": [", ".join(x) for x in right]}

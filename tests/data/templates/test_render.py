@@ -410,3 +410,11 @@ def test_other_columns_of_an_inline_template_are_as_they_are() -> None:
     assert example({"q": "Where?", "answers": as_text}, data).references == (as_text,)
     data = {"template": "{{ q }} ||| {{ answers[1] }}"}
     assert example({"q": "?", "answers": ["Cork", "in Cork"]}, data).references == ("in Cork",)
+
+
+def test_tags_that_are_numbers_want_names() -> None:
+    values = {"tokens": ["Ada", "left"], "tags": [1, 0]}
+    assert refusal(values, {"task": "tag"}) == (
+        "tag/default: the tags are numbers, 0, 1\n"
+        "hint: name them in data.labels, in order: [O, B-PER, I-PER]"
+    )

@@ -226,6 +226,11 @@ def collect_choices(
                 f"has more than {MAX_CHOICES} different labels",
                 hint="is it free text? then use the family answer or free",
             )
+    if slot.type == "tags" and found and all(tag.isdigit() for tag in found):
+        raise TemplateError(
+            f"{template.name}: the tags are numbers, {', '.join(sorted(found)[:3])}",
+            hint="name them in data.labels, in order: [O, B-PER, I-PER]",
+        )
     return tuple(sorted(found - {""}))
 
 

@@ -13,7 +13,7 @@ from tunesmith.data.templates.families import Parser
 from tunesmith.errors import DataError
 from tunesmith.evaluate.parse import Json, is_json, parse
 from tunesmith.evaluate.statistics import Floats, Value, weighted_mean
-from tunesmith.records import Example, Prediction
+from tunesmith.records import ClassScores, Example, Prediction
 
 Unit: TypeAlias = Literal["fraction", "points", "plain"]
 """`fraction`: 0 to 1, shown as a percentage; `points`: 0 to 100; `plain`: shown as it is."""
@@ -120,6 +120,7 @@ class Metric:
             because baselines without a model have none; they are added where they can be computed.
         auxiliary: Shown in the second table, beside the task's metrics.
         by_class: The report adds a table of classes and the confusion matrix.
+        per_class: The table of classes, for answers that have several at once and so no matrix.
         warn: A warning that the report shows, or None.
         signature: The settings that must agree for two scores to be comparable, as sacrebleu
             writes them.
@@ -136,6 +137,7 @@ class Metric:
     needs: Needs = "text"
     auxiliary: bool = False
     by_class: bool = False
+    per_class: Callable[[Answers], list[ClassScores]] | None = None
     warn: Callable[[Answers], str | None] | None = None
     signature: Callable[[Answers], str] | None = None
 

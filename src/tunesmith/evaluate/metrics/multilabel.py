@@ -16,6 +16,7 @@ from tunesmith.data.templates.label_cells import read_set
 from tunesmith.evaluate.metrics.base import Answers, Metric, of_sums, per_example
 from tunesmith.evaluate.parse import parse
 from tunesmith.evaluate.statistics import Floats
+from tunesmith.records import ClassScores
 
 Labels = frozenset[str]
 
@@ -70,9 +71,30 @@ def _counts(answers: Answers) -> Floats:
 def _counts_by_label(answers: Answers) -> Floats:
     """rows_ND, D = 3 K: the same of each of the K labels that are right somewhere."""
     found, right = label_sets(answers)
-    names = sorted(frozenset[str]().union(*(one for sets in right_sets(answers) for one in sets)))
+    names = label_names(answers)
     given_NK, wanted_NK = (_indicators(sets, names) for sets in (found, right))
     return np.hstack([given_NK * wanted_NK, given_NK, wanted_NK])
+
+
+def label_names(answers: Answers) -> list[str]:
+    """The K labels that are right somewhere, sorted."""
+    return sorted({label for sets in right_sets(answers) for one in sets for label in one})
+
+
+def label_scores(answers: Answers) -> list[ClassScores]:
+    """Precision, recall and F1 of each label, and the rows in which it is right."""
+    parts = np.split(_counts_by_label(answers).sum(axis=0), 3)
+    table = zip(label_names(answers), *(part.tolist() for part in parts), strict=True)
+    return [
+        {
+            "label": name,
+            "precision": right / max(given, 1),
+            "recall": right / max(wanted, 1),
+            "f1": 2 * right / max(given + wanted, 1),
+            "n": int(wanted),
+        }
+        for name, right, given, wanted in table
+    ]
 
 
 def _indicators(sets: Sequence[Labels | None], names: Sequence[str]) -> Floats:
@@ -120,5 +142,6 @@ METRICS: dict[str, Metric] = {
         of_sums(_macro_f1),
         quality=_row_f1,
         parsers=("labels",),
+        per_class=label_scores,
     ),
 }
