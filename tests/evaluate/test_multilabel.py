@@ -81,6 +81,21 @@ def test_of_several_right_sets_the_nearest_counts() -> None:
     assert result.corpus["multilabel_micro_f1"] == 1.0
 
 
+def test_a_label_that_a_resample_does_not_draw_is_no_failure() -> None:
+    """The interval of a faultless system is not pulled below 1 by its rare labels."""
+    right = [["a"], ["b"], ["c"], ["a"], ["a", "b"]] * 2
+    perfect = evaluate(
+        "perfect",
+        "test",
+        examples_of(right),
+        predictions_of([write_set(labels) for labels in right]),
+        METRICS,
+        "labels",
+        resamples=500,
+    )
+    assert perfect.estimates["multilabel_macro_f1"].ci[0] == 1.0
+
+
 def test_each_label_has_its_own_scores_and_there_is_no_confusion_matrix() -> None:
     details = score([["a", "b"], ["a"], ["b"]], ["a", "a\nb", "none"]).details
     assert details["per_class"] == [

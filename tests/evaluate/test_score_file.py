@@ -510,3 +510,18 @@ def test_the_command_takes_several_references_and_says_what_lists_are(
     code, out, err = outcome(*given, "sets")
     assert (code, out) == (2, "")
     assert "--references-are sets: unknown\nhint: alternatives or set" in err
+
+
+def test_texts_that_look_like_sets_are_said_to(tmp_path: Path) -> None:
+    labels = ["sport", "politics", "art", "trade"]
+    rng = random.Random(0)
+    rows = [
+        {"gold": ";".join(rng.sample(labels, rng.randint(1, 4))), "p": "art"} for _ in range(60)
+    ]
+    path = write_csv(tmp_path / "a.csv", rows)
+    warnings = score_file(path, "gold", {"p": "p"}, resamples=200)["warnings"]
+    assert [text for text in warnings if "look like several labels" in text]
+    assert not score_file(path, "gold", {"p": "p"}, references_are="set", resamples=200)["warnings"]
+    rows = [{"gold": f"the {i}, of which {i}", "p": "x"} for i in range(20)]
+    path = write_csv(tmp_path / "b.csv", rows)
+    assert not score_file(path, "gold", {"p": "p"}, resamples=200)["warnings"]

@@ -132,6 +132,21 @@ def say_references(
     return "; ".join(said)
 
 
+def looks_separated(rows: Sequence[Row], columns: Sequence[str]) -> bool:
+    """Whether texts are sets of labels with a separator: cut at it, they have at most half as many
+    different parts as there are different texts, and each part stands in two rows on average.
+    """
+    for column, separator in separators_of(rows, columns).items():
+        texts = [value for row in rows for _, value in _cells(row, [column])]
+        if not separator or not all(isinstance(text, str) for text in texts):
+            continue
+        parts = [plain_text(part).strip() for text in texts for part in str(text).split(separator)]
+        few = min(MAX_LABELS, len(set(map(str, texts))) // 2, len(parts) // 2)
+        if len(set(parts)) <= few and all(len(part) <= MAX_LABEL_CHARACTERS for part in parts):
+            return True
+    return False
+
+
 def rows_with_several(gold: Gold, texts: Sequence[str]) -> int:
     """Answers that name two or more of their row's alternatives."""
     sets = [write_set(text.replace("\n", " ") for text in row) for row in gold]

@@ -21,6 +21,7 @@ from tunesmith.evaluate.gold import (
     Meaning,
     has_lists,
     look_like_sets,
+    looks_separated,
     read_gold,
     rows_with_several,
     say_references,
@@ -140,7 +141,7 @@ def score_file(
         "references": say_references(rows, columns, gold, by_parser),
         "warnings": [
             *_warnings(rows, columns, predictions, cluster_by, parts),
-            *([] if as_json or references_are else _set_warnings(rows, gold, predictions)),
+            *([] if as_json or references_are else _set_warnings(rows, columns, gold, predictions)),
         ],
     }
 
@@ -345,13 +346,23 @@ def _compare_all(
 
 
 def _set_warnings(
-    rows: Sequence[Row], gold: Mapping[str, Gold], predictions: Mapping[str, str]
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    gold: Mapping[str, Gold],
+    predictions: Mapping[str, str],
 ) -> list[str]:
-    """Systems that answer with several of a row's alternatives, as if all of them were wanted."""
+    """Texts that look like sets, and systems that answer with several of a row's alternatives, as
+    if all of them were wanted.
+    """
     texts = next((g for parser, g in gold.items() if parser in TEXT_PARSERS), None)
     if texts is None:
         return []
     found = []
+    if looks_separated(rows, columns):
+        found.append(
+            "the references look like several labels in one text, and are compared as one text; "
+            "if all of them are wanted, in any order, use --references-are set"
+        )
     for name, column in predictions.items():
         several = rows_with_several(texts, [_text(row.values.get(column)) for row in rows])
         if several:

@@ -418,3 +418,10 @@ def test_tags_that_are_numbers_want_names() -> None:
         "tag/default: the tags are numbers, 0, 1\n"
         "hint: name them in data.labels, in order: [O, B-PER, I-PER]"
     )
+
+
+def test_a_row_may_bring_the_labels_that_it_is_labelled_from() -> None:
+    values = {"text": "a", "labels": [2, "x"], "choices": ["x", "y", "z"]}
+    found = example(values, {"task": "multi_label_classify"})
+    assert "To choose from: x; y; z\n" in found.prompt
+    assert found.completion == "x\nz"

@@ -113,12 +113,15 @@ def _micro_f1(sums_RD: Floats) -> Floats:
 
 
 def _macro_f1(sums_RD: Floats) -> Floats:
-    """The mean of the labels' F1; 0 for a label that is neither given nor wanted."""
+    """The mean F1 of the labels that are wanted in the rows drawn, 0 where none is.
+
+    A label that a resample does not draw is no failure: counting it as 0, as scikit-learn would
+    with its column there, pulls the interval of a faultless system far below 1.
+    """
     right_RK, given_RK, wanted_RK = np.split(sums_RD, 3, axis=1)
     f1_RK = 2 * right_RK / np.maximum(given_RK + wanted_RK, 1)
-    if not f1_RK.shape[1]:
-        return np.zeros(len(f1_RK))
-    macro: Floats = f1_RK.mean(axis=1)
+    drawn_RK = wanted_RK > 0
+    macro: Floats = (f1_RK * drawn_RK).sum(axis=1) / np.maximum(drawn_RK.sum(axis=1), 1)
     return macro
 
 
