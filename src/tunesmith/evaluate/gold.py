@@ -14,7 +14,7 @@ from tunesmith.data.sources.answers import alternatives, is_missing, plain_text,
 from tunesmith.data.templates.label_cells import find_separator, read_set, split_labels, write_set
 from tunesmith.data.templates.tag_cells import tags_in, write_tagged
 from tunesmith.errors import DataError
-from tunesmith.evaluate.parse_labels import parse_labels
+from tunesmith.evaluate.reading.labels import parse_labels
 from tunesmith.records import Row
 
 Meaning = Literal["alternatives", "set"]

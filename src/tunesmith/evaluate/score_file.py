@@ -28,10 +28,12 @@ from tunesmith.evaluate.gold import (
 )
 from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics
 from tunesmith.evaluate.metrics.table import GROUPS
-from tunesmith.evaluate.parse import Json, is_json, parse_number
+from tunesmith.evaluate.parse import Json, is_bare_number, is_json
 from tunesmith.evaluate.statistics import holm
+from tunesmith.evaluate.unreadable import MANY as MANY_UNREADABLE
+from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_share
 from tunesmith.evaluate.verdict import verdict
-from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row
+from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row, Unreadable
 
 INPUT_COLUMNS = {
     "input",
@@ -233,7 +235,7 @@ def _choose_text_metrics(references: Gold) -> tuple[list[str], str]:
             "each in two rows on average"
         )
         return ["accuracy", "macro_f1", "mcc"], rule
-    if all(_is_bare_number(text) for text in texts):
+    if all(is_bare_number(text) for text in texts):
         return ["number", "mae", "spearman"], "numbers: every reference is one"
     if all(text.strip()[:1] in ("{", "[") and is_json(text) for text in texts):
         metrics = ["json_f1", "exact_match", "valid_json"]
@@ -254,14 +256,6 @@ def _look_like_labels(references: Gold) -> bool:
     return short and len(labels) <= min(MAX_LABELS, len(references) // 2)
 
 
-def _is_bare_number(text: str) -> bool:
-    try:
-        float(text.strip().replace(",", "").lstrip("$"))
-    except ValueError:
-        return False
-    return parse_number(text) is not None
-
-
 def _by_parser(
     rows: Sequence[Row], columns: Sequence[str], metrics: Sequence[str], as_json: bool
 ) -> dict[str, list[str]]:
@@ -271,7 +265,7 @@ def _by_parser(
     one_line = all("\n" not in text.strip() for row in references for text in row)
     found: dict[str, list[str]] = {}
     for name in metrics:
-        # an answer is read as a choice from its first line
+        # a choice is a label of one line
         fitting = (p for p in find_metric(name).parsers if one_line or p != "choice")
         found.setdefault(next(fitting, "text"), []).append(name)
     return found
@@ -401,7 +395,19 @@ def _warnings(
         for e in evaluations
         for warning in e.details["warnings"]
     ]
-    return [*found, *dict.fromkeys(every)]
+    return [*found, *_unreadable(parts), *dict.fromkeys(every)]
+
+
+def _unreadable(parts: Mapping[str, Sequence[Evaluation]]) -> list[str]:
+    """A file holds no likelihoods to compare beside the answers."""
+    first = [evaluations[0] for evaluations in parts.values() if evaluations]
+    return unreadable_notes(
+        [
+            Unreadable(e.system, share)
+            for e in first
+            if (share := unreadable_share(e)) > MANY_UNREADABLE
+        ]
+    )
 
 
 def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str | None:

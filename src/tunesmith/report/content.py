@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, Question, RetentionRow
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    Question,
+    RetentionRow,
+    Unreadable,
+)
 
 VerdictClass = Literal["good", "bad", "open"]
 
@@ -68,7 +76,8 @@ class Report:
 
     `verdict_kind` is "better", "not better" or "cannot tell"; `heading` says it in ten words,
     `verdict` with the levels, and `questions` are the three that it is made of, with all numbers.
-    `reference_note` says how the reference system was chosen.
+    `reference_note` says how the reference system was chosen. `unreadable` are the systems of which
+    many answers could not be read.
 
     `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
     recipe names if there are several, the primary one first; the verdict then rests on its adjusted
@@ -105,6 +114,7 @@ class Report:
     command: str = ""
     prompt_layout: str = ""
     confidence: float = 0.95
+    unreadable: Sequence[Unreadable] = ()
 
     @property
     def verdict_line(self) -> str:
@@ -194,6 +204,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.retention,
         "learning_curve": report.learning_curve,
+        "unreadable": report.unreadable,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,

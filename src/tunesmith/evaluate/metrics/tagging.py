@@ -12,7 +12,7 @@ import numpy as np
 
 from tunesmith.data.templates.tag_cells import OUTSIDE, read_tagged
 from tunesmith.evaluate.metrics.base import Answers, Metric, of_sums
-from tunesmith.evaluate.parse_tags import align, parse_tags
+from tunesmith.evaluate.reading.tags import align, parse_tags
 from tunesmith.evaluate.statistics import Floats
 
 Entity = tuple[str, int, int]
@@ -58,7 +58,7 @@ def _begins(before: str, letter: str, kind_before: str, kind: str) -> bool:
 def entity_counts(answers: Answers) -> Floats:
     """rows_ND, D = 3: entities that are right, given, and wanted.
 
-    The answer's tags are laid beside the right words (parse_tags.align). Of several right answers
+    The answer's tags are laid beside the right words (reading/tags.py). Of several right answers
     the one with the best F1 counts.
     """
     right_texts = tuple(text for row in answers.references for text in row)

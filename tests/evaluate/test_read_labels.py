@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tunesmith.data.templates.label_cells import NONE, read_set, write_set
 from tunesmith.evaluate.parse import parse
-from tunesmith.evaluate.parse_labels import parse_labels, text_after_labels
+from tunesmith.evaluate.reading.labels import parse_labels, text_after_labels
 
 SETS = (
     "joy\nanger",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunesmith.evaluate.parse import parse
-from tunesmith.evaluate.parse_tags import align, parse_tags
+from tunesmith.evaluate.reading.tags import align, parse_tags
 
 RIGHT = ("Ada B-PER\nlives O\nin O\nNew B-LOC\nYork I-LOC", "I O\nslept O")
 WORDS = [["Ada", "B-PER"], ["lives", "O"]]
