@@ -13,6 +13,7 @@ from tunesmith.data.sources.answers import is_missing, plain_text
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.errors import DataError, RecipeError, did_you_mean
 from tunesmith.evaluate.compare import Resampling, compare, evaluate, plain, to_json
+from tunesmith.evaluate.fitness import by_family, check_fitness, find_misfit, sampled
 from tunesmith.evaluate.gold import (
     MAX_LABEL_CHARACTERS,
     MAX_LABELS,
@@ -28,11 +29,13 @@ from tunesmith.evaluate.gold import (
 )
 from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics
 from tunesmith.evaluate.metrics.table import GROUPS
+from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.parse import Json, is_bare_number, is_json
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.unreadable import MANY as MANY_UNREADABLE
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_share
 from tunesmith.evaluate.verdict import verdict
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row, Unreadable
 
 INPUT_COLUMNS = {
@@ -88,6 +91,7 @@ def score_file(
     cluster_by: str | None = None,
     *,
     references_are: Meaning | None = None,
+    metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
     encoding: str = "utf-8",
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -103,9 +107,11 @@ def score_file(
     `cluster_by` belong together.
 
     Raises:
-        DataError: a column, or the reference of a row, is missing.
+        DataError: a column, or the reference of a row, is missing; a metric does not fit the
+            references.
         RecipeError: a metric is unknown, or compares with the other of alternatives and sets.
     """
+    check_tokenizer(metric_options)
     rows = list(read_rows(path, encoding))
     columns = [reference] if isinstance(reference, str) else list(dict.fromkeys(reference))
     _check_columns(
@@ -121,16 +127,35 @@ def score_file(
     )
     clusters = [_cluster(row, cluster_by) for row in rows]
     options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
-    parts: dict[str, list[Evaluation]] = {name: [] for name in predictions}
-    gold: dict[str, Gold] = {}
     by_parser = _by_parser(rows, columns, chosen, as_json)
+    gold = {parser: read_gold(rows, columns, parser, as_json) for parser in by_parser}
+    unfit, fitness = _check_fitness(
+        {parser: _examples(rows, gold[parser], clusters, parser) for parser in by_parser},
+        by_parser,
+        metric_options,
+        asked,
+    )
+    if unfit:
+        chosen = [name for name in chosen if name not in unfit]
+        chosen += ["chrf"] if "token_f1" in unfit else []
+        by_parser = _by_parser(rows, columns, chosen, as_json)
+        gold = {parser: read_gold(rows, columns, parser, as_json) for parser in by_parser}
+    parts: dict[str, list[Evaluation]] = {name: [] for name in predictions}
     for parser, names in by_parser.items():
-        gold[parser] = read_gold(rows, columns, parser, as_json)
         examples = _examples(rows, gold[parser], clusters, parser)
         for name, column in predictions.items():
             answers = _predictions(rows, column)
             parts[name].append(
-                evaluate(name, str(path), examples, answers, names, parser, **options)
+                evaluate(
+                    name,
+                    str(path),
+                    examples,
+                    answers,
+                    names,
+                    parser,
+                    metric_options=metric_options,
+                    **options,
+                )
             )
     return {
         "file": str(path),
@@ -142,6 +167,7 @@ def score_file(
         "rule": rule,
         "references": say_references(rows, columns, gold, by_parser),
         "warnings": [
+            *fitness,
             *_warnings(rows, columns, predictions, cluster_by, parts),
             *([] if as_json or references_are else _set_warnings(rows, columns, gold, predictions)),
         ],
@@ -269,6 +295,32 @@ def _by_parser(
         fitting = (p for p in find_metric(name).parsers if one_line or p != "choice")
         found.setdefault(next(fitting, "text"), []).append(name)
     return found
+
+
+def _check_fitness(
+    examples: Mapping[str, Sequence[Example]],
+    by_parser: Mapping[str, Sequence[str]],
+    options: MetricOptions,
+    asked: Sequence[str],
+) -> tuple[set[str], list[str]]:
+    """The metrics to leave out, since nobody asked for them and they do not fit, and notes.
+
+    DataError where one that was asked for does not fit, or none does.
+    """
+    unfit = {
+        misfit.metric: misfit
+        for parser, names in by_parser.items()
+        for name in names
+        if (misfit := find_misfit(name, sampled(examples[parser]), parser, options))
+        and not misfit.fits
+    }
+    if asked or len(unfit) == sum(map(len, by_parser.values())):
+        unfit = {}
+    notes = [f"left out: {misfit}" for misfit in by_family(unfit.values())]
+    for parser, names in by_parser.items():
+        kept = [name for name in names if name not in unfit]
+        notes += check_fitness(examples[parser], kept, (), parser, options)
+    return set(unfit), notes
 
 
 # ---- results

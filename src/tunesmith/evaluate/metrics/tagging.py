@@ -67,7 +67,7 @@ def entity_counts(answers: Answers) -> Floats:
     for text, references in zip(answers.texts, answers.references, strict=True):
         given = [(word, tag) for word, tag in parse_tags(text, known) or []]
         counts = (_count(given, read_tagged(reference)) for reference in references)
-        rows.append(max(counts, key=lambda c: 2 * c[0] / max(c[1] + c[2], 1)))
+        rows.append(max(counts, key=lambda c: (c[0] == c[1] == c[2], c[0] / max(c[1] + c[2], 1))))
     return np.array(rows, dtype=float)
 
 
