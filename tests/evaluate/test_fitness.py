@@ -153,6 +153,8 @@ def test_every_metric_fits_answers_that_it_is_made_for(name: str) -> None:
         "json": ['{"a": 1}', '{"a": [2, "x"]}', "[3]"],
         "choice": ["yes", "no", "perhaps"],
         "text": TEXTS["English"],
+        "labels": ["joy\nanger", "fear", "none", "joy, or not"],
+        "tags": ["Ada B-PER\nleft O", "in O\nCork B-LOC", "it O\nrains O"],
     }
     for parser in METRICS[name].parsers:
         rows = examples(texts[parser], tuple(texts[parser]) if parser == "choice" else ())
