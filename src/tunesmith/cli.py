@@ -18,6 +18,7 @@ import typer
 
 import tunesmith
 from tunesmith import stages
+from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
     ColumnOption,
     ContextOption,
@@ -53,6 +54,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(templates_app, name="templates")
+app.command()(review)
+app.command()(judge)
 
 
 RESUME_HINT = "`tunesmith resume FOLDER` continues a run that was prepared"

@@ -18,6 +18,7 @@ from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.tables import Table
+from tunesmith.report.votes import TITLE, bias_table, preference_notes, preference_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,18 @@ def _lost(report: Report) -> Section:
     )
 
 
+def _preferred(report: Report) -> Section | None:
+    if not report.preferences:
+        return None
+    return Section(
+        "preferred",
+        TITLE,
+        notes=preference_notes(report.preferences),
+        tables=(preference_table(report.preferences),),
+        details=(bias_table(report.preferences),),
+    )
+
+
 def _training(report: Report) -> Section | None:
     shown = _present(
         charts.loss_chart(report.history, report.best_step),
@@ -155,6 +168,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
     _lost,
+    _preferred,
     _training,
     _classes,
     _rows,

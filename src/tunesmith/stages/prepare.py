@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
@@ -17,7 +18,8 @@ from tunesmith.data.sources.stored import StoredRows, store_rows
 from tunesmith.data.store import example_ids, num_examples, only_answer
 from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import check_vllm
-from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
+from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics, semantic
+from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import progress, say, show
@@ -94,7 +96,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     write_seal(run, example_ids(run.examples("test")))
     own = [run.recipe, run.chat_template, *(run.examples(split) for split in SPLITS)]
     manifest = new_manifest(
-        _task(recipe, sources[0]),
+        _with_embeddings(_task(recipe, sources[0]), recipe),
         files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
@@ -117,6 +119,16 @@ def _task(recipe: Recipe, source: Source) -> Task:
         prompt_layout=prompt_layout(source),
         held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
     )
+
+
+def _with_embeddings(task: Task, recipe: Recipe) -> Task:
+    """Free text is also compared by its embeddings where the recipe names a model for that."""
+    model = recipe.evaluation.embedding_model or ""
+    check_embedding_model(task.metrics, model)  # a template can name the metric too
+    if not model or (task.parser != "text" and semantic.NAME not in task.metrics):
+        return task
+    metrics = tuple(dict.fromkeys([*task.metrics, semantic.NAME]))
+    return replace(task, metrics=metrics, embedding_model=model)
 
 
 def _cached_rows(
@@ -199,6 +211,7 @@ def check_evaluation(recipe: Recipe) -> None:
     training.
     """
     check_recipe_metrics(recipe.evaluation.metrics or ())
+    check_embedding_model(recipe.evaluation.metrics or (), recipe.evaluation.embedding_model)
     check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):

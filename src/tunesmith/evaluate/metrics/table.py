@@ -23,6 +23,7 @@ from tunesmith.evaluate.metrics import (
     likelihood,
     regression,
     rouge,
+    semantic,
     squad,
     translation,
 )
@@ -37,6 +38,7 @@ METRICS: dict[str, Metric] = {
     **squad.METRICS,
     **rouge.METRICS,
     **translation.METRICS,
+    **semantic.METRICS,
     **regression.METRICS,
     **likelihood.METRICS,
 }
