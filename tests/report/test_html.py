@@ -77,6 +77,7 @@ def test_the_verdict_is_the_one_first_heading(html: str, report: Report) -> None
         "How the systems compare",
         "What was gained",
         "What was lost",
+        "Which answer is preferred",
         "Training",
         "By class",
         "Rows fixed and broken",

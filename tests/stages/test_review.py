@@ -204,7 +204,7 @@ def test_votes_of_two_people_come_to_a_section_of_the_report(run: RunDir, tmp_pa
         text = page.read_text(encoding="utf-8")
         assert "Which answer is preferred" in text
         assert "7 / 1 / 2" in text
-        assert "10 of 10 rows with different answers" in text
+        assert "2 people judged 10 of the 10 test rows" in text
         assert "The test split was opened once" in text
 
 

@@ -13,18 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from tunesmith.evaluate.preference import (
-    TIE,
-    Agreement,
-    AnswerPair,
-    Ballot,
-    PairSample,
-    Preference,
-    agreement,
-    count_votes,
-    mean_votes,
-    share,
-)
+from tunesmith.evaluate.preference import TIE, Agreement, AnswerPair, Ballot, PairSample, Preference
+from tunesmith.evaluate.votes import agreement, count_votes, mean_votes, share
 
 Verdict = Literal["A", "B", "tie", ""]
 """The answer that was preferred, by its place in the question; empty where none could be read."""

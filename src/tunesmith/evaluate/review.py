@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from tunesmith.errors import DataError
-from tunesmith.evaluate.preference import (
-    TIE,
-    AnswerPair,
-    Ballot,
-    PairSample,
-    Preference,
-    agreement,
-    count_votes,
-    share,
-)
+from tunesmith.evaluate.preference import TIE, AnswerPair, Ballot, PairSample, Preference
+from tunesmith.evaluate.votes import agreement, count_votes, share
 from tunesmith.run_files import now, read_record
 
 Choice = Literal["left", "right", "tie"]

@@ -6,14 +6,22 @@ from collections.abc import Sequence
 
 from tunesmith.evaluate.preference import Preference
 from tunesmith.records import Estimate
-from tunesmith.report.format import DASH, estimate, number, p_value, percent, system_name
+from tunesmith.report.format import (
+    DASH,
+    estimate,
+    in_sentence,
+    number,
+    p_value,
+    percent,
+    system_name,
+)
 from tunesmith.report.tables import Table, TableRow
 
 TITLE = "Which answer is preferred"
 NOTE = (
     "Judged on test rows to which the two systems gave different answers; a win is the tuned "
-    "model's. The win rate counts a tie as half; its interval is over rows, for these judges. p: "
-    "sign test. Nothing in this section enters the verdict."
+    "model's. The win rate counts a tie as half, so that 0.5 is no preference; its interval is "
+    "over rows, for these judges. p: sign test. Nothing in this section enters the verdict."
 )
 
 
@@ -67,11 +75,15 @@ def _judge(one: Preference) -> str:
     return one.judge if one.kind == "people" else f"Model {one.judge}"
 
 
+def _subject(one: Preference) -> str:
+    return one.judge if one.kind == "people" else f"The model {one.judge}"
+
+
 def _shown(one: Preference) -> str:
     return (
-        f"{one.count.pairs:,} of {one.rows - one.same:,} rows with different answers of "
-        f"{system_name(one.a)} and tuned model were judged by {_judge(one)}; to {one.same:,} of "
-        f"{one.rows:,} test rows the two answers are the same."
+        f"{_subject(one)} judged {one.count.pairs:,} of the {one.rows - one.same:,} test rows to "
+        f"which the tuned model and the {in_sentence(system_name(one.a))} gave different answers; "
+        f"to {one.same:,} of {one.rows:,} they gave the same."
     )
 
 
@@ -83,7 +95,7 @@ def _doubts(one: Preference) -> str:
         else ""
     )
     return (
-        f"{_judge(one)} saw each pair in both orders; {changed} verdicts changed with the order "
+        f"{_subject(one)} saw each pair in both orders; {changed} verdicts changed with the order "
         f"and count as ties.{unread} A model's preference is no person's: look at its agreement "
         "with people before you rely on it."
     )
@@ -101,8 +113,8 @@ def _agreement_note(preferences: Sequence[Preference]) -> str:
         return ""
     return (
         "Agreement: Cohen's kappa (1 is full, 0 what chance gives) and, in brackets, the share of "
-        "equal votes: of people with each other, the mean over all two of them; of a model with "
-        "the people's mean vote."
+        "equal votes: of people with each other, the mean over all pairs of people; of a model "
+        "with the people's mean vote."
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from tunesmith.data.store import read_examples
 from tunesmith.evaluate.llm_judge import model_prefers
 from tunesmith.evaluate.predictions import read_predictions
-from tunesmith.evaluate.preference import AnswerPair, Ballot, Preference, answer_pairs
+from tunesmith.evaluate.preference import AnswerPair, Ballot, Preference
 from tunesmith.evaluate.review import Review, Votes, ballot, check_votes, people_prefer
+from tunesmith.evaluate.votes import answer_pairs
 from tunesmith.progress import say
 from tunesmith.rundir import RunDir
 from tunesmith.stages.judge import read_judgements

@@ -8,7 +8,7 @@ from pathlib import Path
 from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.evaluate.predictions import read_predictions
-from tunesmith.evaluate.preference import PairSample, answer_pairs, draw_pairs
+from tunesmith.evaluate.preference import PairSample
 from tunesmith.evaluate.review import (
     Review,
     Votes,
@@ -18,6 +18,7 @@ from tunesmith.evaluate.review import (
     same_rater,
 )
 from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
+from tunesmith.evaluate.votes import answer_pairs, draw_pairs
 from tunesmith.progress import say
 from tunesmith.records import Example
 from tunesmith.report.review_page import review_page

@@ -204,8 +204,9 @@ def _embeddings(
     if len(known) + len(new) > MOST_KNOWN:
         known.clear()
         new = texts
-    vectors = model.encode(new, normalize_embeddings=True, show_progress_bar=False) if new else []
-    known.update((t, np.asarray(v, dtype=float)) for t, v in zip(new, vectors, strict=True))
+    if new:
+        vectors_TD = model.encode(new, normalize_embeddings=True, show_progress_bar=False)
+        known.update(zip(new, np.asarray(vectors_TD, dtype=float), strict=True))
     return {text: known[text] for text in texts}
 
 

@@ -10,8 +10,8 @@ from sklearn.metrics import cohen_kappa_score
 from support import example
 
 from tunesmith.errors import DataError
-from tunesmith.evaluate.preference import (
-    AnswerPair,
+from tunesmith.evaluate.preference import AnswerPair
+from tunesmith.evaluate.votes import (
     agreement,
     answer_pairs,
     count_votes,
