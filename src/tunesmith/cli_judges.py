@@ -87,9 +87,13 @@ def judge(
     stages.report.report(run)
 
 
+def _at_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 def _confirm(what: str) -> None:
     """InputError unless a person at a terminal says yes."""
-    if not sys.stdin.isatty():
+    if not _at_terminal():
         raise InputError(f"{what}, another machine", hint="--yes allows it")
     if not typer.confirm("Send them?", err=True):
         raise InputError("nothing was sent", hint="--yes sends without asking")

@@ -14,7 +14,7 @@ from judged_run import judged_run
 from support import example
 from typer.testing import CliRunner
 
-from tunesmith import cli, stages
+from tunesmith import cli, cli_judges, stages
 from tunesmith.errors import InputError, RunError
 from tunesmith.evaluate import endpoint as endpoint_module
 from tunesmith.evaluate.endpoint import KEY_VARIABLE, Client, find_endpoint
@@ -272,6 +272,19 @@ def test_no_proxy_and_no_netrc_of_the_environment_is_used(
     assert "Authorization" not in stub.requests[0][1]
 
 
+@pytest.mark.parametrize(("reply", "asked"), [("n", 0), ("y", 1)])
+def test_a_person_at_a_terminal_is_asked(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, reply: str, asked: int
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(cli_judges, "_at_terminal", lambda: True)
+    monkeypatch.setattr(stages.judge, "judge", lambda *args: sent.append(args))
+    args = ["judge", str(run.path), "--model", "m", "--endpoint", "https://judge.invalid/v1"]
+    done = CliRunner().invoke(cli.app, args, input=f"{reply}\n")
+    assert len(sent) == asked
+    assert isinstance(done.exception, InputError) == (not asked)
+
+
 # ---- what a server may do
 
 
@@ -307,6 +320,31 @@ def test_a_server_s_failure_is_one_error_without_the_key(
     assert message in str(error.value)
     assert "secret" not in str(error.value)
     assert len(stub.requests) == requests
+
+
+def test_a_model_with_a_fixed_temperature_is_asked_without_one(serve: Serve) -> None:
+    stub = serve(
+        lambda body: (
+            (400, {}, b"Unsupported value: 'temperature'")
+            if "temperature" in body
+            else completion("VERDICT: TIE")
+        )
+    )
+    client = Client(find_endpoint(stub.url, "m"))
+    assert [client.ask([]), client.ask([])] == ["VERDICT: TIE"] * 2
+    assert ["temperature" in body for *_, body in stub.requests] == [True, False, False]
+
+
+def test_a_server_that_fails_on_the_way_leaves_a_smaller_sample(run: RunDir, serve: Serve) -> None:
+    answers = iter([completion("VERDICT: TIE")] * 5)
+    stub = serve(lambda body: next(answers, (404, {}, b"gone")))
+    for pairs in (4, 10):
+        done = judged(run, "--endpoint", stub.url, "--pairs", str(pairs))
+        assert isinstance(done.exception, RunError)
+        (found,) = stages.judge.read_judgements(run)
+        assert len(found.pairs) == 2
+        # what there is is not replaced by less
+        answers = iter([completion("VERDICT: A")] * 3)
 
 
 def test_a_server_that_is_not_there_is_one_error_and_nothing_is_stored(run: RunDir) -> None:

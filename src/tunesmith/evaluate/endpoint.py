@@ -104,32 +104,34 @@ class Client:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._session = _session()
+        # the same question should get the same reply
+        self._settings: dict[str, Any] = {"temperature": 0}
 
     def ask(self, messages: list[dict[str, str]]) -> str:
-        """The reply; RunError where there is none. Temperature 0: the same question should get the
-        same reply.
-        """
+        """The reply; RunError where there is none."""
+        response = self._post(messages)
+        if response.status_code == 400 and self._settings and "temperature" in response.text:
+            self._settings = {}  # models that reason have a fixed one
+            response = self._post(messages)
+        if response.status_code != 200:
+            raise self._failed(f"status {response.status_code}: {_first_words(response.text)}")
+        return self._reply(response)
+
+    def _post(self, messages: list[dict[str, str]]) -> Response:
         import requests  # noqa: PLC0415 - optional
 
-        headers = {"Authorization": f"Bearer {self.endpoint.key}"} if self.endpoint.key else {}
-        body: dict[str, Any] = {
-            "model": self.endpoint.model,
-            "messages": messages,
-            "temperature": 0,
-        }
         try:
-            response = self._session.post(
+            return self._session.post(
                 self.endpoint.url,
-                json=body,
-                headers=headers,
+                json={"model": self.endpoint.model, "messages": messages} | self._settings,
+                headers={"Authorization": f"Bearer {self.endpoint.key}"}
+                if self.endpoint.key
+                else {},
                 timeout=TIMEOUT_S,
                 allow_redirects=False,
             )
         except requests.RequestException as error:
             raise self._failed(str(error), "is the server running?") from error
-        if response.status_code != 200:
-            raise self._failed(f"status {response.status_code}: {_first_words(response.text)}")
-        return self._reply(response)
 
     def _reply(self, response: Response) -> str:
         try:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from tunesmith.evaluate.preference import TIE, Agreement, AnswerPair, Ballot, PairSample, Preference
+from tunesmith.evaluate.preference import TIE, Agreement, AnswerPair, Ballot, Preference
 from tunesmith.evaluate.votes import agreement, count_votes, mean_votes, share
 
 Verdict = Literal["A", "B", "tie", ""]
@@ -87,20 +87,14 @@ class Judgement:
 
 
 def judge_pairs(
-    sample: PairSample,
-    conversations: dict[str, list[Message]],
-    ask: Ask,
-    advance: Callable[[int], None],
-) -> tuple[JudgedPair, ...]:
+    pairs: Sequence[AnswerPair], conversations: Mapping[str, list[Message]], ask: Ask
+) -> Iterator[JudgedPair]:
     """Both orders of each pair; `conversations` are what the answers reply to, by example id."""
-    found = []
-    for pair in sample.pairs:
+    for pair in pairs:
         conversation = conversations[pair.example_id]
         a_first = ask(question(conversation, pair.a_text, pair.b_text))
         b_first = ask(question(conversation, pair.b_text, pair.a_text))
-        found.append(JudgedPair(pair, a_first, b_first))
-        advance(1)
-    return tuple(found)
+        yield JudgedPair(pair, a_first, b_first)
 
 
 def question(conversation: Sequence[Message], answer_a: str, answer_b: str) -> list[Message]:

@@ -6,7 +6,13 @@ import hashlib
 
 from tunesmith.data.store import example_ids, read_examples
 from tunesmith.evaluate.endpoint import Client, Endpoint
-from tunesmith.evaluate.llm_judge import INSTRUCTION, Judgement, Message, judge_pairs
+from tunesmith.evaluate.llm_judge import (
+    INSTRUCTION,
+    JudgedPair,
+    Judgement,
+    Message,
+    judge_pairs,
+)
 from tunesmith.evaluate.preference import PairSample
 from tunesmith.evaluate.system_table import TUNED
 from tunesmith.progress import progress
@@ -26,27 +32,40 @@ def pairs_to_judge(run: RunDir, k: int, against: str | None = None) -> tuple[str
     return a, sample_pairs(run, read_examples(run.examples("test")), a, k)
 
 
-def judge(run: RunDir, endpoint: Endpoint, a: str, sample: PairSample) -> Judgement:
+def judge(run: RunDir, endpoint: Endpoint, a: str, sample: PairSample) -> None:
     """Ask the endpoint's model about every pair, in both orders, and store what it replied.
 
     Test rows leave the run, which is a use of the test split and recorded as one. A model that is
-    asked again replaces what it said before.
+    asked again replaces what it said before; if it fails on the way, the pairs before that are
+    kept where there was nothing yet: their order is random, so they are a smaller sample.
 
     Raises:
-        RunError: the endpoint does not answer; nothing is stored.
+        RunError: the endpoint does not answer.
     """
     examples = {example.id: example for example in read_examples(run.examples("test"))}
     purpose = f"{len(sample.pairs)} rows shown to the model {endpoint.model} at {endpoint.host}"
     open_seal(run, example_ids(run.examples("test")), purpose)
-    asked = {pair.example_id: conversation(examples[pair.example_id]) for pair in sample.pairs}
-    with progress(f"asking {endpoint.model}", len(sample.pairs)) as advance:
-        pairs = judge_pairs(sample, asked, Client(endpoint).ask, advance)
-    found = Judgement(
-        endpoint.model, endpoint.shown, INSTRUCTION, a, TUNED, now(), pairs, sample.rows,
-        sample.same,
-    )  # fmt: skip
-    write_record(run.judgement(_file_name(found)), found)
-    return found
+    asked = {p.example_id: conversation(examples[p.example_id]) for p in sample.pairs}
+    path, judged = run.judgement(_file_name(endpoint, a)), list[JudgedPair]()
+    try:
+        with progress(f"asking {endpoint.model}", len(sample.pairs)) as advance:
+            for pair in judge_pairs(sample.pairs, asked, Client(endpoint).ask):
+                judged.append(pair)
+                advance(1)
+    finally:
+        if len(judged) == len(sample.pairs) or (judged and not path.exists()):
+            found = Judgement(
+                model=endpoint.model,
+                endpoint=endpoint.shown,
+                instruction=INSTRUCTION,
+                a=a,
+                b=TUNED,
+                created=now(),
+                pairs=tuple(judged),
+                rows=sample.rows,
+                same=sample.same,
+            )
+            write_record(path, found)
 
 
 def read_judgements(run: RunDir) -> list[Judgement]:
@@ -62,7 +81,7 @@ def conversation(example: Example) -> list[Message]:
     return [*turns, {"role": example.asked_by, "content": example.prompt}]
 
 
-def _file_name(judgement: Judgement) -> str:
+def _file_name(endpoint: Endpoint, a: str) -> str:
     """By a hash: a model's name may hold what no file name can."""
-    who = "\0".join((judgement.endpoint, judgement.model, judgement.a))
+    who = "\0".join((endpoint.shown, endpoint.model, a))
     return hashlib.sha256(who.encode()).hexdigest()[:16]
