@@ -313,12 +313,6 @@ class EvaluationConfig(Section):
         description="The first one chooses the checkpoint and decides the verdict; several are "
         "tested together (Holm). `null`: the task family's, of which the first is tested.",
     )
-    embedding_model: str | None = Field(
-        None,
-        description="A sentence-transformers model (a folder or hub id) with which "
-        "`semantic_similarity` of free text is computed; it is judged only where `metrics` names "
-        "it. Needs `pip install 'tunesmith[semantic]'`.",
-    )
     few_shot: Annotated[int, Field(ge=0)] = Field(
         4,
         description="Training rows shown to the base model in the few-shot baseline, as many as "

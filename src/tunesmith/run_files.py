@@ -33,8 +33,7 @@ class Task:
     `parser` says how answers are read (choice, number, json, text); `metrics[0]` is the primary
     one, which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with
     `{text}` where its only text goes, None where it takes more than one text. Training never sees a
-    row in one of the `held_out_wordings`. `embedding_model` is the one of the metric
-    `semantic_similarity`, empty where none is computed.
+    row in one of the `held_out_wordings`.
     """
 
     family: str = "free"
@@ -42,7 +41,6 @@ class Task:
     metrics: tuple[str, ...] = ("exact_match", "token_f1", "rougeL")
     prompt_layout: str | None = None
     held_out_wordings: tuple[str, ...] = ()
-    embedding_model: str = ""
 
     @property
     def primary(self) -> str:

@@ -27,7 +27,7 @@ class BaselineTask:
     """What a baseline is given.
 
     `metric` is the primary one. `layout` is the prompt with PLACEHOLDER where its only input
-    stands, None where a template takes more than one text. `embedding_model` is Task's.
+    stands, None where a template takes more than one text.
     """
 
     train: Sequence[Example]
@@ -36,7 +36,6 @@ class BaselineTask:
     parser: str
     metric: str
     layout: str | None
-    embedding_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,7 @@ def majority_predictions(
 
 
 def constant_predictions(
-    train: Sequence[Example],
-    examples: Sequence[Example],
-    metric: str,
-    parser: str,
-    embedding_model: str = "",
+    train: Sequence[Example], examples: Sequence[Example], metric: str, parser: str
 ) -> list[Prediction]:
     """One training answer given to every example: the one that scores best as the answer to all.
 
@@ -89,8 +84,7 @@ def constant_predictions(
     kind, ones = find_metric(metric), np.ones((1, len(sample)))
 
     def value(text: str) -> float:
-        given = [_prediction(example, text) for example in sample]
-        answers = Answers(sample, given, parser, embedding_model)
+        answers = Answers(sample, [_prediction(example, text) for example in sample], parser)
         return kind.sign * float(kind.value(ones, kind.rows(answers))[0])
 
     best = max(dict.fromkeys(example.completion for example in sample), key=value)
@@ -144,9 +138,7 @@ BASELINES: dict[str, Baseline] = {
     ),
     "constant": Baseline(
         lambda task: not _has_a_majority(task),
-        lambda task: constant_predictions(
-            task.train, task.test, task.metric, task.parser, task.embedding_model
-        ),
+        lambda task: constant_predictions(task.train, task.test, task.metric, task.parser),
     ),
     "copy": Baseline(
         lambda task: task.family in COPY_FAMILIES,

@@ -58,7 +58,6 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    embedding_model: str = "",
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
 
@@ -67,7 +66,7 @@ def evaluate(
     Raises:
         RecipeError, DataError: as `score_predictions`.
     """
-    result = score_predictions(examples, predictions, metrics, parser, embedding_model)
+    result = score_predictions(examples, predictions, metrics, parser)
     clusters = [example.group or example.row_id or example.id for example in examples]
     options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
     chosen = find_metrics(metrics)

@@ -116,7 +116,6 @@ def best_wording(
     decoding: Decoding,
     metric: str,
     parser: str,
-    embedding_model: str = "",
 ) -> tuple[list[Example], list[Example], Trial]:
     """Test examples and exemplars in the wording with which the model does best on validation.
 
@@ -152,7 +151,7 @@ def best_wording(
             asked[name], shown[name] = examples, reworded(exemplars, template)
     if len(asked) == 1:
         return list(test), list(exemplars), Trial(own, metric, 0, {})
-    scores = _scores(asked, shown, chat, model, decoding, metric, parser, embedding_model)
+    scores = _scores(asked, shown, chat, model, decoding, metric, parser)
     best = max(scores, key=lambda name: find_metric(metric).sign * scores[name])
     chosen = list(test) if best == own else reworded(test, templates[best])
     return chosen, shown[best], Trial(best, metric, len(validation), scores)
@@ -166,7 +165,6 @@ def _scores(
     decoding: Decoding,
     metric: str,
     parser: str,
-    embedding_model: str,
 ) -> dict[str, float]:
     """The metric of each wording's answers, which are generated together."""
     quick = replace(decoding, rank_choices=False, score_references=False)
@@ -179,8 +177,7 @@ def _scores(
     )
     scores = {}
     for name, examples in asked.items():
-        given = [next(predictions) for _ in examples]
-        found = score_predictions(examples, given, [metric], parser, embedding_model)
+        found = score_predictions(examples, [next(predictions) for _ in examples], [metric], parser)
         scores[name] = found.corpus.get(metric, sum(found.scores.get(metric, [])) / len(examples))
     return scores
 

@@ -118,7 +118,6 @@ def _few_shot(
         how,
         task.primary,
         task.parser,
-        task.embedding_model,
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)
@@ -145,13 +144,7 @@ def _baselines(
 ) -> list[str]:
     """Store the answers of what needs no language model; their names."""
     given = BaselineTask(
-        train_split,
-        test,
-        task.family,
-        task.parser,
-        task.primary,
-        task.prompt_layout,
-        task.embedding_model,
+        train_split, test, task.family, task.parser, task.primary, task.prompt_layout
     )
     found = baseline_predictions(given)
     for name, predictions in found.items():

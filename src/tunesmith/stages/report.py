@@ -203,7 +203,6 @@ def _evaluation(
         answers,
         [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
-        embedding_model=task.embedding_model,
         **asdict(Judging.of(recipe)),
     )
 

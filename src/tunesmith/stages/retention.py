@@ -100,7 +100,6 @@ def _task(
                 answer(model, chat, test, how, advance),
                 [primary],
                 task.parser,
-                embedding_model=task.embedding_model,
             )
             for name, model in zip((BASE, TUNED), models, strict=True)
         )

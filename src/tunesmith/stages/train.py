@@ -78,9 +78,7 @@ def _validator(
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         predictions = answer(model, chat, examples, how)
-        result = score_predictions(
-            examples, predictions, task.metrics, task.parser, task.embedding_model
-        )
+        result = score_predictions(examples, predictions, task.metrics, task.parser)
         means = {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
         means |= result.corpus
         selected = find_metric(task.primary).sign * means[task.primary]

@@ -24,15 +24,11 @@ Needs: TypeAlias = Literal["text", "choice_logprobs", "reference_logprob"]
 
 @dataclass(frozen=True)
 class Answers:
-    """Examples and their predictions, in the same order, and the parser that reads both.
-
-    `embedding_model` is a folder or hub id, for the one metric that needs it.
-    """
+    """Examples and their predictions, in the same order, and the parser that reads both."""
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
     parser: str
-    embedding_model: str = ""
 
     @cached_property
     def texts(self) -> list[str]:

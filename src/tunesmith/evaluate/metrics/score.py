@@ -38,7 +38,6 @@ def score_predictions(
     predictions: Sequence[Prediction],
     metrics: Sequence[str],
     parser: str,
-    embedding_model: str = "",
 ) -> MetricResult:
     """Every metric of the predictions, which are in the order of the examples.
 
@@ -50,7 +49,7 @@ def score_predictions(
     if parser not in PARSERS:
         raise RecipeError(f"unknown answer parser {parser!r}", hint=did_you_mean(parser, PARSERS))
     _check_ids(examples, predictions)
-    answers = Answers(examples, predictions, parser, embedding_model)
+    answers = Answers(examples, predictions, parser)
     rows = {name: metric.rows(answers) for name, metric in {**chosen, **GENERAL}.items()}
     ones = np.ones((1, len(examples)))
     return MetricResult(
