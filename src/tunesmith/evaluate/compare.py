@@ -31,6 +31,7 @@ from tunesmith.evaluate.statistics import (
     standard_error,
     wins_ties_losses,
 )
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
 SE_RESAMPLES = 1000  # for the standard error by row, which is only shown, never judged by
@@ -58,6 +59,7 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
+    metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
 
@@ -66,7 +68,7 @@ def evaluate(
     Raises:
         RecipeError, DataError: as `score_predictions`.
     """
-    result = score_predictions(examples, predictions, metrics, parser)
+    result = score_predictions(examples, predictions, metrics, parser, metric_options)
     clusters = [example.group or example.row_id or example.id for example in examples]
     options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
     chosen = find_metrics(metrics)

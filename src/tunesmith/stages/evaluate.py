@@ -118,6 +118,7 @@ def _few_shot(
         how,
         task.primary,
         task.parser,
+        task.options,
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)
@@ -144,7 +145,13 @@ def _baselines(
 ) -> list[str]:
     """Store the answers of what needs no language model; their names."""
     given = BaselineTask(
-        train_split, test, task.family, task.parser, task.primary, task.prompt_layout
+        train_split,
+        test,
+        task.family,
+        task.parser,
+        task.primary,
+        task.prompt_layout,
+        task.options,
     )
     found = baseline_predictions(given)
     for name, predictions in found.items():

@@ -109,15 +109,16 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
 def _task(recipe: Recipe, source: Source) -> Task:
     """Of a mixture, the first member's."""
     template = source.templates[0] if source.templates else None
-    asked = recipe.evaluation.metrics
+    asked, options = recipe.evaluation.metrics, recipe.evaluation.metric_options
     if template is None:
-        return Task(metrics=tuple(asked)) if asked else Task()
+        return Task(metrics=tuple(asked), options=options) if asked else Task(options=options)
     return Task(
         family=template.family,
         parser=template.parser,
         metrics=tuple(asked or template.metrics),
         prompt_layout=prompt_layout(source),
         held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
+        options=options,
     )
 
 

@@ -203,6 +203,7 @@ def _evaluation(
         answers,
         [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
+        metric_options=task.options,
         **asdict(Judging.of(recipe)),
     )
 
