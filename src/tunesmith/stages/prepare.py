@@ -124,12 +124,11 @@ def _task(recipe: Recipe, source: Source) -> Task:
 
 def _with_embeddings(task: Task, recipe: Recipe) -> Task:
     """Free text is also compared by its embeddings where the recipe names a model for that."""
-    model = recipe.evaluation.embedding_model or ""
+    model = recipe.evaluation.metric_options.semantic_similarity.model
     check_embedding_model(task.metrics, model)  # a template can name the metric too
     if not model or (task.parser != "text" and semantic.NAME not in task.metrics):
         return task
-    metrics = tuple(dict.fromkeys([*task.metrics, semantic.NAME]))
-    return replace(task, metrics=metrics, embedding_model=model)
+    return replace(task, metrics=tuple(dict.fromkeys([*task.metrics, semantic.NAME])))
 
 
 def _cached_rows(
@@ -212,7 +211,9 @@ def check_evaluation(recipe: Recipe) -> None:
     training.
     """
     check_recipe_metrics(recipe.evaluation.metrics or ())
-    check_embedding_model(recipe.evaluation.metrics or (), recipe.evaluation.embedding_model)
+    check_embedding_model(
+        recipe.evaluation.metrics or (), recipe.evaluation.metric_options.semantic_similarity.model
+    )
     check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):

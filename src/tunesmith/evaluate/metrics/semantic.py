@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tunesmith.evaluate.statistics import Floats
 
 NAME = "semantic_similarity"
-KEY = "evaluation.embedding_model"
+KEY = "evaluation.metric_options.semantic_similarity.model"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 MOST_KNOWN = 20_000  # embeddings kept, a few kilobytes each
@@ -44,7 +44,7 @@ def similarities(answers: Answers) -> list[float]:
     """
     pairs = list(zip(answers.texts, answers.references, strict=True))
     texts = _not_empty(answers)
-    vectors = _embeddings(_model(answers), texts, _known(answers.embedding_model))
+    vectors = _embeddings(_model(answers), texts, _known(_model_name(answers)))
 
     def score(text: str, reference: str) -> float:
         if text == reference:
@@ -80,10 +80,11 @@ def _warn_of_cut_texts(answers: Answers) -> str | None:
 
 def _signature(answers: Answers) -> str:
     """What two scores must share to be comparable."""
-    folder = embedding_folder(answers.embedding_model)
+    name = _model_name(answers)
+    folder = embedding_folder(name)
     sums = [file_sha256(path) for path in sorted(folder.rglob("*.safetensors"))]
     return (
-        f"model:{Path(answers.embedding_model).name}|sha256:{'+'.join(s[:12] for s in sums)}|"
+        f"model:{Path(name).name}|sha256:{'+'.join(s[:12] for s in sums)}|"
         f"sentence-transformers:{version('sentence-transformers')}"
     )
 
@@ -101,7 +102,7 @@ METRICS: dict[str, Metric] = {
 # ---- the model
 
 
-def check_embedding_model(metrics: Sequence[str], name: str | None) -> None:
+def check_embedding_model(metrics: Sequence[str], name: str) -> None:
     """What would stop the metric after hours of training, found before any work.
 
     Raises:
@@ -184,10 +185,15 @@ def load_embedding_model(name: str) -> SentenceTransformer:
         ) from error
 
 
-def _model(answers: Answers) -> SentenceTransformer:
-    if not answers.embedding_model:
+def _model_name(answers: Answers) -> str:
+    name = answers.options.semantic_similarity.model
+    if not name:
         raise RecipeError(f"{NAME} needs {KEY}, which is not set", hint=EXAMPLE)
-    return load_embedding_model(answers.embedding_model)
+    return name
+
+
+def _model(answers: Answers) -> SentenceTransformer:
+    return load_embedding_model(_model_name(answers))
 
 
 @cache
