@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -295,3 +297,11 @@ def test_a_run_can_be_judged_by_it(folder: Path, tiny_model_dir: Path, tmp_path:
     assert signatures[METRIC].startswith(f"model:{folder.name}|sha256:")
     history = found["history"]
     assert any(f"validation_{METRIC}" in step for step in history)
+
+
+def test_the_recipe_in_the_docs_is_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    recipe, notes = build_recipe(yaml.safe_load(text))
+    assert notes == []
+    assert recipe.evaluation.metric_options.semantic_similarity.model == "./all-MiniLM-L6-v2"
