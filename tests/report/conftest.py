@@ -12,8 +12,15 @@ import pytest
 
 import tunesmith
 from tunesmith.evaluate.preference import Agreement, Count, Preference
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
-from tunesmith.report.content import CurvePoint, Report, RetentionRow
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    Prediction,
+    RetentionRow,
+)
+from tunesmith.report.content import CurvePoint, Report
 from tunesmith.report.tables import ClassScores
 
 LABELS = ("negative", "positive")

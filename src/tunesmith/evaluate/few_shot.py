@@ -181,7 +181,7 @@ def _scores(
     for name, examples in asked.items():
         answers = [next(predictions) for _ in examples]
         found = score_predictions(examples, answers, [metric], parser, options)
-        scores[name] = found.corpus.get(metric, sum(found.scores.get(metric, [])) / len(examples))
+        scores[name] = found.value(metric)
     return scores
 
 
