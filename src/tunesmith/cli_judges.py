@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from tunesmith import stages
-from tunesmith.cli_options import RunArgument, note
+from tunesmith.cli_options import Json, RunArgument, note, print_json
 from tunesmith.errors import InputError
+from tunesmith.rundir import RunDir
 
 PairsOption = Annotated[int, typer.Option("--pairs", min=1, help="How many pairs to judge.")]
 AgainstOption = Annotated[
@@ -29,6 +30,7 @@ def review(
         list[Path] | None,
         typer.Option(help="A file of votes that the page saved; can be repeated."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a page on which people compare two systems blind, or take in their votes.
 
@@ -45,14 +47,14 @@ def review(
         )
     if votes:
         stages.review.add_votes(run, votes)
-        stages.report.report(run)
+        _report(run, as_json)
         return
     page = stages.review.create_review(run, pairs, against)
     note(
         f"give people {page.name} alone: {page.parent / 'key.json'} tells the sides. Take their "
         f"files in with `tunesmith review {run_folder} --votes FILE`"
     )
-    print(page)
+    print_json({"page": str(page)}) if as_json else print(page)
 
 
 def judge(
@@ -66,6 +68,7 @@ def judge(
     yes: Annotated[
         bool, typer.Option("--yes", help="Send the rows to another machine without being asked.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Let a language model say which answers it prefers, each pair in both orders.
 
@@ -84,7 +87,14 @@ def judge(
     if not found.is_local and not yes:
         _confirm(what)
     stages.judge.judge(run, found, other, sample)
-    stages.report.report(run)
+    _report(run, as_json)
+
+
+def _report(run: RunDir, as_json: bool) -> None:
+    """Write the report anew and print its part on preferences."""
+    preferences = stages.report.report(run)["preferences"]
+    if as_json:
+        print_json(preferences)
 
 
 def _at_terminal() -> bool:

@@ -142,3 +142,22 @@ def test_a_smaller_sample_is_the_beginning_of_a_larger_one() -> None:
     assert few != tuple(shown[:5])
     assert draw_pairs(shown, 5, seed=4).pairs != few
     assert not math.isnan(count_votes(few, [{few[0].example_id: 1.0}], 0.95).win_rate.mean)
+
+
+@pytest.mark.parametrize(
+    ("win", "tie"), [(0.5, 0.0), (0.9, 0.0), (0.4, 0.2), (0.6, 0.2), (0.3, 0.6), (0.1, 0.1)]
+)
+def test_the_win_rate_s_interval_covers_the_truth_as_often_as_it_says(
+    win: float, tie: float
+) -> None:
+    """Exact: over every outcome of 20 pairs, by its probability."""
+    n, covered = 20, 0.0
+    for wins in range(n + 1):
+        for ties in range(n - wins + 1):
+            outcome = [1.0] * wins + [0.5] * ties + [0.0] * (n - wins - ties)
+            votes = {f"e{i}": vote for i, vote in enumerate(outcome)}
+            low, high = count_votes(pairs(n), [votes], 0.95).win_rate.ci
+            if low <= win + tie / 2 <= high:
+                counts = [wins, ties, n - wins - ties]
+                covered += stats.multinomial.pmf(counts, n, [win, tie, 1 - win - tie])
+    assert covered >= 0.95

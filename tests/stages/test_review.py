@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -302,8 +303,10 @@ def test_the_command_writes_the_page_and_takes_the_votes_in(run: RunDir, tmp_pat
     args = ["review", str(run.path)]
     for file in files:
         args += ["--votes", str(file)]
-    assert CliRunner().invoke(cli.app, args).exit_code == 0
-    assert read_json(run.report_json)["preferences"][0]["judge"] == "2 people"
+    done = CliRunner().invoke(cli.app, [*args, "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == read_json(run.report_json)["preferences"]
+    assert json.loads(done.stdout)[0]["judge"] == "2 people"
     both = CliRunner().invoke(cli.app, [*args, "--against", "base"])
     assert isinstance(both.exception, InputError)
 
