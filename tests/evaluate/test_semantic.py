@@ -237,6 +237,17 @@ def test_a_model_s_own_code_does_not_run_and_a_broken_one_is_one_error(
     assert not (tmp_path / "ran").exists()
 
 
+@needs_package
+def test_a_model_with_a_nan_in_it_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    model = AutoModel.from_pretrained(folder)
+    torch.nn.init.constant_(model.embeddings.LayerNorm.weight, float("nan"))
+    model.save_pretrained(copy)
+    with pytest.raises(ModelError, match="not finite"):
+        check_embedding_model([METRIC], str(copy))
+
+
 def test_it_is_in_the_table_of_metrics() -> None:
     assert table.find_metric(METRIC).per_example
     assert METRIC in table.metric_names()

@@ -41,6 +41,7 @@ def dumped(folder: Path, page: str, profile: str = "profile") -> str:
     path.write_text(page, encoding="utf-8")
     assert BROWSER is not None
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += ["--virtual-time-budget=2000"]  # what the page awaits has come
     command += [f"--user-data-dir={folder / profile}", path.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 

@@ -56,9 +56,9 @@ def add_votes(run: RunDir, files: Sequence[Path]) -> None:
     """
     reviews = {review.id: review for review in read_reviews(run)}
     voted = {
-        (review, same_rater(votes.rater)): str(run.review_votes(review))
+        (review, same_rater(votes.rater)): str(path)
         for review in reviews
-        for votes in stored_votes(run, review)
+        for path, votes in _vote_files(run, review)
     }
     found = []
     for file in files:
@@ -93,7 +93,12 @@ def read_reviews(run: RunDir) -> list[Review]:
 
 def stored_votes(run: RunDir, review: str) -> list[Votes]:
     """Everyone's votes in a review, each read again as strictly as when it came."""
-    return [read_votes(path) for path in sorted(run.review_votes(review).glob("*.json"))]
+    return [votes for _, votes in _vote_files(run, review)]
+
+
+def _vote_files(run: RunDir, review: str) -> list[tuple[Path, Votes]]:
+    paths = sorted(run.review_votes(review).glob("*.json"))
+    return [(path, read_votes(path)) for path in paths]
 
 
 def _folders(path: Path) -> list[Path]:

@@ -173,16 +173,20 @@ def load_embedding_model(name: str) -> SentenceTransformer:
 
     logging.disable_progress_bar()
     try:
-        return SentenceTransformer(
+        model = SentenceTransformer(
             str(folder),
             trust_remote_code=False,
             local_files_only=True,
             model_kwargs={"use_safetensors": True},
         )
+        sound = np.isfinite(model.encode(["a text"], show_progress_bar=False)).all()
     except Exception as error:  # the folder may hold anything
         raise ModelError(
             f"{name}: the embedding model cannot be loaded: {_first_line(error)}", hint=EXAMPLE
         ) from error
+    if not sound:
+        raise ModelError(f"{name}: its embeddings are not finite numbers", hint=EXAMPLE)
+    return model
 
 
 def _model_name(answers: Answers) -> str:
