@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from tunesmith.evaluate.preference import Preference
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, Question, RetentionRow
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    Question,
+    RetentionRow,
+    Unreadable,
+)
 
 VerdictClass = Literal["good", "bad", "open"]
 
@@ -69,7 +77,8 @@ class Report:
 
     `verdict_kind` is "better", "not better" or "cannot tell"; `heading` says it in ten words,
     `verdict` with the levels, and `questions` are the three that it is made of, with all numbers.
-    `reference_note` says how the reference system was chosen.
+    `reference_note` says how the reference system was chosen. `unreadable` are the systems of which
+    many answers could not be read.
 
     `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
     recipe names if there are several, the primary one first; the verdict then rests on its adjusted
@@ -106,6 +115,7 @@ class Report:
     command: str = ""
     prompt_layout: str = ""
     confidence: float = 0.95
+    unreadable: Sequence[Unreadable] = ()
     preferences: Sequence[Preference] = ()
 
     @property
@@ -196,6 +206,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.retention,
         "learning_curve": report.learning_curve,
+        "unreadable": report.unreadable,
         "preferences": report.preferences,
         "history": report.history,
         "data": report.data,

@@ -18,6 +18,7 @@ from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.tables import Table
+from tunesmith.report.unreadable import unreadable_table
 from tunesmith.report.votes import TITLE, bias_table, preference_notes, preference_table
 
 
@@ -81,6 +82,13 @@ def _gained(report: Report) -> Section | None:
         return None
     shown = _present(charts.differences_chart(report))
     return Section("gained", "What was gained", tables=found, charts=shown)
+
+
+def _unreadable(report: Report) -> Section | None:
+    if not report.unreadable:
+        return None
+    title = "Answers that could not be read"
+    return Section("unreadable", title, tables=(unreadable_table(report.unreadable),))
 
 
 def _lost(report: Report) -> Section:
@@ -167,6 +175,7 @@ def _repeat(report: Report) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
+    _unreadable,
     _lost,
     _preferred,
     _training,
