@@ -501,6 +501,14 @@ def build_recipe(
         raise _explain(error, where) from error
 
 
+def metric_options(values: Mapping[str, object]) -> MetricOptions:
+    """As in `evaluation.metric_options`; RecipeError naming what is not allowed."""
+    try:
+        return MetricOptions.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, "metric options") from error
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """YAML with every default filled in; `load_recipe` reads it back as an equal recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -14,9 +14,11 @@ import torch
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
-from tunesmith import pipeline
+from tunesmith import cli, pipeline
 from tunesmith.errors import InputError, ModelError, RecipeError
+from tunesmith.evaluate.fitness import find_misfit
 from tunesmith.evaluate.metrics import semantic, table
 from tunesmith.evaluate.metrics.score import score_predictions
 from tunesmith.evaluate.metrics.semantic import check_embedding_model, embedding_folder
@@ -258,6 +260,30 @@ def test_the_right_answer_is_the_best_there_is(folder: Path) -> None:
     given = scored(folder, *PAIRS).scores[METRIC]
     assert max(given) < 1.0
     assert scored(folder, *((right, right) for _, right in PAIRS)).scores[METRIC] == [1.0] * 3
+
+
+@needs_package
+def test_score_takes_a_model_by_an_option(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("gold,answer\nthe cat,the cat\na dog ran,dog ran\n")
+    args = ["score", str(tmp_path / "a.csv"), "--reference", "gold", "--prediction", "x=answer"]
+    args += ["--metric", METRIC, "--json"]
+    done = CliRunner().invoke(cli.app, [*args, "--embedding-model", str(folder)])
+    assert done.exit_code == 0, done.output
+    expected = (1 + by_transformers(folder, "a dog ran", "dog ran")) / 2
+    assert f"{expected:.5f}"[:6] in done.stdout
+    assert isinstance(CliRunner().invoke(cli.app, args).exception, RecipeError)
+
+
+@needs_package
+def test_it_fits_answers_that_the_model_can_read_and_not_those_of_which_it_knows_no_word(
+    folder: Path,
+) -> None:
+    known = [Example(str(i), "", "t", "p", text) for i, (text, _) in enumerate(PAIRS)]
+    assert find_misfit(METRIC, known, "text", options(folder)) is None
+    unknown = [Example(str(i), "", "t", "p", text) for i, text in enumerate(["x y", "z w"])]
+    found = find_misfit(METRIC, unknown, "text", options(folder))
+    assert found is not None
+    assert not found.fits
 
 
 # ---- in a run

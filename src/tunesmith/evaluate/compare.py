@@ -138,10 +138,12 @@ def compare(
     over clusters.
 
     Raises:
-        DataError: the two are not on the same examples, or one was not evaluated on the metric.
+        DataError: the two are not on the same examples, one was not evaluated on the metric, or
+            its settings differ.
     """
     kind = find_metric(metric)
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
+    _check_settings(a, b, metric)
     clusters, n, count = list(a.clusters), len(rows_a), len(set(a.clusters))
     draws_R = paired_bootstrap(kind.value, rows_a, rows_b, clusters, resamples, seed)
     se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, draws_R)
@@ -171,6 +173,15 @@ def compare(
         ),
         test=test,
     )
+
+
+def _check_settings(a: Evaluation, b: Evaluation, metric: str) -> None:
+    found = [evaluation.details.get("signatures", {}).get(metric) for evaluation in (a, b)]
+    if found[0] != found[1]:
+        raise DataError(
+            f"{metric}: {a.system} was scored with {found[0]}, {b.system} with {found[1]}",
+            hint="scores are comparable where evaluation.metric_options are the same",
+        )
 
 
 def _standard_errors(

@@ -180,8 +180,7 @@ def _scores(
     scores = {}
     for name, examples in asked.items():
         answers = [next(predictions) for _ in examples]
-        found = score_predictions(examples, answers, [metric], parser, options)
-        scores[name] = found.value(metric)
+        scores[name] = score_predictions(examples, answers, [metric], parser, options).value(metric)
     return scores
 
 

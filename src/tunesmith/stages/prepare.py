@@ -15,11 +15,13 @@ from tunesmith.data.dedup.contamination import Overlap
 from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
 from tunesmith.data.plan import Source, build_index, find_overlap, plan_sources
 from tunesmith.data.sources.stored import StoredRows, store_rows
-from tunesmith.data.store import example_ids, num_examples, only_answer
+from tunesmith.data.store import example_ids, num_examples, only_answer, sample_examples
 from tunesmith.errors import DataError
+from tunesmith.evaluate.fitness import SAMPLE, check_fitness
 from tunesmith.evaluate.generate import check_vllm
 from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics, semantic
 from tunesmith.evaluate.metrics.semantic import check_embedding_model
+from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import progress, say, show
@@ -87,8 +89,10 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
-    write_record(run.ledger, facts)
     _check_splits(run)
+    task = _with_embeddings(_task(recipe, sources[0]), recipe)
+    facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources[0], task)))
+    write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
     write_atomic(run.chat_template, tokenizer.chat_template)
     if isinstance(original, str) and original != tokenizer.chat_template:
@@ -96,7 +100,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     write_seal(run, example_ids(run.examples("test")))
     own = [run.recipe, run.chat_template, *(run.examples(split) for split in SPLITS)]
     manifest = new_manifest(
-        _with_embeddings(_task(recipe, sources[0]), recipe),
+        task,
         files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
@@ -129,6 +133,23 @@ def _with_embeddings(task: Task, recipe: Recipe) -> Task:
     if not model or (task.parser != "text" and semantic.NAME not in task.metrics):
         return task
     return replace(task, metrics=tuple(dict.fromkeys([*task.metrics, semantic.NAME])))
+
+
+def _check_metrics(run: RunDir, recipe: Recipe, source: Source, task: Task) -> list[str]:
+    """Notes on how well the metrics fit the right answers; DataError where one that decides does
+    not.
+
+    The test's answers stay unseen.
+    """
+    templates = {template.name for template in source.templates}
+    examples = [
+        example
+        for split in ("train", "validation")
+        for example in sample_examples(run.examples(split), SAMPLE)
+        if example.template in templates or not templates
+    ]
+    judged = recipe.evaluation.metrics or task.metrics[:1]
+    return check_fitness(examples, judged, task.metrics, task.parser, task.options)
 
 
 def _cached_rows(
@@ -214,6 +235,7 @@ def check_evaluation(recipe: Recipe) -> None:
     check_embedding_model(
         recipe.evaluation.metrics or (), recipe.evaluation.metric_options.semantic_similarity.model
     )
+    check_tokenizer(recipe.evaluation.metric_options)
     check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):

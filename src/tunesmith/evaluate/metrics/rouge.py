@@ -38,7 +38,7 @@ def signature(answers: Answers) -> str:
 def _warn_of_other_scripts(answers: Answers) -> str | None:
     """rouge-score drops every letter but a to z."""
     references = [reference for row in answers.references for reference in row]
-    lost = sum(_mostly_other_letters(reference) for reference in references)
+    lost = sum(mostly_other_letters(reference) for reference in references)
     if not lost:
         return None
     return (
@@ -47,7 +47,8 @@ def _warn_of_other_scripts(answers: Answers) -> str | None:
     )
 
 
-def _mostly_other_letters(text: str) -> bool:
+def mostly_other_letters(text: str) -> bool:
+    """Whether more than half of the letters are none of ASCII's."""
     letters = [character.isascii() for character in text if character.isalpha()]
     return sum(letters) < len(letters) / 2
 

@@ -33,13 +33,18 @@ DICTIONARIES = {
 """Tokenizers that need more than sacrebleu: its extra, and the modules that this brings."""
 
 
+def has_tokenizer(name: str) -> bool:
+    """Whether BLEU's tokenizer of this name is installed."""
+    return all(installed(module) for module in DICTIONARIES.get(name, ("", ()))[1])
+
+
 def check_tokenizer(options: MetricOptions) -> None:
     """RecipeError where BLEU's tokenizer is not installed."""
     name = options.bleu.tokenize
-    extra, modules = DICTIONARIES.get(name, ("", ()))
-    if not all(installed(module) for module in modules):
+    if not has_tokenizer(name):
         raise RecipeError(
-            f"bleu: tokenize {name!r} is not installed", hint=f"pip install 'sacrebleu[{extra}]'"
+            f"bleu: the tokenizer {name!r} is not installed",
+            hint=f"pip install 'sacrebleu[{DICTIONARIES[name][0]}]'",
         )
 
 
