@@ -111,7 +111,7 @@ class FewShot:
 @dataclass(frozen=True)
 class Opponents:
     """What the systems that the tuned model may have to beat scored on `rows` validation rows:
-    `scores[metric][system]`. `likeliest` says by what the likelihoods of choices were divided.
+    `scores[metric][system]`. `likeliest` says by which likelihoods choices were ranked.
     """
 
     rows: int

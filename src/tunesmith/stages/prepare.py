@@ -31,6 +31,7 @@ from tunesmith.run_files import Task, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, write_atomic
 from tunesmith.seal import write_seal
 from tunesmith.stages.common import chat_settings
+from tunesmith.stages.deciding import check_gates, check_slices, check_task_gates
 from tunesmith.stages.preflight import check_before_work
 
 
@@ -82,6 +83,8 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
     hashes = store_rows(recipe.data, run.rows)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
+    check_slices(recipe, StoredRows(run.rows))
+    check_task_gates(recipe, _task(recipe, sources[0]))
     for template in (template for source in sources for template in source.templates):
         check_template_metrics(template.name, template.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
@@ -237,6 +240,7 @@ def check_evaluation(recipe: Recipe) -> None:
     )
     check_tokenizer(recipe.evaluation.metric_options)
     check_backend(recipe)
+    check_gates(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):
             load_recipe(Path(name))
