@@ -332,6 +332,20 @@ class BleuOptions(Section):
     )
 
 
+class SemanticOptions(Section):
+    """Semantic similarity, by sentence-transformers: `pip install 'tunesmith[semantic]'`.
+
+    Naming a model adds the metric to those of free text; it is judged only where `metrics` names
+    it. See [judges.md](judges.md).
+    """
+
+    model: str = Field(
+        "",
+        description="A model of sentence embeddings: a folder or a hub id, with safetensors. Code "
+        "that comes with it is not run. Empty: the metric is not computed.",
+    )
+
+
 class MetricOptions(Section):
     """Settings of metrics, which must agree for two scores to be comparable.
 
@@ -340,6 +354,7 @@ class MetricOptions(Section):
 
     rouge: RougeOptions = RougeOptions()
     bleu: BleuOptions = BleuOptions()
+    semantic_similarity: SemanticOptions = SemanticOptions()
 
 
 DEFAULT_METRIC_OPTIONS = MetricOptions()
