@@ -131,13 +131,14 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean that is never shown without its n and interval (`ci` is (low, high), 95 % unless
-    said).
+    said). Where no interval would hold, `ci` is (nan, nan) and `note` says why.
     """
 
     mean: float
     n: int
     se: float
     ci: tuple[float, float]
+    note: str = ""
 
 
 class ClassScores(TypedDict):
@@ -205,7 +206,7 @@ class Evaluation:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than
-    a.
+    a. Where no interval would hold, `ci` is (nan, nan) and `note` says why.
     """
 
     a: str
@@ -223,3 +224,4 @@ class Comparison:
     clusters: int
     smallest_detectable: float
     test: str = ""
+    note: str = ""

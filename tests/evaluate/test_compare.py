@@ -43,7 +43,7 @@ def evaluation(
         for i, (reference, group) in enumerate(zip(references, groups, strict=True))
     ]
     predictions = [Prediction(f"e{i}", text, True, 1) for i, text in enumerate(answers)]
-    return evaluate(system, "test", examples, predictions, metrics, parser, resamples=500)
+    return evaluate(system, "test", examples, predictions, metrics, parser)
 
 
 def right_and_wrong(system: str, right: str, groups: Sequence[str] | None = None) -> Evaluation:

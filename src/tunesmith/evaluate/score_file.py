@@ -36,12 +36,13 @@ MAX_LABELS, MAX_LABEL_CHARACTERS, SHORT_ANSWER_WORDS = 100, 60, 5
 
 
 class EstimateJson(TypedDict):
-    """An Estimate; null where a number is not finite."""
+    """An Estimate; null where a number is not finite. `note` says why there is no interval."""
 
     mean: float | None
     n: int
     se: float | None
     ci: list[float | None]
+    note: str
 
 
 class ScoreResult(TypedDict):
@@ -104,7 +105,7 @@ def score_file(
         for name, column in predictions.items():
             answers = _predictions(rows, column)
             parts[name].append(
-                evaluate(name, str(path), examples, answers, names, parser, **options)
+                evaluate(name, str(path), examples, answers, names, parser, confidence=confidence)
             )
     return {
         "file": str(path),
@@ -280,6 +281,7 @@ def _estimate(found: Estimate) -> EstimateJson:
         "n": found.n,
         "se": _finite(found.se),
         "ci": [low, high],
+        "note": found.note,
     }
 
 
@@ -395,5 +397,10 @@ def render(result: ScoreResult) -> str:
 def _cell(estimate: EstimateJson | None) -> str:
     if estimate is None:
         return "-"
-    low, high = ("?" if end is None else f"{end:.3f}" for end in estimate["ci"])
-    return f"{estimate['mean']:.3f} [{low}, {high}] n={estimate['n']}"
+    low, high = estimate["ci"]
+    interval = (
+        f"[{low:.3f}, {high:.3f}]"
+        if low is not None and high is not None
+        else f"no interval: {estimate['note']};"
+    )
+    return f"{estimate['mean']:.3f} {interval} n={estimate['n']}"

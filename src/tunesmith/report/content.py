@@ -58,6 +58,7 @@ class RetentionRow:
     ci: tuple[float, float]
     detectable: float
     n: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

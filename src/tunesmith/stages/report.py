@@ -201,7 +201,7 @@ def _evaluation(
         answers,
         [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
-        **asdict(Judging.of(recipe)),
+        confidence=recipe.evaluation.confidence,
     )
 
 

@@ -6,6 +6,7 @@ resamples cheap.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias
@@ -73,6 +74,7 @@ METRICS: dict[str, Metric] = {
         of_sums(partial(_score, TER)),
         quality=_negative_ter,
         unit="points",
+        range=(0.0, math.inf),
         higher_is_better=False,
         signature=partial(signature, TER),
     ),
