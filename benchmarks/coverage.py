@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Rng = np.random.Generator
 SIZES = (20, 50, 100, 234, 1000)
 ZIPF = 1 / np.arange(1, 11) / (1 / np.arange(1, 11)).sum()
-SWAPS = 999
+SWAPS = 399
 TRUTH_ROWS = 100_000
 
 

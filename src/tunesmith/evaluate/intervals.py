@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from tunesmith.evaluate.influence import Influence
 from tunesmith.evaluate.values import Floats
@@ -99,25 +99,23 @@ def _effective_rows(
     """The number of rows whose binomial variance is this variance.
 
     A small part of a unit at `end` is added to both, so that units which are all alike count as
-    so many units and no more. Where rows come in clusters, the estimate of the variance is itself
-    uncertain, and the number is reduced by the square of z / t.
+    so many units and no more. The variance is itself an estimate, for which the number is reduced
+    by the square of z / t.
     """
     units = rows or 1 / influence.concentration
     prior = PRIOR / units
     mean = (share + prior * end) / (1 + prior)
     spread = (variance * units + prior * (share - end) ** 2 / (1 + prior)) / (1 + prior)
     effective = units * mean * (1 - mean) / spread if spread > 1e-15 else units
-    if influence.clustered:
-        effective *= (_z(tail) / float(stats.t.isf(tail, influence.freedom))) ** 2
-        effective = min(effective, influence.n) if binary else effective
-    return max(effective, 1e-9)
+    effective *= (_z(tail) / _t(tail, influence.freedom)) ** 2
+    return max(1e-9, min(effective, influence.n) if binary else effective)
 
 
 def _jeffreys(influence: Influence, rows: float | None, tail: float) -> Interval:
     share, variance = influence.value, influence.variance
     n = [_effective_rows(influence, share, variance, rows, tail, end) for end in (0.0, 1.0)]
     low, high = (
-        float(stats.beta.ppf(level, share * m + 0.5, (1 - share) * m + 0.5))
+        float(special.betaincinv(share * m + 0.5, (1 - share) * m + 0.5, level))
         for level, m in zip((tail, 1 - tail), n, strict=True)
     )
     return low, high
@@ -131,7 +129,7 @@ def skewed_interval(influence: Influence, bounds: Interval, confidence: float = 
 
     It needs no resampling, and in our simulations it holds as well as the bootstrap-t.
     """
-    t = float(stats.t.isf((1 - confidence) / 2, influence.freedom))
+    t = _t((1 - confidence) / 2, influence.freedom)
     error = math.sqrt(influence.variance)
     centre = influence.value - influence.bias
     low, high = (centre - error * _undo_hall(y, influence.skewness) for y in (t, -t))
@@ -148,7 +146,7 @@ def skewed_p(influence: Influence) -> float:
     if centre * influence.value <= 0:
         return 1.0
     y = _hall(centre / error, influence.skewness)
-    return float(min(1.0, 2 * stats.t.sf(y * math.copysign(1, centre), influence.freedom)))
+    return float(min(1.0, 2 * special.stdtr(influence.freedom, -y * math.copysign(1, centre))))
 
 
 def _hall(t: float, skewness: float) -> float:
@@ -261,4 +259,8 @@ def _gain_and_loss(influence: Influence) -> tuple[Interval, Interval, float]:
 
 
 def _z(tail: float) -> float:
-    return float(stats.norm.isf(tail))
+    return -float(special.ndtri(tail))
+
+
+def _t(tail: float, freedom: float) -> float:
+    return -float(special.stdtrit(freedom, tail))

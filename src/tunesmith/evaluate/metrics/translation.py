@@ -36,7 +36,9 @@ def _score(kind: Kind, sums_RD: Floats) -> Floats:
     # BLEU compares n-gram counts with whole numbers
     sums = (sums_RD.round().astype(int) if kind is BLEU else sums_RD).tolist()
     metric = kind()
-    return np.array([metric._compute_score_from_stats(row).score for row in sums])
+    scores = np.array([metric._compute_score_from_stats(row).score for row in sums])
+    # 100 is written as 100.00000000000004 by rounding
+    return scores if kind is TER else np.minimum(scores, 100.0)
 
 
 def _negative_ter(rows_ND: Floats) -> Floats:
