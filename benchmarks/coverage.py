@@ -213,10 +213,10 @@ def two_systems() -> list[Case]:
         Case("accuracy, 0 % and 2 % discordant", "accuracy", discordant(0, 0.02), 0.02),
         Case("accuracy, 3 % and 3 % discordant", "accuracy", discordant(0.03, 0.03), 0.0),
         Case("accuracy, 10 % and 15 % discordant", "accuracy", discordant(0.1, 0.15), 0.05),
-        Case("sparse skewed scores, 5 % change", "token_f1", sparse(0.05), 0.01),
-        Case("sparse skewed scores, 20 % change", "token_f1", sparse(0.2), 0.04),
-        Case("lopsided scores, equally good", "token_f1", lopsided, 0.0),
-        Case("MAE, lognormal errors", "mae", two_errors, -0.1 * math.exp(0.5)),
+        Case("sparse skewed scores, 5 % change", "token_f1", sparse(0.05), 0.01, small),
+        Case("sparse skewed scores, 20 % change", "token_f1", sparse(0.2), 0.04, small),
+        Case("lopsided scores, equally good", "token_f1", lopsided, 0.0, small),
+        Case("MAE, lognormal errors", "mae", two_errors, -0.1 * math.exp(0.5), small),
         Case("macro-F1, three classes", "macro_f1", two_classifiers(three, 0.7, 0.8), sizes=small),
         Case("macro-F1, 95/5", "macro_f1", two_classifiers(two, 0.8, 0.9), sizes=small),
         Case("macro-F1, 10 Zipf classes", "macro_f1", two_classifiers(ZIPF, 0.8, 0.85),
@@ -296,7 +296,7 @@ ONE_CLUSTERED = [
 ]
 TWO_CLUSTERED = [
     Clustered("accuracy, equally good", "accuracy", shared_discordant, 0.0),
-    Clustered("skewed scores, equally good", "token_f1", shared_lopsided, 0.0),
+    Clustered("skewed scores, equally good", "token_f1", shared_lopsided, 0.0, small),
 ]
 
 

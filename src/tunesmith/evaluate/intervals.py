@@ -24,6 +24,9 @@ PRIOR = 0.1
 """Of one unit, the weight that is added at the end of the range when a variance is estimated: units
 that are all alike say little about how unlike the next one may be."""
 
+UNSEEN_SKEWNESS = 1.25
+"""What a sample's skewness is multiplied by: that of a few rows with a long tail is too low."""
+
 
 # ---- a number in a range
 
@@ -127,12 +130,12 @@ def _jeffreys(influence: Influence, rows: float | None, tail: float) -> Interval
 def skewed_interval(influence: Influence, bounds: Interval, confidence: float = 0.95) -> Interval:
     """Student's interval with the skewness taken out, by Hall's (1992) cubic transformation.
 
-    It needs no resampling, and in our simulations it holds as well as the bootstrap-t.
+    It needs no resampling.
     """
     t = _t((1 - confidence) / 2, influence.freedom)
     error = math.sqrt(influence.variance)
     centre = influence.value - influence.bias
-    low, high = (centre - error * _undo_hall(y, influence.skewness) for y in (t, -t))
+    low, high = (centre - error * _undo_hall(y, _skewness(influence)) for y in (t, -t))
     value = influence.value
     return max(bounds[0], min(value, low)), min(bounds[1], max(value, high))
 
@@ -145,8 +148,12 @@ def skewed_p(influence: Influence) -> float:
     centre = influence.value - influence.bias
     if centre * influence.value <= 0:
         return 1.0
-    y = _hall(centre / error, influence.skewness)
+    y = _hall(centre / error, _skewness(influence))
     return float(min(1.0, 2 * special.stdtr(influence.freedom, -y * math.copysign(1, centre))))
+
+
+def _skewness(influence: Influence) -> float:
+    return UNSEEN_SKEWNESS * influence.skewness
 
 
 def _hall(t: float, skewness: float) -> float:

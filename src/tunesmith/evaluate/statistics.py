@@ -55,9 +55,7 @@ __all__ = [
     "estimate_value",
     "holm",
     "mcnemar",
-    "paired_bootstrap",
     "paired_difference",
-    "percentile_interval",
     "resample_weights",
     "sample_size",
     "smallest_detectable_effect",
@@ -320,38 +318,6 @@ def bootstrap(
     return np.concatenate(
         [value(weights, rows_ND) for weights in resample_weights(number_N, resamples, seed)]
     )
-
-
-def paired_bootstrap(
-    value: Value,
-    a_ND: Floats,
-    b_ND: Floats,
-    clusters: Sequence[str] | None,
-    resamples: int,
-    seed: int,
-) -> Floats:
-    """value(b) - value(a) on the same resamples of whole clusters; values_R."""
-    number_N = cluster_numbers(clusters, len(a_ND))
-    draws = resample_weights(number_N, resamples, seed)
-    return np.concatenate([value(weights, b_ND) - value(weights, a_ND) for weights in draws])
-
-
-def percentile_interval(
-    draws_R: Floats, clusters: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """The percentile interval of bootstrap draws, at levels widened for a small number of clusters.
-
-    Hesterberg, "What teachers should know about the bootstrap" (2015), the expanded percentile
-    interval: with C clusters the plain one is too narrow by the factor sqrt((C-1)/C) z/t. For many
-    clusters they are the same.
-    """
-    if clusters < 2:
-        return math.nan, math.nan
-    tail = stats.norm.cdf(
-        -math.sqrt(clusters / (clusters - 1)) * stats.t.ppf((1 + confidence) / 2, clusters - 1)
-    )
-    low, high = np.quantile(draws_R, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 # ---- tests of a paired difference
