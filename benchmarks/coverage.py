@@ -296,7 +296,7 @@ ONE_CLUSTERED = [
 ]
 TWO_CLUSTERED = [
     Clustered("accuracy, equally good", "accuracy", shared_discordant, 0.0),
-    Clustered("skewed scores, equally good", "token_f1", shared_lopsided, 0.0, small),
+    Clustered("skewed scores, equally good", "token_f1", shared_lopsided, 0.0),
 ]
 
 

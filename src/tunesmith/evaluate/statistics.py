@@ -220,7 +220,8 @@ def _count(n: int, what: str) -> str:
 class PairedDifference:
     """b minus a: its interval, a p that goes with the interval, and its standard error.
 
-    Where there is no interval, `note` says why and p is nan.
+    Where there is no interval, `note` says why; p is that of the interval there would be. It is nan
+    for one cluster.
     """
 
     value: float
@@ -253,19 +254,38 @@ def paired_difference(
     influence = _influence_of_difference(value, a_ND, b_ND, number_N)
     se = math.sqrt(influence.variance)
     support_K = np.minimum(kind.support(a_ND), kind.support(b_ND)) if kind.support else None
-    few_do = kind.bounded and value is weighted_mean
-    note = _too_little(influence, confidence, few_do) or _too_rare(support_K)
     differ = len(np.unique(number_N[(a_ND != b_ND).any(axis=1)]))
-    if not note and not kind.bounded and few_units(differ, confidence):
-        unit = _unit(influence)
-        note = (
-            f"only {_count(differ, unit)} differ{'s' if differ == 1 else ''}"
-            if differ
-            else f"no {unit} differs"
-        )
-    if note:
-        return PairedDifference(found, se, NO_INTERVAL, math.nan, note)
-    return PairedDifference(found, se, *_paired(influence, kind, support_K, a_ND, b_ND, confidence))
+    note = (
+        _too_little(influence, confidence, kind.bounded and value is weighted_mean)
+        or _too_rare(support_K)
+        or ("" if kind.bounded else _too_alike(influence, differ, confidence))
+    )
+    rows = _effective_rows(influence, None if _too_rare(support_K) else support_K)
+    if kind.binary and not influence.clustered:
+        only_a, only_b = (int((x > y).sum()) for x, y in ((a_ND, b_ND), (b_ND, a_ND)))
+        p, ci = mcnemar(only_a, only_b), tango_interval(only_a, only_b, n, confidence)
+    else:
+        p, ci = _p_and_interval(influence, kind, rows, confidence)
+    return PairedDifference(found, se, NO_INTERVAL if note else ci, p, note)
+
+
+def _p_and_interval(
+    influence: Influence, kind: Kind, rows: float | None, confidence: float
+) -> tuple[float, Interval]:
+    width = kind.bounds[1] - kind.bounds[0]
+    if kind.bounded:
+        return paired_p(influence, width, rows), paired_interval(influence, width, rows, confidence)
+    return skewed_p(influence), skewed_interval(influence, (-width, width), confidence)
+
+
+def _too_alike(influence: Influence, differ: int, confidence: float) -> str:
+    """Why no interval, where `differ` units tell the two apart."""
+    unit = _unit(influence)
+    if differ == 0:
+        return f"no {unit} differs"
+    if few_units(differ, confidence):
+        return f"only {_count(differ, unit)} {'differs' if differ == 1 else 'differ'}"
+    return ""
 
 
 def _influence_of_difference(value: Value, a_ND: Floats, b_ND: Floats, number_N: Ints) -> Influence:
@@ -277,22 +297,6 @@ def _influence_of_difference(value: Value, a_ND: Floats, b_ND: Floats, number_N:
         return value(weights_RN, both_ND[:, columns:]) - value(weights_RN, both_ND[:, :columns])
 
     return influence_of_value(difference, np.hstack([a_ND, b_ND]), number_N)
-
-
-def _paired(
-    influence: Influence, kind: Kind, support_K: Floats | None, a_ND: Floats, b_ND: Floats,
-    confidence: float,
-) -> tuple[Interval, float]:  # fmt: skip
-    """The interval of a difference and the p at which it touches zero."""
-    if kind.binary and not influence.clustered:
-        only_a, only_b = (int((x > y).sum()) for x, y in ((a_ND, b_ND), (b_ND, a_ND)))
-        return tango_interval(only_a, only_b, influence.n, confidence), mcnemar(only_a, only_b)
-    if kind.bounded:
-        width, rows = kind.bounds[1] - kind.bounds[0], _effective_rows(influence, support_K)
-        ci = paired_interval(influence, width, rows, confidence)
-        return ci, paired_p(influence, width, rows)
-    width = kind.bounds[1] - kind.bounds[0]
-    return skewed_interval(influence, (-width, width), confidence), skewed_p(influence)
 
 
 # ---- resampling
