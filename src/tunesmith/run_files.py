@@ -8,7 +8,7 @@ older tunesmith opens. One of a newer format is refused with what to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -104,6 +104,17 @@ class FewShot:
     scores: Mapping[str, float]
     exemplars: tuple[str, ...]
     mean_shown: float
+
+
+@dataclass(frozen=True)
+class Opponents:
+    """What the systems that the tuned model may have to beat scored on `rows` validation rows:
+    `scores[metric][system]`. `likeliest` says by what the likelihoods of choices were divided.
+    """
+
+    rows: int
+    scores: Mapping[str, Mapping[str, float]]
+    likeliest: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

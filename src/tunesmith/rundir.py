@@ -59,6 +59,7 @@ class RunDir:
     evaluated = _Place("evaluation", "evaluated.json")
     panel = _Place("evaluation", "panel.json")
     verification = _Place("evaluation", "verify.json")
+    opponents = _Place("evaluation", "opponents.json")
     few_shot = _Place("evaluation", "few_shot.json")
     plots = _Place("plots")
     report_html = _Place("report.html")

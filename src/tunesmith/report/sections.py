@@ -18,6 +18,7 @@ from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.tables import Table
+from tunesmith.report.unreadable import unreadable_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def _systems(report: Report) -> Section:
     return Section(
         "systems",
         "How the systems compare",
-        notes=(f"{same} {opened}",),
+        notes=(" ".join(filter(None, [same, report.reference_note, opened])),),
         tables=_filled(tables.comparison_table(report)),
         charts=_present(charts.systems_chart(report)),
         details=_filled(tables.auxiliary_table(report), *tables.wording_tables(report)),
@@ -80,6 +81,13 @@ def _gained(report: Report) -> Section | None:
         return None
     shown = _present(charts.differences_chart(report))
     return Section("gained", "What was gained", tables=found, charts=shown)
+
+
+def _unreadable(report: Report) -> Section | None:
+    if not report.unreadable:
+        return None
+    title = "Answers that could not be read"
+    return Section("unreadable", title, tables=(unreadable_table(report.unreadable),))
 
 
 def _lost(report: Report) -> Section:
@@ -154,6 +162,7 @@ def _repeat(report: Report) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
+    _unreadable,
     _lost,
     _training,
     _classes,

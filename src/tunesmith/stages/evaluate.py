@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from transformers import PreTrainedModel
@@ -19,17 +19,23 @@ from tunesmith.evaluate.few_shot import (
     with_exemplars,
 )
 from tunesmith.evaluate.forward import in_dtype
+from tunesmith.evaluate.likeliest import likeliest_predictions
 from tunesmith.evaluate.predictions import write_predictions
-from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
+from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, LIKELIEST, SYSTEMS, TUNED
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import fit_embeddings
 from tunesmith.progress import progress, say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Example
+from tunesmith.records import Example, Prediction
 from tunesmith.run_files import Evaluated, FewShot, Task, read_manifest, run_state, write_record
 from tunesmith.rundir import RunDir
-from tunesmith.seal import open_seal
+from tunesmith.seal import check_seal, open_seal
 from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
+from tunesmith.stages.opponents import (
+    OPPONENT_ROWS,
+    likeliest_lengths,
+    scores_of_opponents,
+)
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
 
@@ -44,25 +50,33 @@ def evaluate(run: RunDir) -> None:
             f"{run.path}: no tuned model yet", hint=f"`tunesmith train {run.path}` first"
         )
     check_backend(recipe)
-    test, train_split = (read_examples(run.examples(split)) for split in ("test", "train"))
+    test, train_split, validation = (
+        read_examples(run.examples(split)) for split in ("test", "train", "validation")
+    )
+    ids = [example.id for example in test]
+    check_seal(run, ids)
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    _use_the_test(run, test)
     for stale in (run.verification, run.evaluated, run.panel):  # of answers that are made anew now
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
-    prompted = _few_shot(run, recipe, task, train_split, test, base, chat, how)
-    systems = [(BASE, base, test), (TUNED, tuned, test)]
+    trial = sample(validation, OPPONENT_ROWS)
+    asked = [*test, *trial]
+    prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)
+    systems = [(BASE, base, asked), (TUNED, tuned, test)]
     if prompted is not None:
         systems.insert(1, (BASE_FEW_SHOT, base, prompted))
-    for system, model, examples in systems:
-        _answer(run, system, model, chat, examples, how)
-    baselines = _baselines(run, task, train_split, test)
+    answers = {
+        system: _answer(run, system, model, chat, examples, how, len(test))
+        for system, model, examples in systems
+    }
+    answers |= _baselines(run, task, train_split, asked, len(test))
+    answers |= _opponents(run, task, asked, answers, len(test))
     measure_retention(run, recipe, (base, tuned), chat)
-    stored = {*baselines, *(name for name, *_ in systems)}
-    write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in stored)))
+    _use_the_test(run, ids)
+    write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in answers)))
 
 
 def answer_tuned(run: RunDir) -> None:
@@ -71,7 +85,8 @@ def answer_tuned(run: RunDir) -> None:
     check_backend(recipe)
     chat, tuned = tuned_chat(run, recipe), load_tuned(run, recipe)
     how = for_the_test(decoding(run, recipe, chat, tuned), recipe)
-    _answer(run, TUNED, tuned, chat, read_examples(run.examples("test")), how)
+    test = read_examples(run.examples("test"))
+    _answer(run, TUNED, tuned, chat, test, how, len(test))
     write_record(run.evaluated, Evaluated((TUNED,)))
 
 
@@ -82,8 +97,7 @@ def for_the_test(how: Decoding, recipe: Recipe) -> Decoding:
     return replace(how, score_references=True, backend=recipe.evaluation.backend)
 
 
-def _use_the_test(run: RunDir, test: Sequence[Example]) -> None:
-    ids = [example.id for example in test]
+def _use_the_test(run: RunDir, ids: Sequence[str]) -> None:
     uses = open_seal(run, ids, "base, few-shot base and tuned")
     if uses > 1:
         say(
@@ -97,21 +111,21 @@ def _few_shot(
     recipe: Recipe,
     task: Task,
     train_split: Sequence[Example],
-    test: Sequence[Example],
+    validation: Sequence[Example],
+    examples: Sequence[Example],
     base: PreTrainedModel,
     chat: ChatFormat,
     how: Decoding,
 ) -> list[Example] | None:
-    """The test examples behind exemplars, in the wording that the base does best with; None where
+    """The examples behind exemplars, in the wording that the base does best with; None where
     the model has no room for any.
     """
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
-    trial_rows = sample(read_examples(run.examples("validation")), TRIAL_ROWS)
     asked, exemplars, trial = best_wording(
         recipe.data,
         run.rows,
-        trial_rows,
-        test,
+        sample(validation, TRIAL_ROWS),
+        examples,
         exemplars,
         chat,
         base,
@@ -132,21 +146,54 @@ def _answer(
     chat: ChatFormat,
     examples: Sequence[Example],
     how: Decoding,
-) -> None:
+    num_test: int,
+) -> list[Prediction]:
+    """Answers to all examples, of which the first `num_test`, the test split's, are stored."""
     started = time.monotonic()
     with progress(f"evaluating {system}", len(examples)) as advance:
         predictions = answer(model, chat, examples, how, advance)
-    write_predictions(run, system, examples, predictions, time.monotonic() - started)
+    seconds = (time.monotonic() - started) * num_test / len(examples)
+    write_predictions(run, system, examples[:num_test], predictions[:num_test], seconds)
+    return predictions
 
 
 def _baselines(
-    run: RunDir, task: Task, train_split: Sequence[Example], test: Sequence[Example]
-) -> list[str]:
-    """Store the answers of what needs no language model; their names."""
+    run: RunDir,
+    task: Task,
+    train_split: Sequence[Example],
+    examples: Sequence[Example],
+    num_test: int,
+) -> dict[str, list[Prediction]]:
+    """The answers of what needs no language model, by its name; those to the test are stored."""
     given = BaselineTask(
-        train_split, test, task.family, task.parser, task.primary, task.prompt_layout
+        train_split, examples, task.family, task.parser, task.primary, task.prompt_layout
     )
     found = baseline_predictions(given)
     for name, predictions in found.items():
-        write_predictions(run, name, test, predictions)
-    return list(found)
+        write_predictions(run, name, examples[:num_test], predictions[:num_test])
+    return found
+
+
+def _opponents(
+    run: RunDir,
+    task: Task,
+    examples: Sequence[Example],
+    answers: Mapping[str, Sequence[Prediction]],
+    num_test: int,
+) -> dict[str, list[Prediction]]:
+    """Store what the opponents score on the validation rows after the first `num_test`, and the
+    answers to the test of those that take the likeliest choice, which are returned.
+    """
+    trial = examples[num_test:]
+    tried = {name: found[num_test:] for name, found in answers.items() if len(found) > num_test}
+    lengths = likeliest_lengths(trial, tried) if trial else {}
+    ranked = {
+        LIKELIEST[name]: likeliest_predictions(examples, answers[name], length)
+        for name, length in lengths.items()
+    }
+    for name, predictions in ranked.items():
+        write_predictions(run, name, examples[:num_test], predictions[:num_test])
+        tried[name] = predictions[num_test:]
+    if trial:
+        write_record(run.opponents, scores_of_opponents(task, trial, tried, lengths))
+    return ranked

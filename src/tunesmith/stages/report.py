@@ -11,15 +11,24 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
+from tunesmith.evaluate.compare import compare, evaluate, to_json
+from tunesmith.evaluate.headline import (
+    Headline,
+    Options,
+    cheaper_question,
+    headline,
+    kept_question,
+    task_question,
+)
 from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
-from tunesmith.evaluate.verdict import beside_linear, verdict
+from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
+from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Evaluation, Example
+from tunesmith.records import Comparison, Estimate, Evaluation, Example, RetentionRow
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.content import to_json as report_json
@@ -27,6 +36,7 @@ from tunesmith.report.write import write_report
 from tunesmith.run_files import (
     AnsweredIn,
     FewShot,
+    Opponents,
     Task,
     TrainingFacts,
     read_evaluated,
@@ -37,6 +47,7 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
+from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import seed_folders, with_seeds
 from tunesmith.stages.verify import Verification
@@ -85,7 +96,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     test = read_examples(run.examples("test"))
     evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    reference = best_baseline([e for e in evaluations if SYSTEMS[e.system].reference], primary)
+    opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
+    reference = strongest(evaluations, primary, opponents)
     others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     tuned = [
         by_name[TUNED],
@@ -93,23 +105,24 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     ]
     metrics = dict.fromkeys([primary, *(recipe.evaluation.metrics or ())])
     judged, seed_notes = zip(
-        *(_against(reference, tuned, metric, judging) for metric in metrics), strict=True
+        *(
+            _against(strongest(evaluations, metric, opponents), tuned, metric, judging)
+            for metric in metrics
+        ),
+        strict=True,
     )
     adjusted = holm([comparison.p for comparison in judged])
     comparisons = [judged[0], *(judging.compare(other, tuned[0], primary) for other in others)]
-    said = verdict(
-        judged[0],
-        confidence=confidence,
-        p=adjusted[0] if len(judged) > 1 else None,
-        estimates=(reference.estimates[primary], tuned[0].estimates[primary]),
-    )
+    unreadable = unreadable_systems(evaluations, judging.compare)
     several = len(judged) > 1
+    retention = read_retention(run)
+    said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
         name=run.path.name,
         verdict_kind=said.kind,
-        verdict=" ".join(
-            [said.sentence, *_beside_linear(comparisons, by_name, primary, confidence)]
-        ),
+        heading=said.heading,
+        verdict=said.sentence,
+        questions=said.questions,
         primary_metric=primary,
         evaluations=evaluations,
         comparisons=comparisons,
@@ -123,9 +136,17 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         data=cast("LedgerCounts", asdict(read_record(run.ledger, LedgerFacts))),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest.versions,
-        notes=[*manifest.notes, *training.notes, *filter(None, seed_notes[:1]), *_run_notes(run)],
+        notes=[
+            *unreadable_notes(unreadable),
+            *manifest.notes,
+            *training.notes,
+            *filter(None, seed_notes[:1]),
+            *_run_notes(run),
+        ],
+        unreadable=unreadable,
         test_uses=len(read_seal(run).uses),
-        retention=read_retention(run),
+        reference_note=how_chosen(opponents),
+        retention=retention,
         wordings=_by_wording(run, recipe, test, task),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
@@ -223,22 +244,30 @@ def _by_wording(
     return {"Wordings seen in training": found(True), "Wordings never seen": found(False)}
 
 
-# ---- what is said beside the numbers
+# ---- what is said of the numbers
 
 
-def _beside_linear(
+def _headline(
+    recipe: Recipe,
     comparisons: Sequence[Comparison],
     by_name: Mapping[str, Evaluation],
-    metric: str,
-    confidence: float,
-) -> list[str]:
-    """A sentence where there is a linear model."""
-    estimates = by_name[TUNED].estimates[metric]
-    return [
-        beside_linear(c, (by_name[LINEAR].estimates[metric], estimates), confidence)
-        for c in comparisons
-        if c.a == LINEAR
-    ]
+    retention: Sequence[RetentionRow],
+    p: float | None,
+) -> Headline:
+    """The three questions, from the primary metric's comparisons; the first is the verdict's."""
+    settings, first = recipe.evaluation, comparisons[0]
+
+    def estimates(c: Comparison) -> tuple[Estimate, Estimate]:
+        return by_name[c.a].estimates[c.metric], by_name[c.b].estimates[c.metric]
+
+    others = [c for c in comparisons[1:] if SYSTEMS[c.a].reference]
+    linear = next((c for c in comparisons if c.a == LINEAR), None)
+    options = Options(margin=settings.margin, confidence=settings.confidence)
+    return headline(
+        task_question(first, estimates(first), others, p=p, **options),
+        cheaper_question(linear, estimates(linear) if linear else None, **options),
+        kept_question(retention, settings.retention_margin),
+    )
 
 
 def _against(
