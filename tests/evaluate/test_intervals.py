@@ -19,6 +19,7 @@ from tunesmith.evaluate.intervals import (
     bounded_interval,
     paired_interval,
     paired_p,
+    skewed_difference,
     skewed_interval,
     skewed_p,
     tango_interval,
@@ -339,7 +340,7 @@ def test_p_is_the_level_at_which_the_interval_touches_zero(seed: int) -> None:
     touching = paired_interval(influence, 1.0, confidence=1 - p)
     assert min(abs(end) for end in touching) < 1e-4
     p = skewed_p(influence)
-    touching = skewed_interval(influence, (-math.inf, math.inf), confidence=1 - p)
+    touching = skewed_difference(influence, math.inf, confidence=1 - p)
     assert min(abs(end) for end in touching) < 1e-9
 
 

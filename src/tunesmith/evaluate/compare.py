@@ -32,6 +32,7 @@ from tunesmith.evaluate.statistics import (
     standard_error,
     wins_ties_losses,
 )
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
 
@@ -57,6 +58,7 @@ def evaluate(
     parser: str,
     *,
     confidence: float = 0.95,
+    metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
 
@@ -65,7 +67,7 @@ def evaluate(
     Raises:
         RecipeError, DataError: as `score_predictions`.
     """
-    result = score_predictions(examples, predictions, metrics, parser)
+    result = score_predictions(examples, predictions, metrics, parser, metric_options)
     clusters = [example.group or example.row_id or example.id for example in examples]
     chosen = find_metrics(metrics)
     estimates = _estimates({**chosen, **GENERAL}, result.rows, clusters, confidence)
@@ -144,10 +146,12 @@ def compare(
     never goes with an interval that holds zero.
 
     Raises:
-        DataError: the two are not on the same examples, or one was not evaluated on the metric.
+        DataError: the two are not on the same examples, one was not evaluated on the metric, or
+            its settings differ.
     """
     metric_kind = find_metric(metric)
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
+    _check_settings(a, b, metric)
     clusters, n, count = list(a.clusters), len(rows_a), len(set(a.clusters))
     found = paired_difference(
         metric_kind.value,
@@ -202,6 +206,15 @@ def _test(
     if found.p > p:
         return found.p, f"{test}; larger by the interval"
     return p, test
+
+
+def _check_settings(a: Evaluation, b: Evaluation, metric: str) -> None:
+    found = [evaluation.details.get("signatures", {}).get(metric) for evaluation in (a, b)]
+    if found[0] != found[1]:
+        raise DataError(
+            f"{metric}: {a.system} was scored with {found[0]}, {b.system} with {found[1]}",
+            hint="scores are comparable where evaluation.metric_options are the same",
+        )
 
 
 def _standard_errors(

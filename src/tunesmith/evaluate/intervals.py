@@ -132,24 +132,39 @@ def skewed_interval(influence: Influence, bounds: Interval, confidence: float = 
 
     It needs no resampling.
     """
-    t = _t((1 - confidence) / 2, influence.freedom)
-    error = math.sqrt(influence.variance)
-    centre = influence.value - influence.bias
-    low, high = (centre - error * _undo_hall(y, _skewness(influence)) for y in (t, -t))
+    low, high = _skewed_ends(influence, _skewness(influence), confidence)
     value = influence.value
     return max(bounds[0], min(value, low)), min(bounds[1], max(value, high))
 
 
+def skewed_difference(influence: Influence, width: float, confidence: float = 0.95) -> Interval:
+    """The interval of a difference of two numbers without a range: it holds both Student's interval
+    and the one with the skewness taken out. Differences have long tails on both sides, whose
+    skewness is mostly chance.
+    """
+    ends = [_skewed_ends(influence, s, confidence) for s in (0.0, _skewness(influence))]
+    value, lows, highs = influence.value, *zip(*ends, strict=True)
+    return max(-width, min(value, *lows)), min(width, max(value, *highs))
+
+
+def _skewed_ends(influence: Influence, skewness: float, confidence: float) -> Interval:
+    t, error = _t((1 - confidence) / 2, influence.freedom), math.sqrt(influence.variance)
+    centre = influence.value - influence.bias
+    return centre - error * _undo_hall(t, skewness), centre - error * _undo_hall(-t, skewness)
+
+
 def skewed_p(influence: Influence) -> float:
-    """Two-sided p of no difference: the level at which `skewed_interval` just touches zero."""
+    """Two-sided p of no difference: the level at which `skewed_difference` just touches zero."""
     error = math.sqrt(influence.variance)
     if error == 0:
         return 1.0 if influence.value == 0 else 0.0
     centre = influence.value - influence.bias
     if centre * influence.value <= 0:
         return 1.0
-    y = _hall(centre / error, _skewness(influence))
-    return float(min(1.0, 2 * special.stdtr(influence.freedom, -y * math.copysign(1, centre))))
+    y = min(
+        math.copysign(1, centre) * _hall(centre / error, s) for s in (0.0, _skewness(influence))
+    )
+    return float(min(1.0, 2 * special.stdtr(influence.freedom, -y)))
 
 
 def _skewness(influence: Influence) -> float:

@@ -24,6 +24,7 @@ from tunesmith.evaluate.intervals import (
     bounded_interval,
     paired_interval,
     paired_p,
+    skewed_difference,
     skewed_interval,
     skewed_p,
     tango_interval,
@@ -275,7 +276,7 @@ def _p_and_interval(
     width = kind.bounds[1] - kind.bounds[0]
     if kind.bounded:
         return paired_p(influence, width, rows), paired_interval(influence, width, rows, confidence)
-    return skewed_p(influence), skewed_interval(influence, (-width, width), confidence)
+    return skewed_p(influence), skewed_difference(influence, width, confidence)
 
 
 def _too_alike(influence: Influence, differ: int, confidence: float) -> str:

@@ -132,6 +132,7 @@ def _few_shot(
         how,
         task.primary,
         task.parser,
+        task.options,
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)
@@ -166,7 +167,13 @@ def _baselines(
 ) -> dict[str, list[Prediction]]:
     """The answers of what needs no language model, by its name; those to the test are stored."""
     given = BaselineTask(
-        train_split, examples, task.family, task.parser, task.primary, task.prompt_layout
+        train_split,
+        examples,
+        task.family,
+        task.parser,
+        task.primary,
+        task.prompt_layout,
+        task.options,
     )
     found = baseline_predictions(given)
     for name, predictions in found.items():

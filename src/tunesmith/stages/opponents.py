@@ -42,7 +42,7 @@ def scores_of_opponents(
 ) -> Opponents:
     """What each opponent scores on validation in each of the task's metrics."""
     found = {
-        name: score_predictions(trial, predictions, task.metrics, task.parser)
+        name: score_predictions(trial, predictions, task.metrics, task.parser, task.options)
         for name, predictions in answers.items()
         if SYSTEMS[name].reference
     }

@@ -223,6 +223,7 @@ def _evaluation(
         [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
         confidence=recipe.evaluation.confidence,
+        metric_options=task.options,
     )
 
 
