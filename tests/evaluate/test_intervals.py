@@ -65,12 +65,21 @@ def scored(
         Example(f"{i}", f"{i}", "", "", texts[t], (texts[t],), choices, group=f"g{g}")
         for i, (t, g) in enumerate(zip((t % n for t in true), groups, strict=True))
     ]
-    predictions = [
-        Prediction(
-            f"{i}", texts[s], True, 1, tuple(-1.0 - (c + s) % 3 for c in range(3)), -s - 1, 4
+    predictions = []
+    for i, s in enumerate(s % (n + 1) for s in said):
+        logprobs = tuple(-1.0 - (choice + s) % 3 for choice in range(3))
+        predictions.append(
+            Prediction(
+                f"{i}",
+                texts[s],
+                True,
+                1,
+                logprobs,
+                -s - 1,
+                4,
+                choice_logprobs_without_stop=logprobs,
+            )  # fmt: skip
         )
-        for i, s in enumerate(s % (n + 1) for s in said)
-    ]
     return evaluate("system", "test", examples, predictions, [name], parser)
 
 
