@@ -78,7 +78,7 @@ def scored(
                 -s - 1,
                 4,
                 choice_logprobs_without_stop=logprobs,
-            )  # fmt: skip
+            )
         )
     return evaluate("system", "test", examples, predictions, [name], parser)
 
