@@ -416,7 +416,7 @@ class EvaluationConfig(Section):
         "on all rows.",
     )
     resamples: Annotated[int, Field(ge=100)] = Field(
-        10_000, description="Bootstrap resamples behind each interval."
+        10_000, description="Random swaps or resamples behind a p or an interval that needs them."
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
         0.95, description="Confidence level of the intervals."

@@ -239,8 +239,8 @@ def _evaluation(
         answers,
         [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
+        confidence=recipe.evaluation.confidence,
         metric_options=task.options,
-        **asdict(Judging.of(recipe)),
     )
 
 
