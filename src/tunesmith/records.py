@@ -52,6 +52,7 @@ class Example:
     examples. `prompt_keys` and `answer_keys` are those messages' other keys, as in Turn, and
     `tools` is a JSON list. `references` are all answers that count as right, the completion first.
     `choices` is empty for free text. Examples of one `group` are never on two sides of a split.
+    `task` is that of its source in a mixture of several tasks.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Example:
     prompt_keys: str = ""
     answer_keys: str = ""
     tools: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,8 @@ class Evaluation:
     `scores[metric][i]` belongs to `example_ids[i]`; `estimates[metric]` is its summary. Corpus
     metrics (macro_f1, bleu ...) have an estimate and no per-example score. `rows[metric]` is
     rows_ND, one row for each example, from which the metric is computed on any resample of the
-    examples; it is not written to reports.
+    examples; it is not written to reports. `tasks` are those that a mixture's evaluation is made
+    of, by name.
     """
 
     system: str
@@ -200,6 +203,14 @@ class Evaluation:
     rows: Mapping[str, npt.NDArray[np.float64]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    tasks: Mapping[str, TaskEvaluation] = field(default_factory=dict, repr=False, compare=False)
+
+
+class TaskEvaluation(NamedTuple):
+    """One task of a mixture: its primary metric, and a system on its rows."""
+
+    metric: str
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)

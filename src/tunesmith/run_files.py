@@ -8,7 +8,7 @@ older tunesmith opens. One of a newer format is refused with what to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,10 @@ class Task:
     `parser` says how answers are read (choice, number, json, text); `metrics[0]` is the primary
     one, which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with
     `{text}` where its only text goes, None where it takes more than one text. Training never sees a
-    row in one of the `held_out_wordings`.
+    row in one of the `held_out_wordings`, nor any row of a task that is `held_out`.
+
+    Of a mixture of several tasks, `tasks` holds each under its name (Example.task); the task itself
+    then stands for all of them, and its metric is their mean (evaluate/tasks.py).
     """
 
     family: str = "free"
@@ -41,11 +44,20 @@ class Task:
     metrics: tuple[str, ...] = ("exact_match", "token_f1", "rougeL")
     prompt_layout: str | None = None
     held_out_wordings: tuple[str, ...] = ()
+    held_out: bool = False
+    tasks: Mapping[str, Task] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
         """The metric that decides."""
         return self.metrics[0]
+
+    @property
+    def judged(self) -> Mapping[str, Task]:
+        """Every task that has answers to read and to score: its members, or itself alone under an
+        empty name.
+        """
+        return self.tasks or {"": self}
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,13 @@ class FewShot:
     scores: Mapping[str, float]
     exemplars: tuple[str, ...]
     mean_shown: float
+
+
+@dataclass(frozen=True)
+class FewShotByTask:
+    """How the few-shot base was asked in each trained task of a mixture."""
+
+    tasks: Mapping[str, FewShot]
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class RunDir:
     panel = _Place("evaluation", "panel.json")
     verification = _Place("evaluation", "verify.json")
     few_shot = _Place("evaluation", "few_shot.json")
+    few_shot_by_task = _Place("evaluation", "few_shot_by_task.json")
     plots = _Place("plots")
     report_html = _Place("report.html")
     report_md = _Place("report.md")

@@ -6,8 +6,8 @@ Base, few-shot base and tuned model differ in weights or prompt only.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from transformers import PreTrainedModel
@@ -24,6 +24,15 @@ from tunesmith.records import Example, Prediction, TokenizedExample
 
 
 @dataclass(frozen=True)
+class TaskDecoding:
+    """What differs between the tasks of a mixture; the fields are those of Decoding."""
+
+    max_new_tokens: int
+    newline_ids: frozenset[int]
+    rank_choices: bool
+
+
+@dataclass(frozen=True)
 class Decoding:
     """What is the same for every system.
 
@@ -36,6 +45,7 @@ class Decoding:
         score_references: Compute the log-likelihood of the right answer.
         backend: What generates, as in the recipe.
         dtype: What is computed in.
+        tasks: What differs by Example.task, in a mixture of several.
     """
 
     max_new_tokens: int
@@ -46,6 +56,20 @@ class Decoding:
     score_references: bool = False
     backend: str = "transformers"
     dtype: str = "float32"
+    tasks: Mapping[str, TaskDecoding] = field(default_factory=dict)
+
+    def of_task(self, task: str) -> Decoding:
+        """As it is for one task; itself where it is the same for all."""
+        if not self.tasks:
+            return self
+        own = self.tasks[task]
+        return replace(
+            self,
+            max_new_tokens=own.max_new_tokens,
+            newline_ids=own.newline_ids,
+            rank_choices=self.rank_choices and own.rank_choices,
+            tasks={},
+        )
 
 
 def decoding_for(
@@ -75,6 +99,36 @@ def decoding_for(
     )
 
 
+def with_tasks(decoding: Decoding, tasks: Mapping[str, TaskDecoding]) -> Decoding:
+    """The decoding with what these tasks need besides those that it has; choices are ranked where
+    one of them has any.
+    """
+    known = {**decoding.tasks, **tasks}
+    return replace(decoding, tasks=known, rank_choices=any(t.rank_choices for t in known.values()))
+
+
+def task_decodings(
+    tasks: Sequence[str],
+    examples: Sequence[Example],
+    lengths: Sequence[int],
+    chat: ChatFormat,
+    model: PreTrainedModel,
+    settings: EvaluationConfig,
+) -> dict[str, TaskDecoding]:
+    """What the completions of each task call for, as `decoding_for` has it for one; those of all
+    examples where a task has none among them.
+    """
+    found = {}
+    for task in tasks:
+        own = [i for i, example in enumerate(examples) if example.task == task]
+        rows = own or range(len(examples))
+        how = decoding_for(
+            [examples[i] for i in rows], [lengths[i] for i in rows], chat, model, settings
+        )
+        found[task] = TaskDecoding(how.max_new_tokens, how.newline_ids, how.rank_choices)
+    return found
+
+
 def answer(
     model: PreTrainedModel,
     chat: ChatFormat,
@@ -85,9 +139,12 @@ def answer(
     """One prediction for each example: the greedy answer and what else `decoding` asks for.
 
     Computed in `decoding.dtype`, by a copy of the model where its weights are in another. vLLM
-    reads the weights from where `model` was loaded.
+    reads the weights from where `model` was loaded. Tasks that are decoded alike are answered
+    together.
     """
     model = in_dtype(model, decoding.dtype)
+    if decoding.tasks:
+        return _answer_by_task(model, chat, examples, decoding, on_progress)
     prompts = tokenize_prompts(examples, chat)
     ranked: Sequence[Ranked] = [Ranked([])] * len(examples)
     written: list[Generated | None] = [None] * len(examples)
@@ -141,6 +198,32 @@ def answer(
         replace(prediction, reference_logprob=logprob, reference_tokens=len(ids))
         for prediction, logprob, ids in zip(predictions, logprobs, references, strict=True)
     ]
+
+
+def _answer_by_task(
+    model: PreTrainedModel,
+    chat: ChatFormat,
+    examples: Sequence[Example],
+    decoding: Decoding,
+    on_progress: Callable[[int], None] | None,
+) -> list[Prediction]:
+    """In the order of the examples."""
+    alike: list[tuple[Decoding, list[int]]] = []
+    hows = {task: decoding.of_task(task) for task in dict.fromkeys(e.task for e in examples)}
+    for i, example in enumerate(examples):
+        rows = next((rows for how, rows in alike if how == hows[example.task]), None)
+        if rows is None:
+            alike.append((hows[example.task], [i]))
+        else:
+            rows.append(i)
+    found = {
+        i: prediction
+        for how, rows in alike
+        for i, prediction in zip(
+            rows, answer(model, chat, [examples[i] for i in rows], how, on_progress), strict=True
+        )
+    }
+    return [found[i] for i in range(len(examples))]
 
 
 def _greedy(

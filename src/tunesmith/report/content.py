@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from tunesmith.evaluate.tasks import TaskReport
 from tunesmith.records import Comparison, Estimate, Evaluation, Example
 
 VerdictClass = Literal["good", "bad", "open"]
@@ -117,6 +118,7 @@ class Report:
     command: str = ""
     prompt_layout: str = ""
     confidence: float = 0.95
+    tasks: TaskReport | None = None
 
     @property
     def comparison(self) -> Comparison | None:
@@ -195,6 +197,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.retention,
         "learning_curve": report.learning_curve,
+        "tasks": report.tasks,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,

@@ -18,6 +18,7 @@ from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.tables import Table
+from tunesmith.report.tasks import task_notes, task_tables, tasks_chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,18 @@ def _gained(report: Report) -> Section | None:
         return None
     shown = _present(charts.differences_chart(report))
     return Section("gained", "What was gained", tables=found, charts=shown)
+
+
+def _tasks(report: Report) -> Section | None:
+    if report.tasks is None:
+        return None
+    return Section(
+        "tasks",
+        "By task",
+        notes=tuple(task_notes(report.tasks, report.confidence)),
+        tables=tuple(task_tables(report.tasks)),
+        charts=_present(tasks_chart(report.tasks)),
+    )
 
 
 def _lost(report: Report) -> Section:
@@ -154,6 +167,7 @@ def _repeat(report: Report) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
+    _tasks,
     _lost,
     _training,
     _classes,

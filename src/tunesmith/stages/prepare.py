@@ -8,13 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
-from tunesmith.data.build import prompt_layout, write_splits
+from tunesmith.data.build import write_splits
 from tunesmith.data.cache import cache_key, input_hashes, restore, store
 from tunesmith.data.dedup.contamination import Overlap
 from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
 from tunesmith.data.plan import Source, build_index, find_overlap, plan_sources
+from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import StoredRows, store_rows
-from tunesmith.data.store import example_ids, num_examples, only_answer
+from tunesmith.data.store import example_ids, num_examples, only_answer, task_counts
 from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import check_vllm
 from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
@@ -28,6 +29,7 @@ from tunesmith.rundir import RunDir, file_sha256, write_atomic
 from tunesmith.seal import write_seal
 from tunesmith.stages.common import chat_settings
 from tunesmith.stages.preflight import check_before_work
+from tunesmith.stages.tasks import check_tasks, run_task
 
 
 def prepare(
@@ -86,7 +88,8 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
     write_record(run.ledger, facts)
-    _check_splits(run)
+    task = run_task(recipe, sources)
+    _check_splits(run, task)
     write_atomic(run.recipe, dump_recipe(recipe))
     write_atomic(run.chat_template, tokenizer.chat_template)
     if isinstance(original, str) and original != tokenizer.chat_template:
@@ -94,7 +97,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     write_seal(run, example_ids(run.examples("test")))
     own = [run.recipe, run.chat_template, *(run.examples(split) for split in SPLITS)]
     manifest = new_manifest(
-        _task(recipe, sources[0]),
+        task,
         files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
@@ -102,21 +105,6 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     )
     write_record(run.manifest, manifest)
     return facts
-
-
-def _task(recipe: Recipe, source: Source) -> Task:
-    """Of a mixture, the first member's."""
-    template = source.templates[0] if source.templates else None
-    asked = recipe.evaluation.metrics
-    if template is None:
-        return Task(metrics=tuple(asked)) if asked else Task()
-    return Task(
-        family=template.family,
-        parser=template.parser,
-        metrics=tuple(asked or template.metrics),
-        prompt_layout=prompt_layout(source),
-        held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
-    )
 
 
 def _cached_rows(
@@ -160,6 +148,7 @@ def _prepare_rows(
     rows = StoredRows(run.rows)
     index = build_index(sources, data, rows, run.path)
     notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
+    notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
     num_rows = sum(index.num_rows)
     with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
@@ -178,10 +167,25 @@ def _overlap_note(found: Overlap, ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_splits(run: RunDir) -> None:
+def _held_out_note(found: Overlap, ids: Sequence[str]) -> list[str]:
+    """What a held-out task shares with the training rows, which is not removed from either."""
+    if not found.num_test:
+        return []
+    what = f"{found.num_overlapping:,} of {found.num_test:,} inputs of held-out tasks"
+    if not found.pairs:
+        return [f"{what} share 13 words in a row with a training input"]
+    test_row, train_row = found.pairs[0]
+    return [
+        f"{what} share 13 words in a row with a training input, or are equal to one, for example "
+        f"row {ids[test_row]} with row {ids[train_row]}"
+    ]
+
+
+def _check_splits(run: RunDir, task: Task) -> None:
     for split in SPLITS:
         if not num_examples(run.examples(split)):
             raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
+    check_tasks(task, {split: task_counts(run.examples(split)) for split in SPLITS})
     answer = only_answer(run.examples("train"))
     if answer is not None:
         raise DataError(
@@ -199,6 +203,8 @@ def check_evaluation(recipe: Recipe) -> None:
     training.
     """
     check_recipe_metrics(recipe.evaluation.metrics or ())
+    for member in members(recipe.data):
+        check_recipe_metrics(member.metrics)
     check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):

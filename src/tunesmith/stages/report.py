@@ -11,11 +11,17 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
-from tunesmith.evaluate.metrics import likelihood_metrics
+from tunesmith.evaluate.compare import best_baseline, to_json
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
+from tunesmith.evaluate.tasks import (
+    TaskReport,
+    compare_systems,
+    complete,
+    evaluate_task,
+    task_report,
+)
 from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
@@ -27,6 +33,7 @@ from tunesmith.report.write import write_report
 from tunesmith.run_files import (
     AnsweredIn,
     FewShot,
+    FewShotByTask,
     Task,
     TrainingFacts,
     read_evaluated,
@@ -39,6 +46,7 @@ from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
 from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import seed_folders, with_seeds
+from tunesmith.stages.tasks import few_shot_note_by_task
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
 
@@ -59,7 +67,7 @@ class Judging:
 
     def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
         """b minus a."""
-        return compare(a, b, metric, **asdict(self))
+        return compare_systems(a, b, metric, **asdict(self))
 
 
 def report(run: RunDir) -> dict[str, Any]:
@@ -91,7 +99,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         by_name[TUNED],
         *(tuned_evaluation(other, recipe, test, task) for other in seed_folders(run, recipe)),
     ]
-    metrics = dict.fromkeys([primary, *(recipe.evaluation.metrics or ())])
+    asked = () if task.tasks else recipe.evaluation.metrics or ()
+    metrics = dict.fromkeys([primary, *asked])
     judged, seed_notes = zip(
         *(_against(reference, tuned, metric, judging) for metric in metrics), strict=True
     )
@@ -130,7 +139,19 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
+        tasks=_by_task(run, recipe, test, task),
     )
+
+
+def _by_task(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) -> TaskReport | None:
+    """What there is to say of each task of a mixture; None where there is one task."""
+    if not task.tasks:
+        return None
+    trained, held_out = (
+        _answered(run, recipe, test, task, lambda example: True, held_out=is_held_out)
+        for is_held_out in (False, True)
+    )
+    return task_report(trained, held_out, **asdict(Judging.of(recipe)))
 
 
 def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
@@ -143,7 +164,9 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
             f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
             "differ by that alone"
         )
-    comparison = compare(_named(a), _named(b), metric or read_manifest(a).task.primary)
+    comparison = Judging(resamples=10_000, confidence=0.95, seed=0).compare(
+        _named(a), _named(b), metric or read_manifest(a).task.primary
+    )
     judged = verdict(comparison)
     return {
         "verdict": {"kind": judged.kind, "sentence": judged.sentence},
@@ -171,16 +194,34 @@ def system_evaluations(
     task: Task,
     wanted: Callable[[Example], bool] = lambda example: True,
 ) -> list[Evaluation]:
-    """Each system that has answers, scored on the examples that are wanted."""
+    """Each system that has answers, scored on the examples that are wanted; of a mixture, each that
+    has answered all trained tasks.
+    """
+    found = _answered(run, recipe, test, task, wanted)
+    return complete(found, recipe.evaluation.confidence) if task.tasks else found
+
+
+def _answered(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    wanted: Callable[[Example], bool],
+    held_out: bool = False,
+) -> list[Evaluation]:
     names = read_evaluated(run, tuple(SYSTEMS))
-    return [_evaluation(run, recipe, test, task, name, wanted) for name in names]
+    found = [_evaluation(run, recipe, test, task, name, wanted, held_out) for name in names]
+    return [evaluation for evaluation in found if evaluation is not None]
 
 
 def tuned_evaluation(
     run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task
 ) -> Evaluation:
-    """The tuned model alone, on all test examples."""
-    return _evaluation(run, recipe, test, task, TUNED, lambda example: True)
+    """The tuned model alone, on all test examples, of a mixture on those of the trained tasks."""
+    found = _evaluation(run, recipe, test, task, TUNED, lambda example: True)
+    if found is None:
+        raise DataError(f"{run.path}: no answers of the tuned model to these test rows")
+    return found
 
 
 def _evaluation(
@@ -190,19 +231,21 @@ def _evaluation(
     task: Task,
     system: str,
     wanted: Callable[[Example], bool],
-) -> Evaluation:
-    predictions = read_predictions(run, system, "test")
-    pairs = [(e, p) for e, p in zip(test, predictions, strict=True) if wanted(e)]
-    answers = [prediction for _, prediction in pairs]
-    return evaluate(
-        system,
-        "test",
-        [example for example, _ in pairs],
-        answers,
-        [*task.metrics, *likelihood_metrics(answers)],
-        task.parser,
-        **asdict(Judging.of(recipe)),
-    )
+    held_out: bool = False,
+) -> Evaluation | None:
+    """One system on the examples that are wanted, those of trained or of held-out tasks; None where
+    it has answered none of them.
+    """
+    answers = {p.example_id: p for p in read_predictions(run, system, "test")}
+    examples = [
+        e
+        for e in test
+        if e.id in answers and task.judged[e.task].held_out == held_out and wanted(e)
+    ]
+    if not examples:
+        return None
+    predictions = [answers[e.id] for e in examples]
+    return evaluate_task(system, "test", examples, predictions, task, **asdict(Judging.of(recipe)))
 
 
 def _by_wording(
@@ -264,6 +307,8 @@ def _run_notes(run: RunDir) -> list[str]:
 
 def _few_shot_note(run: RunDir) -> list[str]:
     """How the base model was asked with exemplars, if it was."""
+    if run.few_shot_by_task.exists():
+        return few_shot_note_by_task(read_record(run.few_shot_by_task, FewShotByTask))
     found = read_record(run.few_shot, FewShot) if run.few_shot.exists() else None
     if found is None or not found.mean_shown:
         return []
