@@ -111,14 +111,12 @@ def mean_of_a_sample(values: Sequence[float], confidence: float) -> tuple[MeanOf
     """Of tasks that are a sample of tasks: Student's t over their values, and its two-sided p of a
     mean of 0.
 
-    No interval for one task, and none where all values are equal, since equal values say nothing
-    about how much tasks differ; only where all are 0 is there no doubt that nothing has changed on
-    them.
+    Neither for one task, nor where all values are equal: they say nothing about how much tasks
+    differ.
     """
     k, mean = len(values), float(np.mean(values))
     if len(set(values)) < 2:
-        known = 0.0 if k > 1 and mean == 0 else math.nan
-        return MeanOfTasks(mean, known, (mean + known, mean + known), k), 1.0
+        return MeanOfTasks(mean, math.nan, (math.nan, math.nan), k), math.nan
     found = stats.ttest_1samp(values, 0.0)
     low, high = found.confidence_interval(confidence)
     se = float(np.std(values, ddof=1)) / math.sqrt(k)

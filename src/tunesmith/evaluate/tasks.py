@@ -314,7 +314,7 @@ def compare_over_tasks(a: Evaluation, b: Evaluation, **options: Unpack[Resamplin
         difference=found.mean,
         se=math.hypot(*by_row),
         se_clustered=found.se,
-        ci=found.ci,
+        ci=_in_range(found.ci),
         p=_randomised(a, b, names, options["resamples"], options["seed"]),
         wins=sum(c.wins for c in each.values()),
         ties=sum(c.ties for c in each.values()),
@@ -338,12 +338,18 @@ def as_a_sample(a: Evaluation, b: Evaluation, these: Comparison, confidence: flo
     return replace(
         these,
         se_clustered=found.se,
-        ci=found.ci,
+        ci=_in_range(found.ci),
         p=p,
         clusters=len(gains),
         smallest_detectable=_detectable(these.n, found, confidence),
         test=f"Student's t, {len(gains)} tasks",
     )
+
+
+def _in_range(ci: tuple[float, float]) -> tuple[float, float]:
+    """A difference of two shares is between -1 and 1."""
+    low, high = np.clip(ci, -1.0, 1.0)
+    return float(low), float(high)
 
 
 def _detectable(n: int, found: MeanOfTasks, confidence: float) -> float:

@@ -24,6 +24,7 @@ from tunesmith.report.format import (
 from tunesmith.report.tables import Table, TableRow
 
 TRAINED, HELD_OUT = "Trained tasks", "Held-out tasks"
+NOT_KNOWN = "What to expect of other tasks is not known: it takes two tasks whose gains differ."
 
 
 def task_tables(report: TaskReport) -> list[Table]:
@@ -125,37 +126,38 @@ def task_notes(report: TaskReport, confidence: float) -> list[str]:
 
 def _trained_note(over: OverTasks, confidence: float) -> str:
     return (
-        f"On these {_tasks(over)} the tuned model gains {_points(over.these, confidence)} over "
-        f"{in_sentence(system_name(over.these.a))}; the interval is for new rows of the same "
-        f"tasks. For other tasks like these it is {_interval(over.others)}."
+        f"On the trained tasks ({len(over.tasks)}) the tuned model gains "
+        f"{_gain_text(over.these, confidence)}: the interval is for new rows of the same tasks. "
+        f"{_other_tasks(over.others)}"
     )
 
 
 def _held_out_note(over: OverTasks, confidence: float) -> str:
+    asked = (
+        f"On the tasks that training never saw ({len(over.tasks)}), where every model is asked "
+        "without exemplars, the tuned model gains"
+    )
+    if math.isnan(over.others.ci[0]):
+        these = _gain_text(over.these, confidence)
+        return f"{asked} {these}: the interval is for new rows of the same tasks. {NOT_KNOWN}"
     return (
-        f"On the {_tasks(over)} that training never saw, where every model is asked without "
-        f"exemplars, the tuned model gains {_points(over.others, confidence)} over "
-        f"{in_sentence(system_name(over.others.a))}; the interval takes them as a sample of tasks "
-        f"that could have been asked. For new rows of just these tasks it is "
-        f"{_interval(over.these)}."
+        f"{asked} {_gain_text(over.others, confidence)}: the interval takes them as a sample of "
+        f"the tasks that could have been asked. For new rows of the same tasks it is "
+        f"{interval(over.these.ci, plus=True)}."
     )
 
 
-def _tasks(over: OverTasks) -> str:
-    return f"{len(over.tasks)} task" + ("s" if len(over.tasks) != 1 else "")
-
-
-def _points(found: Comparison, confidence: float) -> str:
+def _gain_text(found: Comparison, confidence: float) -> str:
     return (
-        f"{signed(found.difference)} in the mean of the tasks' metrics "
-        f"({percent(confidence)} interval {_interval(found)}, p {p_value(found.p)})"
+        f"{signed(found.difference)} over {in_sentence(system_name(found.a))} "
+        f"({percent(confidence)} interval {interval(found.ci, plus=True)}, p {p_value(found.p)})"
     )
 
 
-def _interval(found: Comparison) -> str:
+def _other_tasks(found: Comparison) -> str:
     if math.isnan(found.ci[0]):
-        return "not known: it takes two tasks that differ"
-    return interval(found.ci, plus=True)
+        return NOT_KNOWN
+    return f"For other tasks like these it is {interval(found.ci, plus=True)}."
 
 
 def tasks_chart(report: TaskReport) -> Forest | None:
