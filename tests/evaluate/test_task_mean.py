@@ -48,6 +48,7 @@ def test_rows_that_two_tasks_share_are_not_counted_as_new_evidence() -> None:
     alone = mean_of_tasks([share(values, clusters)], 0.95)
     twice = mean_of_tasks([share(values, clusters), share(values, clusters)], 0.95)
     assert twice.se == pytest.approx(alone.se)
+    assert twice.ci == pytest.approx(alone.ci)
     assert twice.clusters == 5
     opposite = [1 - value for value in values]
     assert mean_of_tasks([share(values, clusters), share(opposite, clusters)], 0.95).se == (

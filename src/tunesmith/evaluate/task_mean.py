@@ -92,9 +92,9 @@ def mean_of_tasks(shares: Sequence[Share], confidence: float) -> MeanOfTasks:
     se = math.sqrt(sum(move**2 for move in moves.values()))
     if se == 0:
         return MeanOfTasks(mean, se, _squares_added(shares, mean), len(moves))
-    freedom = sum(variances) ** 2 / sum(
-        v**2 / df for v, df in zip(variances, freedoms, strict=True)
-    )
+    squares = sum(v**2 / df for v, df in zip(variances, freedoms, strict=True))
+    # clusters that tasks share are as few as they are, however many tasks they are in
+    freedom = min(sum(variances) ** 2 / squares, len(moves) - 1)
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * se
     return MeanOfTasks(mean, se, (mean - half, mean + half), len(moves))
 
