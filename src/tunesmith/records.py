@@ -234,3 +234,54 @@ class Comparison:
     clusters: int
     smallest_detectable: float
     test: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskVerdict:
+    """One task of a mixture: each system's estimate of its primary metric, and the tuned model
+    against the best of the systems that a verdict compares with (`kind`, as in evaluate.verdict).
+
+    `p_holm` is adjusted for all tasks of the report.
+    """
+
+    task: str
+    held_out: bool
+    metric: str
+    n: int
+    estimates: Mapping[str, Estimate]
+    comparison: Comparison
+    p_holm: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverTasks:
+    """The mean over the tasks that have a place in it (`left_out` have none): `means` by system,
+    and the tuned model against the best of them.
+
+    `these` is the comparison over these tasks, `others` the same difference with the tasks as a
+    sample of tasks.
+    """
+
+    held_out: bool
+    tasks: tuple[str, ...]
+    left_out: tuple[str, ...]
+    means: Mapping[str, Estimate]
+    these: Comparison
+    others: Comparison
+
+    @property
+    def comparison(self) -> Comparison:
+        """The one that answers the question: of trained tasks, is it better on these; of held-out
+        ones, is it better on tasks that it never saw?
+        """
+        return self.others if self.held_out else self.these
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What a mixture's report says of its tasks. A mean is None where no task has a place in it."""
+
+    verdicts: tuple[TaskVerdict, ...]
+    trained: OverTasks | None
+    held_out: OverTasks | None

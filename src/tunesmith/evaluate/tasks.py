@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -40,14 +40,17 @@ from tunesmith.evaluate.task_mean import (
     mean_of_a_sample,
     mean_of_tasks,
 )
-from tunesmith.evaluate.verdict import VerdictKind, verdict
+from tunesmith.evaluate.verdict import verdict
 from tunesmith.records import (
     Comparison,
     Estimate,
     Evaluation,
     Example,
+    OverTasks,
     Prediction,
     TaskEvaluation,
+    TaskReport,
+    TaskVerdict,
 )
 from tunesmith.run_files import Task
 
@@ -55,57 +58,6 @@ SAME_KIND = {"constant": "majority"}
 """Two systems that answer without a look at the input, one for free text and one for labels and
 numbers: over all tasks they are one."""
 Tasks = Mapping[str, TaskEvaluation]
-
-
-@dataclass(frozen=True)
-class TaskVerdict:
-    """One task of a mixture: each system's estimate of its primary metric, and the tuned model
-    against the best of the systems that a verdict compares with.
-
-    `p_holm` is adjusted for all tasks of the report.
-    """
-
-    task: str
-    held_out: bool
-    metric: str
-    n: int
-    estimates: Mapping[str, Estimate]
-    comparison: Comparison
-    p_holm: float
-    kind: VerdictKind
-
-
-@dataclass(frozen=True)
-class OverTasks:
-    """The mean over the tasks that have a place in it (`left_out` have none): `means` by system,
-    and the tuned model against the best of them.
-
-    `these` is the comparison over these tasks, `others` the same difference with the tasks as a
-    sample of tasks.
-    """
-
-    held_out: bool
-    tasks: tuple[str, ...]
-    left_out: tuple[str, ...]
-    means: Mapping[str, Estimate]
-    these: Comparison
-    others: Comparison
-
-    @property
-    def comparison(self) -> Comparison:
-        """The one that answers the question: of trained tasks, is it better on these; of held-out
-        ones, is it better on tasks that it never saw?
-        """
-        return self.others if self.held_out else self.these
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    """What a mixture's report says of its tasks. A mean is None where no task has a place in it."""
-
-    verdicts: tuple[TaskVerdict, ...]
-    trained: OverTasks | None
-    held_out: OverTasks | None
 
 
 def share_of(metric: str) -> float | None:

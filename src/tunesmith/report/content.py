@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from tunesmith.evaluate.tasks import TaskReport
-from tunesmith.records import Comparison, Estimate, Evaluation, Example
+from tunesmith.records import Comparison, Estimate, Evaluation, Example, TaskReport
 
 VerdictClass = Literal["good", "bad", "open"]
 

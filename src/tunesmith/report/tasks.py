@@ -8,8 +8,7 @@ import math
 from collections.abc import Sequence
 
 from tunesmith.evaluate.system_table import SYSTEMS, TUNED
-from tunesmith.evaluate.tasks import OverTasks, TaskReport, TaskVerdict
-from tunesmith.records import Comparison, Estimate
+from tunesmith.records import Comparison, Estimate, OverTasks, TaskReport, TaskVerdict
 from tunesmith.report.charts import Forest, ForestRow, forest
 from tunesmith.report.format import (
     in_sentence,

@@ -16,7 +16,6 @@ from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.tasks import (
-    TaskReport,
     compare_systems,
     complete,
     evaluate_task,
@@ -25,7 +24,7 @@ from tunesmith.evaluate.tasks import (
 from tunesmith.evaluate.verdict import beside_linear, verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Evaluation, Example
+from tunesmith.records import Comparison, Evaluation, Example, TaskReport
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.content import to_json as report_json
