@@ -139,13 +139,41 @@ def answer(
     """One prediction for each example: the greedy answer and what else `decoding` asks for.
 
     Computed in `decoding.dtype`, by a copy of the model where its weights are in another. vLLM
-    reads the weights from where `model` was loaded. Tasks that are decoded alike are answered
-    together.
+    reads the weights from where `model` was loaded.
     """
     model = in_dtype(model, decoding.dtype)
-    if decoding.tasks:
-        return _answer_by_task(model, chat, examples, decoding, on_progress)
+    found: dict[int, Prediction] = {}
+    for how, rows in _alike(examples, decoding):
+        answers = _answer_alike(model, chat, [examples[i] for i in rows], how, on_progress)
+        found.update(zip(rows, answers, strict=True))
+    return [found[i] for i in range(len(examples))]
+
+
+def _alike(examples: Sequence[Example], decoding: Decoding) -> list[tuple[Decoding, Sequence[int]]]:
+    """Examples, by number, that are answered together: all of one task, and those of tasks that
+    differ in their budgets only.
+    """
+    if not decoding.tasks:
+        return [(decoding, range(len(examples)))]
+    groups: dict[tuple[frozenset[int], bool], list[int]] = {}
+    for i, example in enumerate(examples):
+        own = decoding.of_task(example.task)
+        groups.setdefault((own.newline_ids, own.rank_choices), []).append(i)
+    return [
+        (replace(decoding, newline_ids=newline_ids, rank_choices=ranked), rows)
+        for (newline_ids, ranked), rows in groups.items()
+    ]
+
+
+def _answer_alike(
+    model: PreTrainedModel,
+    chat: ChatFormat,
+    examples: Sequence[Example],
+    decoding: Decoding,
+    on_progress: Callable[[int], None] | None,
+) -> list[Prediction]:
     prompts = tokenize_prompts(examples, chat)
+    budgets = [decoding.of_task(example.task).max_new_tokens for example in examples]
     ranked: Sequence[Ranked] = [Ranked([])] * len(examples)
     written: list[Generated | None] = [None] * len(examples)
     if decoding.rank_choices:
@@ -156,8 +184,8 @@ def answer(
         ranked = rank_choices(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
         if decoding.backend == "transformers":
             written = [
-                _greedy(found, options, decoding)
-                for found, options in zip(ranked, wanted, strict=True)
+                _greedy(found, options, decoding.of_task(example.task))
+                for example, found, options in zip(examples, ranked, wanted, strict=True)
             ]
     references = _reference_ids(model, chat, examples) if decoding.score_references else None
     waiting = [i for i, output in enumerate(written) if output is None]
@@ -169,6 +197,7 @@ def answer(
         model,
         [prompts[i] for i in waiting],
         None if together is None else [together[i] for i in waiting],
+        [budgets[i] for i in waiting],
         decoding,
         on_progress,
     )
@@ -200,32 +229,6 @@ def answer(
     ]
 
 
-def _answer_by_task(
-    model: PreTrainedModel,
-    chat: ChatFormat,
-    examples: Sequence[Example],
-    decoding: Decoding,
-    on_progress: Callable[[int], None] | None,
-) -> list[Prediction]:
-    """In the order of the examples."""
-    alike: list[tuple[Decoding, list[int]]] = []
-    hows = {task: decoding.of_task(task) for task in dict.fromkeys(e.task for e in examples)}
-    for i, example in enumerate(examples):
-        rows = next((rows for how, rows in alike if how == hows[example.task]), None)
-        if rows is None:
-            alike.append((hows[example.task], [i]))
-        else:
-            rows.append(i)
-    found = {
-        i: prediction
-        for how, rows in alike
-        for i, prediction in zip(
-            rows, answer(model, chat, [examples[i] for i in rows], how, on_progress), strict=True
-        )
-    }
-    return [found[i] for i in range(len(examples))]
-
-
 def _greedy(
     found: Ranked, options: Sequence[Sequence[int]], decoding: Decoding
 ) -> Generated | None:
@@ -254,6 +257,7 @@ def _generated(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     references: Sequence[list[int]] | None,
+    budgets: Sequence[int],
     decoding: Decoding,
     on_progress: Callable[[int], None] | None,
 ) -> list[Generated]:
@@ -264,7 +268,8 @@ def _generated(
         "stop_ids": decoding.stop_ids,
         "newline_ids": decoding.newline_ids,
         "max_new_tokens": [
-            max(1, min(decoding.max_new_tokens, room - len(prompt))) for prompt in prompts
+            max(1, min(budget, room - len(prompt)))
+            for budget, prompt in zip(budgets, prompts, strict=True)
         ],
     }
     if decoding.backend == "vllm":
