@@ -95,11 +95,14 @@ def test_the_report_compares_tuned_with_the_best_baseline(
 ) -> None:
     report = finished[1]
     comparison = report["comparison"]
-    baselines = {
-        name: report["evaluations"][name]["accuracy"]["mean"]
-        for name in ("base", "base_few_shot", "majority")
-    }
-    assert comparison["a"] == max(baselines, key=lambda name: baselines[name])
+    opponents = read_json(RunDir(finished[0] / "run").opponents)
+    on_validation = opponents["scores"]["accuracy"]
+    assert set(on_validation) == {
+        "base", "base_few_shot", "base_likeliest", "base_few_shot_likeliest", "majority"
+    }  # fmt: skip
+    assert opponents["rows"] == 12  # the whole validation split
+    assert on_validation[comparison["a"]] == max(on_validation.values())
+    baselines = {name: report["evaluations"][name]["accuracy"]["mean"] for name in on_validation}
     assert (comparison["b"], comparison["n"]) == ("tuned", 18)
     tuned = report["evaluations"]["tuned"]["accuracy"]["mean"]
     assert comparison["difference"] == pytest.approx(tuned - baselines[comparison["a"]])
@@ -116,6 +119,36 @@ def test_no_note_is_empty(finished: tuple[Path, dict[str, Any]]) -> None:
     notes = finished[1]["run"]["notes"]
     assert any("fresh process" in note for note in notes)
     assert all(note.strip() for note in notes)
+
+
+def test_the_headline_answers_three_questions(finished: tuple[Path, dict[str, Any]]) -> None:
+    said = finished[1]["verdict"]
+    questions = {question["name"]: question for question in said["questions"]}
+    assert list(questions) == ["task", "cheaper", "kept"]
+    assert questions["cheaper"]["against"] == "tfidf_linear"
+    assert questions["kept"]["against"] in ("panel.txt", "other")
+    answers = [question["answer"] for question in questions.values()]
+    assert said["kind"] == "better" or {"no", "cannot tell"} & set(answers)
+    assert 0 < len(said["heading"].split()) <= 10
+
+
+def test_a_run_that_is_not_better_fails_on_request_and_names_the_questions(
+    finished: tuple[Path, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    questions = [
+        {"title": "Right on the task", "answer": "yes"},
+        {"title": "Beats the cheap alternative", "answer": "no"},
+        {"title": "Kept its general language", "answer": "not measured"},
+    ]
+    said = finished[1] | {"verdict": {"kind": "not better", "questions": questions}}
+    monkeypatch.setattr(pipeline, "run", lambda recipe: said)
+    recipe = str(finished[0] / "run" / "recipe.yaml")
+    with pytest.raises(SystemExit) as caught:
+        cli.app(["run", recipe, "--fail-if-not-better"])
+    assert caught.value.code == 3
+    assert "not better: Beats the cheap alternative: no" in capsys.readouterr().err.splitlines()
 
 
 def test_the_test_split_was_opened_once(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -239,6 +272,27 @@ def test_an_evaluation_that_was_cut_off_is_done_again(
     assert report["run"]["test_uses"] == 2
 
 
+def test_an_evaluation_that_was_interrupted_told_nobody_anything_and_is_not_counted(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path / "copy")
+    shutil.copytree(finished[0] / "run", run.path)
+    shutil.rmtree(run.evaluation)
+    seal = read_json(run.seal)
+    run.seal.write_text(json.dumps(seal | {"uses": []}))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stages.evaluate, "measure_retention", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stages.evaluate.evaluate(run)
+    assert read_json(run.seal)["uses"] == []
+    stages.evaluate.evaluate(run)
+    assert stages.report.report(run)["run"]["test_uses"] == 1
+
+
 def test_a_second_evaluation_is_counted_and_shown(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -271,12 +325,11 @@ def test_metrics_that_the_recipe_names_are_judged_together_and_the_first_gives_t
     report = stages.report.report(run)
     judged = report["judged"]
     assert [found["comparison"]["metric"] for found in judged] == ["accuracy", "macro_f1"]
-    assert {found["comparison"]["a"] for found in judged} == {report["comparison"]["a"]}
     assert [found["p_holm"] for found in judged] == holm(
         [found["comparison"]["p"] for found in judged]
     )
     assert judged[0]["comparison"] == report["comparison"]
-    assert "after Holm" in report["verdict"]["sentence"]
+    assert "after Holm" in report["verdict"]["questions"][0]["sentence"]
     assert "Holm's p is adjusted for 2 metrics" in run.report_md.read_text()
 
 

@@ -160,7 +160,11 @@ def run(
     model: ModelOption = None,
     output_dir: OutputOption = None,
     fail_if_not_better: Annotated[
-        bool, typer.Option(help="Exit with 3 unless the verdict is better.")
+        bool,
+        typer.Option(
+            help="Exit with 3 unless the answer to every question of the headline that was "
+            "measured is yes; names those that are not."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -179,6 +183,9 @@ def run(
     report = pipeline.run(wanted)
     _finish(report, as_json)
     if fail_if_not_better and report["verdict"]["kind"] != "better":
+        for asked in report["verdict"]["questions"]:
+            if asked["answer"] in ("no", "cannot tell"):
+                print(f"not better: {asked['title']}: {asked['answer']}", file=sys.stderr)
         raise typer.Exit(3)
 
 

@@ -352,6 +352,17 @@ class EvaluationConfig(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
         0.95, description="Confidence level of the intervals."
     )
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="The gain that counts, in the metric's own unit. `not better` is said only "
+        "where the whole interval is below it. `null`: 0.01, or a tenth of the baseline's error "
+        "where that is less.",
+    )
+    retention_margin: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05,
+        description="The loss of general language that is still accepted, as a share of the base "
+        "model's value.",
+    )
     panel: list[str] = Field(
         [],
         description="General text files, and recipes with their test sets, scored before and after "

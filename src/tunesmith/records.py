@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class TaskEvaluation(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than
-    a.
+    a. `note` says why there is no interval (`ci` is nan), where there is none.
     """
 
     a: str
@@ -234,6 +235,7 @@ class Comparison:
     clusters: int
     smallest_detectable: float
     test: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +287,48 @@ class TaskReport:
     verdicts: tuple[TaskVerdict, ...]
     trained: OverTasks | None
     held_out: OverTasks | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRow:
+    """One held-out text or task of `evaluation.panel`, before and after training.
+
+    `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
+    change that `n` rows show with 80 % power.
+    """
+
+    name: str
+    metric: str
+    before: float
+    after: float
+    difference: float
+    ci: tuple[float, float]
+    detectable: float
+    n: int = 0
+
+
+Answer = Literal["yes", "no", "cannot tell", "not measured"]
+QuestionName = Literal["task", "cheaper", "kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One of the three questions and its answer.
+
+    `gain` is what the answer rests on, in the metric's own unit and positive where the tuned model
+    is better, with its interval `ci`; `margin` is the gain that counts or, for "kept", the loss
+    that would be too much. `before` and `after` are the levels of `against` (a system, a text or a
+    task) and of the tuned model. All are nan where nothing was measured.
+    """
+
+    name: QuestionName
+    title: str
+    answer: Answer
+    sentence: str
+    metric: str = ""
+    against: str = ""
+    gain: float = nan
+    ci: tuple[float, float] = (nan, nan)
+    margin: float = nan
+    before: float = nan
+    after: float = nan

@@ -126,6 +126,19 @@ class FewShotByTask:
 
 
 @dataclass(frozen=True)
+class Opponents:
+    """What the systems that the tuned model may have to beat scored on `rows` validation rows:
+    `scores[metric][system]`. `likeliest` says by what the likelihoods of choices were divided.
+    Of a mixture, `tasks` holds the same for each trained task, and the scores are their means.
+    """
+
+    rows: int
+    scores: Mapping[str, Mapping[str, float]]
+    likeliest: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, Opponents] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AnsweredIn:
     """The number format that a run's answers and likelihoods are computed in."""
 

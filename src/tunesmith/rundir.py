@@ -59,6 +59,7 @@ class RunDir:
     evaluated = _Place("evaluation", "evaluated.json")
     panel = _Place("evaluation", "panel.json")
     verification = _Place("evaluation", "verify.json")
+    opponents = _Place("evaluation", "opponents.json")
     few_shot = _Place("evaluation", "few_shot.json")
     few_shot_by_task = _Place("evaluation", "few_shot_by_task.json")
     plots = _Place("plots")

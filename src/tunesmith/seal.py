@@ -39,10 +39,8 @@ def read_seal(run: RunDir) -> Seal:
     return read_record(run.seal, Seal)
 
 
-def open_seal(run: RunDir, test_ids: Iterable[str], purpose: str) -> int:
-    """Record a use and return how many there have been; DataError where the ids are not the sealed
-    ones.
-    """
+def check_seal(run: RunDir, test_ids: Iterable[str]) -> Seal:
+    """The seal; DataError where the ids are not the sealed ones."""
     seal, found = read_seal(run), _sha256(test_ids)
     if found != seal.sha256:
         raise DataError(
@@ -50,6 +48,17 @@ def open_seal(run: RunDir, test_ids: Iterable[str], purpose: str) -> int:
             f"{seal.sha256[:12]}",
             hint="run `tunesmith prepare` again in a new output_dir",
         )
+    return seal
+
+
+def open_seal(run: RunDir, test_ids: Iterable[str], purpose: str) -> int:
+    """Record a use and return how many there have been; DataError where the ids are not the sealed
+    ones.
+
+    Called when there are results that somebody can see: an evaluation that was interrupted has told
+    nobody anything, and going on with it is not a second use.
+    """
+    seal = check_seal(run, test_ids)
     used = replace(seal, uses=(*seal.uses, Use(purpose, now())))
     write_record(run.seal, used)
     return len(used.uses)

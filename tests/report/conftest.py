@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 
 import tunesmith
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
-from tunesmith.report.content import CurvePoint, Report, RetentionRow
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    Prediction,
+    RetentionRow,
+)
+from tunesmith.report.content import CurvePoint, Report
 from tunesmith.report.tables import ClassScores
 
 LABELS = ("negative", "positive")

@@ -186,7 +186,7 @@ def _scores(
     scores = {}
     for name, examples in asked.items():
         found = score_predictions(examples, [next(predictions) for _ in examples], [metric], parser)
-        scores[name] = found.corpus.get(metric, sum(found.scores.get(metric, [])) / len(examples))
+        scores[name] = found.value(metric)
     return scores
 
 

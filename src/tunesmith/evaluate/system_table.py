@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 BASE = "base"
 BASE_FEW_SHOT = "base_few_shot"
+LIKELIEST = {BASE: "base_likeliest", BASE_FEW_SHOT: "base_few_shot_likeliest"}
+"""The systems that take the likeliest of a row's choices, by the one whose likelihoods they are. A
+base model may know the right label and not know how to write it."""
 LINEAR = "tfidf_linear"
-"""The linear baseline. It is never the reference system, but the verdict adds a sentence about it:
-it is far cheaper than a model and knows nothing but the training rows."""
+"""The linear baseline. It is never the reference system; it has a question of the headline for
+itself: it is far cheaper than a model and knows nothing but the training rows."""
 TUNED = "tuned"
 """The model that the verdict is about."""
 
@@ -33,6 +36,8 @@ class System:
 _ALL = (
     System(BASE, "Base model", reference=True),
     System(BASE_FEW_SHOT, "Base model, few-shot", reference=True),
+    System(LIKELIEST[BASE], "Base model, likeliest label", reference=True),
+    System(LIKELIEST[BASE_FEW_SHOT], "Base model, few-shot, likeliest label", reference=True),
     System("majority", "Most frequent answer", reference=True),
     System("constant", "Best constant answer", reference=True),
     System("copy", "Copy of the input", reference=True),

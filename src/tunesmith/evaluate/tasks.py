@@ -17,7 +17,7 @@ from typing import Unpack
 
 import numpy as np
 
-from tunesmith.evaluate.compare import Resampling, best_baseline, compare, evaluate
+from tunesmith.evaluate.compare import Resampling, compare, evaluate
 from tunesmith.evaluate.metrics import (
     GENERAL,
     OVER_TASKS,
@@ -29,10 +29,9 @@ from tunesmith.evaluate.statistics import (
     Floats,
     approximate_randomisation,
     estimate_mean,
-    holm,
     smallest_detectable_effect,
 )
-from tunesmith.evaluate.system_table import SYSTEMS, TUNED
+from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, LIKELIEST
 from tunesmith.evaluate.task_mean import (
     MeanOfTasks,
     Share,
@@ -40,23 +39,25 @@ from tunesmith.evaluate.task_mean import (
     mean_of_a_sample,
     mean_of_tasks,
 )
-from tunesmith.evaluate.verdict import verdict
 from tunesmith.records import (
     Comparison,
     Estimate,
     Evaluation,
     Example,
-    OverTasks,
     Prediction,
     TaskEvaluation,
-    TaskReport,
-    TaskVerdict,
 )
 from tunesmith.run_files import Task
 
-SAME_KIND = {"constant": "majority"}
-"""Two systems that answer without a look at the input, one for free text and one for labels and
-numbers: over all tasks they are one."""
+STAND_INS = {
+    "constant": "majority",
+    LIKELIEST[BASE]: BASE,
+    LIKELIEST[BASE_FEW_SHOT]: BASE_FEW_SHOT,
+    BASE_FEW_SHOT: BASE,
+}
+"""Over all tasks a system that has not answered a task is this one there: the best constant answer
+is for free text what the commonest one is for labels, there is no likeliest choice where there are
+no choices, and no exemplar where a prompt leaves no room for any."""
 Tasks = Mapping[str, TaskEvaluation]
 
 
@@ -111,8 +112,8 @@ def over_tasks(system: str, tasks: Tasks, confidence: float) -> Evaluation:
         name: estimate_mean(rows[name][:, 0], clusters, confidence, metric.binary)
         for name, metric in GENERAL.items()
     }
-    if counted := _counted(tasks):
-        estimates = {OVER_TASKS: _level(counted, confidence), **estimates}
+    if in_mean := counted(tasks):
+        estimates = {OVER_TASKS: _level(in_mean, confidence), **estimates}
     if own := _row_scores(tasks):
         rows[OVER_TASKS] = np.array(own).reshape(-1, 1)
     warnings = [
@@ -134,24 +135,32 @@ def over_tasks(system: str, tasks: Tasks, confidence: float) -> Evaluation:
     )
 
 
-def complete(evaluations: Sequence[Evaluation], confidence: float) -> list[Evaluation]:
-    """Those of systems that have answered every task, which alone can be compared over all of them.
+def stand_ins(system: str) -> list[str]:
+    """The system itself and what it is, in this order, on tasks that it has not answered."""
+    found = [system]
+    while found[-1] in STAND_INS:
+        found.append(STAND_INS[found[-1]])
+    return found
 
-    Two of one kind (SAME_KIND) that have answered every task together are the first of the two.
+
+def complete(evaluations: Sequence[Evaluation], confidence: float) -> list[Evaluation]:
+    """The systems that have answered every task, themselves or by their stand-ins: they alone can
+    be compared over all of them.
     """
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
     every = {name for evaluation in evaluations for name in evaluation.tasks}
     found = []
     for system, evaluation in by_name.items():
-        other = by_name.get(SAME_KIND.get(system, ""))
-        if other is not None and set(evaluation.tasks) < every:
-            evaluation = over_tasks(system, {**other.tasks, **evaluation.tasks}, confidence)
-        if set(evaluation.tasks) == every:
-            found.append(evaluation)
+        tasks: dict[str, TaskEvaluation] = {}
+        for other in stand_ins(system):
+            tasks = {**(by_name[other].tasks if other in by_name else {}), **tasks}
+        if set(tasks) == every:
+            whole = set(evaluation.tasks) == every
+            found.append(evaluation if whole else over_tasks(system, tasks, confidence))
     return found
 
 
-def _counted(tasks: Tasks) -> Tasks:
+def counted(tasks: Tasks) -> Tasks:
     """Those that have a place in the mean."""
     return {
         name: task
@@ -248,7 +257,7 @@ def compare_over_tasks(a: Evaluation, b: Evaluation, **options: Unpack[Resamplin
     The interval is task_mean's; p is of approximate randomisation over the clusters of all tasks
     together. Won, tied and lost rows are of all tasks. Raises DataError as compare.compare.
     """
-    names = list(_counted(a.tasks))
+    names = list(counted(a.tasks))
     each = {
         name: compare(
             a.tasks[name].evaluation, b.tasks[name].evaluation, a.tasks[name].metric, **options
@@ -283,7 +292,7 @@ def as_a_sample(a: Evaluation, b: Evaluation, these: Comparison, confidence: flo
     then a task.
     """
     gains = []
-    for name, (metric, before) in _counted(a.tasks).items():
+    for name, (metric, before) in counted(a.tasks).items():
         after, share = b.tasks[name].evaluation, share_of(metric) or 0.0
         gains.append(share * (after.estimates[metric].mean - before.estimates[metric].mean))
     found, p = mean_of_a_sample(gains, confidence)
@@ -295,6 +304,9 @@ def as_a_sample(a: Evaluation, b: Evaluation, these: Comparison, confidence: flo
         clusters=len(gains),
         smallest_detectable=_detectable(these.n, found, confidence),
         test=f"Student's t, {len(gains)} tasks",
+        note="two tasks whose gains differ are needed for an interval over tasks"
+        if math.isnan(p)
+        else "",
     )
 
 
@@ -355,87 +367,3 @@ def _randomised(
 
     clusters = [cluster for name in names for cluster in a.tasks[name].evaluation.clusters]
     return approximate_randomisation(value, together(0), together(1), clusters, resamples, seed)
-
-
-# ---- the report's records
-
-
-def task_report(
-    trained: Sequence[Evaluation], held_out: Sequence[Evaluation], **options: Unpack[Resampling]
-) -> TaskReport:
-    """Verdicts of each task and over all, from every system's evaluation over the trained and over
-    the held-out tasks (`over_tasks`), those included that have not answered all of them.
-    """
-    groups = ((False, trained), (True, held_out))
-    judged = [
-        (name, is_held_out, evaluations, _against_the_best(name, evaluations, **options))
-        for is_held_out, evaluations in groups
-        for name in _tasks_of_tuned(evaluations)
-    ]
-    adjusted = holm([comparison.p for *_, comparison in judged])
-    verdicts = tuple(
-        _task_verdict(name, is_held_out, evaluations, comparison, p, options["confidence"])
-        for (name, is_held_out, evaluations, comparison), p in zip(judged, adjusted, strict=True)
-    )
-    means = [_over(is_held_out, evaluations, **options) for is_held_out, evaluations in groups]
-    return TaskReport(verdicts, *means)
-
-
-def _tasks_of_tuned(evaluations: Sequence[Evaluation]) -> Tasks:
-    return next((e.tasks for e in evaluations if e.system == TUNED), {})
-
-
-def _of_task(name: str, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    return [e.tasks[name].evaluation for e in evaluations if name in e.tasks]
-
-
-def _against_the_best(
-    name: str, evaluations: Sequence[Evaluation], **options: Unpack[Resampling]
-) -> Comparison:
-    metric, tuned = _tasks_of_tuned(evaluations)[name]
-    found = _of_task(name, evaluations)
-    reference = best_baseline([e for e in found if SYSTEMS[e.system].reference], metric)
-    return compare(reference, tuned, metric, **options)
-
-
-def _task_verdict(
-    name: str,
-    held_out: bool,
-    evaluations: Sequence[Evaluation],
-    comparison: Comparison,
-    p_holm: float,
-    confidence: float,
-) -> TaskVerdict:
-    metric = comparison.metric
-    return TaskVerdict(
-        task=name,
-        held_out=held_out,
-        metric=metric,
-        n=comparison.n,
-        estimates={e.system: e.estimates[metric] for e in _of_task(name, evaluations)},
-        comparison=comparison,
-        p_holm=p_holm,
-        kind=verdict(comparison, confidence=confidence, p=p_holm).kind,
-    )
-
-
-def _over(
-    held_out: bool, evaluations: Sequence[Evaluation], **options: Unpack[Resampling]
-) -> OverTasks | None:
-    """None where no task has a place in the mean, or there is none at all."""
-    tasks = _tasks_of_tuned(evaluations)
-    counted = _counted(tasks)
-    if not counted:
-        return None
-    found = complete(evaluations, options["confidence"])
-    tuned = next(e for e in found if e.system == TUNED)
-    reference = best_baseline([e for e in found if SYSTEMS[e.system].reference], OVER_TASKS)
-    these = compare_over_tasks(reference, tuned, **options)
-    return OverTasks(
-        held_out=held_out,
-        tasks=tuple(counted),
-        left_out=tuple(name for name in tasks if name not in counted),
-        means={e.system: e.estimates[OVER_TASKS] for e in found},
-        these=these,
-        others=as_a_sample(reference, tuned, these, options["confidence"]),
-    )

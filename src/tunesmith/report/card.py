@@ -15,7 +15,7 @@ from tunesmith.report import tables
 from tunesmith.report.cases import prompt_of
 from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name, percent
-from tunesmith.report.markdown import line, markdown_table, titled
+from tunesmith.report.markdown import line, markdown_table, questions, titled
 from tunesmith.report.sections import sections_of
 
 DATA_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
@@ -29,7 +29,8 @@ def render_card(report: Report) -> str:
         f"# {line(report.name)}",
         f"An instruct model, fine-tuned with tunesmith from {base}.",
         "## Is it better than its base?",
-        line(report.verdict),
+        line(" ".join(filter(None, [report.heading and f"{report.heading}.", report.verdict]))),
+        questions(report),
         *_findings(report),
         "## How to use it",
         "Prompt the model in the format it was trained on:",

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.system_table import TUNED
+from tunesmith.records import Question
 from tunesmith.report.content import CurvePoint, Report
 from tunesmith.report.format import in_sentence, metric_name, system_name
 
@@ -49,6 +51,36 @@ class Forest:
         """The values in words, for readers who cannot see the plot."""
         return f"{self.title}: " + "; ".join(
             f"{row.label} {row.value:.3f} from {row.ci[0]:.3f} to {row.ci[1]:.3f}"
+            for row in self.rows
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A gain and its interval on an axis for itself; `limit` is the gain that counts, or minus the
+    loss that would be too much. `axis` labels the x axis.
+    """
+
+    label: str
+    value: float
+    ci: tuple[float, float]
+    limit: float
+    axis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """Gains in different units below each other, with the same side for good news."""
+
+    name: str
+    title: str
+    rows: tuple[Gain, ...]
+
+    @property
+    def alt(self) -> str:
+        """The values in words, for readers who cannot see the plot."""
+        return f"{self.title}: " + "; ".join(
+            f"{row.label} {row.value:+.3g} from {row.ci[0]:+.3g} to {row.ci[1]:+.3g} ({row.axis})"
             for row in self.rows
         )
 
@@ -93,7 +125,7 @@ class LearningCurve:
         )
 
 
-Chart: TypeAlias = Forest | Lines | LearningCurve
+Chart: TypeAlias = Forest | Gains | Lines | LearningCurve
 
 
 def forest(
@@ -102,6 +134,34 @@ def forest(
     """The rows whose value and interval are finite; None if there are none."""
     finite = tuple(row for row in rows if all(map(math.isfinite, (row.value, *row.ci))))
     return Forest(name, title, finite, axis, zero) if finite else None
+
+
+def questions_chart(report: Report) -> Gains | None:
+    """The three questions of the headline, those that have an interval."""
+    rows = tuple(_gain(question) for question in report.questions if math.isfinite(question.ci[0]))
+    return Gains("questions", "The three answers, with their intervals", rows) if rows else None
+
+
+def _gain(question: Question) -> Gain:
+    metric = find_metric(question.metric)
+    points = 100 if metric.unit == "fraction" else 1
+    low, high = question.ci
+    limit = -question.margin if question.name == "kept" else question.margin
+    unit = "" if metric.unit == "plain" else ", points"
+    better = "" if metric.higher_is_better else ", less of it is a gain"
+    return Gain(
+        question.title,
+        points * question.gain,
+        (points * low, points * high),
+        points * limit,
+        f"gain in {in_sentence(metric.title)} over {_opponent(question)}{unit}{better}",
+    )
+
+
+def _opponent(question: Question) -> str:
+    if question.name == "kept":
+        return f"the base, {question.against}"
+    return in_sentence(system_name(question.against))
 
 
 def systems_chart(report: Report) -> Forest | None:

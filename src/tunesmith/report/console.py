@@ -13,6 +13,7 @@ from tunesmith.report.sections import sections_of
 from tunesmith.report.tables import Table
 
 COLOURS = {"good": "green", "bad": "red", "open": "yellow"}
+ANSWER_COLOURS = {"yes": "green", "no": "red", "cannot tell": "yellow", "not measured": "dim"}
 
 
 def show(report: Report, console: Console | None = None) -> None:
@@ -28,6 +29,12 @@ def show(report: Report, console: Console | None = None) -> None:
     for text in report.remarks:
         console.print(Text(f"note: {text}", style="yellow"))
     colour = COLOURS[verdict_class(report.verdict_kind)]
+    for question in report.questions:
+        shade = ANSWER_COLOURS[question.answer]
+        console.print(Text(f"{question.title}: {question.answer}.", style=shade), end=" ")
+        console.print(Text(question.sentence))
+    if report.heading:
+        console.print(Text(f"{report.heading}.", style=f"bold {colour}"))
     console.print(Text(report.verdict, style=f"bold {colour}"))
 
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, TaskReport
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    Question,
+    RetentionRow,
+    TaskReport,
+)
 
 VerdictClass = Literal["good", "bad", "open"]
 
@@ -43,24 +51,6 @@ class LedgerCounts(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class RetentionRow:
-    """One held-out text or task of `evaluation.panel`, before and after training.
-
-    `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
-    change that `n` rows show with 80 % power.
-    """
-
-    name: str
-    metric: str
-    before: float
-    after: float
-    difference: float
-    ci: tuple[float, float]
-    detectable: float
-    n: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class JudgedMetric:
     """One of several metrics against the verdict's reference system.
 
@@ -84,8 +74,11 @@ class CurvePoint:
 class Report:
     """What a run found.
 
-    `verdict_kind` is "better", "not better" or "cannot tell"; `verdict` is the sentence with its
-    numbers. `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
+    `verdict_kind` is "better", "not better" or "cannot tell"; `heading` says it in ten words,
+    `verdict` with the levels, and `questions` are the three that it is made of, with all numbers.
+    `reference_note` says how the reference system was chosen.
+
+    `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
     recipe names if there are several, the primary one first; the verdict then rests on its adjusted
     p. `evaluations` are the systems on the test split as `evaluate.compare` returns them;
     `wordings` holds the same for subsets of the test split, such as "Wordings seen in training".
@@ -110,6 +103,9 @@ class Report:
     recipe: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    heading: str = ""
+    questions: Sequence[Question] = ()
+    reference_note: str = ""
     test_uses: int = 1
     retention: Sequence[RetentionRow] = ()
     wordings: Mapping[str, Sequence[Evaluation]] = field(default_factory=dict)
@@ -118,6 +114,15 @@ class Report:
     prompt_layout: str = ""
     confidence: float = 0.95
     tasks: TaskReport | None = None
+
+    @property
+    def verdict_line(self) -> str:
+        """The verdict in few words; of the headline's questions, how many are answered with yes."""
+        measured = [q for q in self.questions if q.answer != "not measured"]
+        if not measured:
+            return f"Verdict: {self.verdict_kind.replace('_', ' ')}"
+        yes = sum(question.answer == "yes" for question in measured)
+        return f"Verdict: yes to {yes} of {len(measured)} questions"
 
     @property
     def comparison(self) -> Comparison | None:
@@ -173,7 +178,9 @@ def to_json(report: Report) -> dict[str, Any]:
     value = {
         "verdict": {
             "kind": report.verdict_kind,
+            "heading": report.heading,
             "sentence": report.verdict,
+            "questions": report.questions,
             "metric": report.primary_metric,
             "confidence": report.confidence,
         },

@@ -14,6 +14,14 @@ from tunesmith.report.content import Report, verdict_class
 from tunesmith.report.plots import PALETTE, Plot
 from tunesmith.report.sections import sections_of
 
+ANSWER_MARKS = {
+    "yes": ("good", "\N{CHECK MARK}"),
+    "no": ("bad", "\N{MULTIPLICATION X}"),
+    "cannot tell": ("open", "?"),
+    "not measured": ("none", "\N{EN DASH}"),
+}
+"""The class and the icon of an answer, which is never shown by colour alone."""
+
 
 def render_html(report: Report, plots: Sequence[Plot]) -> str:
     """The whole page. Every text of the report is escaped; only our own plots go in as markup."""
@@ -37,6 +45,7 @@ def _context(report: Report, plots: Sequence[Plot]) -> dict[str, object]:
     return {
         "report": report,
         "verdict_class": verdict_class(report.verdict_kind),
+        "answer_marks": ANSWER_MARKS,
         "figures": _key_figures(report),
         "sections": sections_of(report),
         "plots": {plot.name: plot for plot in plots},

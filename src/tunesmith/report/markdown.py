@@ -17,13 +17,23 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
     """The report as Markdown; plots are linked as files of the run folder."""
     images = {plot.name: f"![{line(plot.alt)}](plots/{plot.name}.png)" for plot in plots}
     parts = [
-        f"# {line(report.verdict)}",
-        f"Run {line(report.name)}, tuned from {line(report.base_model)}. "
-        f"Verdict: {line(report.verdict_kind.replace('_', ' '))}.",
+        f"# {line(report.heading or report.verdict)}",
+        line(report.verdict) if report.heading else "",
+        questions(report),
+        images.get("questions", ""),
+        f"Run {line(report.name)}, tuned from {line(report.base_model)}. {report.verdict_line}.",
         "\n".join(f"- {line(text)}" for text in report.remarks),
         *(part for section in sections_of(report) for part in _section(section, images)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def questions(report: Report) -> str:
+    """The three questions of the headline with their answers, as a list."""
+    return "\n".join(
+        f"- **{line(question.title)}: {question.answer}.** {line(question.sentence)}"
+        for question in report.questions
+    )
 
 
 def _section(section: Section, images: Mapping[str, str]) -> list[str]:

@@ -13,7 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.report.charts import Chart, Forest, LearningCurve, Line, Lines
+from tunesmith.report.charts import (
+    Chart,
+    Forest,
+    Gains,
+    LearningCurve,
+    Line,
+    Lines,
+    questions_chart,
+)
 from tunesmith.report.content import Report
 from tunesmith.report.sections import sections_of
 
@@ -65,13 +73,17 @@ class Plot:
 
 def plots_of(report: Report) -> list[Plot]:
     """Every plot that the report has the numbers for, in the order of its sections."""
-    return [draw(chart) for section in sections_of(report) for chart in section.charts]
+    first = questions_chart(report)
+    charts = [chart for section in sections_of(report) for chart in section.charts]
+    return [draw(chart) for chart in ([first] if first else []) + charts]
 
 
 def draw(chart: Chart) -> Plot:
     """The chart as SVG and PNG."""
     if isinstance(chart, Forest):
         return _forest_plot(chart)
+    if isinstance(chart, Gains):
+        return _gains_plot(chart)
     if isinstance(chart, Lines):
         return _lines_plot(chart)
     return _learning_curve_plot(chart)
@@ -79,7 +91,7 @@ def draw(chart: Chart) -> Plot:
 
 def _forest_plot(chart: Forest) -> Plot:
     rows = chart.rows
-    with _figure(0.62 + 0.3 * len(rows)) as (figure, axes):
+    with _figure(0.62 + 0.3 * len(rows)) as (figure, [axes]):
         for i, row in enumerate(rows):
             colour = PALETTE["accent" if row.marked else "muted"]
             axes.plot(row.ci, (i, i), color=colour, linewidth=2, solid_capstyle="butt")
@@ -97,8 +109,24 @@ def _forest_plot(chart: Forest) -> Plot:
         return _finish(figure, chart)
 
 
+def _gains_plot(chart: Gains) -> Plot:
+    with _figure(0.95 * len(chart.rows), len(chart.rows)) as (figure, panels):
+        for axes, row in zip(panels, chart.rows, strict=True):
+            axes.plot(row.ci, (0, 0), color=PALETTE["accent"], linewidth=2.5, solid_capstyle="butt")
+            axes.plot(row.value, 0, "o", color=PALETTE["accent"], markersize=6.5)
+            axes.axvline(0, color=PALETTE["ink"], linewidth=1)
+            axes.axvline(row.limit, color=PALETTE["muted"], linewidth=1, linestyle=(0, (3, 2)))
+            axes.set_yticks([])
+            axes.set_ylim(-1, 1)
+            axes.spines["left"].set_visible(False)
+            axes.set_title(row.label, loc="left", fontsize=9, color=PALETTE["ink"], pad=3)
+            axes.set_xlabel(row.axis, fontsize=8)
+            axes.locator_params(axis="x", nbins=6)
+        return _finish(figure, chart)
+
+
 def _lines_plot(chart: Lines) -> Plot:
-    with _figure(2.7) as (figure, axes):
+    with _figure(2.7) as (figure, [axes]):
         for line in chart.lines:
             _draw_line(axes, line)
         _mark_best(axes, chart.best_step)
@@ -112,7 +140,7 @@ def _learning_curve_plot(chart: LearningCurve) -> Plot:
     rows = [point.rows for point in chart.points]
     estimates = [point.estimate for point in chart.points]
     lows, highs = [e.ci[0] for e in estimates], [e.ci[1] for e in estimates]
-    with _figure(2.7) as (figure, axes):
+    with _figure(2.7) as (figure, [axes]):
         axes.plot(rows, [e.mean for e in estimates], "-o", color=PALETTE["accent"], markersize=5)
         axes.vlines(rows, lows, highs, color=PALETTE["accent"])
         axes.set_xscale("log")
@@ -124,8 +152,8 @@ def _learning_curve_plot(chart: LearningCurve) -> Plot:
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of the page's width in our style, `height` in inches.
+def _figure(height: float, panels: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of the page's width in our style, `height` in inches, with its panels from the top.
 
     It is made without pyplot, so no state is shared and no window is needed.
     """
@@ -138,7 +166,7 @@ def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
         matplotlib.rcdefaults()  # a user's matplotlibrc changes nothing
         matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
-        yield figure, figure.subplots()
+        yield figure, list(figure.subplots(panels, squeeze=False).flat)
 
 
 def _finish(figure: Figure, chart: Chart) -> Plot:

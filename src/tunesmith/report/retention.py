@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tunesmith.records import RetentionRow
 from tunesmith.report.charts import Forest, ForestRow, forest
-from tunesmith.report.content import RetentionRow
 from tunesmith.report.format import (
     in_sentence,
     interval,

@@ -68,7 +68,7 @@ def _systems(report: Report) -> Section:
     return Section(
         "systems",
         "How the systems compare",
-        notes=(f"{same} {opened}",),
+        notes=(" ".join(filter(None, [same, report.reference_note, opened])),),
         tables=_filled(tables.comparison_table(report)),
         charts=_present(charts.systems_chart(report)),
         details=_filled(tables.auxiliary_table(report), *tables.wording_tables(report)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from transformers import PreTrainedModel
@@ -24,7 +24,7 @@ from tunesmith.evaluate.systems import Decoding, answer, task_decodings, with_ta
 from tunesmith.models.load import fit_embeddings
 from tunesmith.progress import progress, say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Example
+from tunesmith.records import Example, Prediction
 from tunesmith.run_files import (
     Evaluated,
     FewShot,
@@ -35,7 +35,7 @@ from tunesmith.run_files import (
     write_record,
 )
 from tunesmith.rundir import RunDir
-from tunesmith.seal import open_seal
+from tunesmith.seal import check_seal, open_seal
 from tunesmith.stages.common import (
     decoding,
     load_base,
@@ -45,9 +45,10 @@ from tunesmith.stages.common import (
     training_data,
     tuned_chat,
 )
+from tunesmith.stages.opponents import likeliest_by_task, opponents_by_task, trial_rows
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
-from tunesmith.stages.tasks import baselines_by_task, in_order, of_task
+from tunesmith.stages.tasks import baselines_by_task, of_task
 
 
 def evaluate(run: RunDir) -> None:
@@ -60,26 +61,36 @@ def evaluate(run: RunDir) -> None:
             f"{run.path}: no tuned model yet", hint=f"`tunesmith train {run.path}` first"
         )
     check_backend(recipe)
-    test, train_split = (read_examples(run.examples(split)) for split in ("test", "train"))
+    test, train_split, validation = (
+        read_examples(run.examples(split)) for split in ("test", "train", "validation")
+    )
+    ids = [example.id for example in test]
+    check_seal(run, ids)
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    _use_the_test(run, test)
     for stale in (run.verification, run.evaluated, run.panel):  # of answers that are made anew now
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     how = with_held_out(how, run, recipe, task, test, chat, tuned)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
-    prompted = _few_shot(run, recipe, task, train_split, test, base, chat, how)
-    systems = [(BASE, base, test), (TUNED, tuned, test)]
-    if prompted is not None:
+    trial = trial_rows(task, validation)
+    asked = [*test, *trial]
+    prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)
+    systems = [(BASE, base, asked), (TUNED, tuned, test)]
+    if prompted:
         systems.insert(1, (BASE_FEW_SHOT, base, prompted))
-    for system, model, examples in systems:
-        _answer(run, system, model, chat, examples, how)
-    baselines = _baselines(run, task, train_split, test)
+    answers = {
+        system: _answer(run, system, model, chat, examples, how, test)
+        for system, model, examples in systems
+    }
+    answers |= _baselines(run, task, train_split, asked, test)
+    answers |= _likeliest(run, task, test, trial, answers)
+    if trial:
+        write_record(run.opponents, opponents_by_task(task, trial, answers))
     measure_retention(run, recipe, (base, tuned), chat)
-    stored = {*baselines, *(name for name, *_ in systems)}
-    write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in stored)))
+    _use_the_test(run, ids)
+    write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in answers)))
 
 
 def answer_tuned(run: RunDir) -> None:
@@ -90,7 +101,7 @@ def answer_tuned(run: RunDir) -> None:
     how = for_the_test(decoding(run, recipe, chat, tuned), recipe)
     test, task = read_examples(run.examples("test")), read_manifest(run).task
     how = with_held_out(how, run, recipe, task, test, chat, tuned)
-    _answer(run, TUNED, tuned, chat, test, how)
+    _answer(run, TUNED, tuned, chat, test, how, test)
     write_record(run.evaluated, Evaluated((TUNED,)))
 
 
@@ -120,8 +131,7 @@ def with_held_out(
     return with_tasks(how, task_decodings(held_out, test, lengths, chat, model, recipe.evaluation))
 
 
-def _use_the_test(run: RunDir, test: Sequence[Example]) -> None:
-    ids = [example.id for example in test]
+def _use_the_test(run: RunDir, ids: Sequence[str]) -> None:
     uses = open_seal(run, ids, "base, few-shot base and tuned")
     if uses > 1:
         say(
@@ -135,19 +145,19 @@ def _few_shot(
     recipe: Recipe,
     task: Task,
     train_split: Sequence[Example],
-    test: Sequence[Example],
+    validation: Sequence[Example],
+    examples: Sequence[Example],
     base: PreTrainedModel,
     chat: ChatFormat,
     how: Decoding,
-) -> list[Example] | None:
-    """The test examples behind exemplars of their own task, in the wording that the base does best
-    with; None where the model has no room for any.
+) -> list[Example]:
+    """The examples behind exemplars of their own task, in the wording that the base does best with;
+    without those for which the model has no room.
 
     A held-out task has no exemplars, since all its rows are tested: the base model is asked
     zero-shot there, as the tuned one is.
     """
-    validation = read_examples(run.examples("validation"))
-    asked: dict[str, Example] = {}
+    asked: list[Example] = []
     records: dict[str, FewShot] = {}
     for name, own in task.judged.items():
         if own.held_out:
@@ -158,18 +168,18 @@ def _few_shot(
             own,
             of_task(train_split, name),
             of_task(validation, name),
-            of_task(test, name),
+            of_task(examples, name),
             base,
             chat,
             how.of_task(name),
         )
         if records[name].mean_shown:
-            asked |= {example.id: example for example in prompted}
+            asked += prompted
     if task.tasks:
         write_record(run.few_shot_by_task, FewShotByTask(records))
     else:
         write_record(run.few_shot, records[""])
-    return in_order(test, asked) or None
+    return asked
 
 
 def _few_shot_of_task(
@@ -178,7 +188,7 @@ def _few_shot_of_task(
     task: Task,
     train_split: Sequence[Example],
     validation: Sequence[Example],
-    test: Sequence[Example],
+    examples: Sequence[Example],
     base: PreTrainedModel,
     chat: ChatFormat,
     how: Decoding,
@@ -188,7 +198,7 @@ def _few_shot_of_task(
         recipe.data,
         run.rows,
         sample(validation, TRIAL_ROWS),
-        test,
+        examples,
         exemplars,
         chat,
         base,
@@ -208,19 +218,54 @@ def _answer(
     chat: ChatFormat,
     examples: Sequence[Example],
     how: Decoding,
-) -> None:
+    test: Sequence[Example],
+) -> dict[str, Prediction]:
+    """By example id the answers to all examples, of which those to the test split are stored."""
     started = time.monotonic()
     with progress(f"evaluating {system}", len(examples)) as advance:
         predictions = answer(model, chat, examples, how, advance)
-    write_predictions(run, system, examples, predictions, time.monotonic() - started)
+    found = {prediction.example_id: prediction for prediction in predictions}
+    ids = {example.id for example in examples}
+    share = sum(example.id in ids for example in test) / len(examples)
+    _store(run, system, test, found, (time.monotonic() - started) * share)
+    return found
+
+
+def _store(
+    run: RunDir,
+    system: str,
+    test: Sequence[Example],
+    answers: Mapping[str, Prediction],
+    seconds: float = 0.0,
+) -> None:
+    answered = [example for example in test if example.id in answers]
+    predictions = [answers[example.id] for example in answered]
+    write_predictions(run, system, answered, predictions, seconds)
 
 
 def _baselines(
-    run: RunDir, task: Task, train_split: Sequence[Example], test: Sequence[Example]
-) -> list[str]:
-    """Store the answers of what needs no language model; their names."""
-    found = baselines_by_task(task, train_split, test)
+    run: RunDir,
+    task: Task,
+    train_split: Sequence[Example],
+    examples: Sequence[Example],
+    test: Sequence[Example],
+) -> dict[str, dict[str, Prediction]]:
+    """The answers of what needs no language model, by its name; those to the test are stored."""
+    found = baselines_by_task(task, train_split, examples)
     for name, answers in found.items():
-        answered = [example for example in test if example.id in answers]
-        write_predictions(run, name, answered, [answers[example.id] for example in answered])
-    return list(found)
+        _store(run, name, test, answers)
+    return found
+
+
+def _likeliest(
+    run: RunDir,
+    task: Task,
+    test: Sequence[Example],
+    trial: Sequence[Example],
+    answers: Mapping[str, Mapping[str, Prediction]],
+) -> dict[str, dict[str, Prediction]]:
+    """The answers of the systems that take the likeliest choice; those to the test are stored."""
+    found = likeliest_by_task(task, test, trial, answers)
+    for name, predictions in found.items():
+        _store(run, name, test, predictions)
+    return found

@@ -11,20 +11,30 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import best_baseline, to_json
+from tunesmith.evaluate.compare import to_json
+from tunesmith.evaluate.headline import (
+    Headline,
+    Options,
+    cheaper_question,
+    headline,
+    kept_question,
+    task_question,
+)
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
-from tunesmith.evaluate.tasks import (
-    compare_systems,
-    complete,
-    evaluate_task,
-    task_report,
-)
-from tunesmith.evaluate.verdict import beside_linear, verdict
+from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
+from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Evaluation, Example, TaskReport
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    RetentionRow,
+    TaskReport,
+)
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.content import to_json as report_json
@@ -33,6 +43,7 @@ from tunesmith.run_files import (
     AnsweredIn,
     FewShot,
     FewShotByTask,
+    Opponents,
     Task,
     TrainingFacts,
     read_evaluated,
@@ -43,8 +54,10 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
+from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import seed_folders, with_seeds
+from tunesmith.stages.task_verdicts import task_report
 from tunesmith.stages.tasks import few_shot_note_by_task
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
@@ -92,7 +105,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     test = read_examples(run.examples("test"))
     evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    reference = best_baseline([e for e in evaluations if SYSTEMS[e.system].reference], primary)
+    opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
+    reference = strongest(evaluations, primary, opponents)
     others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     tuned = [
         by_name[TUNED],
@@ -101,23 +115,23 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     asked = () if task.tasks else recipe.evaluation.metrics or ()
     metrics = dict.fromkeys([primary, *asked])
     judged, seed_notes = zip(
-        *(_against(reference, tuned, metric, judging) for metric in metrics), strict=True
+        *(
+            _against(strongest(evaluations, metric, opponents), tuned, metric, judging)
+            for metric in metrics
+        ),
+        strict=True,
     )
     adjusted = holm([comparison.p for comparison in judged])
     comparisons = [judged[0], *(judging.compare(other, tuned[0], primary) for other in others)]
-    said = verdict(
-        judged[0],
-        confidence=confidence,
-        p=adjusted[0] if len(judged) > 1 else None,
-        estimates=(reference.estimates[primary], tuned[0].estimates[primary]),
-    )
     several = len(judged) > 1
+    retention = read_retention(run)
+    said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
         name=run.path.name,
         verdict_kind=said.kind,
-        verdict=" ".join(
-            [said.sentence, *_beside_linear(comparisons, by_name, primary, confidence)]
-        ),
+        heading=said.heading,
+        verdict=said.sentence,
+        questions=said.questions,
         primary_metric=primary,
         evaluations=evaluations,
         comparisons=comparisons,
@@ -133,16 +147,23 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         versions=manifest.versions,
         notes=[*manifest.notes, *training.notes, *filter(None, seed_notes[:1]), *_run_notes(run)],
         test_uses=len(read_seal(run).uses),
-        retention=read_retention(run),
+        reference_note=how_chosen(opponents),
+        retention=retention,
         wordings=_by_wording(run, recipe, test, task),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        tasks=_by_task(run, recipe, test, task),
+        tasks=_by_task(run, recipe, test, task, opponents),
     )
 
 
-def _by_task(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) -> TaskReport | None:
+def _by_task(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    opponents: Opponents | None,
+) -> TaskReport | None:
     """What there is to say of each task of a mixture; None where there is one task."""
     if not task.tasks:
         return None
@@ -150,7 +171,8 @@ def _by_task(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) -
         _answered(run, recipe, test, task, lambda example: True, held_out=is_held_out)
         for is_held_out in (False, True)
     )
-    return task_report(trained, held_out, **asdict(Judging.of(recipe)))
+    how = asdict(Judging.of(recipe))
+    return task_report(trained, held_out, opponents, recipe.evaluation.margin, **how)
 
 
 def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
@@ -265,22 +287,30 @@ def _by_wording(
     return {"Wordings seen in training": found(True), "Wordings never seen": found(False)}
 
 
-# ---- what is said beside the numbers
+# ---- what is said of the numbers
 
 
-def _beside_linear(
+def _headline(
+    recipe: Recipe,
     comparisons: Sequence[Comparison],
     by_name: Mapping[str, Evaluation],
-    metric: str,
-    confidence: float,
-) -> list[str]:
-    """A sentence where there is a linear model."""
-    estimates = by_name[TUNED].estimates[metric]
-    return [
-        beside_linear(c, (by_name[LINEAR].estimates[metric], estimates), confidence)
-        for c in comparisons
-        if c.a == LINEAR
-    ]
+    retention: Sequence[RetentionRow],
+    p: float | None,
+) -> Headline:
+    """The three questions, from the primary metric's comparisons; the first is the verdict's."""
+    settings, first = recipe.evaluation, comparisons[0]
+
+    def estimates(c: Comparison) -> tuple[Estimate, Estimate]:
+        return by_name[c.a].estimates[c.metric], by_name[c.b].estimates[c.metric]
+
+    others = [c for c in comparisons[1:] if SYSTEMS[c.a].reference]
+    linear = next((c for c in comparisons if c.a == LINEAR), None)
+    options = Options(margin=settings.margin, confidence=settings.confidence)
+    return headline(
+        task_question(first, estimates(first), others, p=p, **options),
+        cheaper_question(linear, estimates(linear) if linear else None, **options),
+        kept_question(retention, settings.retention_margin),
+    )
 
 
 def _against(

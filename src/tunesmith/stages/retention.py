@@ -16,7 +16,7 @@ from tunesmith.evaluate.systems import answer
 from tunesmith.evaluate.tasks import compare_systems, evaluate_task
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe, load_recipe
-from tunesmith.report.content import RetentionRow
+from tunesmith.records import RetentionRow
 from tunesmith.run_files import read_manifest, read_record, run_state, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import decoding

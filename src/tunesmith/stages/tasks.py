@@ -95,11 +95,6 @@ def of_task(examples: Sequence[Example], name: str) -> list[Example]:
     return [example for example in examples if example.task == name]
 
 
-def in_order(examples: Sequence[Example], found: Mapping[str, Example]) -> list[Example]:
-    """What is found by example id, in the order of the examples."""
-    return [found[example.id] for example in examples if example.id in found]
-
-
 def baselines_by_task(
     task: Task, train_split: Sequence[Example], test: Sequence[Example]
 ) -> dict[str, dict[str, Prediction]]:

@@ -32,6 +32,11 @@ class MetricResult:
     rows: dict[str, Floats]
     details: EvaluationDetails
 
+    def value(self, metric: str) -> float:
+        """The metric over all examples."""
+        found = self.corpus.get(metric)
+        return float(np.mean(self.scores[metric])) if found is None else found
+
 
 def score_predictions(
     examples: Sequence[Example],
