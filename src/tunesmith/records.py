@@ -332,3 +332,18 @@ class Question:
     margin: float = nan
     before: float = nan
     after: float = nan
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A system of which many answers could not be read.
+
+    `share`, from 0 to 1, could not be read. `ranked` is the tuned model against it (where it is the
+    tuned model itself, against the base) by the likeliest label, which needs no reading, with the
+    two `levels`; None where the labels' likelihoods are not known.
+    """
+
+    system: str
+    share: float
+    ranked: Comparison | None = None
+    levels: tuple[float, float] | None = None

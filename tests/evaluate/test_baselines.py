@@ -45,6 +45,11 @@ def test_the_constant_for_numbers_is_the_median() -> None:
     assert majority_predictions(train, [Example("a", "", "", "", "2")], "number")[0].text == "3.5"
 
 
+def test_the_median_keeps_all_its_digits() -> None:
+    train = [Example("1", "", "", "", "1234567")]
+    assert majority_predictions(train, [train[0]], "number")[0].text == "1234567"
+
+
 def test_the_best_constant_answer_is_the_one_most_like_the_others() -> None:
     train = [Example(t, t, "", "", t) for t in ("a b c", "a b d", "a b e", "x y z", "a q r")]
     examples = [Example("1", "1", "", "", "a b f"), Example("2", "2", "", "", "z")]

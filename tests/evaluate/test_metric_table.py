@@ -90,7 +90,7 @@ def test_a_users_metric_and_task_family_need_no_change_of_ours(
     found = score_file(path, "target", {"a": "a", "b": "b"}, ["excitement"], resamples=100)
     assert found["metrics"]["a"]["excitement"]["mean"] == 0.5
     assert found["metrics"]["b"]["excitement"]["mean"] == 1.0
-    assert "b is not better than a: excitement" in found["comparisons"][0]["verdict"]["sentence"]
+    assert found["comparisons"][0]["difference"] == 0.5
 
     data = DataConfig(source=str(path), template=str(tmp_path / "cheer.yaml"))
     (template,) = plan_sources(data, SourceRows(data))[0].templates

@@ -501,3 +501,37 @@ def test_predictions_in_another_order_are_refused() -> None:
         score_predictions(examples, predictions[:1], ["exact_match"], "text")
     with pytest.raises(DataError, match="no examples"):
         score_predictions([], [], ["exact_match"], "text")
+
+
+def test_answering_with_every_label_is_right_nowhere() -> None:
+    examples = [
+        Example(f"{i}", f"{i}", "", "", label, (label,), ("positive", "negative"))
+        for i, label in enumerate(["positive", "negative"])
+    ]
+    hedges = [Prediction(f"{i}", "positive or negative?", True, 4) for i in range(2)]
+    found = score_predictions(examples, hedges, ["accuracy"], "choice")
+    assert found.scores["accuracy"] == [0, 0]
+    assert found.scores["valid"] == [0, 0]
+
+
+def test_numbers_in_references_are_read_like_those_in_answers() -> None:
+    pairs = [("1.234,56", "1234.56"), ("9 500,00", "9,500"), ("1/2", "0.5"), ("50 %", "50")]
+    examples = [Example(f"{i}", f"{i}", "", "", r, (r,)) for i, (r, _) in enumerate(pairs)]
+    answers = [Prediction(f"{i}", text, True, 1) for i, (_, text) in enumerate(pairs)]
+    found = score_predictions(examples, answers, ["number", "mae"], "number")
+    assert found.scores["number"] == [1, 1, 1, 1]
+    assert found.scores["mae"] == [0, 0, 0, 0]
+
+
+def test_a_reference_that_is_no_one_number_names_its_place() -> None:
+    example = Example("7", "7", "", "", "5-10", ("5-10",), source="rows.csv:3")
+    with pytest.raises(DataError, match=r"rows.csv:3 \(7\): the reference '5-10' is not a number"):
+        score_predictions([example], [Prediction("7", "5", True, 1)], ["number"], "number")
+
+
+def test_fields_of_json_between_words_are_scored_but_the_answer_is_not_valid_json() -> None:
+    example = Example("7", "7", "", "", '{"a": 1}', ('{"a": 1}',))
+    answer = Prediction("7", 'Here it is: {"a": 1}', True, 1)
+    found = score_predictions([example], [answer], ["json_f1", "valid_json"], "json")
+    assert (found.scores["json_f1"], found.scores["valid_json"]) == ([1], [0])
+    assert found.scores["valid"] == [1]

@@ -34,7 +34,7 @@ YES_NO = ("yes", "no")
         ("", YES_NO, None),
         (" \n ", YES_NO, None),
         ("no information", ("no", "no information"), "no information"),
-        ("no informations", ("no", "no information"), "no"),
+        ("no informations", ("no", "no information"), None),
         ("C++", ("C", "C++"), "C++"),
         ("C++.", ("C", "C++"), "C++"),
         ("`C`", ("C++", "C"), "C"),
@@ -56,7 +56,7 @@ YES_NO = ("yes", "no")
         ("!", ("", "yes"), None),
     ],
 )
-def test_choice_is_the_line_or_its_beginning_before_a_non_word_character(
+def test_a_choice_is_the_first_line_or_its_beginning(
     text: str, choices: tuple[str, ...], wanted: str | None
 ) -> None:
     assert parse_choice(text, choices) == wanted
@@ -93,14 +93,14 @@ def test_a_choice_is_one_of_the_choices_or_none_on_any_text(text: str, choices: 
         ("-$5", -5.0),
         ("$-5", -5.0),
         ("\u22123", -3.0),
-        ("10-5", 5.0),
-        ("(2)-3", 3.0),
+        ("10-5", None),
+        ("(2)-3", None),
         ("- 4 items", 4.0),
-        ("1,2,3", 3.0),
-        ("1,2345", 2345.0),
+        ("1,2,3", None),
+        ("1,2345", 1.2345),
         ("12,345,678", 12345678.0),
         (".5", 0.5),
-        ("version 1.2.3", 3.0),
+        ("version 1.2.3", None),
         ("5.", 5.0),
         ("2e3", 2000.0),
         ("٣", 3.0),
@@ -109,7 +109,7 @@ def test_a_choice_is_one_of_the_choices_or_none_on_any_text(text: str, choices: 
         ("9" * 400, None),
     ],
 )
-def test_the_final_number_is_read_by_the_rules_of_gsm8k(text: str, wanted: float | None) -> None:
+def test_the_final_number_is_read(text: str, wanted: float | None) -> None:
     assert parse_number(text) == wanted
 
 
@@ -135,14 +135,15 @@ def test_a_number_is_finite_or_none_on_any_text(text: str) -> None:
     [
         ('{"a": [1, null]}', {"a": [1, None]}),
         ('```json\n{"a": 1}\n```', {"a": 1}),
-        ('{"a": 1} and more', None),
+        ('{"a": 1} and more', {"a": 1}),
+        ('{"a": 1} and {"a": 2}', None),
         ("{'a': 1}", None),
         ('{"a": NaN}', None),
         ("[" * 100_000, None),
         ("", None),
     ],
 )
-def test_json_is_one_whole_value_or_none(text: str, wanted: object) -> None:
+def test_json_is_the_one_value_of_the_text_or_none(text: str, wanted: object) -> None:
     assert parse_json(text) == wanted
 
 

@@ -205,7 +205,9 @@ def test_whole_numbers_read_as_floats_are_the_same_labels(tmp_path: Path) -> Non
     result = score_file(tmp_path / "out.parquet", "gold", {"p": "p"}, ["accuracy"])
     assert result["metrics"]["p"]["accuracy"]["mean"] == 0.5
     assert result["warnings"] == [
-        "p: 2 of 4 rows have no value in 'p'; they count as empty answers"
+        "p: 2 of 4 rows have no value in 'p'; they count as empty answers",
+        "p: 50 % of the answers could not be read: the format, not the knowledge, decides this "
+        "comparison",
     ]
 
 
@@ -345,3 +347,20 @@ def test_the_commands_json_has_the_promised_shape(
     assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci"}
     promised = "a b metric difference se se_clustered ci p wins ties losses n clusters"
     assert set(promised.split()) <= set(found["comparisons"][0])
+
+
+def test_answers_of_a_file_are_read_by_the_reader_of_a_run(tmp_path: Path) -> None:
+    texts = {"ham": "The label is ham.", "spam": '{"label": "spam"}'}
+    rows = [{"gold": gold, "out": texts[gold]} for gold in ("ham", "spam") * 4]
+    rows.append({"gold": "spam", "out": "ham or spam?"})
+    result = score_file(write_csv(tmp_path / "out.csv", rows), "gold", {"a": "out"})
+    assert result["metrics"]["a"]["accuracy"]["mean"] == pytest.approx(8 / 9)
+    assert any("a: 11 % of the answers could not be read" in text for text in result["warnings"])
+
+
+def test_numbers_written_in_many_ways_are_numbers(tmp_path: Path) -> None:
+    written = ["9 500,00", "1.234,56", "1/2", "50 %", "$18", "-3"]
+    rows = [{"gold": text, "out": text} for text in written]
+    result = score_file(write_csv(tmp_path / "out.csv", rows), "gold", {"a": "out"})
+    assert "numbers" in result["rule"]
+    assert result["metrics"]["a"]["number"]["mean"] == 1

@@ -18,6 +18,7 @@ from tunesmith.records import (
     Example,
     Prediction,
     RetentionRow,
+    Unreadable,
 )
 from tunesmith.report.content import CurvePoint, Report
 from tunesmith.report.tables import ClassScores
@@ -134,6 +135,7 @@ def classify_report() -> Report:
             "transformers": "5.24.0",
         },
         notes=["the context of the base model holds 3 of the 4 few-shot exemplars"],
+        unreadable=[Unreadable("base", 0.34)],
         retention=[
             RetentionRow(
                 "General text", "bits_per_byte", 1.912, 1.934, 0.022, (0.015, 0.029), 0.010, 400

@@ -76,6 +76,7 @@ def test_the_verdict_is_the_one_first_heading(html: str, report: Report) -> None
     assert [text for tag, text in headings if tag == "h2"] == [
         "How the systems compare",
         "What was gained",
+        "Answers that could not be read",
         "What was lost",
         "Training",
         "By class",

@@ -64,7 +64,7 @@ def majority_predictions(
     constant = max(counts, key=lambda text: counts[text], default="")
     numbers = [value for text in counts.elements() if (value := parse_number(text)) is not None]
     if parser == "number" and numbers:
-        constant = f"{statistics.median(numbers):g}"
+        constant = f"{statistics.median(numbers):.15g}"
     return [
         _prediction(e, max(e.choices, key=lambda c: counts[c]) if e.choices else constant)
         for e in examples

@@ -15,10 +15,12 @@ from tunesmith.errors import DataError, did_you_mean
 from tunesmith.evaluate.compare import Resampling, compare, evaluate, plain, to_json
 from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics
 from tunesmith.evaluate.metrics.table import GROUPS
-from tunesmith.evaluate.parse import Json, is_json, parse_json, parse_number
+from tunesmith.evaluate.parse import Json, is_bare_number, is_json, load_json
 from tunesmith.evaluate.statistics import holm
+from tunesmith.evaluate.unreadable import MANY as MANY_UNREADABLE
+from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_share
 from tunesmith.evaluate.verdict import verdict
-from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row
+from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row, Unreadable
 
 INPUT_COLUMNS = {
     "input",
@@ -168,9 +170,9 @@ def _as_list(value: object) -> Sequence[object]:
     """The items of a list, or of JSON text of a list of texts; empty for anything else."""
     if isinstance(value, list):
         return value
-    if not (isinstance(value, str) and value.lstrip().startswith("[")):
+    if not (isinstance(value, str) and value.lstrip().startswith("[") and is_json(value)):
         return []
-    read = parse_json(value)
+    read = load_json(value)
     return read if isinstance(read, list) and all(isinstance(item, str) for item in read) else []
 
 
@@ -215,7 +217,7 @@ def _choose_metrics(references: Sequence[tuple[str, ...]]) -> tuple[list[str], s
             "each in two rows on average"
         )
         return ["accuracy", "macro_f1", "mcc"], rule
-    if all(_is_bare_number(text) for text in texts):
+    if all(is_bare_number(text) for text in texts):
         return ["number", "mae", "spearman"], "numbers: every reference is one"
     if all(text.strip()[:1] in ("{", "[") and is_json(text) for text in texts):
         metrics = ["json_f1", "exact_match", "valid_json"]
@@ -236,14 +238,6 @@ def _look_like_labels(references: Sequence[tuple[str, ...]]) -> bool:
     return short and len(labels) <= min(MAX_LABELS, len(references) // 2)
 
 
-def _is_bare_number(text: str) -> bool:
-    try:
-        float(text.strip().replace(",", "").lstrip("$"))
-    except ValueError:
-        return False
-    return parse_number(text) is not None
-
-
 def _by_parser(
     metrics: Sequence[str], references: Sequence[tuple[str, ...]]
 ) -> dict[str, list[str]]:
@@ -251,7 +245,7 @@ def _by_parser(
     one_line = all("\n" not in text.strip() for row in references for text in row)
     found: dict[str, list[str]] = {}
     for name in metrics:
-        # an answer is read as a choice from its first line
+        # a choice is a label of one line
         fitting = (p for p in find_metric(name).parsers if one_line or p != "choice")
         found.setdefault(next(fitting, "text"), []).append(name)
     return found
@@ -354,7 +348,19 @@ def _warnings(
         for e in evaluations
         for warning in e.details["warnings"]
     ]
-    return [*found, *dict.fromkeys(every)]
+    return [*found, *_unreadable(parts), *dict.fromkeys(every)]
+
+
+def _unreadable(parts: Mapping[str, Sequence[Evaluation]]) -> list[str]:
+    """A file holds no likelihoods to compare beside the answers."""
+    first = [evaluations[0] for evaluations in parts.values() if evaluations]
+    return unreadable_notes(
+        [
+            Unreadable(e.system, share)
+            for e in first
+            if (share := unreadable_share(e)) > MANY_UNREADABLE
+        ]
+    )
 
 
 def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str | None:

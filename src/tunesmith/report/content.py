@@ -19,6 +19,7 @@ from tunesmith.records import (
     Question,
     RetentionRow,
     TaskReport,
+    Unreadable,
 )
 
 VerdictClass = Literal["good", "bad", "open"]
@@ -76,7 +77,8 @@ class Report:
 
     `verdict_kind` is "better", "not better" or "cannot tell"; `heading` says it in ten words,
     `verdict` with the levels, and `questions` are the three that it is made of, with all numbers.
-    `reference_note` says how the reference system was chosen.
+    `reference_note` says how the reference system was chosen. `unreadable` are the systems of which
+    many answers could not be read.
 
     `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
     recipe names if there are several, the primary one first; the verdict then rests on its adjusted
@@ -114,6 +116,7 @@ class Report:
     prompt_layout: str = ""
     confidence: float = 0.95
     tasks: TaskReport | None = None
+    unreadable: Sequence[Unreadable] = ()
 
     @property
     def verdict_line(self) -> str:
@@ -204,6 +207,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "forgetting": report.retention,
         "learning_curve": report.learning_curve,
         "tasks": report.tasks,
+        "unreadable": report.unreadable,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,

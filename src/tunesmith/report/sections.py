@@ -19,6 +19,7 @@ from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.tables import Table
 from tunesmith.report.tasks import task_notes, task_tables, tasks_chart
+from tunesmith.report.unreadable import unreadable_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,13 @@ def _tasks(report: Report) -> Section | None:
     )
 
 
+def _unreadable(report: Report) -> Section | None:
+    if not report.unreadable:
+        return None
+    title = "Answers that could not be read"
+    return Section("unreadable", title, tables=(unreadable_table(report.unreadable),))
+
+
 def _lost(report: Report) -> Section:
     title = "What was lost"
     if not report.retention:
@@ -168,6 +176,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
     _tasks,
+    _unreadable,
     _lost,
     _training,
     _classes,

@@ -24,6 +24,7 @@ from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
+from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
@@ -123,6 +124,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     )
     adjusted = holm([comparison.p for comparison in judged])
     comparisons = [judged[0], *(judging.compare(other, tuned[0], primary) for other in others)]
+    unreadable = unreadable_systems(evaluations, judging.compare)
     several = len(judged) > 1
     retention = read_retention(run)
     said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
@@ -145,7 +147,14 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         data=cast("LedgerCounts", asdict(read_record(run.ledger, LedgerFacts))),
         recipe=recipe.model_dump(mode="json"),
         versions=manifest.versions,
-        notes=[*manifest.notes, *training.notes, *filter(None, seed_notes[:1]), *_run_notes(run)],
+        notes=[
+            *unreadable_notes(unreadable),
+            *manifest.notes,
+            *training.notes,
+            *filter(None, seed_notes[:1]),
+            *_run_notes(run),
+        ],
+        unreadable=unreadable,
         test_uses=len(read_seal(run).uses),
         reference_note=how_chosen(opponents),
         retention=retention,

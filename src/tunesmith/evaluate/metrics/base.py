@@ -11,7 +11,7 @@ import numpy as np
 
 from tunesmith.data.templates.families import Parser
 from tunesmith.errors import DataError
-from tunesmith.evaluate.parse import Json, is_json, parse
+from tunesmith.evaluate.parse import Json, has_json, parse
 from tunesmith.evaluate.statistics import Floats, Value, weighted_mean
 from tunesmith.records import Example, Prediction
 
@@ -68,7 +68,7 @@ class Answers:
         """
         # a bare null is valid JSON, but is parsed to None like an answer that cannot be read
         if self.parser == "json":
-            return np.array([float(is_json(text)) for text in self.texts])
+            return np.array([float(has_json(text)) for text in self.texts])
         return np.array([float(value is not None and value != "") for value in self.parsed])
 
     def where(self, i: int) -> str:

@@ -11,7 +11,7 @@ from tunesmith.evaluate.metrics.base import (
     best_over_references,
     per_example,
 )
-from tunesmith.evaluate.parse import Json, is_json, load_json, parse_number
+from tunesmith.evaluate.parse import Json, has_json, is_json, parse_json, parse_number
 
 
 def exact_match(answers: Answers) -> list[float]:
@@ -29,14 +29,18 @@ def number(answers: Answers) -> list[float]:
 
 
 def valid_json(answers: Answers) -> list[float]:
-    """1 where the whole answer is one JSON value, a code fence around it allowed."""
+    """1 where the whole answer is one JSON value, a code fence around it allowed.
+
+    Stricter than the reader of answers, which `json_f1` uses and which also finds JSON between
+    other words: a program that is given the answer would fail on these.
+    """
     return [float(is_json(text)) for text in answers.texts]
 
 
 def json_f1(answers: Answers) -> list[float]:
     """F1 of the two multisets of fields, (path, value) at the leaves; the best of the references.
 
-    0 where the answer is not JSON.
+    0 where no JSON can be read in the answer.
     """
     references = answers.parsed_references("json")
     return [
@@ -46,9 +50,9 @@ def json_f1(answers: Answers) -> list[float]:
 
 
 def _field_f1(text: str, reference: Json) -> float:
-    if not is_json(text):
+    if not has_json(text):
         return 0.0
-    found, wanted = Counter(_fields(load_json(text))), Counter(_fields(reference))
+    found, wanted = Counter(_fields(parse_json(text))), Counter(_fields(reference))
     return 2 * (found & wanted).total() / (found.total() + wanted.total())
 
 
