@@ -14,11 +14,12 @@ from tunesmith.evaluate.tasks import (
     compare_over_tasks,
     complete,
     evaluate_task,
+    over_tasks,
     share_of,
     stand_ins,
     validation_scores,
 )
-from tunesmith.records import Evaluation, Example, Prediction
+from tunesmith.records import Evaluation, Example, Prediction, TaskEvaluation
 from tunesmith.run_files import Task
 
 OPTIONS = Resampling(confidence=0.95, resamples=2000, seed=0)
@@ -73,6 +74,16 @@ def test_the_mean_over_tasks_counts_each_task_once() -> None:
     assert tuned.estimates[OVER_TASKS].n == 6
     assert base.scores[OVER_TASKS] == [1, 0, 0, 0, 0, 0.5]
     assert base.estimates["valid"].mean == pytest.approx(4 / 6)
+
+
+def test_warnings_name_their_task_and_the_parser_is_given_where_all_have_one() -> None:
+    both = evaluation("base", BASE)
+    assert "parser" not in both.details
+    alone = replace(MIXTURE, tasks={"mood": LABELS})
+    assert evaluation("base", BASE[:4], alone).details["parser"] == "choice"
+    warned = replace(both.tasks["mood"].evaluation, details={"warnings": ["few rows"]})
+    again = over_tasks("base", {"mood": TaskEvaluation("accuracy", warned)}, 0.95)
+    assert again.details["warnings"] == ["mood: few rows"]
 
 
 def test_the_gain_over_tasks_by_hand() -> None:

@@ -43,6 +43,7 @@ from tunesmith.records import (
     Comparison,
     Estimate,
     Evaluation,
+    EvaluationDetails,
     Example,
     Prediction,
     TaskEvaluation,
@@ -121,6 +122,10 @@ def over_tasks(system: str, tasks: Tasks, confidence: float) -> Evaluation:
         for name, task in tasks.items()
         for text in task.evaluation.details.get("warnings", ())
     ]
+    details: EvaluationDetails = {"warnings": warnings}
+    parsers = {evaluation.details.get("parser", "text") for evaluation in found}
+    if len(parsers) == 1:
+        details["parser"] = parsers.pop()
     return Evaluation(
         system=system,
         split=found[0].split,
@@ -129,7 +134,7 @@ def over_tasks(system: str, tasks: Tasks, confidence: float) -> Evaluation:
         predictions=[prediction for e in found for prediction in e.predictions],
         scores={name: own_rows[:, 0].tolist() for name, own_rows in rows.items()},
         estimates=estimates,
-        details={"warnings": warnings},
+        details=details,
         rows=rows,
         tasks=tasks,
     )
