@@ -41,7 +41,7 @@ from tunesmith.cli_options import (
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
 from tunesmith.errors import InputError, TunesmithError
-from tunesmith.recipe import BUILT_IN_MODEL
+from tunesmith.recipe import BUILT_IN_MODEL, metric_options
 from tunesmith.rundir import write_atomic
 
 app = typer.Typer(
@@ -445,6 +445,12 @@ def score(
     cluster_by: Annotated[
         str | None, typer.Option(help="Rows with the same value here are one cluster.")
     ] = None,
+    stemmer: Annotated[
+        bool, typer.Option("--stemmer", help="ROUGE counts words by their stems.")
+    ] = False,
+    tokenize: Annotated[
+        str, typer.Option(help="What BLEU counts as words: 13a, intl, zh, ja-mecab, char ...")
+    ] = "13a",
     as_json: Json = False,
 ) -> None:
     """Score the outputs of any tool, with intervals, and compare them.
@@ -453,7 +459,10 @@ def score(
     """
     from tunesmith.evaluate import score_file as score_module  # noqa: PLC0415 - scipy
 
-    result = score_module.score_file(file, reference, _systems(prediction), metric, cluster_by)
+    options = metric_options({"rouge": {"stemmer": stemmer}, "bleu": {"tokenize": tokenize}})
+    result = score_module.score_file(
+        file, reference, _systems(prediction), metric, cluster_by, metric_options=options
+    )
     for text in result["warnings"]:
         note(text)
     print_json(result) if as_json else print(score_module.render(result))

@@ -8,6 +8,7 @@ docstring introduces its section, a field's description is the meaning of its ke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -317,6 +318,40 @@ class TrainConfig(Section):
     )
 
 
+class RougeOptions(Section):
+    """ROUGE, by rouge-score."""
+
+    stemmer: bool = Field(
+        False,
+        description="Count words by their Porter stems (`use_stemmer`), as most papers on "
+        "summarisation do.",
+    )
+
+
+class BleuOptions(Section):
+    """BLEU, by sacrebleu."""
+
+    tokenize: Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"] = Field(
+        "13a",
+        description="What counts as a word: `zh` for Chinese, `ja-mecab` for Japanese (needs "
+        "`pip install 'sacrebleu[ja]'`), `ko-mecab` for Korean (`'sacrebleu[ko]'`), `char` for "
+        "other scripts without spaces.",
+    )
+
+
+class MetricOptions(Section):
+    """Settings of metrics, which must agree for two scores to be comparable.
+
+    They are part of each score's signature in the report.
+    """
+
+    rouge: RougeOptions = RougeOptions()
+    bleu: BleuOptions = BleuOptions()
+
+
+DEFAULT_METRIC_OPTIONS = MetricOptions()
+
+
 class EvaluationConfig(Section):
     """Base, few-shot base and tuned model answer the same prompts with the same settings."""
 
@@ -325,6 +360,7 @@ class EvaluationConfig(Section):
         description="The first one chooses the checkpoint and decides the verdict; several are "
         "tested together (Holm). `null`: the task family's, of which the first is tested.",
     )
+    metric_options: MetricOptions = MetricOptions()
     few_shot: Annotated[int, Field(ge=0)] = Field(
         4,
         description="Training rows shown to the base model in the few-shot baseline, as many as "
@@ -462,6 +498,14 @@ def build_recipe(
         raise _explain(error, where) from error
 
 
+def metric_options(values: Mapping[str, object]) -> MetricOptions:
+    """As in `evaluation.metric_options`; RecipeError naming what is not allowed."""
+    try:
+        return MetricOptions.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, "metric options") from error
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """YAML with every default filled in; `load_recipe` reads it back as an equal recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -507,7 +551,7 @@ def _translate(values: Mapping[str, object], section: str, notes: list[str]) -> 
             )
         if isinstance(value, dict):
             # copied at every level that an override may change, which must not reach the caller
-            out[name] = dict(value) if section else _translate(value, dotted, notes)
+            out[name] = deepcopy(value) if section else _translate(value, dotted, notes)
         elif isinstance(value, str) and name in {"learning_rate", "weight_decay", "adam_epsilon"}:
             out[name] = _parse_scalar(value)
         else:

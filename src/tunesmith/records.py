@@ -116,6 +116,7 @@ class Prediction:
 
     `text` is the answer without special tokens; `stopped` is False when the token budget ended it.
     `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored.
+    `choice_logprobs_without_stop[i]` is log p(choice i | prompt), as other harnesses rank choices.
     `reference_logprob` is the same of the completion, `reference_tokens` its tokens with the stop
     token; 0 tokens when not scored. `token_ids` are the answer's as they were generated, without
     the stop token: the same text can be written in other tokens. Empty where no model wrote it.
@@ -129,6 +130,7 @@ class Prediction:
     reference_logprob: float = 0.0
     reference_tokens: int = 0
     token_ids: tuple[int, ...] = ()
+    choice_logprobs_without_stop: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

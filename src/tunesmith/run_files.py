@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from tunesmith.errors import DataError
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir, read_json, versions, write_json
 
@@ -34,6 +35,7 @@ class Task:
     one, which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with
     `{text}` where its only text goes, None where it takes more than one text. Training never sees a
     row in one of the `held_out_wordings`, nor any row of a task that is `held_out`.
+    `options` are the metrics' settings.
 
     Of a mixture of several tasks, `tasks` holds each under its name (Example.task); the task itself
     then stands for all of them, and its metric is their mean (evaluate/tasks.py).
@@ -44,6 +46,7 @@ class Task:
     metrics: tuple[str, ...] = ("exact_match", "token_f1", "rougeL")
     prompt_layout: str | None = None
     held_out_wordings: tuple[str, ...] = ()
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS
     held_out: bool = False
     tasks: Mapping[str, Task] = field(default_factory=dict)
 

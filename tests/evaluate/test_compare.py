@@ -23,6 +23,7 @@ from tunesmith.evaluate.statistics import (
     wilson_interval,
 )
 from tunesmith.evaluate.verdict import default_margin, fewest_units, rows_needed, verdict
+from tunesmith.recipe import metric_options
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
 LABELS = ("bad", "fair", "good")
@@ -211,6 +212,25 @@ def test_a_metric_that_was_not_evaluated_is_refused_with_the_nearest() -> None:
     a = right_and_wrong("a", "0011")
     with pytest.raises(DataError, match="a was not evaluated on 'choice_acc'"):
         compare(a, a, "choice_acc")
+
+
+def test_scores_with_other_settings_are_refused() -> None:
+    """Two runs, one of which counts characters as words."""
+    a = evaluation("a", ["the cat sat"], ["the cat sat down"], ["bleu"], "text")
+    other = metric_options({"bleu": {"tokenize": "char"}})
+    b = evaluate(
+        "b",
+        "test",
+        [Example("e0", "r0", "", "", "the cat sat down", group="0")],
+        [Prediction("e0", "the cat sat", True, 1)],
+        ["bleu"],
+        "text",
+        metric_options=other,
+        resamples=500,
+    )
+    with pytest.raises(DataError, match=r"bleu: a was scored with .*tok:13a.*tok:char"):
+        compare(a, b, "bleu")
+    assert compare(b, b, "bleu").difference == 0
 
 
 def test_clustered_rows_are_tested_by_cluster_and_not_by_mcnemar() -> None:

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 from rouge_score.rouge_scorer import RougeScorer
+from support import shared
 
 from tunesmith.cli import main
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluate.score_file import render, score_file
 from tunesmith.evaluate.statistics import holm, mcnemar, wilson_interval
+from tunesmith.recipe import metric_options
 
 SYSTEMS = {"base": "out_base", "tuned": "out_tuned"}
 
@@ -286,6 +288,93 @@ def test_one_system_alone_has_no_comparison(tmp_path: Path) -> None:
     result = score_file(path, "gold", {"p": "p"})
     assert result["comparisons"] == []
     assert "exact_match" in render(result)
+
+
+CHINESE = [
+    {"gold": f"{who}今天去了{where}。", "out_base": "回来。", "out_tuned": f"{who}去了{where}。"}
+    for who in "甲乙丙丁"
+    for where in ("学校", "北京", "商店")
+]  # fmt: skip
+
+
+def test_a_metric_that_does_not_fit_the_references_is_refused_with_one_that_does(
+    tmp_path: Path,
+) -> None:
+    path = write_jsonl(tmp_path / "zh.jsonl", CHINESE)
+    with pytest.raises(DataError, match=r"rougeL takes(.|\n)*zh.jsonl:1(.|\n)*--metric chrf"):
+        score_file(path, "gold", SYSTEMS, ["rougeL"])
+    with pytest.raises(DataError, match="--tokenize zh"):
+        score_file(path, "gold", SYSTEMS, ["bleu"])
+    options = metric_options({"bleu": {"tokenize": "zh"}})
+    found = score_file(
+        path, "gold", SYSTEMS, ["bleu", "chrf"], metric_options=options, resamples=100
+    )
+    assert found["metrics"]["tuned"]["bleu"]["mean"] > 20
+    assert "tok:zh" in json.dumps(found["details"]["tuned"])
+
+
+def test_metrics_that_nobody_asked_for_are_left_out_where_they_do_not_fit(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "zh.jsonl", CHINESE)
+    found = score_file(path, "gold", SYSTEMS, resamples=100)
+    assert list(found["metrics"]["tuned"])[:3] == ["exact_match", "squad_em", "chrf"]
+    assert found["warnings"][0].startswith("left out: token_f1 takes a sentence for a word")
+
+
+def test_a_table_with_pandas_index_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "index.csv"
+    path.write_text(",gold,out\n0,yes,yes\n1,no,yes\n", encoding="utf-8")
+    found = score_file(path, "gold", {"a": "out"}, ["accuracy"], resamples=100)
+    assert found["metrics"]["a"]["accuracy"]["mean"] == 0.5
+    path.write_text("gold,,out\nyes,0,yes\n", encoding="utf-8")
+    with pytest.raises(DataError, match="a column without a name"):
+        score_file(path, "gold", {"a": "out"}, ["accuracy"])
+
+
+COURSE = {
+    "original": {"rouge1": 0.2334, "rouge2": 0.0760, "rougeL": 0.2015, "rougeLsum": 0.2015},
+    "instruct": {"rouge1": 0.4216, "rouge2": 0.1804, "rougeL": 0.3384, "rougeLsum": 0.3384},
+    "peft": {"rouge1": 0.4081, "rouge2": 0.1633, "rougeL": 0.3251, "rougeLsum": 0.3249},
+}
+"""Of FLAN-T5 base, fully tuned and with LoRA, as a course's notebook prints them."""
+
+
+def test_the_predictions_of_a_course_score_what_the_course_reports() -> None:
+    """Its figures are medians of a bootstrap of 1,500 rows, so they differ in the fourth digit."""
+    path = shared("data", "summary_predictions", "dialogue-summary-training-results.csv")
+    systems = {name: f"{name}_model_summaries" for name in COURSE}
+    stemmer = metric_options({"rouge": {"stemmer": True}})
+    found = score_file(
+        path,
+        "human_baseline_summaries",
+        systems,
+        ["rouge"],
+        metric_options=stemmer,
+        resamples=100,
+    )
+    for name, figures in COURSE.items():
+        means = {metric: found["metrics"][name][metric]["mean"] for metric in figures}
+        assert means == pytest.approx(figures, abs=4e-4), name
+
+
+@pytest.mark.parametrize(
+    ("flags", "rouge1"), [([], 0.0), (["--stemmer"], 1.0)], ids=["words", "stems"]
+)
+def test_the_command_takes_a_stemmer(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    rouge1: float,
+) -> None:
+    rows = [{"gold": "cats sleeping", "a": "cat sleep"}, {"gold": "dogs ran", "a": "dog ran"}]
+    file = write_csv(tmp_path / "out.csv", rows[:1] * 2 + rows[1:])
+    arguments = ["--reference", "gold", "--prediction", "a=a", "--metric", "rouge1", "--json"]
+    monkeypatch.setattr(sys, "argv", ["tunesmith", "score", str(file), *arguments, *flags])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]["a"]["rouge1"]["mean"]
+    assert found == pytest.approx((2 * rouge1 + (1.0 if flags else 0.5)) / 3)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tunesmith.data.build import PLACEHOLDER
 from tunesmith.evaluate.metrics import Answers, find_metric
 from tunesmith.evaluate.parse import parse_number
 from tunesmith.evaluate.system_table import LINEAR
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Example, Prediction
 
 COPY_FAMILIES = ("summarise", "title", "translate", "rewrite")
@@ -36,6 +37,7 @@ class BaselineTask:
     parser: str
     metric: str
     layout: str | None
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,11 @@ def majority_predictions(
 
 
 def constant_predictions(
-    train: Sequence[Example], examples: Sequence[Example], metric: str, parser: str
+    train: Sequence[Example],
+    examples: Sequence[Example],
+    metric: str,
+    parser: str,
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> list[Prediction]:
     """One training answer given to every example: the one that scores best as the answer to all.
 
@@ -84,7 +90,8 @@ def constant_predictions(
     kind, ones = find_metric(metric), np.ones((1, len(sample)))
 
     def value(text: str) -> float:
-        answers = Answers(sample, [_prediction(example, text) for example in sample], parser)
+        predictions = [_prediction(example, text) for example in sample]
+        answers = Answers(sample, predictions, parser, options)
         return kind.sign * float(kind.value(ones, kind.rows(answers))[0])
 
     best = max(dict.fromkeys(example.completion for example in sample), key=value)
@@ -138,7 +145,9 @@ BASELINES: dict[str, Baseline] = {
     ),
     "constant": Baseline(
         lambda task: not _has_a_majority(task),
-        lambda task: constant_predictions(task.train, task.test, task.metric, task.parser),
+        lambda task: constant_predictions(
+            task.train, task.test, task.metric, task.parser, task.options
+        ),
     ),
     "copy": Baseline(
         lambda task: task.family in COPY_FAMILIES,

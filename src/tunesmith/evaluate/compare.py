@@ -31,6 +31,7 @@ from tunesmith.evaluate.statistics import (
     standard_error,
     wins_ties_losses,
 )
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
 SE_RESAMPLES = 1000  # for the standard error by row, which is only shown, never judged by
@@ -58,6 +59,7 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
+    metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
 
@@ -66,7 +68,7 @@ def evaluate(
     Raises:
         RecipeError, DataError: as `score_predictions`.
     """
-    result = score_predictions(examples, predictions, metrics, parser)
+    result = score_predictions(examples, predictions, metrics, parser, metric_options)
     clusters = [example.group or example.row_id or example.id for example in examples]
     options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
     chosen = find_metrics(metrics)
@@ -136,10 +138,12 @@ def compare(
     over clusters.
 
     Raises:
-        DataError: the two are not on the same examples, or one was not evaluated on the metric.
+        DataError: the two are not on the same examples, one was not evaluated on the metric, or
+            its settings differ.
     """
     kind = find_metric(metric)
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
+    _check_settings(a, b, metric)
     clusters, n, count = list(a.clusters), len(rows_a), len(set(a.clusters))
     draws_R = paired_bootstrap(kind.value, rows_a, rows_b, clusters, resamples, seed)
     se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, draws_R)
@@ -169,6 +173,15 @@ def compare(
         ),
         test=test,
     )
+
+
+def _check_settings(a: Evaluation, b: Evaluation, metric: str) -> None:
+    found = [evaluation.details.get("signatures", {}).get(metric) for evaluation in (a, b)]
+    if found[0] != found[1]:
+        raise DataError(
+            f"{metric}: {a.system} was scored with {found[0]}, {b.system} with {found[1]}",
+            hint="scores are comparable where evaluation.metric_options are the same",
+        )
 
 
 def _standard_errors(

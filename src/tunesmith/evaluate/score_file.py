@@ -13,13 +13,16 @@ from typing import Any, TypedDict
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.evaluate.compare import Resampling, compare, evaluate, plain, to_json
+from tunesmith.evaluate.fitness import by_family, check_fitness, find_misfit, sampled
 from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics
 from tunesmith.evaluate.metrics.table import GROUPS
+from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.parse import Json, is_bare_number, is_json, load_json
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.unreadable import MANY as MANY_UNREADABLE
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_share
 from tunesmith.evaluate.verdict import verdict
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Estimate, Evaluation, Example, Prediction, Row, Unreadable
 
 INPUT_COLUMNS = {
@@ -71,6 +74,7 @@ def score_file(
     metrics: Sequence[str] | None = None,
     cluster_by: str | None = None,
     *,
+    metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
     encoding: str = "utf-8",
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -83,9 +87,11 @@ def score_file(
     by what the references look like. Rows with the same value in `cluster_by` belong together.
 
     Raises:
-        DataError: a column, or the reference of a row, is missing.
+        DataError: a column, or the reference of a row, is missing; a metric does not fit the
+            references.
         RecipeError: a metric is unknown.
     """
+    check_tokenizer(metric_options)
     rows = list(read_rows(path, encoding))
     _check_columns(
         rows, path, [reference, *predictions.values(), *([cluster_by] if cluster_by else [])]
@@ -100,13 +106,32 @@ def score_file(
     )
     clusters = [_cluster(row, cluster_by) for row in rows]
     options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
+    by_parser = _by_parser(chosen, references)
+    unfit, fitness = _check_fitness(
+        {parser: _examples(rows, references, clusters, parser) for parser in by_parser},
+        by_parser,
+        metric_options,
+        asked,
+    )
+    if unfit:
+        chosen = [name for name in chosen if name not in unfit]
+        chosen += ["chrf"] if "token_f1" in unfit else []
     parts: dict[str, list[Evaluation]] = {name: [] for name in predictions}
     for parser, names in _by_parser(chosen, references).items():
         examples = _examples(rows, references, clusters, parser)
         for name, column in predictions.items():
             answers = _predictions(rows, column)
             parts[name].append(
-                evaluate(name, str(path), examples, answers, names, parser, **options)
+                evaluate(
+                    name,
+                    str(path),
+                    examples,
+                    answers,
+                    names,
+                    parser,
+                    metric_options=metric_options,
+                    **options,
+                )
             )
     return {
         "file": str(path),
@@ -116,7 +141,10 @@ def score_file(
         "comparisons": _compare_all(parts, chosen, options),
         "details": {name: _details(evaluations) for name, evaluations in parts.items()},
         "rule": rule,
-        "warnings": _warnings(rows, references, reference, predictions, cluster_by, parts),
+        "warnings": [
+            *fitness,
+            *_warnings(rows, references, reference, predictions, cluster_by, parts),
+        ],
     }
 
 
@@ -249,6 +277,32 @@ def _by_parser(
         fitting = (p for p in find_metric(name).parsers if one_line or p != "choice")
         found.setdefault(next(fitting, "text"), []).append(name)
     return found
+
+
+def _check_fitness(
+    examples: Mapping[str, Sequence[Example]],
+    by_parser: Mapping[str, Sequence[str]],
+    options: MetricOptions,
+    asked: Sequence[str],
+) -> tuple[set[str], list[str]]:
+    """The metrics to leave out, since nobody asked for them and they do not fit, and notes.
+
+    DataError where one that was asked for does not fit, or none does.
+    """
+    unfit = {
+        misfit.metric: misfit
+        for parser, names in by_parser.items()
+        for name in names
+        if (misfit := find_misfit(name, sampled(examples[parser]), parser, options))
+        and not misfit.fits
+    }
+    if asked or len(unfit) == sum(map(len, by_parser.values())):
+        unfit = {}
+    notes = [f"left out: {misfit}" for misfit in by_family(unfit.values())]
+    for parser, names in by_parser.items():
+        kept = [name for name in names if name not in unfit]
+        notes += check_fitness(examples[parser], kept, (), parser, options)
+    return set(unfit), notes
 
 
 # ---- results

@@ -5,7 +5,6 @@ Base, few-shot base and tuned model differ in weights or prompt only.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypedDict
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
-from tunesmith.errors import DataError
+from tunesmith.evaluate.choice_tokens import choice_ids
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated, generate, generate_vllm
 from tunesmith.evaluate.likelihood import Ranked, choice_logprobs, rank_choices
@@ -177,10 +176,7 @@ def _answer_alike(
     ranked: Sequence[Ranked] = [Ranked([])] * len(examples)
     written: list[Generated | None] = [None] * len(examples)
     if decoding.rank_choices:
-        ids = {
-            choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices
-        }
-        wanted = [[ids[choice] for choice in example.choices] for example in examples]
+        wanted = choice_ids(chat, examples)
         ranked = rank_choices(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
         if decoding.backend == "transformers":
             written = [
@@ -215,6 +211,7 @@ def _answer_alike(
             len(output.ids),
             tuple(found.logprobs),
             token_ids=tuple(output.ids),
+            choice_logprobs_without_stop=tuple(found.without_last),
         )
         for example, text, output, found in zip(examples, texts, outputs, ranked, strict=True)
     ]
@@ -323,15 +320,3 @@ def _reference_logprobs(
     options = [[ids] for ids in references]
     found = choice_logprobs(model, prompts, options, batch_tokens=decoding.batch_tokens)
     return [one for (one,) in found]
-
-
-def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
-    """Token ids of a choice and the stop token as they follow a prompt.
-
-    Raises:
-        DataError: the chat template cannot write it.
-    """
-    row = tokenize_examples([replace(example, completion=choice)], chat, sys.maxsize)[0]
-    if not isinstance(row, TokenizedExample):
-        raise DataError(f"the choice {choice!r}: {row.detail}")
-    return row.input_ids[row.num_prompt_tokens :]

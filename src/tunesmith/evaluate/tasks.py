@@ -90,7 +90,16 @@ def evaluate_task(
     """
     if not task.tasks:
         metrics = [*task.metrics, *likelihood_metrics(predictions)]
-        return evaluate(system, split, examples, predictions, metrics, task.parser, **options)
+        return evaluate(
+            system,
+            split,
+            examples,
+            predictions,
+            metrics,
+            task.parser,
+            metric_options=task.options,
+            **options,
+        )
     found = {}
     for name, own in task.tasks.items():
         rows = [i for i, example in enumerate(examples) if example.task == name]
@@ -228,6 +237,7 @@ def validation_scores(
             [predictions[i] for i in rows],
             own_task.metrics,
             own_task.parser,
+            own_task.options,
         )
         if primary in found.corpus:
             means.append(share * found.corpus[primary])

@@ -205,6 +205,7 @@ def _few_shot_of_task(
         how,
         task.primary,
         task.parser,
+        task.options,
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)

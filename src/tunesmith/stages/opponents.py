@@ -82,7 +82,7 @@ def _scores(task: Task, trial: Sequence[Example], answers: ByExample) -> Opponen
     """Of one task, in each of its metrics."""
     known = {name: _answered(trial, by_id) for name, by_id in answers.items()}
     found = {
-        name: score_predictions(trial, predictions, task.metrics, task.parser)
+        name: score_predictions(trial, predictions, task.metrics, task.parser, task.options)
         for name, predictions in known.items()
         if predictions and SYSTEMS[name].reference
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
@@ -15,10 +16,18 @@ from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
 from tunesmith.data.plan import Source, build_index, find_overlap, plan_sources
 from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import StoredRows, store_rows
-from tunesmith.data.store import example_ids, num_examples, only_answer, task_counts
+from tunesmith.data.store import (
+    example_ids,
+    num_examples,
+    only_answer,
+    sample_examples,
+    task_counts,
+)
 from tunesmith.errors import DataError
+from tunesmith.evaluate.fitness import SAMPLE, check_fitness
 from tunesmith.evaluate.generate import check_vllm
 from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
+from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import progress, say, show
@@ -87,9 +96,10 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
-    write_record(run.ledger, facts)
     task = run_task(recipe, sources)
     _check_splits(run, task)
+    facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources, task)))
+    write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
     write_atomic(run.chat_template, tokenizer.chat_template)
     if isinstance(original, str) and original != tokenizer.chat_template:
@@ -105,6 +115,31 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     )
     write_record(run.manifest, manifest)
     return facts
+
+
+def _check_metrics(run: RunDir, recipe: Recipe, sources: Sequence[Source], task: Task) -> list[str]:
+    """Notes on how well the metrics of each trained task fit its right answers; DataError where one
+    that decides does not.
+
+    The test's answers stay unseen, and so all those of a held-out task.
+    """
+    drawn = [
+        example
+        for split in ("train", "validation")
+        for example in sample_examples(run.examples(split), SAMPLE * len(task.judged))
+    ]
+    notes = []
+    for name, own in task.judged.items():
+        used = [s for s in sources if s.task == name and not s.is_replay]
+        templates = {template.name for source in used for template in source.templates}
+        examples = [
+            e for e in drawn if e.task == name and (e.template in templates or not templates)
+        ]
+        judged = own.metrics[:1] if task.tasks else recipe.evaluation.metrics or own.metrics[:1]
+        if examples:
+            found = check_fitness(examples, judged, own.metrics, own.parser, own.options)
+            notes += [f"{name}: {note}" if name else note for note in found]
+    return notes
 
 
 def _cached_rows(
@@ -205,6 +240,7 @@ def check_evaluation(recipe: Recipe) -> None:
     check_recipe_metrics(recipe.evaluation.metrics or ())
     for member in members(recipe.data):
         check_recipe_metrics(member.metrics)
+    check_tokenizer(recipe.evaluation.metric_options)
     check_backend(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):

@@ -44,7 +44,7 @@ def _task(recipe: Recipe, source: Source) -> Task:
     template = source.templates[0] if source.templates else None
     asked = source.metrics or recipe.evaluation.metrics
     if template is None:
-        plain = Task(held_out=source.held_out)
+        plain = Task(held_out=source.held_out, options=recipe.evaluation.metric_options)
         return replace(plain, metrics=tuple(asked)) if asked else plain
     return Task(
         family=template.family,
@@ -53,6 +53,7 @@ def _task(recipe: Recipe, source: Source) -> Task:
         prompt_layout=prompt_layout(source),
         held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
         held_out=source.held_out,
+        options=recipe.evaluation.metric_options,
     )
 
 
@@ -108,6 +109,7 @@ def baselines_by_task(
             own.parser,
             own.primary,
             own.prompt_layout,
+            own.options,
         )
         for system, predictions in _baselines(given, own.held_out).items():
             known = answers.setdefault(system, {})

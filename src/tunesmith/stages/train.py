@@ -84,7 +84,7 @@ def _validator(
             mean, error = validation_scores(examples, predictions, task)
             known = {} if error is None else {f"{SELECTED}{STANDARD_ERROR}": error}
             return {task.primary: mean, SELECTED: mean, **known}
-        result = score_predictions(examples, predictions, task.metrics, task.parser)
+        result = score_predictions(examples, predictions, task.metrics, task.parser, task.options)
         means = {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
         means |= result.corpus
         selected = find_metric(task.primary).sign * means[task.primary]

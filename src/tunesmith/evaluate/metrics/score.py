@@ -13,6 +13,7 @@ from tunesmith.evaluate.metrics.classification import class_report
 from tunesmith.evaluate.metrics.table import GENERAL, find_metrics, metric_names
 from tunesmith.evaluate.parse import PARSERS
 from tunesmith.evaluate.statistics import Floats
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import EvaluationDetails, Example, Prediction
 
 
@@ -43,6 +44,7 @@ def score_predictions(
     predictions: Sequence[Prediction],
     metrics: Sequence[str],
     parser: str,
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> MetricResult:
     """Every metric of the predictions, which are in the order of the examples.
 
@@ -54,7 +56,7 @@ def score_predictions(
     if parser not in PARSERS:
         raise RecipeError(f"unknown answer parser {parser!r}", hint=did_you_mean(parser, PARSERS))
     _check_ids(examples, predictions)
-    answers = Answers(examples, predictions, parser)
+    answers = Answers(examples, predictions, parser, options)
     rows = {name: metric.rows(answers) for name, metric in {**chosen, **GENERAL}.items()}
     ones = np.ones((1, len(examples)))
     return MetricResult(

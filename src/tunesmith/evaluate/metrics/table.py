@@ -180,6 +180,8 @@ def likelihood_metrics(predictions: Sequence[Prediction]) -> list[str]:
     """The metrics of likelihoods that can be computed from what every prediction holds."""
     held = {
         "choice_logprobs": all(prediction.choice_logprobs for prediction in predictions),
+        # runs that an older tunesmith answered have none
+        "choice_logprobs_without_stop": all(p.choice_logprobs_without_stop for p in predictions),
         "reference_logprob": all(prediction.reference_tokens for prediction in predictions),
     }
     return [name for name in metric_names() if held.get(find_metric(name).needs, False)]
