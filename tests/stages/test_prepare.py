@@ -575,6 +575,18 @@ def test_a_mixture_caps_each_source_and_every_task_is_in_every_split(
     assert not any(own.held_out for own in task.tasks.values())
 
 
+def test_each_task_of_a_mixture_needs_a_metric_that_can_judge_its_answers(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    """Those of a held-out task are the test's, and are not looked at."""
+    chinese = write_csv(tmp_path / "zh.csv", ZH, header=("text", "target"))
+    second = {"source": str(chinese), "task": "summarise", "name": "zh"}
+    with pytest.raises(DataError, match=r"rougeL (.|\n)*zh.csv:\d+(.|\n)*hint: use chrf"):
+        two_tasks(tmp_path, tiny_model_dir, second)
+    run = two_tasks(tmp_path, tiny_model_dir, second | {"held_out": True})
+    assert read_manifest(run).task.tasks["zh"].primary == "rougeL"
+
+
 def test_a_held_out_task_has_no_row_in_training_or_validation(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:
