@@ -352,6 +352,31 @@ class MetricOptions(Section):
 DEFAULT_METRIC_OPTIONS = MetricOptions()
 
 
+class GatesConfig(Section):
+    """What must be shown before the model is used.
+
+    A gate is passed only where the whole interval is on the right side of its limit, and none by a
+    model that answers every test row as its base does. `tunesmith run` and `tunesmith report` exit
+    with 4 where one is not passed. See [deciding.md](deciding.md).
+    """
+
+    least_gain: NonNegative | None = Field(
+        None,
+        description="The least gain in the primary metric over the verdict's reference system: "
+        "0.02 is 2 points of accuracy or of BLEU.",
+    )
+    largest_broken_share: Fraction | None = Field(
+        None,
+        description="The largest share of the test rows that the base has right and the tuned "
+        "model wrong.",
+    )
+    largest_retention_loss: NonNegative | None = Field(
+        None,
+        description="The largest loss on each text and task of `evaluation.panel`, in its metric: "
+        "0.05 is 5 points of accuracy, or 0.05 bits per byte.",
+    )
+
+
 class EvaluationConfig(Section):
     """Base, few-shot base and tuned model answer the same prompts with the same settings."""
 
@@ -403,6 +428,18 @@ class EvaluationConfig(Section):
         [],
         description="General text files, and recipes with their test sets, scored before and after "
         "training to show what was forgotten.",
+    )
+    slices: list[str] = Field(
+        [],
+        description="Columns by whose values the test rows are divided, each part judged by "
+        "itself, beside label, prompt length and source.",
+    )
+    gates: GatesConfig = GatesConfig()
+    answer_at_accuracy: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.95,
+        description="For closed tasks: the share of its answers that must be right where the model "
+        "answers by itself. The threshold of its confidence is fitted on validation and saved with "
+        "the model.",
     )
     batch_tokens: Annotated[int, Field(ge=16)] = Field(
         16384, description="Most tokens in the key-value cache of one batch of answers."

@@ -220,6 +220,10 @@ class TaskEvaluation(NamedTuple):
 class Comparison:
     """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than
     a. `note` says why there is no interval (`ci` is nan), where there is none.
+
+    `smallest_detectable` is nan where these rows cannot show any gain. With several trainings
+    (`runs`) of b, everything is about their mean, and `se_runs` is the part of the standard error
+    that more test rows would not take away.
     """
 
     a: str
@@ -238,6 +242,8 @@ class Comparison:
     smallest_detectable: float
     test: str = ""
     note: str = ""
+    runs: int = 1
+    se_runs: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class FewShotByTask:
 @dataclass(frozen=True)
 class Opponents:
     """What the systems that the tuned model may have to beat scored on `rows` validation rows:
-    `scores[metric][system]`. `likeliest` says by what the likelihoods of choices were divided.
+    `scores[metric][system]`. `likeliest` says by which likelihoods choices were ranked.
     Of a mixture, `tasks` holds the same for each trained task, and the scores are their means.
     """
 

@@ -175,9 +175,10 @@ def test_the_likeliest_choice_is_taken_where_a_task_has_choices() -> None:
     unseen = [replace(e, task="unseen", id="u", choices=long) for e in MOOD[:1]]
     task = replace(MIXTURE, tasks={**MIXTURE.tasks, "unseen": replace(LABELS, held_out=True)})
     rows = [*test, *unseen, *trial, *JSON]
+    logprobs = {e.id: (-1.0, -2.0) if e.choices else () for e in rows}
     answers = {
-        e.id: Prediction(e.id, "", True, 1, choice_logprobs=(-1.0, -2.0) if e.choices else ())
-        for e in rows
+        name: Prediction(name, "", True, 1, found, choice_logprobs_without_stop=found)
+        for name, found in logprobs.items()
     }
     found = likeliest_by_task(task, [*test, *unseen, *JSON], trial, {"base": answers})
     texts = {name: {p.example_id: p.text for p in own.values()} for name, own in found.items()}

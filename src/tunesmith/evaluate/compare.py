@@ -19,6 +19,7 @@ from tunesmith.evaluate.metrics import (
     score_predictions,
 )
 from tunesmith.evaluate.parse import Json
+from tunesmith.evaluate.power import largest_gain, smallest_detectable
 from tunesmith.evaluate.statistics import (
     Floats,
     approximate_randomisation,
@@ -27,7 +28,6 @@ from tunesmith.evaluate.statistics import (
     mcnemar,
     paired_bootstrap,
     percentile_interval,
-    smallest_detectable_effect,
     standard_error,
     wins_ties_losses,
 )
@@ -154,11 +154,12 @@ def compare(
         p = approximate_randomisation(kind.value, rows_a, rows_b, clusters, resamples, seed)
         test = f"approximate randomisation, {resamples:,} swaps"
     ones = np.ones((1, n))
+    difference = float((kind.value(ones, rows_b) - kind.value(ones, rows_a))[0])
     return Comparison(
         a=a.system,
         b=b.system,
         metric=metric,
-        difference=float((kind.value(ones, rows_b) - kind.value(ones, rows_a))[0]),
+        difference=difference,
         se=se,
         se_clustered=se_clustered,
         ci=percentile_interval(draws_R, count, confidence),
@@ -168,8 +169,15 @@ def compare(
         losses=losses,
         n=n,
         clusters=count,
-        smallest_detectable=smallest_detectable_effect(
-            n, se_clustered * math.sqrt(n), confidence=confidence
+        smallest_detectable=smallest_detectable(
+            difference=kind.sign * difference,
+            se=se_clustered,
+            differences_N=rows_b[:, 0] - rows_a[:, 0] if kind.per_example else None,
+            differs_N=(rows_a != rows_b).any(axis=1),
+            clusters=clusters,
+            binary=kind.binary,
+            most=largest_gain(kind, float(kind.value(ones, rows_a)[0])),
+            confidence=confidence,
         ),
         test=test,
     )

@@ -226,6 +226,31 @@ def _answer_alike(
     ]
 
 
+def rank(
+    model: PreTrainedModel, chat: ChatFormat, examples: Sequence[Example], decoding: Decoding
+) -> list[Prediction]:
+    """The likeliest choice of each example as its answer, with the log-likelihoods of all; nothing
+    is generated. For closed tasks, in `decoding.dtype`.
+    """
+    found = rank_choices(
+        in_dtype(model, decoding.dtype),
+        tokenize_prompts(examples, chat),
+        choice_ids(chat, examples),
+        batch_tokens=decoding.batch_tokens,
+    )
+    return [
+        Prediction(
+            example.id,
+            example.choices[ranked.logprobs.index(max(ranked.logprobs))],
+            stopped=True,
+            num_tokens=0,
+            choice_logprobs=tuple(ranked.logprobs),
+            choice_logprobs_without_stop=tuple(ranked.without_last),
+        )
+        for example, ranked in zip(examples, found, strict=True)
+    ]
+
+
 def _greedy(
     found: Ranked, options: Sequence[Sequence[int]], decoding: Decoding
 ) -> Generated | None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
+from scipy import stats
 
 from tunesmith.evaluate.compare import Resampling, compare, evaluate
 from tunesmith.evaluate.metrics import (
@@ -25,11 +26,11 @@ from tunesmith.evaluate.metrics import (
     likelihood_metrics,
     score_predictions,
 )
+from tunesmith.evaluate.power import POWER
 from tunesmith.evaluate.statistics import (
     Floats,
     approximate_randomisation,
     estimate_mean,
-    smallest_detectable_effect,
 )
 from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, LIKELIEST
 from tunesmith.evaluate.task_mean import (
@@ -162,15 +163,18 @@ def complete(evaluations: Sequence[Evaluation], confidence: float) -> list[Evalu
     be compared over all of them.
     """
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    every = {name for evaluation in evaluations for name in evaluation.tasks}
+    order = max((e.tasks for e in evaluations), key=len, default={})
+    every = set(order)
     found = []
     for system, evaluation in by_name.items():
         tasks: dict[str, TaskEvaluation] = {}
         for other in stand_ins(system):
             tasks = {**(by_name[other].tasks if other in by_name else {}), **tasks}
-        if set(tasks) == every:
-            whole = set(evaluation.tasks) == every
-            found.append(evaluation if whole else over_tasks(system, tasks, confidence))
+        if set(evaluation.tasks) == every:
+            found.append(evaluation)
+        elif set(tasks) == every:
+            ordered = {name: tasks[name] for name in order}
+            found.append(over_tasks(system, ordered, confidence))
     return found
 
 
@@ -297,7 +301,7 @@ def compare_over_tasks(a: Evaluation, b: Evaluation, **options: Unpack[Resamplin
         losses=sum(c.losses for c in each.values()),
         n=n,
         clusters=found.clusters,
-        smallest_detectable=_detectable(n, found, options["confidence"]),
+        smallest_detectable=_detectable(found, options["confidence"]),
         test=f"approximate randomisation, {options['resamples']:,} swaps",
     )
 
@@ -317,7 +321,7 @@ def as_a_sample(a: Evaluation, b: Evaluation, these: Comparison, confidence: flo
         ci=_in_range(found.ci),
         p=p,
         clusters=len(gains),
-        smallest_detectable=_detectable(these.n, found, confidence),
+        smallest_detectable=_detectable(found, confidence),
         test=f"Student's t, {len(gains)} tasks",
         note="two tasks whose gains differ are needed for an interval over tasks"
         if math.isnan(p)
@@ -331,8 +335,11 @@ def _in_range(ci: tuple[float, float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _detectable(n: int, found: MeanOfTasks, confidence: float) -> float:
-    return smallest_detectable_effect(n, found.se * math.sqrt(n), confidence=confidence)
+def _detectable(found: MeanOfTasks, confidence: float) -> float:
+    """The smallest mean gain that is found with 80 % power: (z_(1-alpha/2) + z_power) standard
+    errors (Miller 2024, section 5).
+    """
+    return float(stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(POWER)) * found.se
 
 
 def _gain(a: TaskEvaluation, b: TaskEvaluation, found: Comparison) -> Share:

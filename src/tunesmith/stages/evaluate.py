@@ -49,6 +49,7 @@ from tunesmith.stages.opponents import likeliest_by_task, opponents_by_task, tri
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
 from tunesmith.stages.tasks import baselines_by_task, of_task
+from tunesmith.stages.threshold import save_threshold
 
 
 def evaluate(run: RunDir) -> None:
@@ -69,11 +70,14 @@ def evaluate(run: RunDir) -> None:
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    for stale in (run.verification, run.evaluated, run.panel):  # of answers that are made anew now
+    # of answers that are made anew now
+    for stale in (run.verification, run.evaluated, run.panel, run.threshold):
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     how = with_held_out(how, run, recipe, task, test, chat, tuned)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
+    # before the test is opened
+    save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)
     trial = trial_rows(task, validation)
     asked = [*test, *trial]
     prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tunesmith.evaluate.likeliest import LENGTHS, can_rank, likeliest_predictions
+from tunesmith.evaluate.likeliest import RANKINGS, can_rank, likeliest_predictions
 from tunesmith.evaluate.metrics import OVER_TASKS, find_metric, score_predictions
 from tunesmith.evaluate.system_table import LIKELIEST, SYSTEMS
 from tunesmith.evaluate.tasks import share_of, stand_ins
@@ -37,8 +37,8 @@ def likeliest_by_task(
     """By system and example id the likeliest choice, of test and trial rows, in each task whose
     choices were ranked.
 
-    By what likelihoods are divided is chosen on the task's trial rows; a held-out task has none,
-    and they are taken whole.
+    By which likelihoods is chosen on the task's trial rows; a held-out task has none, and those of
+    whole answers are taken.
     """
     found: dict[str, dict[str, Prediction]] = {}
     for name in task.judged:
@@ -46,8 +46,8 @@ def likeliest_by_task(
         for system, ranked in LIKELIEST.items():
             known = _answered([*rows, *tried], answers.get(system, {}))
             if known and can_rank(known):
-                length = _length(tried, known[len(rows) :])
-                picked = likeliest_predictions([*rows, *tried], known, length)
+                ranking = _ranking(tried, known[len(rows) :])
+                picked = likeliest_predictions([*rows, *tried], known, ranking)
                 found.setdefault(ranked, {}).update({p.example_id: p for p in picked})
     return found
 
@@ -58,13 +58,13 @@ def _answered(examples: Sequence[Example], answers: Mapping[str, Prediction]) ->
     return found if len(found) == len(examples) else []
 
 
-def _length(trial: Sequence[Example], answers: Sequence[Prediction]) -> str:
-    """By what the likelihoods of choices are best divided, of equals the first of LENGTHS."""
-    return max(LENGTHS, key=lambda length: _right(trial, answers, length))
+def _ranking(trial: Sequence[Example], answers: Sequence[Prediction]) -> str:
+    """By which likelihoods the choices are best ranked, of equals the first of RANKINGS."""
+    return max(RANKINGS, key=lambda ranking: _right(trial, answers, ranking))
 
 
-def _right(trial: Sequence[Example], answers: Sequence[Prediction], length: str) -> int:
-    picked = likeliest_predictions(trial, answers, length)
+def _right(trial: Sequence[Example], answers: Sequence[Prediction], ranking: str) -> int:
+    picked = likeliest_predictions(trial, answers, ranking)
     return sum(p.text == example.completion for p, example in zip(picked, trial, strict=True))
 
 
@@ -91,7 +91,7 @@ def _scores(task: Task, trial: Sequence[Example], answers: ByExample) -> Opponen
         for metric in task.metrics
     }
     likeliest = {
-        name: _length(trial, known[name]) for name, other in LIKELIEST.items() if other in found
+        name: _ranking(trial, known[name]) for name, other in LIKELIEST.items() if other in found
     }
     return Opponents(len(trial), scores, likeliest)
 

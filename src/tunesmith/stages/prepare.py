@@ -37,6 +37,7 @@ from tunesmith.run_files import Task, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, write_atomic
 from tunesmith.seal import write_seal
 from tunesmith.stages.common import chat_settings
+from tunesmith.stages.deciding import check_gates, check_slices, check_task_gates
 from tunesmith.stages.preflight import check_before_work
 from tunesmith.stages.tasks import check_tasks, run_task
 
@@ -89,6 +90,9 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
     hashes = store_rows(recipe.data, run.rows)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
+    check_slices(recipe, StoredRows(run.rows))
+    task = run_task(recipe, sources)
+    check_task_gates(recipe, task)
     for template in (template for source in sources for template in source.templates):
         check_template_metrics(template.name, template.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
@@ -96,7 +100,6 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
-    task = run_task(recipe, sources)
     _check_splits(run, task)
     facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources, task)))
     write_record(run.ledger, facts)
@@ -242,6 +245,7 @@ def check_evaluation(recipe: Recipe) -> None:
         check_recipe_metrics(member.metrics)
     check_tokenizer(recipe.evaluation.metric_options)
     check_backend(recipe)
+    check_gates(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):
             load_recipe(Path(name))

@@ -11,7 +11,7 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import to_json
+from tunesmith.evaluate.compare import Resampling, to_json
 from tunesmith.evaluate.headline import (
     Headline,
     Options,
@@ -22,7 +22,7 @@ from tunesmith.evaluate.headline import (
 )
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
-from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
+from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
@@ -55,11 +55,13 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
+from tunesmith.stages.deciding import run_broken, run_gates, run_slices
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.retention import read_retention
-from tunesmith.stages.seeds import seed_folders, with_seeds
+from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
 from tunesmith.stages.task_verdicts import task_report
 from tunesmith.stages.tasks import few_shot_note_by_task
+from tunesmith.stages.threshold import read_calibration
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
 
@@ -78,9 +80,14 @@ class Judging:
         settings = recipe.evaluation
         return cls(settings.resamples, settings.confidence, recipe.train.seed)
 
+    @property
+    def how(self) -> Resampling:
+        """As keyword arguments."""
+        return Resampling(confidence=self.confidence, resamples=self.resamples, seed=self.seed)
+
     def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
         """b minus a."""
-        return compare_systems(a, b, metric, **asdict(self))
+        return compare_systems(a, b, metric, **self.how)
 
 
 def report(run: RunDir) -> dict[str, Any]:
@@ -106,13 +113,15 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     test = read_examples(run.examples("test"))
     evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
-    reference = strongest(evaluations, primary, opponents)
-    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     tuned = [
         by_name[TUNED],
         *(tuned_evaluation(other, recipe, test, task) for other in seed_folders(run, recipe)),
     ]
+    by_name[TUNED] = tuned[0] if task.tasks else mean_of_seeds(tuned, judging.how)
+    evaluations = list(by_name.values())
+    opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
+    reference = strongest(evaluations, primary, opponents)
+    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     asked = () if task.tasks else recipe.evaluation.metrics or ()
     metrics = dict.fromkeys([primary, *asked])
     judged, seed_notes = zip(
@@ -123,9 +132,11 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         strict=True,
     )
     adjusted = holm([comparison.p for comparison in judged])
-    comparisons = [judged[0], *(judging.compare(other, tuned[0], primary) for other in others)]
+    comparisons = [judged[0], *(_against(other, tuned, primary, judging)[0] for other in others)]
     unreadable = unreadable_systems(evaluations, judging.compare)
     several = len(judged) > 1
+    before = by_name.get(BASE, reference)
+    broken = run_broken(before, tuned[0], task, confidence)
     retention = read_retention(run)
     said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
@@ -163,6 +174,12 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
         tasks=_by_task(run, recipe, test, task, opponents),
+        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how)
+        if primary in reference.rows and primary in tuned[0].rows
+        else (),
+        broken=broken,
+        gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
+        calibration=read_calibration(run, test, judging.how),
     )
 
 
@@ -328,11 +345,10 @@ def _against(
     """The tuned model, in all its trainings, against the reference on one metric; and a note where
     there are several.
     """
-    first, *others = (judging.compare(reference, evaluation, metric) for evaluation in tuned)
-    if not others:
-        return first, ""
-    differences = [first.difference, *(c.difference for c in others)]
-    return with_seeds(first, differences, judging.confidence)
+    if not reference.tasks:
+        return against_seeds(reference, tuned, metric, judging.how)
+    note = "a mixture of several tasks is judged by its first training alone"
+    return judging.compare(reference, tuned[0], metric), note if len(tuned) > 1 else ""
 
 
 def _run_notes(run: RunDir) -> list[str]:
