@@ -123,6 +123,8 @@ def _remedy(run: RunDir, path: Path) -> str:
         return f"`tunesmith verify {run.path}` asks the model again"
     if path == run.threshold or run.evaluation in path.parents:
         return f"`tunesmith evaluate {run.path}` answers the test rows again"
+    if {run.reviews, run.judgements} & {*path.parents}:
+        return "put it back as it was, or remove it and have it judged again"
     if path in (run.report_html, run.report_md, run.report_json) or run.plots in path.parents:
         return f"`tunesmith report {run.path}` writes it again"
     return "start a new run in another output_dir, or put the file back as it was"

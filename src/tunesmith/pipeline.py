@@ -14,10 +14,16 @@ from typing import Any
 from tunesmith.recipe import Recipe
 from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import check_tuned, check_unchanged, open_run, run_recipe
+from tunesmith.stages.common import (
+    check_evaluated,
+    check_tuned,
+    check_unchanged,
+    open_run,
+    run_recipe,
+)
 from tunesmith.stages.evaluate import answer_tuned, evaluate
 from tunesmith.stages.prepare import prepare
-from tunesmith.stages.report import check_evaluated, report
+from tunesmith.stages.report import report
 from tunesmith.stages.reproduce import Reproduction, check_whole, compare_with, recipe_again
 from tunesmith.stages.seeds import copy_of, seed_folders
 from tunesmith.stages.train import train

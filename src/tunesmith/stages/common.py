@@ -17,8 +17,8 @@ from tunesmith.data.cache import input_hashes
 from tunesmith.data.store import read_examples, read_token_arrays
 from tunesmith.errors import DataError
 from tunesmith.evaluate.predictions import write_predictions
-from tunesmith.evaluate.system_table import TUNED
-from tunesmith.evaluate.systems import Decoding, decoding_for
+from tunesmith.evaluate.system_table import SYSTEMS, TUNED
+from tunesmith.evaluate.systems import Decoding, decoding_for, task_decodings, with_tasks
 from tunesmith.machine import fastest_dtype
 from tunesmith.models.load import default_device, fingerprint, load_model, load_tokenizer
 from tunesmith.recipe import Recipe, load_recipe
@@ -26,6 +26,7 @@ from tunesmith.records import SPLITS, Example, Prediction
 from tunesmith.run_files import (
     AnsweredIn,
     is_made,
+    read_evaluated,
     read_manifest,
     read_record,
     run_state,
@@ -33,6 +34,7 @@ from tunesmith.run_files import (
     write_record,
 )
 from tunesmith.rundir import RunDir
+from tunesmith.seal import read_seal
 from tunesmith.train.packing.plan import TrainingData
 
 Item = TypeVar("Item")
@@ -93,6 +95,38 @@ def check_base(run: RunDir, recipe: Recipe) -> None:
 def check_tuned(run: RunDir) -> None:
     """DataError where a file of the saved model is not as training made it, or came to it later."""
     check(run, [run.manifest, run.recipe, *model_files(run)])
+
+
+def check_evaluated(run: RunDir) -> None:
+    """DataError where anything that the report is made from is not as its stage made it."""
+    check(run, [*prepared_files(run), run.evaluated])
+    read_seal(run)
+    verification = [run.verification] if run_state(run).verified else []
+    check(run, [*read_by_report(run), *judged_by_others(run), *verification])
+
+
+def read_by_report(run: RunDir) -> list[Path]:
+    """What a report is made from, but for what may be found anew after it: what people and models
+    judge, and whether the saved model answers so.
+    """
+    names = read_evaluated(run, tuple(SYSTEMS))
+    rows = [run.examples("test"), *([run.rows] if run_recipe(run).evaluation.slices else [])]
+    answers = [run.predictions(name, "test") for name in names]
+    told = [run.training, run.metrics, run.answered_in, run.evaluated]
+    return [*prepared_files(run), *rows, *answers, *told, *found_beside_answers(run)]
+
+
+def found_beside_answers(run: RunDir) -> list[Path]:
+    """What evaluation may write beside the answers."""
+    return [run.panel, run.threshold, run.opponents, run.few_shot, run.few_shot_by_task]
+
+
+def judged_by_others(run: RunDir) -> list[Path]:
+    """Keys and votes of reviews, and what models replied, as far as they are there: a file of votes
+    may be deleted.
+    """
+    reviews = [*run.reviews.glob("*/key.json"), *run.reviews.glob("*/votes/*.json")]
+    return [*reviews, *run.judgements.glob("*.json")]
 
 
 def _check_same(what: str, found: str, before: str) -> None:
@@ -200,8 +234,12 @@ def decoding(
     if train_split is None:
         train_split = read_examples(run.examples("train"))
     lengths = training_data(run, "train").num_trained.tolist()
-    dtype = answered_in(run, recipe)
-    return decoding_for(train_split, lengths, chat, model, recipe.evaluation, dtype)
+    dtype, settings = answered_in(run, recipe), recipe.evaluation
+    how = decoding_for(train_split, lengths, chat, model, settings, dtype)
+    trained = [name for name, task in read_manifest(run).task.tasks.items() if not task.held_out]
+    if not trained:
+        return how
+    return with_tasks(how, task_decodings(trained, train_split, lengths, chat, model, settings))
 
 
 def answered_in(run: RunDir, recipe: Recipe) -> str:

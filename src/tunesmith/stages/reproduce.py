@@ -22,7 +22,7 @@ from tunesmith.records import SPLITS
 from tunesmith.run_files import read_artefacts, read_evaluated, read_manifest
 from tunesmith.rundir import JsonObject, RunDir, file_sha256, read_json
 from tunesmith.seal import read_seal
-from tunesmith.stages.common import run_recipe
+from tunesmith.stages.common import judged_by_others, run_recipe
 from tunesmith.stages.seeds import seed_folders
 
 
@@ -60,8 +60,12 @@ def check_whole(run: RunDir) -> None:
     for each in (run, *seed_folders(run, run_recipe(run))):
         if each.manifest.exists():
             read_seal(each)
-            check(each, [each.path / name for name in read_artefacts(each)])
-            check(each, model_files(each))
+            listed = [each.path / name for name in read_artefacts(each)]
+            # a file of votes may be deleted
+            check(
+                each, [path for path in listed if path.exists() or each.reviews not in path.parents]
+            )
+            check(each, [*model_files(each), *judged_by_others(each)])
 
 
 def recipe_again(run: RunDir, folder: Path | None) -> Recipe:
