@@ -69,7 +69,7 @@ def _check_done(run: RunDir) -> None:
     state = run_state(run)
     if state.trained:
         check_tuned(run)
-    if state.evaluated:
+    if state.trained and state.evaluated:  # else its answers may be those of the model before
         check_evaluated(run)
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 import errno
 import importlib.util
 import itertools
+import json
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tunesmith.errors import InputError, InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
-from tunesmith.rundir import RunDir
+from tunesmith.rundir import RunDir, file_sha256
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
 from tunesmith.train.loss import Parts, nll_sum
@@ -313,6 +316,91 @@ def test_the_best_epoch_by_metric_is_loaded_at_the_end(tmp_path: Path) -> None:
         0.9,
         0.1,
     ]
+
+
+BEST = Path("checkpoints", "step-000003")
+
+
+def first_is_best() -> dict[str, Any]:
+    """Options of a training whose first epoch, of three steps each, is the best of three."""
+    scores = iter([0.9, 0.1, 0.1])
+    return {
+        "config": config(num_train_epochs=3),
+        "validate": lambda model: {"accuracy": next(scores)},
+        "select": "accuracy",
+    }
+
+
+def flip_a_bit(checkpoint: Path) -> None:
+    path = checkpoint / "model.safetensors"
+    found = bytearray(path.read_bytes())
+    found[-1] ^= 1
+    path.write_bytes(found)
+
+
+def flip_a_bit_and_its_checksum(checkpoint: Path) -> None:
+    flip_a_bit(checkpoint)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["model.safetensors"] = file_sha256(checkpoint / "model.safetensors")
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+
+def lose(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+
+
+DAMAGE = {
+    flip_a_bit: r"has the sha256 \w{12}, written as \w{12}",
+    flip_a_bit_and_its_checksum: r"has the sha256 \w{12}, \w{12} was saved after step 3",
+    lose: r"model.safetensors: No such file",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_best_checkpoint_that_was_damaged_while_training_is_never_shipped(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    def at_step_5(metrics: Any) -> None:
+        if metrics["step"] == 5:
+            damage(tmp_path / BEST)
+
+    with pytest.raises(TrainingError, match=rf"the best checkpoint is damaged: .*{DAMAGE[damage]}"):
+        run_once(tmp_path, on_progress=at_step_5, **first_is_best())
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_best_checkpoint_is_named_before_the_steps_that_are_left(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    def stop(metrics: Any) -> None:
+        if metrics["step"] == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_once(tmp_path, on_progress=stop, **first_is_best())
+    damage(tmp_path / BEST)
+    seen: list[Any] = []
+    with pytest.raises(TrainingError, match=DAMAGE[damage]):
+        run_once(tmp_path, resume=True, on_progress=seen.append, **first_is_best())
+    assert seen == []
+
+
+def test_removing_a_damaged_best_checkpoint_and_all_later_ones_gives_the_same_weights(
+    tmp_path: Path,
+) -> None:
+    whole, _ = run_once(tmp_path / "whole", **first_is_best())
+
+    def at_step_8(metrics: Any) -> None:
+        if metrics["step"] == 8:
+            flip_a_bit(tmp_path / "run" / BEST)
+
+    with pytest.raises(TrainingError, match=r"\nhint: put it back, or remove it and all later"):
+        run_once(tmp_path / "run", on_progress=at_step_8, **first_is_best())
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("step-*"):
+        shutil.rmtree(checkpoint)
+    again, result = run_once(tmp_path / "run", resume=True, **first_is_best())
+    assert result.best_step == 3
+    assert same(whole, again)
 
 
 @pytest.mark.parametrize("error, best_step", [(0.05, 6), (0.01, 3), (0.0, 3)])

@@ -219,6 +219,12 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
     """The tuned models of two runs on the same test rows: b minus a, and the verdict. DataError
     where one was not evaluated yet.
     """
+    for run in (a, b):
+        if not run.predictions(TUNED, "test").exists():
+            raise DataError(
+                f"{run.path}: not evaluated yet", hint=f"`tunesmith evaluate {run.path}` first"
+            )
+        check_evaluated(run)
     dtypes = [_answered_in(run) for run in (a, b)]
     if dtypes[0] != dtypes[1]:
         say(
@@ -237,11 +243,6 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
 
 def _named(run: RunDir) -> Evaluation:
     """The tuned model under the name of its run folder."""
-    if not run.predictions(TUNED, "test").exists():
-        raise DataError(
-            f"{run.path}: not evaluated yet", hint=f"`tunesmith evaluate {run.path}` first"
-        )
-    check_evaluated(run)
     test, task = read_examples(run.examples("test")), read_manifest(run).task
     return replace(tuned_evaluation(run, run_recipe(run), test, task), system=str(run.path))
 

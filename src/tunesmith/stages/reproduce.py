@@ -22,7 +22,7 @@ from tunesmith.records import SPLITS
 from tunesmith.run_files import read_artefacts, read_evaluated, read_manifest
 from tunesmith.rundir import JsonObject, RunDir, file_sha256, read_json
 from tunesmith.seal import read_seal
-from tunesmith.stages.common import judged_by_others, run_recipe
+from tunesmith.stages.common import judged_by_others, prepared_files, run_recipe
 from tunesmith.stages.seeds import seed_folders
 
 
@@ -57,6 +57,7 @@ def check_whole(run: RunDir) -> None:
     """DataError for the first file of a run that is not as its stage made it, report and trainings
     with other seeds included; checkpoints are not looked at.
     """
+    check(run, prepared_files(run))  # before the recipe is read
     for each in (run, *seed_folders(run, run_recipe(run))):
         if each.manifest.exists():
             read_seal(each)
