@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tunesmith.artefacts import record
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import ExampleWriter
 from tunesmith.evaluate.predictions import write_predictions
 from tunesmith.recipe import Recipe, dump_recipe
 from tunesmith.records import Example, Prediction, TokenizedExample
-from tunesmith.run_files import Evaluated, Task, TrainingFacts, new_manifest, write_record
+from tunesmith.run_files import (
+    Evaluated,
+    Task,
+    TrainingFacts,
+    new_manifest,
+    write_artefacts,
+    write_record,
+)
 from tunesmith.rundir import RunDir, write_atomic
 from tunesmith.seal import write_seal
 
@@ -36,6 +44,9 @@ def judged_run(
     write_atomic(run.metrics, "")
     run.model.mkdir()
     write_record(run.evaluated, Evaluated(tuple(answers)))
+    write_artefacts(run, {})
+    made = [path for path in run.path.rglob("*") if path.is_file()]
+    record(run, [path for path in made if path not in (run.seal, run.artefacts)])
     return run
 
 
@@ -45,6 +56,8 @@ def write_answers(
     examples = [replace(example, split="test") for example in examples]
     found = [Prediction(e.id, text, True, 1) for e, text in zip(examples, texts, strict=True)]
     write_predictions(run, system, examples, found)
+    if run.artefacts.exists():  # else the run is being made, and lists all at its end
+        record(run, [run.predictions(system, "test")])
 
 
 RESAMPLES = {"resamples": 100}

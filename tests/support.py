@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,14 @@ from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.data.store import read_token_arrays
 from tunesmith.models.save import save_model
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
-from tunesmith.run_files import Artefact, read_artefacts, write_artefacts
-from tunesmith.rundir import RunDir, file_sha256
+from tunesmith.run_files import (
+    Artefact,
+    read_artefacts,
+    read_manifest,
+    write_artefacts,
+    write_record,
+)
+from tunesmith.rundir import RunDir, file_sha256, read_json, write_json
 
 
 def shared(*parts: str) -> Path:
@@ -111,6 +118,15 @@ def list_again(run: RunDir) -> None:
     """As if all that is listed had just been made: for a test that changes a file on purpose."""
     listed = [name for name in read_artefacts(run) if (run.path / name).exists()]
     write_artefacts(run, {name: Artefact(file_sha256(run.path / name)) for name in listed})
+
+
+def as_older(run: RunDir) -> None:
+    """Make a run folder what an older tunesmith wrote, which kept no list of artefacts."""
+    run.artefacts.unlink()
+    write_record(run.manifest, replace(read_manifest(run), artefacts=False))
+    seal = read_json(run.seal)
+    del seal["own_sha256"]
+    write_json(run.seal, seal)
 
 
 def plain_chat() -> Any:

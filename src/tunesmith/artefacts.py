@@ -5,7 +5,8 @@ A stage lists what it has made (`record`), takes off the list what it is about t
 (`forget`), and checks what it reads before it reads it (`check`). A file that is there and not
 listed was not finished. Not listed are checkpoints, which have checksums of their own
 (train/checkpoint.py), the seal, which its uses change (seal.py), and model/README.md, which is for
-people to edit.
+people to edit. Reviews and judgements are listed without what they were made from: they hold the
+answers themselves, and are left out of the report with a note where these have changed.
 
 The hash is always that of all bytes. Size and time of a file are no proof: they can stay while a
 byte changes, and copying a run changes the times of all files. A model is read from the disk anyway

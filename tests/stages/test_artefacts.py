@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import list_again, write_rows
+from support import as_older, list_again, write_rows
 
 from tunesmith import artefacts, cli, pipeline, stages
 from tunesmith.data.store import read_examples
@@ -306,14 +306,7 @@ def test_an_evaluation_whose_end_was_not_listed_is_done_again(run: RunDir) -> No
 def test_an_older_run_folder_opens_with_one_note(
     run: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.artefacts.unlink()
-    values = read_json(run.manifest)
-    del values["artefacts"]
-    write_json(run.manifest, values)
-    seal = read_json(run.seal)
-    del seal["own_sha256"]
-    write_json(run.seal, seal)
-    assert not read_manifest(run).artefacts
+    as_older(run)
     stages.report.report(run)
     stages.chat.chat(run.path, once="good thing")
     pipeline.resume(run.path)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
-from support import list_again, write_rows
+from support import as_older, list_again, write_rows
 
 from tunesmith import cli, pipeline, stages
 from tunesmith.data.store import read_examples
@@ -126,6 +126,7 @@ def test_the_base_itself_as_the_tuned_model_passes_no_gate(
     shutil.copytree(run.predictions("base", "test").parent, run.path / "was_base")
     shutil.rmtree(run.predictions("tuned", "test").parent)
     (run.path / "was_base").rename(run.predictions("tuned", "test").parent)
+    list_again(run)
     gates = stages.report.report(run)["gates"]
     assert {gate["result"] for gate in gates} == {"failed"}
 
@@ -190,6 +191,7 @@ def test_a_run_without_a_threshold_still_has_a_report(finished: Finished, tmp_pa
     """As the folder of an older tunesmith, whose rows may be gone too."""
     run = RunDir(tmp_path / "copy")
     shutil.copytree(finished[0].path, run.path)
+    as_older(run)
     run.threshold.unlink()
     run.rows.unlink()
     report = stages.report.report(run)

@@ -140,7 +140,7 @@ def test_the_hash_of_what_was_read_is_that_of_the_file(
     assert inputs[str(tmp_path / "rows.csv")] == hashlib.sha256(one_file.encode()).hexdigest()
     stages.common.check_unchanged(run)
     write_csv(tmp_path / "rows.csv", ROWS[:-1])
-    with pytest.raises(DataError, match=r"rows\.csv: changed since the run was prepared"):
+    with pytest.raises(DataError, match=r"rows\.csv changed since the run was prepared: sha256 "):
         stages.common.check_unchanged(run)
 
 
@@ -183,7 +183,8 @@ def test_the_test_split_is_sealed_and_each_use_is_counted(
     run = prepare(tmp_path, tiny_model_dir)
     ids = list(example_ids(run.examples("test")))
     sha256 = hashlib.sha256("\n".join(ids).encode()).hexdigest()
-    assert read_json(run.seal) == {"sha256": sha256, "n": 4, "uses": []}
+    own = hashlib.sha256(f"{sha256}\n4".encode()).hexdigest()
+    assert read_json(run.seal) == {"sha256": sha256, "n": 4, "uses": [], "own_sha256": own}
     assert [open_seal(run, ids, "first"), open_seal(run, ids, "second")] == [1, 2]
     with pytest.raises(DataError, match="the test split is not the sealed one"):
         open_seal(run, ids[1:], "third")
@@ -195,7 +196,7 @@ def test_a_changed_split_file_is_refused_by_name(tmp_path: Path, tiny_model_dir:
     run.recipe.write_text(
         run.recipe.read_text().replace("num_train_epochs: 3", "num_train_epochs: 4")
     )
-    with pytest.raises(DataError, match=r"recipe.yaml: changed since the run was prepared"):
+    with pytest.raises(DataError, match=r"recipe.yaml: changed since it was made: sha256 "):
         stages.common.check_unchanged(run)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from tunesmith.artefacts import listed_hashes, record
+from tunesmith.artefacts import record
 from tunesmith.data.store import example_ids, read_examples
 from tunesmith.evaluate.endpoint import Client, Endpoint
 from tunesmith.evaluate.llm_judge import (
@@ -69,8 +69,7 @@ def judge(run: RunDir, endpoint: Endpoint, a: str, sample: PairSample) -> None:
                 same=sample.same,
             )
             write_record(path, found)
-            answers = [run.predictions(system, "test") for system in (a, TUNED)]
-            record(run, [path], listed_hashes(run, answers))
+            record(run, [path])
 
 
 def read_judgements(run: RunDir) -> list[Judgement]:

@@ -131,7 +131,7 @@ def _tensor(name: str, before: torch.Tensor, now: torch.Tensor, again: RunDir) -
 
 def _tensor_files(run: RunDir) -> dict[str, Path]:
     """In which file of the model each tensor is."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(run.model.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             found |= dict.fromkeys(file.keys(), path)

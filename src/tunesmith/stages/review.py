@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunesmith.artefacts import check, listed_hashes, record
+from tunesmith.artefacts import check, record
 from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.evaluate.predictions import read_predictions
@@ -45,8 +45,7 @@ def create_review(run: RunDir, k: int, against: str | None = None) -> Path:
     open_seal(run, example_ids(run.examples("test")), purpose)
     page = run.review_page(review.id)
     write_record(run.review_key(review.id), review)
-    answers = [run.predictions(system, "test") for system in (a, TUNED)]
-    record(run, [run.review_key(review.id)], listed_hashes(run, answers))
+    record(run, [run.review_key(review.id)])
     write_atomic(page, review_page(review, {example.id: example for example in examples}))
     return page
 
@@ -88,7 +87,7 @@ def add_votes(run: RunDir, files: Sequence[Path]) -> None:
         name = f"{file_sha256(file)[:16]}.json"
         path = run.review_votes(votes.review) / name
         write_record(path, votes)
-        record(run, [path], listed_hashes(run, [run.review_key(votes.review)]))
+        record(run, [path])
 
 
 def read_reviews(run: RunDir) -> list[Review]:
