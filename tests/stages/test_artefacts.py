@@ -329,6 +329,16 @@ def _exit_code(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
     return 0
 
 
+def test_the_verify_command_checks_the_report_too(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(run.report_md, "#", "Better. #")
+    assert _exit_code(monkeypatch, "verify", str(run.path)) == 2
+    said = capsys.readouterr().err
+    assert re.search(rf"^error: .*report.md: changed .*{HASH}, made as {HASH}$", said, re.M)
+    assert "hint: `tunesmith report" in said
+
+
 def test_a_run_is_reproduced_bit_for_bit_and_nothing_comes_from_the_cache(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
