@@ -14,12 +14,14 @@ import pytest
 import scipy.stats
 from support import write_rows
 
-from tunesmith import pipeline
+from tunesmith import pipeline, stages
+from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import Resampling, compare, evaluate
 from tunesmith.evaluate.crossed import CrossedMean, crossed_mean, mean_covariance, row_covariance
 from tunesmith.evaluate.statistics import standard_error, weighted_mean
 from tunesmith.recipe import build_recipe
 from tunesmith.records import Evaluation, Example, Prediction
+from tunesmith.rundir import RunDir
 from tunesmith.stages.seeds import against_seeds, mean_of_seeds
 
 HOW = Resampling(confidence=0.95, resamples=300, seed=0)
@@ -196,3 +198,8 @@ def test_a_run_with_two_seeds_trains_twice_and_says_so(
     against = report["evaluations"][numbers["a"]]["accuracy"]["mean"]
     assert level - against == pytest.approx(numbers["difference"])
     assert all(c["runs"] == 2 for c in report["comparisons"])
+    other = tmp_path / "run" / "seeds" / "1" / "evaluation" / "tuned" / "test.parquet"
+    other.write_bytes(other.read_bytes() + b" ")
+    for again in (stages.report.report, lambda run: pipeline.resume(run.path)):
+        with pytest.raises(DataError, match=r"seeds/1/evaluation/tuned/test.parquet: changed"):
+            again(RunDir(tmp_path / "run"))
