@@ -21,8 +21,7 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
         line(report.verdict) if report.heading else "",
         questions(report),
         images.get("questions", ""),
-        f"Run {line(report.name)}, tuned from {line(report.base_model)}. "
-        f"{report.verdict_line}.",
+        f"Run {line(report.name)}, tuned from {line(report.base_model)}. {report.verdict_line}.",
         "\n".join(f"- {line(text)}" for text in report.remarks),
         *(part for section in sections_of(report) for part in _section(section, images)),
     ]
