@@ -504,9 +504,11 @@ def test_plan_check_and_limit_leave_nothing_behind(tmp_path: Path, tiny_model_di
     recipe = recipe_for(tmp_path, tiny_model_dir)
     found = rehearse.plan(recipe)
     assert (found.rows, found.steps) == ({"train": 30, "validation": 12, "test": 18}, 8)
-    # sqrt(0.3 / 18) * (1.95996 + 0.84162)
-    assert found.smallest_detectable == pytest.approx(0.36168, abs=1e-4)
-    assert (found.metric, found.assumed_discordant) == ("accuracy", 0.3)
+    # if all 18 rows are groups of their own and half of them are answered "yes" most often
+    assert (found.metric, found.assumed_discordant) == ("accuracy", 0.5)
+    assert found.smallest_detectable == found.gains[0].gain
+    assert [gain.discordant for gain in found.gains] == [0.5, 0.3, 0.1]
+    assert found.test_groups == 18
     assert rehearse.roofline(recipe).least.raw_tokens == found.tokens
     assert {result.name: result.ok for result in rehearse.check(recipe)}[
         "gradients reach every weight"
@@ -520,9 +522,9 @@ def test_the_plan_of_a_graded_metric_gives_the_gain_in_standard_deviations(
     recipe = recipe_for(tmp_path, tiny_model_dir, evaluation={"metrics": ["rougeL"]})
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
     cli.plan(tmp_path / "recipe.yaml")
-    # (1.95996 + 0.84162) / sqrt(18)
+    # Student's t with 17 degrees of freedom; (1.95996 + 0.84162) / sqrt(18) would be 0.66
     assert (
-        "18 test rows can show a gain in rougeL of 0.66 standard deviations"
+        "18 test rows can show a gain in rougeL of 0.70 standard deviations"
         in capsys.readouterr().out
     )
 

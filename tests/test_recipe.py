@@ -201,6 +201,18 @@ def test_an_override_is_read_as_yaml(override: str, value: Any) -> None:
     assert notes == []
 
 
+def test_an_override_three_levels_down_reaches_no_values_of_the_caller() -> None:
+    values = {"evaluation": {"metric_options": {"rouge": {"stemmer": False}}}}
+    recipe, _ = build_recipe(values, ["evaluation.metric_options.rouge.stemmer=true"])
+    assert recipe.evaluation.metric_options.rouge.stemmer
+    assert values == {"evaluation": {"metric_options": {"rouge": {"stemmer": False}}}}
+
+
+def test_an_unknown_tokenizer_names_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match=r"metric_options.bleu.tokenize = 'jp'.*'13a', 'intl'"):
+        build_recipe({"evaluation": {"metric_options": {"bleu": {"tokenize": "jp"}}}})
+
+
 def test_an_override_makes_the_sections_it_needs() -> None:
     recipe, _ = build_recipe({}, ["train.lora.r=8"])
     assert recipe.train.lora is not None

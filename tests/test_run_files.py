@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tunesmith.errors import DataError
+from tunesmith.recipe import metric_options
 from tunesmith.run_files import (
     Evaluated,
     FewShot,
@@ -20,9 +22,10 @@ from tunesmith.run_files import (
     run_state,
     write_record,
 )
-from tunesmith.rundir import RunDir, write_json
+from tunesmith.rundir import RunDir, read_json, write_json
 
 TASK = Task("classify", "choice", ("accuracy", "macro_f1"), "Label {text}", ("classify/a",))
+WITH_OPTIONS = replace(TASK, options=metric_options({"bleu": {"tokenize": "zh"}}))
 
 
 def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -31,6 +34,18 @@ def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     write_record(run.manifest, written)
     assert read_manifest(run) == written
     assert written.task.primary == "accuracy"
+
+
+def test_the_metrics_settings_are_read_back_and_are_the_defaults_in_an_older_run(
+    tmp_path: Path,
+) -> None:
+    run = RunDir(tmp_path)
+    write_record(run.manifest, new_manifest(WITH_OPTIONS, {}, {}, {}, ()))
+    assert read_manifest(run).task == WITH_OPTIONS
+    values = read_json(run.manifest)
+    del values["task"]["options"]
+    write_json(run.manifest, values)
+    assert read_manifest(run).task == TASK
 
 
 def test_a_manifest_of_the_first_format_opens(tmp_path: Path) -> None:

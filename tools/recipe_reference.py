@@ -111,7 +111,8 @@ def _section(path: str, section: type[Section]) -> list[str]:
     sentence = " ".join((inspect.getdoc(section) or "").split())
     header = ["| key | type | default | meaning | also accepted |", "|---|---|---|---|---|"]
     rows = [_row(path, name, field) for name, field in keys(section).items()]
-    return [f"## {title}", "", sentence, "", *header, *rows, ""]
+    table = [*header, *rows, ""] if rows else []  # none where all keys are sections of their own
+    return [f"## {title}", "", sentence, "", *table]
 
 
 def _row(path: str, name: str, field: FieldInfo) -> str:

@@ -2,7 +2,7 @@
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 success; 1 a run failed; 2 bad
 usage, recipe or data, found before any work; 3 the verdict is not "better" and --fail-if-not-better
-was given; 130 interrupted.
+was given; 4 a gate of the recipe or --fail-if-broken-over was not passed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import typer
 import tunesmith
 from tunesmith import stages
 from tunesmith.cli_options import (
+    BrokenOption,
     ColumnOption,
     ContextOption,
     HtmlOption,
@@ -41,7 +42,7 @@ from tunesmith.cli_options import (
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
 from tunesmith.errors import InputError, TunesmithError
-from tunesmith.recipe import BUILT_IN_MODEL
+from tunesmith.recipe import BUILT_IN_MODEL, metric_options
 from tunesmith.rundir import write_atomic
 
 app = typer.Typer(
@@ -166,6 +167,7 @@ def run(
             "measured is yes; names those that are not."
         ),
     ] = False,
+    fail_if_broken_over: BrokenOption = None,
     as_json: Json = False,
 ) -> None:
     """Prepare, train, evaluate and report.
@@ -187,6 +189,18 @@ def run(
             if asked["answer"] in ("no", "cannot tell"):
                 print(f"not better: {asked['title']}: {asked['answer']}", file=sys.stderr)
         raise typer.Exit(3)
+    _check_gates(report, fail_if_broken_over)
+
+
+def _check_gates(report: Mapping[str, object], broken_over: float | None = None) -> None:
+    """Exit with 4 where a gate is not passed, each with a line on stderr."""
+    from tunesmith.evaluate.gates import failed_gates  # noqa: PLC0415 - scipy
+
+    failed = failed_gates(report, broken_over)
+    for text in failed:
+        note(f"gate not passed: {text}")
+    if failed:
+        raise typer.Exit(4)
 
 
 def _finish(report: Mapping[str, object], as_json: bool) -> None:
@@ -196,14 +210,18 @@ def _finish(report: Mapping[str, object], as_json: bool) -> None:
 
 
 @app.command()
-def resume(run_folder: RunArgument, as_json: Json = False) -> None:
+def resume(
+    run_folder: RunArgument, fail_if_broken_over: BrokenOption = None, as_json: Json = False
+) -> None:
     """Continue a run that was stopped, exactly where it was.
 
     Example: tunesmith resume runs/reviews
     """
     from tunesmith import pipeline  # noqa: PLC0415 - torch
 
-    _finish(pipeline.resume(run_folder), as_json)
+    found = pipeline.resume(run_folder)
+    _finish(found, as_json)
+    _check_gates(found, fail_if_broken_over)
 
 
 @app.command()
@@ -242,19 +260,12 @@ def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> No
     """
     wanted = recipe_with_rows(recipe, overrides)
     found = stages.dry_run.plan(wanted)
-    gain, discordant = found.smallest_detectable, found.assumed_discordant
-    smallest = (
-        f"{found.metric} of {gain:.2f} standard deviations of the rows' differences (80 % power)"
-        if discordant is None
-        else f"{found.metric} of {100 * gain:.1f} points (80 % power, if the two models differ on "
-        f"{100 * discordant:.0f} % of the rows)"
-    )
     print_json(asdict(found)) if as_json else print(
         f"{found.steps:,} steps over {found.rows['train']:,} training rows, "
         f"{found.trained_tokens:,} trained tokens of {found.tokens:,}\n"
         f"learning rate {found.learning_rate:.2g} for {found.parameters:,} parameters; at least "
         f"{found.least_seconds:.0f} s of training on this machine\n"
-        f"{found.rows['test']:,} test rows can show a gain in {smallest}"
+        f"{found.gain_sentence}"
     )
 
 
@@ -333,12 +344,16 @@ def verify(run_folder: RunArgument, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(run_folder: RunArgument, as_json: Json = False) -> None:
+def report(
+    run_folder: RunArgument, fail_if_broken_over: BrokenOption = None, as_json: Json = False
+) -> None:
     """Rewrite report.html, report.md and report.json from a run's evaluations.
 
     Example: tunesmith report runs/reviews
     """
-    _finish(stages.report.report(stages.common.open_run(run_folder)), as_json)
+    found = stages.report.report(stages.common.open_run(run_folder))
+    _finish(found, as_json)
+    _check_gates(found, fail_if_broken_over)
 
 
 @app.command()
@@ -362,7 +377,8 @@ def curve(
         ) from error
     wanted = recipe_with_rows(recipe, overrides)
     result = stages.learning_curve.curve(wanted, parts)
-    print_json(asdict(result)) if as_json else print(result.forecast.sentence)
+    as_text = result.forecast.sentence
+    print_json(stages.learning_curve.to_json(result)) if as_json else print(as_text)
 
 
 @app.command()
@@ -435,7 +451,10 @@ def score(
     file: Annotated[
         Path, typer.Argument(help="csv, tsv, json, jsonl, parquet or arrow, one answer a row.")
     ],
-    reference: Annotated[str, typer.Option(help="The column with the right answer.")],
+    reference: Annotated[
+        list[str],
+        typer.Option(help="The column with the right answer; can be repeated: each one counts."),
+    ],
     prediction: Annotated[
         list[str], typer.Option(help="name=column of a system's answers; can be repeated.")
     ],
@@ -445,6 +464,19 @@ def score(
     cluster_by: Annotated[
         str | None, typer.Option(help="Rows with the same value here are one cluster.")
     ] = None,
+    references_are: Annotated[
+        str | None,
+        typer.Option(
+            help="What a list of references is: alternatives (any one is right) or a set (all are "
+            "right together). Default: by the metrics, else by how the lists look; the output says."
+        ),
+    ] = None,
+    stemmer: Annotated[
+        bool, typer.Option("--stemmer", help="ROUGE counts words by their stems.")
+    ] = False,
+    tokenize: Annotated[
+        str, typer.Option(help="What BLEU counts as words: 13a, intl, zh, ja-mecab, char ...")
+    ] = "13a",
     as_json: Json = False,
 ) -> None:
     """Score the outputs of any tool, with intervals, and compare them.
@@ -453,7 +485,16 @@ def score(
     """
     from tunesmith.evaluate import score_file as score_module  # noqa: PLC0415 - scipy
 
-    result = score_module.score_file(file, reference, _systems(prediction), metric, cluster_by)
+    options = metric_options({"rouge": {"stemmer": stemmer}, "bleu": {"tokenize": tokenize}})
+    result = score_module.score_file(
+        file,
+        reference,
+        _systems(prediction),
+        metric,
+        cluster_by,
+        references_are=score_module.meaning(references_are),
+        metric_options=options,
+    )
     for text in result["warnings"]:
         note(text)
     print_json(result) if as_json else print(score_module.render(result))

@@ -45,6 +45,16 @@ RowsOption = Annotated[int, typer.Option("--rows", min=1, help="How many rows to
 HtmlOption = Annotated[
     Path | None, typer.Option("--html", help="Write a page to this file as well.")
 ]
+BrokenOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-if-broken-over",
+        min=0,
+        max=1,
+        help="Exit with 4 unless it is shown that at most this share of the test rows was right "
+        "before and is wrong now.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 

@@ -8,6 +8,7 @@ docstring introduces its section, a field's description is the meaning of its ke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -149,6 +150,11 @@ class DataConfig(Section):
     )
     labels: Labels | None = Field(
         None, description="Names of the labels 0, 1, 2 ... in order, or of each raw value."
+    )
+    label_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="What stands between the labels of a text cell that holds several (`;`). "
+        "`null`: found by a look at the column, and said.",
     )
     id: str | None = Field(
         None, description="The column with each row's id. By default the row's number."
@@ -305,6 +311,65 @@ class TrainConfig(Section):
     )
 
 
+class RougeOptions(Section):
+    """ROUGE, by rouge-score."""
+
+    stemmer: bool = Field(
+        False,
+        description="Count words by their Porter stems (`use_stemmer`), as most papers on "
+        "summarisation do.",
+    )
+
+
+class BleuOptions(Section):
+    """BLEU, by sacrebleu."""
+
+    tokenize: Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"] = Field(
+        "13a",
+        description="What counts as a word: `zh` for Chinese, `ja-mecab` for Japanese (needs "
+        "`pip install 'sacrebleu[ja]'`), `ko-mecab` for Korean (`'sacrebleu[ko]'`), `char` for "
+        "other scripts without spaces.",
+    )
+
+
+class MetricOptions(Section):
+    """Settings of metrics, which must agree for two scores to be comparable.
+
+    They are part of each score's signature in the report.
+    """
+
+    rouge: RougeOptions = RougeOptions()
+    bleu: BleuOptions = BleuOptions()
+
+
+DEFAULT_METRIC_OPTIONS = MetricOptions()
+
+
+class GatesConfig(Section):
+    """What must be shown before the model is used.
+
+    A gate is passed only where the whole interval is on the right side of its limit, and none by a
+    model that answers every test row as its base does. `tunesmith run` and `tunesmith report` exit
+    with 4 where one is not passed. See [deciding.md](deciding.md).
+    """
+
+    least_gain: NonNegative | None = Field(
+        None,
+        description="The least gain in the primary metric over the verdict's reference system: "
+        "0.02 is 2 points of accuracy or of BLEU.",
+    )
+    largest_broken_share: Fraction | None = Field(
+        None,
+        description="The largest share of the test rows that the base has right and the tuned "
+        "model wrong.",
+    )
+    largest_retention_loss: NonNegative | None = Field(
+        None,
+        description="The largest loss on each text and task of `evaluation.panel`, in its metric: "
+        "0.05 is 5 points of accuracy, or 0.05 bits per byte.",
+    )
+
+
 class EvaluationConfig(Section):
     """Base, few-shot base and tuned model answer the same prompts with the same settings."""
 
@@ -313,6 +378,7 @@ class EvaluationConfig(Section):
         description="The first one chooses the checkpoint and decides the verdict; several are "
         "tested together (Holm). `null`: the task family's, of which the first is tested.",
     )
+    metric_options: MetricOptions = MetricOptions()
     few_shot: Annotated[int, Field(ge=0)] = Field(
         4,
         description="Training rows shown to the base model in the few-shot baseline, as many as "
@@ -355,6 +421,18 @@ class EvaluationConfig(Section):
         [],
         description="General text files, and recipes with their test sets, scored before and after "
         "training to show what was forgotten.",
+    )
+    slices: list[str] = Field(
+        [],
+        description="Columns by whose values the test rows are divided, each part judged by "
+        "itself, beside label, prompt length and source.",
+    )
+    gates: GatesConfig = GatesConfig()
+    answer_at_accuracy: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.95,
+        description="For closed tasks: the share of its answers that must be right where the model "
+        "answers by itself. The threshold of its confidence is fitted on validation and saved with "
+        "the model.",
     )
     batch_tokens: Annotated[int, Field(ge=16)] = Field(
         16384, description="Most tokens in the key-value cache of one batch of answers."
@@ -450,6 +528,14 @@ def build_recipe(
         raise _explain(error, where) from error
 
 
+def metric_options(values: Mapping[str, object]) -> MetricOptions:
+    """As in `evaluation.metric_options`; RecipeError naming what is not allowed."""
+    try:
+        return MetricOptions.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, "metric options") from error
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """YAML with every default filled in; `load_recipe` reads it back as an equal recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -495,7 +581,7 @@ def _translate(values: Mapping[str, object], section: str, notes: list[str]) -> 
             )
         if isinstance(value, dict):
             # copied at every level that an override may change, which must not reach the caller
-            out[name] = dict(value) if section else _translate(value, dotted, notes)
+            out[name] = deepcopy(value) if section else _translate(value, dotted, notes)
         elif isinstance(value, str) and name in {"learning_rate", "weight_decay", "adam_epsilon"}:
             out[name] = _parse_scalar(value)
         else:

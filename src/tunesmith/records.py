@@ -114,6 +114,7 @@ class Prediction:
 
     `text` is the answer without special tokens; `stopped` is False when the token budget ended it.
     `choice_logprobs[i]` is log p(choice i + stop token | prompt) in nats; empty when not scored.
+    `choice_logprobs_without_stop[i]` is log p(choice i | prompt), as other harnesses rank choices.
     `reference_logprob` is the same of the completion, `reference_tokens` its tokens with the stop
     token; 0 tokens when not scored. `token_ids` are the answer's as they were generated, without
     the stop token: the same text can be written in other tokens. Empty where no model wrote it.
@@ -127,6 +128,7 @@ class Prediction:
     reference_logprob: float = 0.0
     reference_tokens: int = 0
     token_ids: tuple[int, ...] = ()
+    choice_logprobs_without_stop: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,10 @@ class Evaluation:
 class Comparison:
     """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than
     a. `note` says why there is no interval (`ci` is nan), where there is none.
+
+    `smallest_detectable` is nan where these rows cannot show any gain. With several trainings
+    (`runs`) of b, everything is about their mean, and `se_runs` is the part of the standard error
+    that more test rows would not take away.
     """
 
     a: str
@@ -225,6 +231,8 @@ class Comparison:
     smallest_detectable: float
     test: str = ""
     note: str = ""
+    runs: int = 1
+    se_runs: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from tunesmith.errors import DataError
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import SPLITS
 from tunesmith.rundir import RunDir, read_json, versions, write_json
 
@@ -33,7 +34,7 @@ class Task:
     `parser` says how answers are read (choice, number, json, text); `metrics[0]` is the primary
     one, which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with
     `{text}` where its only text goes, None where it takes more than one text. Training never sees a
-    row in one of the `held_out_wordings`.
+    row in one of the `held_out_wordings`. `options` are the metrics' settings.
     """
 
     family: str = "free"
@@ -41,6 +42,7 @@ class Task:
     metrics: tuple[str, ...] = ("exact_match", "token_f1", "rougeL")
     prompt_layout: str | None = None
     held_out_wordings: tuple[str, ...] = ()
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS
 
     @property
     def primary(self) -> str:
@@ -122,7 +124,7 @@ class Twins:
 @dataclass(frozen=True)
 class Opponents:
     """What the systems that the tuned model may have to beat scored on `rows` validation rows:
-    `scores[metric][system]`. `likeliest` says by what the likelihoods of choices were divided.
+    `scores[metric][system]`. `likeliest` says by which likelihoods choices were ranked.
     """
 
     rows: int

@@ -13,6 +13,8 @@ from typing import Any
 
 JsonObject = dict[str, Any]
 """What a JSON object holds is known to its reader alone."""
+THRESHOLD_FILE = "tunesmith_threshold.json"
+"""In a model folder; neither weights nor token ids depend on it."""
 RECORDED_PACKAGES = (
     "tunesmith",
     "torch",
@@ -62,6 +64,7 @@ class RunDir:
     verification = _Place("evaluation", "verify.json")
     opponents = _Place("evaluation", "opponents.json")
     few_shot = _Place("evaluation", "few_shot.json")
+    threshold = _Place("model", THRESHOLD_FILE)
     plots = _Place("plots")
     report_html = _Place("report.html")
     report_md = _Place("report.md")

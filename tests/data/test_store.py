@@ -18,6 +18,7 @@ from tunesmith.data.store import (
     only_answer,
     read_examples,
     read_token_arrays,
+    sample_examples,
 )
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
@@ -91,6 +92,20 @@ def test_small_writes_become_large_row_groups(
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [2, 1]
     assert read_token_arrays(path)[0].tolist() == [5, 6, 7, 5, 8, 9, 9, 9, 4]
     assert [example.id for example in read_examples(path)] == ["r0", "r1", "r2"]
+
+
+def test_a_sample_is_of_different_rows_in_their_order_and_always_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "BATCH_ROWS", 4)
+    path = write(tmp_path / "test.parquet", [pair(i, [3, 1], 1) for i in range(10)])
+    every = read_examples(path)
+    drawn = sample_examples(path, 6)
+    assert len(drawn) == 6
+    assert drawn == [example for example in every if example in drawn]
+    assert drawn == sample_examples(path, 6)
+    assert drawn != sample_examples(path, 6, seed=1)
+    assert sample_examples(path, 100) == every
 
 
 def test_rows_with_equal_choices_share_them(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
 from tunesmith.evaluate.metrics.classification import METRICS as BY_CLASS
+from tunesmith.evaluate.power import rows_to_tell, smallest_accuracy_gain
 from tunesmith.evaluate.statistics import (
     estimate_mean,
     mcnemar,
@@ -22,7 +23,8 @@ from tunesmith.evaluate.statistics import (
     standard_error,
     wilson_interval,
 )
-from tunesmith.evaluate.verdict import default_margin, fewest_units, rows_needed, verdict
+from tunesmith.evaluate.verdict import default_margin, fewest_units, verdict
+from tunesmith.recipe import metric_options
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
 LABELS = ("bad", "fair", "good")
@@ -155,12 +157,19 @@ def test_a_comparison_of_right_and_wrong_by_hand() -> None:
         == found.se_clustered
         == pytest.approx(standard_error([-1.0] * 3 + [1.0] * 15 + [0.0] * 22))
     )
-    assert found.smallest_detectable == pytest.approx(
-        (1.959964 + 0.841621) * found.se_clustered, rel=1e-6
-    )
+    # a has 15 of 40 rows wrong, and the two differ on 18
+    assert found.smallest_detectable == smallest_accuracy_gain(40, 18 / 40, most=15 / 40)
     assert found.ci[0] < 0.3 < found.ci[1]
     assert found.ci[0] > 0
     assert (found.n, found.clusters) == (40, 40)
+
+
+def test_five_groups_cannot_show_any_gain() -> None:
+    """Their smallest p is 1/16; their power was 0.00 at the effect that was called detectable."""
+    groups = [str(i // 8) for i in range(40)]
+    a = right_and_wrong("a", "0" * 30 + "1" * 10, groups)
+    b = right_and_wrong("b", "01" * 20, groups)
+    assert math.isnan(compare(a, b, "accuracy", resamples=200).smallest_detectable)
 
 
 def test_the_interval_is_the_percentile_interval_of_the_paired_bootstrap() -> None:
@@ -211,6 +220,25 @@ def test_a_metric_that_was_not_evaluated_is_refused_with_the_nearest() -> None:
     a = right_and_wrong("a", "0011")
     with pytest.raises(DataError, match="a was not evaluated on 'choice_acc'"):
         compare(a, a, "choice_acc")
+
+
+def test_scores_with_other_settings_are_refused() -> None:
+    """Two runs, one of which counts characters as words."""
+    a = evaluation("a", ["the cat sat"], ["the cat sat down"], ["bleu"], "text")
+    other = metric_options({"bleu": {"tokenize": "char"}})
+    b = evaluate(
+        "b",
+        "test",
+        [Example("e0", "r0", "", "", "the cat sat down", group="0")],
+        [Prediction("e0", "the cat sat", True, 1)],
+        ["bleu"],
+        "text",
+        metric_options=other,
+        resamples=500,
+    )
+    with pytest.raises(DataError, match=r"bleu: a was scored with .*tok:13a.*tok:char"):
+        compare(a, b, "bleu")
+    assert compare(b, b, "bleu").difference == 0
 
 
 def test_clustered_rows_are_tested_by_cluster_and_not_by_mcnemar() -> None:
@@ -409,11 +437,14 @@ def test_too_few_groups_for_any_p_are_said_and_how_many_are_missing() -> None:
 
 def test_a_gain_within_the_noise_cannot_be_told_and_says_how_many_rows_would_do() -> None:
     said = verdict(comparison(0.02, 0.05))
-    # (1.96 + 0.84)^2 * 0.025^2 * 200 / 0.02^2 = 2453
+    # (1.96 + 0.84)^2 * 0.25 / 0.02^2 = 4906 if the gain is +2 points, and 401 if it is +7; exact
+    # McNemar needs a few more
     assert said.kind == "cannot tell"
     assert said.sentence.startswith(
         "Cannot tell with 200 rows whether tuned is better than base; "
-        "about 2,500 rows would: accuracy +2.0 points"
+        "at least about 430 rows are needed if the gain is as large as the interval allows (+7.0 "
+        "points), about 5,000 if it is the one seen (+2.0 points), and more if it is smaller: "
+        "accuracy +2.0 points"
     )
 
 
@@ -426,7 +457,12 @@ def test_interval_and_test_must_both_say_better() -> None:
 
 
 def test_what_is_barely_uncertain_asks_for_twice_the_rows() -> None:
-    assert rows_needed(comparison(0.072, 0.041, p=0.0625)) == 400
+    found = rows_to_tell(comparison(0.072, 0.041, p=0.0625))
+    assert found is not None
+    assert (found.rows, found.least) == (200, 200)
+    assert found.seen is not None
+    assert 400 <= found.seen < 450
+    assert found.words(str).startswith(f"about {found.seen} to {found.most:,} rows would")
 
 
 def test_without_an_interval_it_cannot_tell_and_says_why() -> None:

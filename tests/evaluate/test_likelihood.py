@@ -134,6 +134,20 @@ def test_a_tree_holds_common_beginnings_once_and_no_last_tokens() -> None:
     assert tree.steps.tolist() == [0, 1, 2, 0, 1, 3, 4, 0, 5, 6, 7]
     assert tree.owners.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3]
 
+    ends = zip(tree.owners.tolist(), tree.ends.tolist(), strict=True)
+    assert [owner for owner, end in ends if end] == [0, 1, 2, 3], "each choice ends once"
+
+
+@pytest.mark.parametrize("kind", ["llama", "mamba"])
+def test_likelihoods_without_the_last_token_are_those_of_the_choices_without_it(kind: str) -> None:
+    """Read as a tree (llama) and choice by choice (mamba)."""
+    model, prompts = tiny(kind), prompts_of(5, shared=9)
+    stem = choices_of(6)
+    found = rank_choices(model, prompts, [[[*option, 1] for option in stem]] * 5)
+    expected = one_forward_per_choice(model, prompts, [stem] * 5)
+    assert close([ranked.without_last for ranked in found], expected)
+    assert rank_choices(model, [[3]], [[[4]]])[0].without_last == [0.0]
+
 
 def test_a_choice_of_one_token_is_read_off_the_prompt() -> None:
     value = choice_logprobs(counting(), [[3]], [[[4], [9]]])[0]

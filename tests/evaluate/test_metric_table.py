@@ -90,7 +90,7 @@ def test_a_users_metric_and_task_family_need_no_change_of_ours(
     found = score_file(path, "target", {"a": "a", "b": "b"}, ["excitement"], resamples=100)
     assert found["metrics"]["a"]["excitement"]["mean"] == 0.5
     assert found["metrics"]["b"]["excitement"]["mean"] == 1.0
-    assert "b is not better than a: excitement" in found["comparisons"][0]["verdict"]["sentence"]
+    assert found["comparisons"][0]["difference"] == 0.5
 
     data = DataConfig(source=str(path), template=str(tmp_path / "cheer.yaml"))
     (template,) = plan_sources(data, SourceRows(data))[0].templates
@@ -183,12 +183,16 @@ def test_a_right_or_wrong_metric_is_a_mean_of_fractions(name: str) -> None:
 
 
 def test_metrics_of_likelihoods_are_those_that_the_predictions_can_have() -> None:
-    both = Prediction("1", "", True, 1, (-1.0, -2.0), -1.0, 2)
+    both = Prediction(
+        "1", "", True, 1, (-1.0, -2.0), -1.0, 2, choice_logprobs_without_stop=(-0.5, -1.0)
+    )
     only_reference = Prediction("2", "", True, 1, (), -1.0, 2)
     assert likelihood_metrics([both]) == [
         "choice_acc", "choice_acc_norm", "choice_acc_bytes", "perplexity", "bits_per_byte",
     ]  # fmt: skip
     assert likelihood_metrics([both, only_reference]) == ["perplexity", "bits_per_byte"]
+    of_an_older_run = Prediction("4", "", True, 1, (-1.0, -2.0), -1.0, 2)
+    assert likelihood_metrics([of_an_older_run]) == ["perplexity", "bits_per_byte"]
     assert likelihood_metrics([both, Prediction("3", "", True, 1)]) == []
 
 

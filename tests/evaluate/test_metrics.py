@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,13 @@ from tunesmith.evaluate.metrics import (
     MetricResult,
     check_recipe_metrics,
     find_metric,
+    multilabel,
     score_predictions,
+    tagging,
 )
 from tunesmith.evaluate.metrics.likelihood import METRICS as LIKELIHOODS
+from tunesmith.evaluate.metrics.translation import check_tokenizer
+from tunesmith.recipe import metric_options
 from tunesmith.records import Example, Prediction
 
 LABELS = ("bad", "fair", "good")
@@ -63,13 +69,14 @@ def score(
     metric: str,
     parser: str = "text",
     choices: tuple[str, ...] = (),
+    options: Mapping[str, object] | None = None,
 ) -> MetricResult:
     """The metric of (answer, references) pairs."""
     examples = [
         Example(str(i), str(i), "", "", r[0], tuple(r), choices) for i, (_, r) in enumerate(pairs)
     ]
     predictions = [Prediction(str(i), text, True, 1) for i, (text, _) in enumerate(pairs)]
-    return score_predictions(examples, predictions, [metric], parser)
+    return score_predictions(examples, predictions, [metric], parser, metric_options(options or {}))
 
 
 def row_scores(pairs: Sequence[tuple[str, Sequence[str]]], metric: str) -> list[float]:
@@ -197,18 +204,34 @@ def test_squad_takes_the_best_of_several_references() -> None:
 # ---- ROUGE, BLEU, chrF, TER, against their packages
 
 
+@pytest.mark.parametrize("stemmer", [False, True])
 @pytest.mark.parametrize("name", ["rouge1", "rouge2", "rougeL", "rougeLsum"])
 @given(answers)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_rouge_equals_rouge_score_with_the_best_reference(
-    name: str, pairs: list[tuple[str, list[str]]]
+    name: str, stemmer: bool, pairs: list[tuple[str, list[str]]]
 ) -> None:
-    scorer = RougeScorer([name])
+    scorer = RougeScorer([name], use_stemmer=stemmer)
     expected = [
         max(scorer.score(r.strip(), text.strip())[name].fmeasure for r in refs)
         for text, refs in pairs
     ]
-    assert row_scores(pairs, name) == pytest.approx(expected)
+    found = score(pairs, name, options={"rouge": {"stemmer": stemmer}})
+    assert found.scores[name] == pytest.approx(expected)
+
+
+def test_a_stemmer_counts_words_of_one_stem_as_the_same() -> None:
+    """F1 of {cat, sleep} and {cats, sleeping}: 1 by stems, 0 by words."""
+    pairs = [("cat sleep", ["cats sleeping"])]
+    assert score(pairs, "rouge1", options={"rouge": {"stemmer": True}}).scores["rouge1"] == [1.0]
+    assert score(pairs, "rouge1").scores["rouge1"] == [0.0]
+
+
+@pytest.mark.parametrize("stemmer", [False, True])
+def test_rouges_signature_says_whether_there_was_a_stemmer(stemmer: bool) -> None:
+    options = {"rouge": {"stemmer": stemmer}}
+    found = score([("a", ["a"])], "rougeL", options=options).details["signatures"]["rougeL"]
+    assert found == f"ROUGE|stemmer:{'yes' if stemmer else 'no'}|version:{version('rouge-score')}"
 
 
 def test_rouge_warns_of_text_without_latin_letters() -> None:
@@ -229,6 +252,42 @@ def test_bleu_chrf_and_ter_equal_sacrebleus(
     used = [stream for stream in streams if any(r is not None for r in stream)]
     expected = reference().corpus_score([text.strip() for text, _ in pairs], used)
     assert score(pairs, name).corpus[name] == pytest.approx(expected.score)
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "intl", "zh", "char", "none"])
+@given(answers)
+@settings(deadline=None, max_examples=15)
+def test_bleu_equals_sacrebleus_with_each_tokenizer(
+    tokenize: str, pairs: list[tuple[str, list[str]]]
+) -> None:
+    streams = [[refs[i].strip() if i < len(refs) else None for _, refs in pairs] for i in range(3)]
+    used = [stream for stream in streams if any(r is not None for r in stream)]
+    expected = BLEU(tokenize=tokenize).corpus_score([text.strip() for text, _ in pairs], used)
+    found = score(pairs, "bleu", options={"bleu": {"tokenize": tokenize}})
+    assert found.corpus["bleu"] == pytest.approx(expected.score)
+    assert f"tok:{tokenize}|" in found.details["signatures"]["bleu"]
+
+
+def test_bleu_of_japanese_equals_sacrebleus_with_mecab() -> None:
+    pytest.importorskip("MeCab", reason="needs sacrebleu[ja]")
+    pytest.importorskip("ipadic", reason="needs sacrebleu[ja]")
+    pairs = [("猫はソファで寝ています。", ["猫はソファの上で寝ています。"])]
+    expected = BLEU(tokenize="ja-mecab").corpus_score([pairs[0][0]], [pairs[0][1]])
+    found = score(pairs, "bleu", options={"bleu": {"tokenize": "ja-mecab"}}).corpus["bleu"]
+    assert found == pytest.approx(expected.score)
+    assert 0 < found < 100
+
+
+def test_a_tokenizer_that_is_not_installed_is_an_error_that_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "MeCab", None)
+    with pytest.raises(RecipeError) as caught:
+        check_tokenizer(metric_options({"bleu": {"tokenize": "ja-mecab"}}))
+    assert str(caught.value) == (
+        "bleu: the tokenizer 'ja-mecab' is not installed\nhint: pip install 'sacrebleu[ja]'"
+    )
+    check_tokenizer(metric_options({"bleu": {"tokenize": "zh"}}))
 
 
 def test_signatures_stand_in_the_details() -> None:
@@ -348,7 +407,9 @@ def test_the_likeliest_choice_whole_per_character_and_per_byte() -> None:
     # totals -4, -6, -7: whole picks 0. Per character -4/1, -6/3, -7/4: 2. Per byte -4/1, -6/9,
     # -7/4: 1
     example = Example("1", "1", "", "", "abcd", ("abcd",), ("a", "日本語", "abcd"))
-    prediction = Prediction("1", "", True, 0, (-4.0, -6.0, -7.0))
+    prediction = Prediction(
+        "1", "", True, 0, (-9.0, -9.0, -7.5), choice_logprobs_without_stop=(-4.0, -6.0, -7.0)
+    )
     names = ["choice_acc", "choice_acc_norm", "choice_acc_bytes"]
     assert score_predictions([example], [prediction], names, "choice").scores == {
         **score_predictions([example], [prediction], [], "choice").scores,
@@ -356,6 +417,17 @@ def test_the_likeliest_choice_whole_per_character_and_per_byte() -> None:
         "choice_acc_norm": [1.0],
         "choice_acc_bytes": [0.0],
     }
+
+
+def test_the_likeliest_choice_is_picked_without_the_stop_token() -> None:
+    """'sports' is never less likely than what begins with it; its stop token may be."""
+    example = Example("1", "1", "", "", "sports", ("sports",), ("sports", "sports/tennis"))
+    prediction = Prediction(
+        "1", "", True, 0, (-5.0, -3.0), choice_logprobs_without_stop=(-1.0, -2.5)
+    )
+    assert score_predictions([example], [prediction], ["choice_acc"], "choice").scores[
+        "choice_acc"
+    ] == [1.0]
 
 
 def test_a_missing_likelihood_is_said() -> None:
@@ -445,6 +517,12 @@ def pairs_for(metric: str, n: int = 12) -> tuple[list[tuple[str, list[str]]], st
             "json",
             (),
         )
+    if metric in multilabel.METRICS:
+        sets = [rng.sample("abc", rng.randint(1, 3)) for _ in range(2 * n)]
+        return [("\n".join(sets[i]), ["\n".join(sets[n + i])]) for i in range(n)], "labels", ()
+    if metric in tagging.METRICS:
+        tags = [rng.choices(["O", "B-X", "I-X", "B-Y"], k=4) for _ in range(2 * n)]
+        return [("\n".join(tags[i]), ["\n".join(tags[n + i])]) for i in range(n)], "tags", ()
     words = [[rng.choice("abcdefg") for _ in range(5)] for _ in range(2 * n)]
     return [(" ".join(words[i]), [" ".join(words[n + i])]) for i in range(n)], "text", ()
 

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 from rouge_score.rouge_scorer import RougeScorer
+from support import shared
 
 from tunesmith.cli import main
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluate.score_file import render, score_file
 from tunesmith.evaluate.statistics import holm, mcnemar, wilson_interval
+from tunesmith.recipe import metric_options
 
 SYSTEMS = {"base": "out_base", "tuned": "out_tuned"}
 
@@ -143,10 +145,151 @@ def test_rouge_is_a_group_and_takes_the_best_of_several_references(tmp_path: Pat
     assert again["metrics"] == result["metrics"]
 
 
-def test_a_list_in_one_row_alone_is_text(tmp_path: Path) -> None:
-    rows = [{"gold": '["x"]', "p": "x"}, {"gold": "y", "p": "y"}]
+def test_each_row_is_read_by_itself(tmp_path: Path) -> None:
+    """A row that is no list does not turn the lists of the others into text."""
+    squad = {"text": ["Cork", "in Cork"], "answer_start": [0, 3]}
+    rows = [
+        {"gold": '["x", "y"]', "p": "y"},
+        {"gold": "['x', 'y']", "p": "y"},
+        {"gold": str(squad), "p": "in Cork"},
+        {"gold": "y", "p": "y"},
+        {"gold": "[x]", "p": "x"},
+    ]
     result = score_file(write_csv(tmp_path / "a.csv", rows), "gold", {"p": "p"}, ["exact_match"])
-    assert result["metrics"]["p"]["exact_match"]["mean"] == 0.5
+    assert result["metrics"]["p"]["exact_match"]["mean"] == 0.8
+    lists = [{"gold": gold, "p": p} for gold, p in ((["x", "y"], "y"), (squad, "Cork"), ("z", "z"))]
+    again = score_file(
+        write_jsonl(tmp_path / "b.jsonl", lists), "gold", {"p": "p"}, ["exact_match"]
+    )
+    assert again["metrics"]["p"]["exact_match"]["mean"] == 1.0
+
+
+def test_several_reference_columns_all_count(tmp_path: Path) -> None:
+    rows = [{"a": "x", "b": "y", "p": "y"}, {"a": "x", "b": "", "p": "x"}]
+    path = write_csv(tmp_path / "a.csv", rows)
+    result = score_file(path, ["a", "b"], {"p": "p"}, ["exact_match"])
+    assert result["metrics"]["p"]["exact_match"]["mean"] == 1.0
+    assert result["references"] == "alternatives, any one of which is right, for exact_match"
+    assert score_file(path, "a", {"p": "p"}, ["exact_match"])["references"] == ""
+    with pytest.raises(DataError, match=r"a.csv:3: no reference in 'b' or 'c'"):
+        score_file(
+            write_csv(tmp_path / "a.csv", [{"a": "x", "b": "y", "c": ""}, {"b": "", "c": ""}]),
+            ["b", "c"],
+            {"p": "a"},
+        )
+
+
+def set_rows(n: int = 60) -> list[dict[str, Any]]:
+    """Two of four labels a row; `half` writes one of them, `all` writes both, in another order."""
+    rng = random.Random(0)
+    rows = []
+    for _ in range(n):
+        gold = rng.sample(["sport", "politics", "art", "trade"], 2)
+        rows.append({"gold": gold, "half": gold[0], "all": f"{gold[1]}, {gold[0]}"})
+    return rows
+
+
+HALF_AND_ALL = {"half": "half", "all": "all"}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json text", "python text", "separated"])
+@pytest.mark.parametrize("references_are", [None, "set"])
+def test_whole_sets_beat_half_of_them(tmp_path: Path, form: str, references_are: Any) -> None:
+    rows, path = set_rows(), tmp_path / "a.csv"
+    if form == "jsonl":
+        path = write_jsonl(tmp_path / "a.jsonl", rows)
+    else:
+        write = {"json text": json.dumps, "python text": str, "separated": "; ".join}[form]
+        write_csv(path, [row | {"gold": write(row["gold"])} for row in rows])
+    if form == "separated":
+        references_are = "set"  # without it a separated text is one label
+    result = score_file(path, "gold", HALF_AND_ALL, references_are=references_are, resamples=200)
+    assert result["metrics"]["all"]["exact_set"]["mean"] == 1.0
+    assert result["metrics"]["half"]["exact_set"]["mean"] == 0.0
+    assert result["metrics"]["half"]["jaccard"]["mean"] == 0.5
+    assert result["metrics"]["half"]["multilabel_micro_f1"]["mean"] == pytest.approx(2 / 3)
+    verdicts = [comparison["verdict"]["sentence"] for comparison in result["comparisons"]]
+    assert all(sentence.startswith("all is better than half") for sentence in verdicts)
+    between = " (texts are cut at ';')" if form == "separated" else ""
+    metrics = ", ".join(list(result["metrics"]["all"])[:4])
+    assert result["references"] == (
+        f"a set, all of which is right together{between}, for {metrics}"
+    )
+    assert f"References: {result['references']}." in render(result).splitlines()
+
+
+def test_one_list_is_a_set_to_metrics_of_sets_and_alternatives_to_others(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", set_rows())
+    result = score_file(path, "gold", HALF_AND_ALL, ["exact_match", "exact_set"], resamples=200)
+    means = {name: result["metrics"][name] for name in HALF_AND_ALL}
+    assert [means["half"][m]["mean"] for m in ("exact_match", "exact_set")] == [1.0, 0.0]
+    assert [means["all"][m]["mean"] for m in ("exact_match", "exact_set")] == [0.0, 1.0]
+    assert result["references"] == (
+        "alternatives, any one of which is right, for exact_match; "
+        "a set, all of which is right together, for exact_set"
+    )
+    assert result["warnings"] == [
+        "all: 60 of 60 answers name several of the row's references, any one of which is right; "
+        "if all of them are wanted, use --references-are set"
+    ]
+
+
+def test_lists_of_answers_are_alternatives_unless_they_look_like_labels(tmp_path: Path) -> None:
+    rows = [{"gold": [f"town {i}", f"the town of {i}"], "p": f"town {i}"} for i in range(10)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = score_file(path, "gold", {"p": "p"}, resamples=200)
+    assert result["metrics"]["p"]["exact_match"]["mean"] == 1.0
+    assert "alternatives" in result["references"]
+    as_set = score_file(path, "gold", {"p": "p"}, references_are="set", resamples=200)
+    assert as_set["metrics"]["p"]["jaccard"]["mean"] == 0.5
+    labels = write_jsonl(tmp_path / "b.jsonl", set_rows())
+    said = score_file(labels, "gold", HALF_AND_ALL, references_are="alternatives", resamples=200)
+    assert said["metrics"]["half"]["exact_match"]["mean"] == 1.0
+    assert said["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "metric, references_are, message",
+    [
+        ("exact_match", "set", "exact_match reads the references of a row as alternatives"),
+        ("jaccard", "alternatives", "jaccard reads the references of a row as set"),
+    ],
+)
+def test_a_metric_that_cannot_read_the_references_so_is_refused(
+    tmp_path: Path, metric: str, references_are: Any, message: str
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", set_rows())
+    with pytest.raises(RecipeError, match=message):
+        score_file(path, "gold", HALF_AND_ALL, [metric], references_are=references_are)
+
+
+def test_empty_sets_are_right_answers_and_missing_ones_are_refused(tmp_path: Path) -> None:
+    rows = [{"gold": [], "p": "none"}, {"gold": ["a"], "p": ["a"]}, {"gold": ["a"], "p": []}]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = score_file(path, "gold", {"p": "p"}, ["exact_set"])
+    assert result["metrics"]["p"]["exact_set"]["mean"] == pytest.approx(2 / 3)
+    path = write_jsonl(tmp_path / "b.jsonl", [*rows, {"gold": None, "p": "a"}])
+    with pytest.raises(DataError, match=r"b.jsonl:4: no reference in 'gold'\nhint: write \[\]"):
+        score_file(path, "gold", {"p": "p"}, ["exact_set"])
+    path = write_jsonl(tmp_path / "c.jsonl", [{"gold": ["a", None], "p": "a"}])
+    with pytest.raises(DataError, match=r"c.jsonl:1: the column 'gold' has a list with a missing"):
+        score_file(path, "gold", {"p": "p"}, ["exact_set"])
+    with pytest.raises(DataError, match=r"c.jsonl:1: the column 'gold' has a list with a missing"):
+        score_file(path, "gold", {"p": "p"}, ["exact_match"])
+
+
+@pytest.mark.parametrize("write", [str, json.dumps, " ".join, lambda tags: tags])
+def test_tags_are_scored_as_entities_in_each_form(tmp_path: Path, write: Any) -> None:
+    tags = [["B-PER", "O"], ["O", "B-LOC", "I-LOC"]]
+    found = [["B-PER", "O"], ["O", "B-LOC", "O"]]
+    rows = [
+        {"gold": write(gold), "p": write(answer)} for gold, answer in zip(tags, found, strict=True)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = score_file(path, "gold", {"p": "p"}, ["entity_f1", "entity_recall"], resamples=200)
+    assert result["metrics"]["p"]["entity_f1"]["mean"] == 0.5
+    assert result["metrics"]["p"]["entity_recall"]["mean"] == 0.5
+    assert result["references"] == ""
 
 
 def test_json_metrics_read_lists_as_json(tmp_path: Path) -> None:
@@ -288,6 +431,93 @@ def test_one_system_alone_has_no_comparison(tmp_path: Path) -> None:
     assert "exact_match" in render(result)
 
 
+CHINESE = [
+    {"gold": f"{who}今天去了{where}。", "out_base": "回来。", "out_tuned": f"{who}去了{where}。"}
+    for who in "甲乙丙丁"
+    for where in ("学校", "北京", "商店")
+]  # fmt: skip
+
+
+def test_a_metric_that_does_not_fit_the_references_is_refused_with_one_that_does(
+    tmp_path: Path,
+) -> None:
+    path = write_jsonl(tmp_path / "zh.jsonl", CHINESE)
+    with pytest.raises(DataError, match=r"rougeL takes(.|\n)*zh.jsonl:1(.|\n)*--metric chrf"):
+        score_file(path, "gold", SYSTEMS, ["rougeL"])
+    with pytest.raises(DataError, match="--tokenize zh"):
+        score_file(path, "gold", SYSTEMS, ["bleu"])
+    options = metric_options({"bleu": {"tokenize": "zh"}})
+    found = score_file(
+        path, "gold", SYSTEMS, ["bleu", "chrf"], metric_options=options, resamples=100
+    )
+    assert found["metrics"]["tuned"]["bleu"]["mean"] > 20
+    assert "tok:zh" in json.dumps(found["details"]["tuned"])
+
+
+def test_metrics_that_nobody_asked_for_are_left_out_where_they_do_not_fit(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "zh.jsonl", CHINESE)
+    found = score_file(path, "gold", SYSTEMS, resamples=100)
+    assert list(found["metrics"]["tuned"])[:3] == ["exact_match", "squad_em", "chrf"]
+    assert found["warnings"][0].startswith("left out: token_f1 takes a sentence for a word")
+
+
+def test_a_table_with_pandas_index_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "index.csv"
+    path.write_text(",gold,out\n0,yes,yes\n1,no,yes\n", encoding="utf-8")
+    found = score_file(path, "gold", {"a": "out"}, ["accuracy"], resamples=100)
+    assert found["metrics"]["a"]["accuracy"]["mean"] == 0.5
+    path.write_text("gold,,out\nyes,0,yes\n", encoding="utf-8")
+    with pytest.raises(DataError, match="a column without a name"):
+        score_file(path, "gold", {"a": "out"}, ["accuracy"])
+
+
+COURSE = {
+    "original": {"rouge1": 0.2334, "rouge2": 0.0760, "rougeL": 0.2015, "rougeLsum": 0.2015},
+    "instruct": {"rouge1": 0.4216, "rouge2": 0.1804, "rougeL": 0.3384, "rougeLsum": 0.3384},
+    "peft": {"rouge1": 0.4081, "rouge2": 0.1633, "rougeL": 0.3251, "rougeLsum": 0.3249},
+}
+"""Of FLAN-T5 base, fully tuned and with LoRA, as a course's notebook prints them."""
+
+
+def test_the_predictions_of_a_course_score_what_the_course_reports() -> None:
+    """Its figures are medians of a bootstrap of 1,500 rows, so they differ in the fourth digit."""
+    path = shared("data", "summary_predictions", "dialogue-summary-training-results.csv")
+    systems = {name: f"{name}_model_summaries" for name in COURSE}
+    stemmer = metric_options({"rouge": {"stemmer": True}})
+    found = score_file(
+        path,
+        "human_baseline_summaries",
+        systems,
+        ["rouge"],
+        metric_options=stemmer,
+        resamples=100,
+    )
+    for name, figures in COURSE.items():
+        means = {metric: found["metrics"][name][metric]["mean"] for metric in figures}
+        assert means == pytest.approx(figures, abs=4e-4), name
+
+
+@pytest.mark.parametrize(
+    ("flags", "rouge1"), [([], 0.0), (["--stemmer"], 1.0)], ids=["words", "stems"]
+)
+def test_the_command_takes_a_stemmer(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    rouge1: float,
+) -> None:
+    rows = [{"gold": "cats sleeping", "a": "cat sleep"}, {"gold": "dogs ran", "a": "dog ran"}]
+    file = write_csv(tmp_path / "out.csv", rows[:1] * 2 + rows[1:])
+    arguments = ["--reference", "gold", "--prediction", "a=a", "--metric", "rouge1", "--json"]
+    monkeypatch.setattr(sys, "argv", ["tunesmith", "score", str(file), *arguments, *flags])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]["a"]["rouge1"]["mean"]
+    assert found == pytest.approx((2 * rouge1 + (1.0 if flags else 0.5)) / 3)
+
+
 @pytest.mark.parametrize(
     "predictions, message",
     [
@@ -347,6 +577,45 @@ def test_the_commands_json_has_the_promised_shape(
     assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci"}
     promised = "a b metric difference se se_clustered ci p wins ties losses n clusters"
     assert set(promised.split()) <= set(found["comparisons"][0])
+
+
+def test_the_command_takes_several_references_and_says_what_lists_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [row | {"b": "x"} for row in set_rows()])
+    command = ["tunesmith", "score", str(path), "--prediction", "half=half"]
+
+    def outcome(*more: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    given = ("--reference", "gold", "--references-are")
+    code, out, _ = outcome(*given, "set")
+    assert code == 0
+    assert "References: a set, all of which is right together" in out
+    code, out, _ = outcome("--reference", "b", "--reference", "gold", "--metric", "exact_match")
+    assert (code, "exact_match        1.000" in out) == (0, True)
+    code, out, err = outcome(*given, "sets")
+    assert (code, out) == (2, "")
+    assert "--references-are sets: unknown\nhint: alternatives or set" in err
+
+
+def test_texts_that_look_like_sets_are_said_to(tmp_path: Path) -> None:
+    labels = ["sport", "politics", "art", "trade"]
+    rng = random.Random(0)
+    rows = [
+        {"gold": ";".join(rng.sample(labels, rng.randint(1, 4))), "p": "art"} for _ in range(60)
+    ]
+    path = write_csv(tmp_path / "a.csv", rows)
+    warnings = score_file(path, "gold", {"p": "p"}, resamples=200)["warnings"]
+    assert [text for text in warnings if "look like several labels" in text]
+    assert not score_file(path, "gold", {"p": "p"}, references_are="set", resamples=200)["warnings"]
+    rows = [{"gold": f"the {i}, of which {i}", "p": "x"} for i in range(20)]
+    path = write_csv(tmp_path / "b.csv", rows)
+    assert not score_file(path, "gold", {"p": "p"}, resamples=200)["warnings"]
 
 
 def test_answers_of_a_file_are_read_by_the_reader_of_a_run(tmp_path: Path) -> None:

@@ -16,15 +16,12 @@ from tunesmith.evaluate.statistics import (
     approximate_randomisation,
     bootstrap,
     cluster_numbers,
-    discordant_sd,
     estimate_mean,
     estimate_value,
     holm,
     mcnemar,
     paired_bootstrap,
     percentile_interval,
-    sample_size,
-    smallest_detectable_effect,
     standard_error,
     weighted_mean,
     wilson_interval,
@@ -67,17 +64,6 @@ def test_wilson_equals_scipys(counts: tuple[int, int], confidence: float) -> Non
     assert wilson_interval(*counts, confidence) == pytest.approx(
         (expected.low, expected.high), abs=1e-9
     )
-
-
-def test_omega_squared_of_a_ninth_and_3_points_need_969_rows() -> None:
-    assert sample_size(0.03, 1 / 9, power=0.8) == 969
-    assert smallest_detectable_effect(969, 1 / 3, power=0.8) == pytest.approx(0.03, rel=1e-4)
-
-
-def test_rows_and_effects_are_inverse_for_discordant_rows_too() -> None:
-    effect = smallest_detectable_effect(1000, discordant_sd(0.25))
-    assert effect == pytest.approx((1.959964 + 0.841621) * 0.5 / math.sqrt(1000), rel=1e-6)
-    assert sample_size(effect, 0.25) == 1000
 
 
 def test_standard_error_of_two_clusters_by_hand() -> None:

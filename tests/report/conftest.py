@@ -11,6 +11,15 @@ import numpy as np
 import pytest
 
 import tunesmith
+from tunesmith.evaluate.decisions import (
+    Broken,
+    Calibration,
+    Confidences,
+    Gate,
+    SliceFinding,
+    SliceRow,
+    Threshold,
+)
 from tunesmith.records import (
     Comparison,
     Estimate,
@@ -161,6 +170,15 @@ def classify_report() -> Report:
             CurvePoint(1.0, 621, tuned.estimates["accuracy"]),
         ],
         command="tunesmith run recipe.yaml --output-dir runs/reviews",
+        slices=[
+            _slice_row("2", "worse", -0.3),
+            _slice_row("4", "no difference shown", 0.0),
+            _slice_row("1", "better", 0.3),
+            _slice_row("3", "too small to judge", -0.4, n=3),
+        ],
+        broken=_broken(),
+        gates=_gates(),
+        calibration=_calibration(),
     )
 
 
@@ -185,7 +203,50 @@ def summarise_report() -> Report:
         retention=(),
         wordings={},
         learning_curve=(),
+        slices=(),
+        broken=None,
+        gates=(),
+        calibration=None,
     )
+
+
+def _slice_row(
+    value: str, finding: SliceFinding, difference: float, slicing: str = "stars", n: int = 40
+) -> SliceRow:
+    """A part of the reviews; the interval is 0.1 to either side."""
+    ends = (difference - 0.1, difference + 0.1)
+    before, now = (Estimate(mean, n, 0.05, (mean, mean)) for mean in (0.8, 0.8 + difference))
+    compared = Comparison(
+        "base", "tuned", "accuracy", difference, 0.05, 0.05, ends, 0.01, 1, 2, 3, n, n, 0.1
+    )
+    return SliceRow(slicing, value, before, now, compared, 0.02, 0.315, finding)
+
+
+def _calibration() -> Calibration:
+    """As of reviews of which the model answers four in five."""
+    share = Estimate(0.81, 78, 0.04, (0.77, 0.85))
+    right = Estimate(0.96, 63, 0.02, (0.93, 0.98))
+    error = Estimate(0.04, 78, 0.01, (0.0, 0.06))
+    titles = ("Base model", "Tuned model", "Tuned model, with temperature")
+    curve = ((0.5, 0.01), (1.0, 0.08))
+    systems = tuple(
+        Confidences(title.split()[0].lower(), title, 1.0, share, error, 0.03, error, 0.02, curve)
+        for title in titles
+    )
+    fitted = Threshold(1.15, 0.93, 0.95, 0.95, 200, 150, 149, 0.953, 104, LABELS)
+    return Calibration(fitted, systems, share, right)
+
+
+def _broken() -> Broken:
+    return Broken("base", "accuracy", N, 2, 40, Estimate(0.0256, N, 0.02, (0.007, 0.089)), False)
+
+
+def _gates() -> list[Gate]:
+    gain, broken = "gain in accuracy over base", "rows right before (base) and wrong now"
+    return [
+        Gate("least_gain", gain, 0.02, 0.3, (0.2, 0.4), "passed", "the lower end is 0.2"),
+        Gate("largest_broken_share", broken, 0.01, 0.026, (0.007, 0.089), "cannot tell", "2 of 78"),
+    ]
 
 
 def _review_examples() -> list[Example]:

@@ -48,6 +48,7 @@ def test_a_comparison_in_json_has_its_interval_as_a_list() -> None:
         "a": "base", "b": "tuned", "metric": "accuracy", "difference": 0.2, "se": 0.05,
         "se_clustered": 0.06, "ci": [0.1, 0.3], "p": 0.01, "wins": 9, "ties": 5, "losses": 1,
         "n": 15, "clusters": 14, "smallest_detectable": 0.14, "test": "exact", "note": "",
+        "runs": 1, "se_runs": 0.0,
     }  # fmt: skip
 
 

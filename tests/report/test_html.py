@@ -78,6 +78,9 @@ def test_the_verdict_is_the_one_first_heading(html: str, report: Report) -> None
         "What was gained",
         "Answers that could not be read",
         "What was lost",
+        "Gates",
+        "By slice",
+        "When may it answer?",
         "Training",
         "By class",
         "Rows fixed and broken",
@@ -97,7 +100,7 @@ def test_every_plot_says_in_words_what_it_shows(html: str, report: Report) -> No
     page = Page(html)
     described = [a["aria-label"] for a in page.of("div") if a.get("role") == "img"]
     assert described == [plot.alt for plot in plots_of(report)]
-    assert len(page.of("svg")) == len(described) == 6
+    assert len(page.of("svg")) == len(described) == 8
 
 
 def test_ids_are_unique_and_references_resolve(html: str) -> None:

@@ -21,7 +21,16 @@ def test_the_same_report_gives_the_same_bytes(report: Report) -> None:
 
 def test_a_run_with_everything_has_every_plot(report: Report) -> None:
     names = [plot.name for plot in plots_of(report)]
-    assert names == ["systems", "differences", "forgetting", "loss", "metric", "learning_curve"]
+    assert names == [
+        "systems",
+        "differences",
+        "forgetting",
+        "slices",
+        "risk_coverage",
+        "loss",
+        "metric",
+        "learning_curve",
+    ]
 
 
 def test_what_was_not_measured_has_no_plot(graded_report: Report) -> None:

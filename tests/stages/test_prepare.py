@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import read_tokenized
+from support import read_tokenized, shared
 
 from tunesmith import stages
 from tunesmith.data.sources import stored
@@ -21,6 +21,7 @@ from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.recipe import build_recipe
 from tunesmith.records import IGNORE_INDEX, SPLITS, Turn
+from tunesmith.run_files import read_manifest
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.seal import open_seal
 
@@ -455,6 +456,84 @@ def test_long_runs_of_words_on_both_sides_of_the_split_are_noted(
         "1 of 1 test inputs (100.0%) share 13 words in a row" in note
         for note in read_json(run.manifest)["notes"]
     )
+
+
+ZH = [
+    (f"第{i}段文字说了很多事情。" * 3, f"{'甲乙丙丁戊'[i % 5]}说了第{i}件事情。") for i in range(40)
+]
+
+
+def prepare_summaries(
+    tmp_path: Path, model: Path, rows: list[tuple[str, str]], **evaluation: Any
+) -> RunDir:
+    source = write_csv(tmp_path / "rows.csv", rows, header=("text", "target"))
+    values = {
+        "model": str(model),
+        "data": {"source": str(source), "task": "summarise"},
+        "evaluation": evaluation,
+        "output_dir": str(tmp_path / "run"),
+    }
+    stages.prepare.prepare(build_recipe(values)[0])
+    return RunDir(tmp_path / "run")
+
+
+def test_a_metric_that_cannot_judge_the_answers_stops_the_run_before_training(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    with pytest.raises(DataError, match=r"rougeL (.|\n)*rows.csv:\d+(.|\n)*hint: use chrf"):
+        prepare_summaries(tmp_path, tiny_model_dir, ZH)
+    with pytest.raises(DataError, match=r"bleu.tokenize=zh"):
+        prepare_summaries(tmp_path, tiny_model_dir, ZH, metrics=["chrf", "bleu"])
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_the_metric_and_the_tokenizer_that_are_proposed_are_taken_and_kept(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    options = {"bleu": {"tokenize": "zh"}, "rouge": {"stemmer": True}}
+    run = prepare_summaries(
+        tmp_path, tiny_model_dir, ZH, metrics=["chrf", "bleu"], metric_options=options
+    )
+    task = read_manifest(run).task
+    assert task.metrics == ("chrf", "bleu")
+    assert task.options.bleu.tokenize == "zh"
+    assert task.options.rouge.stemmer
+    assert not any("right answer" in note for note in read_manifest(run).notes)
+
+
+def test_the_summaries_of_the_cases_folder_are_refused_by_rouge_and_scored_by_chrf(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    lines = shared("cases", "24-chinese-summaries", "zh.jsonl").read_text(encoding="utf-8")
+    rows = [(row["text"], row["summary"]) for row in map(json.loads, lines.splitlines())]
+    with pytest.raises(DataError, match="hint: use chrf"):
+        prepare_summaries(tmp_path, tiny_model_dir, rows)
+    assert prepare_summaries(tmp_path, tiny_model_dir, rows, metrics=["chrf"]).manifest.exists()
+
+
+def test_the_answers_of_the_test_are_not_looked_at(tmp_path: Path, tiny_model_dir: Path) -> None:
+    """Chinese ones among them stop no run; among those of training they would."""
+    english = [(f"The story number {i} is long.", f"Story {i} is long.") for i in range(60)]
+    write_csv(tmp_path / "test.csv", ZH, header=("text", "target"))
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {
+            "source": str(write_csv(tmp_path / "rows.csv", english, header=("text", "target"))),
+            "test_source": str(tmp_path / "test.csv"),
+            "task": "summarise",
+        },
+        "output_dir": str(tmp_path / "run"),
+    }
+    stages.prepare.prepare(build_recipe(values)[0])
+    notes = read_manifest(RunDir(tmp_path / "run")).notes
+    assert not any("right answer" in note for note in notes)
+
+
+def test_rows_that_a_metric_cannot_score_are_noted(tmp_path: Path, tiny_model_dir: Path) -> None:
+    rows = [(f"The story number {i} is long.", f"Story {i} is long.") for i in range(40)]
+    rows[:8] = [(text, "👍" * (i + 1)) for i, (text, _) in enumerate(rows[:8])]
+    notes = read_manifest(prepare_summaries(tmp_path, tiny_model_dir, rows)).notes
+    assert any("rougeL, rouge1, rouge2 takes the right answer for wrong" in n for n in notes)
 
 
 def test_a_mixture_caps_each_source_and_judges_the_first_task(

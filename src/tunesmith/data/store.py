@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -93,15 +93,33 @@ def read_examples(path: Path) -> list[Example]:
     rows have them.
     """
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    examples = []
+    return [
+        _example(record, shared)
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=EXAMPLE_FIELDS)
+        for record in batch.to_pylist()
+    ]
+
+
+def sample_examples(path: Path, n: int, seed: int = 0) -> list[Example]:
+    """At most n examples of a split, drawn at random and in its order; the others are not made."""
+    rows = num_examples(path)
+    drawn = np.sort(np.random.default_rng(seed).choice(rows, min(n, rows), replace=False))
+    examples: list[Example] = []
+    begin = 0
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=EXAMPLE_FIELDS):
-        for record in batch.to_pylist():
-            choices = tuple(record["choices"])
-            record["choices"] = shared.setdefault(choices, choices)
-            record["references"] = tuple(record["references"])
-            record["history"] = tuple(Turn(*turn) for turn in json.loads(record["history"] or "[]"))
-            examples.append(Example(**record))
+        here: NDArray[np.int64] = drawn[(drawn >= begin) & (drawn < begin + batch.num_rows)] - begin
+        examples += [_example(record, {}) for record in batch.take(here).to_pylist()]
+        begin += batch.num_rows
     return examples
+
+
+def _example(record: dict[str, Any], shared: dict[tuple[str, ...], tuple[str, ...]]) -> Example:
+    """`shared` holds the choices that were seen before."""
+    choices = tuple(record["choices"])
+    record["choices"] = shared.setdefault(choices, choices)
+    record["references"] = tuple(record["references"])
+    record["history"] = tuple(Turn(*turn) for turn in json.loads(record["history"] or "[]"))
+    return Example(**record)
 
 
 def only_answer(path: Path) -> str | None:

@@ -19,6 +19,7 @@ from tunesmith.evaluate.metrics import (
     score_predictions,
 )
 from tunesmith.evaluate.parse import Json
+from tunesmith.evaluate.power import largest_gain, smallest_detectable
 from tunesmith.evaluate.statistics import (
     Floats,
     approximate_randomisation,
@@ -27,10 +28,10 @@ from tunesmith.evaluate.statistics import (
     mcnemar,
     paired_bootstrap,
     percentile_interval,
-    smallest_detectable_effect,
     standard_error,
     wins_ties_losses,
 )
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
 SE_RESAMPLES = 1000  # for the standard error by row, which is only shown, never judged by
@@ -58,6 +59,7 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
+    metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
 
@@ -66,7 +68,7 @@ def evaluate(
     Raises:
         RecipeError, DataError: as `score_predictions`.
     """
-    result = score_predictions(examples, predictions, metrics, parser)
+    result = score_predictions(examples, predictions, metrics, parser, metric_options)
     clusters = [example.group or example.row_id or example.id for example in examples]
     options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
     chosen = find_metrics(metrics)
@@ -136,10 +138,12 @@ def compare(
     over clusters.
 
     Raises:
-        DataError: the two are not on the same examples, or one was not evaluated on the metric.
+        DataError: the two are not on the same examples, one was not evaluated on the metric, or
+            its settings differ.
     """
     kind = find_metric(metric)
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
+    _check_settings(a, b, metric)
     clusters, n, count = list(a.clusters), len(rows_a), len(set(a.clusters))
     draws_R = paired_bootstrap(kind.value, rows_a, rows_b, clusters, resamples, seed)
     se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, draws_R)
@@ -150,11 +154,12 @@ def compare(
         p = approximate_randomisation(kind.value, rows_a, rows_b, clusters, resamples, seed)
         test = f"approximate randomisation, {resamples:,} swaps"
     ones = np.ones((1, n))
+    difference = float((kind.value(ones, rows_b) - kind.value(ones, rows_a))[0])
     return Comparison(
         a=a.system,
         b=b.system,
         metric=metric,
-        difference=float((kind.value(ones, rows_b) - kind.value(ones, rows_a))[0]),
+        difference=difference,
         se=se,
         se_clustered=se_clustered,
         ci=percentile_interval(draws_R, count, confidence),
@@ -164,11 +169,27 @@ def compare(
         losses=losses,
         n=n,
         clusters=count,
-        smallest_detectable=smallest_detectable_effect(
-            n, se_clustered * math.sqrt(n), confidence=confidence
+        smallest_detectable=smallest_detectable(
+            difference=kind.sign * difference,
+            se=se_clustered,
+            differences_N=rows_b[:, 0] - rows_a[:, 0] if kind.per_example else None,
+            differs_N=(rows_a != rows_b).any(axis=1),
+            clusters=clusters,
+            binary=kind.binary,
+            most=largest_gain(kind, float(kind.value(ones, rows_a)[0])),
+            confidence=confidence,
         ),
         test=test,
     )
+
+
+def _check_settings(a: Evaluation, b: Evaluation, metric: str) -> None:
+    found = [evaluation.details.get("signatures", {}).get(metric) for evaluation in (a, b)]
+    if found[0] != found[1]:
+        raise DataError(
+            f"{metric}: {a.system} was scored with {found[0]}, {b.system} with {found[1]}",
+            hint="scores are comparable where evaluation.metric_options are the same",
+        )
 
 
 def _standard_errors(

@@ -26,7 +26,7 @@ from tunesmith.evaluate.metrics import find_metric, score_predictions
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import max_positions
 from tunesmith.progress import say
-from tunesmith.recipe import DataConfig
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, DataConfig, MetricOptions
 from tunesmith.records import Example, Row, Turn
 
 MAX_WORDINGS = 5
@@ -116,6 +116,7 @@ def best_wording(
     decoding: Decoding,
     metric: str,
     parser: str,
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> tuple[list[Example], list[Example], Trial]:
     """Test examples and exemplars in the wording with which the model does best on validation.
 
@@ -151,7 +152,7 @@ def best_wording(
             asked[name], shown[name] = examples, reworded(exemplars, template)
     if len(asked) == 1:
         return list(test), list(exemplars), Trial(own, metric, 0, {})
-    scores = _scores(asked, shown, chat, model, decoding, metric, parser)
+    scores = _scores(asked, shown, chat, model, decoding, metric, parser, options)
     best = max(scores, key=lambda name: find_metric(metric).sign * scores[name])
     chosen = list(test) if best == own else reworded(test, templates[best])
     return chosen, shown[best], Trial(best, metric, len(validation), scores)
@@ -165,6 +166,7 @@ def _scores(
     decoding: Decoding,
     metric: str,
     parser: str,
+    options: MetricOptions,
 ) -> dict[str, float]:
     """The metric of each wording's answers, which are generated together."""
     quick = replace(decoding, rank_choices=False, score_references=False)
@@ -177,8 +179,8 @@ def _scores(
     )
     scores = {}
     for name, examples in asked.items():
-        found = score_predictions(examples, [next(predictions) for _ in examples], [metric], parser)
-        scores[name] = found.value(metric)
+        answers = [next(predictions) for _ in examples]
+        scores[name] = score_predictions(examples, answers, [metric], parser, options).value(metric)
     return scores
 
 

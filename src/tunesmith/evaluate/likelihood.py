@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +55,8 @@ class ChoiceTree:
 
     Node 0 is the prompt's last token; node i is `tokens[i - 1]`, at `depths[i - 1]` tokens after
     the prompt, and sees the nodes `visible[i - 1]`. Choice number `owners[j]` takes edge
-    `steps[j]`; edge e is the token `targets[e]` after node `parents[e]`. A choice's last token is a
-    target only: nothing is asked after it.
+    `steps[j]`, its last one where `ends[j]`; edge e is the token `targets[e]` after node
+    `parents[e]`. A choice's last token is a target only: nothing is asked after it.
     """
 
     tokens: list[int]
@@ -66,6 +66,7 @@ class ChoiceTree:
     targets: Ints
     owners: Ints
     steps: Ints
+    ends: npt.NDArray[np.bool_]
     num_choices: int
 
 
@@ -88,11 +89,12 @@ class _Item:
 class Ranked:
     """`logprobs[i]` is log p(choice i | prompt) in nats, summed over its tokens. `greedy` is the
     choice that greedy decoding writes, each of its tokens being the likeliest; None where it writes
-    something else.
+    something else. `without_last[i]` leaves out the choice's last token, its stop token.
     """
 
     logprobs: list[float]
     greedy: int | None = None
+    without_last: list[float] = field(default_factory=list)
 
 
 def choice_logprobs(
@@ -177,7 +179,9 @@ def _rank(
     batch_tokens: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Ranked]:
-    result = [Ranked([0.0] * len(options)) for options in choices]
+    result = [
+        Ranked([0.0] * len(options), without_last=[0.0] * len(options)) for options in choices
+    ]
     groups = _groups(prompts) if as_trees else [(0, list(range(len(prompts))))]
     for shared, rows in groups:
         prefix = cached_prefix(model, kind, prompts[rows[0]][:shared])
@@ -189,8 +193,9 @@ def _rank(
             for item, found in zip(
                 chosen, _score(model, kind, chosen, shared, prefix, as_trees), strict=True
             ):
-                for number, logprob in zip(item.numbers, found.logprobs, strict=True):
-                    result[item.row].logprobs[number] = logprob
+                for place, number in enumerate(item.numbers):
+                    result[item.row].logprobs[number] = found.logprobs[place]
+                    result[item.row].without_last[number] = found.without_last[place]
                 if found.greedy is not None:
                     result[item.row].greedy = item.numbers[found.greedy]
             if on_progress:
@@ -226,11 +231,13 @@ def build_tree(choices: Choices) -> ChoiceTree:
     node_parents: list[int] = []
     owners: list[int] = []
     steps: list[int] = []
+    ends: list[bool] = []
     for number, choice in enumerate(choices):
         node = 0
         for depth, token in enumerate(choice, start=1):
             owners.append(number)
             steps.append(edges.setdefault((node, token), len(edges)))
+            ends.append(depth == len(choice))
             if depth == len(choice):
                 break
             if (node, token) not in children:
@@ -252,6 +259,7 @@ def build_tree(choices: Choices) -> ChoiceTree:
         targets,
         np.array(owners),
         np.array(steps),
+        np.array(ends),
         len(choices),
     )
 
@@ -311,11 +319,16 @@ def _score(
     for tree in (item.tree for item in items):
         edges = tree.steps + begin
         begin += len(tree.targets)
-        logprobs = np.bincount(
-            tree.owners, weights=logprobs_E[edges], minlength=tree.num_choices
-        ).tolist()
-        unlikely = np.bincount(tree.owners, weights=~likeliest_E[edges], minlength=tree.num_choices)
-        yield Ranked(logprobs, next(iter(np.flatnonzero(unlikely == 0).tolist()), None))
+        whole, without_last, unlikely = (
+            np.bincount(tree.owners, weights=weights, minlength=tree.num_choices)
+            for weights in (
+                logprobs_E[edges],
+                np.where(tree.ends, 0.0, logprobs_E[edges]),
+                ~likeliest_E[edges],
+            )
+        )
+        greedy = next(iter(np.flatnonzero(unlikely == 0).tolist()), None)
+        yield Ranked(whole.tolist(), greedy, without_last.tolist())
 
 
 def _inputs(

@@ -31,6 +31,7 @@ def write_predictions(
             "num_tokens": prediction.num_tokens,
             "token_ids": list(prediction.token_ids),
             "choice_logprobs": list(prediction.choice_logprobs),
+            "choice_logprobs_without_stop": list(prediction.choice_logprobs_without_stop),
             "reference_logprob": prediction.reference_logprob,
             "reference_tokens": prediction.reference_tokens,
             "seconds": seconds,
@@ -57,6 +58,7 @@ def read_predictions(run: RunDir, system: str, split: str) -> list[Prediction]:
             r.get("reference_logprob", 0.0),
             r.get("reference_tokens", 0),
             tuple(r.get("token_ids") or ()),
+            tuple(r.get("choice_logprobs_without_stop") or ()),
         )
         for r in records
     ]

@@ -25,11 +25,11 @@ from tunesmith.evaluate.forward import (
     target_logprobs,
     token_batches,
 )
+from tunesmith.evaluate.power import smallest_detectable_effect
 from tunesmith.evaluate.statistics import (
     Floats,
     paired_bootstrap,
     percentile_interval,
-    smallest_detectable_effect,
 )
 
 MIN_PIECE = 400  # characters: shorter paragraphs are joined with the next

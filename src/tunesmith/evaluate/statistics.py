@@ -1,4 +1,4 @@
-"""How sure a number is: intervals, paired tests, clusters, and the effect that n rows can show.
+"""How sure a number is: intervals, paired tests and clusters.
 
 Every statistic of a set of rows is a `Value`: a function of how often each row counts. A resample
 is then a row of weights, a swap of two systems is one too, and thousands are computed in one matrix
@@ -256,39 +256,3 @@ def wins_ties_losses(
     )
     wins, losses = int((gain > _TIE).sum()), int((gain < -_TIE).sum())
     return wins, len(gain) - wins - losses, losses
-
-
-# ---- how many rows
-
-
-def sample_size(
-    effect: float, variance: float, power: float = 0.8, confidence: float = 0.95
-) -> int:
-    """Rows at which a paired difference of `effect` is found with this power.
-
-    `variance` is that of one row's difference. Two-sided (Miller 2024, section 5):
-    n = (z_(1-alpha/2) + z_power)^2 variance / effect^2.
-    """
-    return math.ceil(_z_sum(power, confidence) ** 2 * variance / effect**2 - 1e-9)
-
-
-def smallest_detectable_effect(
-    n: int, sd: float, power: float = 0.8, confidence: float = 0.95
-) -> float:
-    """The smallest paired difference that n rows find with this power.
-
-    `sd` is the standard deviation of one row's difference.
-    """
-    return float(_z_sum(power, confidence) * sd / math.sqrt(n))
-
-
-def discordant_sd(discordant: float) -> float:
-    """The sd of a right/wrong difference between two systems that are equally good.
-
-    `discordant` is the share of rows that only one of them has right.
-    """
-    return math.sqrt(discordant)
-
-
-def _z_sum(power: float, confidence: float) -> float:
-    return float(stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power))

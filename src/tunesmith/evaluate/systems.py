@@ -5,7 +5,6 @@ Base, few-shot base and tuned model differ in weights or prompt only.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
-from tunesmith.errors import DataError
+from tunesmith.evaluate.choice_tokens import choice_ids
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated, generate, generate_vllm
 from tunesmith.evaluate.likelihood import Ranked, choice_logprobs, rank_choices
@@ -92,10 +91,7 @@ def answer(
     ranked: Sequence[Ranked] = [Ranked([])] * len(examples)
     written: list[Generated | None] = [None] * len(examples)
     if decoding.rank_choices:
-        ids = {
-            choice: choice_ids(chat, examples[0], choice) for e in examples for choice in e.choices
-        }
-        wanted = [[ids[choice] for choice in example.choices] for example in examples]
+        wanted = choice_ids(chat, examples)
         ranked = rank_choices(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
         if decoding.backend == "transformers":
             written = [
@@ -129,6 +125,7 @@ def answer(
             len(output.ids),
             tuple(found.logprobs),
             token_ids=tuple(output.ids),
+            choice_logprobs_without_stop=tuple(found.without_last),
         )
         for example, text, output, found in zip(examples, texts, outputs, ranked, strict=True)
     ]
@@ -140,6 +137,31 @@ def answer(
     return [
         replace(prediction, reference_logprob=logprob, reference_tokens=len(ids))
         for prediction, logprob, ids in zip(predictions, logprobs, references, strict=True)
+    ]
+
+
+def rank(
+    model: PreTrainedModel, chat: ChatFormat, examples: Sequence[Example], decoding: Decoding
+) -> list[Prediction]:
+    """The likeliest choice of each example as its answer, with the log-likelihoods of all; nothing
+    is generated. For closed tasks, in `decoding.dtype`.
+    """
+    found = rank_choices(
+        in_dtype(model, decoding.dtype),
+        tokenize_prompts(examples, chat),
+        choice_ids(chat, examples),
+        batch_tokens=decoding.batch_tokens,
+    )
+    return [
+        Prediction(
+            example.id,
+            example.choices[ranked.logprobs.index(max(ranked.logprobs))],
+            stopped=True,
+            num_tokens=0,
+            choice_logprobs=tuple(ranked.logprobs),
+            choice_logprobs_without_stop=tuple(ranked.without_last),
+        )
+        for example, ranked in zip(examples, found, strict=True)
     ]
 
 
@@ -235,15 +257,3 @@ def _reference_logprobs(
     options = [[ids] for ids in references]
     found = choice_logprobs(model, prompts, options, batch_tokens=decoding.batch_tokens)
     return [one for (one,) in found]
-
-
-def choice_ids(chat: ChatFormat, example: Example, choice: str) -> list[int]:
-    """Token ids of a choice and the stop token as they follow a prompt.
-
-    Raises:
-        DataError: the chat template cannot write it.
-    """
-    row = tokenize_examples([replace(example, completion=choice)], chat, sys.maxsize)[0]
-    if not isinstance(row, TokenizedExample):
-        raise DataError(f"the choice {choice!r}: {row.detail}")
-    return row.input_ids[row.num_prompt_tokens :]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from tunesmith.evaluate.metrics import find_metric
-from tunesmith.evaluate.statistics import sample_size
+from tunesmith.evaluate.power import rows_to_tell
 from tunesmith.records import Comparison, Estimate
 
 VerdictKind = Literal["better", "not better", "cannot tell"]
@@ -118,21 +119,8 @@ def fewest_units(confidence: float = 0.95) -> int:
 
 
 def _what_would_tell(c: Comparison, confidence: float) -> str:
-    if find_metric(c.metric).sign * c.difference <= 0:
-        return ""
-    return f"; about {rows_needed(c, confidence):,} rows would"
-
-
-def rows_needed(comparison: Comparison, confidence: float = 0.95, power: float = 0.8) -> int:
-    """Rows at which a difference of the size seen is found with this power, rounded up.
-
-    Two significant digits. At least twice the rows there are: a difference that is just
-    significant would be found again only half of the time.
-    """
-    c = comparison
-    needed = max(2 * c.n, sample_size(c.difference, c.se_clustered**2 * c.n, power, confidence))
-    step = 10 ** max(0, len(str(needed)) - 2)
-    return int(math.ceil(needed / step) * step)
+    found = rows_to_tell(c, confidence)
+    return f"; {found.words(partial(amount, c.metric))}" if found else ""
 
 
 def _numbers(

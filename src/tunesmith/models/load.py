@@ -40,7 +40,7 @@ from tunesmith.models.weights import (
     weight_files,
 )
 from tunesmith.recipe import BUILT_IN_MODEL
-from tunesmith.rundir import file_sha256
+from tunesmith.rundir import THRESHOLD_FILE, file_sha256
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MAX_UNKNOWN_CONTEXT = 1 << 20
@@ -142,7 +142,9 @@ def fingerprint(name: str) -> dict[str, str]:
     if not path.is_dir():
         return {"hub id": name}
     kinds = (".json", ".safetensors", ".jinja", ".model", ".py")
-    files = sorted(file for file in path.iterdir() if file.suffix in kinds)
+    files = sorted(
+        file for file in path.iterdir() if file.suffix in kinds and file.name != THRESHOLD_FILE
+    )
     return {file.name: file_sha256(file) for file in files}
 
 

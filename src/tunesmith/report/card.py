@@ -12,6 +12,7 @@ from tunesmith.evaluate.system_table import TUNED
 from tunesmith.recipe import BUILT_IN_MODEL
 from tunesmith.records import Estimate
 from tunesmith.report import tables
+from tunesmith.report.calibration import threshold_note, threshold_sentence
 from tunesmith.report.cases import prompt_of
 from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name, percent
@@ -32,6 +33,7 @@ def render_card(report: Report) -> str:
         line(" ".join(filter(None, [report.heading and f"{report.heading}.", report.verdict]))),
         questions(report),
         *_findings(report),
+        *_threshold(report),
         "## How to use it",
         "Prompt the model in the format it was trained on:",
         _snippet(report),
@@ -50,6 +52,15 @@ def _findings(report: Report) -> list[str]:
         for section in sections_of(report)
         for table in section.tables
     ]
+
+
+def _threshold(report: Report) -> list[str]:
+    """When the model may answer by itself, for tasks with choices."""
+    found = report.calibration
+    if found is None:
+        return []
+    text = f"{threshold_sentence(found)} {threshold_note(found)}"
+    return ["## When may it answer by itself?", line(text)]
 
 
 def front_matter(report: Report) -> dict[str, object]:

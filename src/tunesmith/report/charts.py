@@ -98,7 +98,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Values by optimizer step; a `best_step` is marked. `axis` labels the y axis."""
+    """Values by optimizer step, or by what `x_axis` says; a `best_step` is marked. `axis` labels
+    the y axis.
+    """
 
     name: str
     title: str
@@ -107,6 +109,7 @@ class Lines:
     best_step: int | None
     axis: str = ""
     legend: bool = False
+    x_axis: str = "step"
 
 
 @dataclass(frozen=True, slots=True)

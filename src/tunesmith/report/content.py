@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from tunesmith.evaluate.decisions import Broken, Calibration, Gate, SliceRow
 from tunesmith.records import (
     Comparison,
     Estimate,
@@ -114,6 +115,10 @@ class Report:
     command: str = ""
     prompt_layout: str = ""
     confidence: float = 0.95
+    slices: Sequence[SliceRow] = ()
+    broken: Broken | None = None
+    gates: Sequence[Gate] = ()
+    calibration: Calibration | None = None
     unreadable: Sequence[Unreadable] = ()
 
     @property
@@ -132,8 +137,9 @@ class Report:
 
     @property
     def smallest_detectable(self) -> float | None:
-        """The smallest difference that the test split can show with 80 % power."""
-        return self.comparison.smallest_detectable if self.comparison else None
+        """The smallest difference that the test split can show with 80 % power; None if none."""
+        found = self.comparison.smallest_detectable if self.comparison else math.nan
+        return None if math.isnan(found) else found
 
     @property
     def remarks(self) -> list[str]:
@@ -203,6 +209,10 @@ def to_json(report: Report) -> dict[str, Any]:
         "wordings": {name: _estimates(found) for name, found in report.wordings.items()},
         "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.retention,
+        "slices": report.slices,
+        "broken": report.broken,
+        "gates": report.gates,
+        "calibration": report.calibration,
         "learning_curve": report.learning_curve,
         "unreadable": report.unreadable,
         "history": report.history,

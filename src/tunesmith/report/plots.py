@@ -132,7 +132,7 @@ def _lines_plot(chart: Lines) -> Plot:
         _mark_best(axes, chart.best_step)
         if chart.axis:
             axes.set_ylabel(chart.axis)
-        _step_axis(axes, chart.legend)
+        _x_axis(axes, chart)
         return _finish(figure, chart)
 
 
@@ -206,13 +206,16 @@ def _mark_best(axes: Axes, best_step: int | None) -> None:
         )
 
 
-def _step_axis(axes: Axes, legend: bool) -> None:
+def _x_axis(axes: Axes, chart: Lines) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to load, as above
 
-    axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.set_xlabel(chart.x_axis)
+    is_step = chart.x_axis == "step"
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins="auto", steps=[1, 2, 2.5, 5, 10], integer=is_step)
+    )
     axes.grid(axis="y")
-    if legend:
+    if chart.legend:
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2
         )

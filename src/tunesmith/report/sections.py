@@ -12,11 +12,18 @@ import yaml
 
 from tunesmith.evaluate.system_table import TUNED
 from tunesmith.report import charts, tables
+from tunesmith.report.calibration import (
+    confidence_table,
+    risk_coverage_chart,
+    threshold_note,
+    threshold_sentence,
+)
 from tunesmith.report.cases import Cases, choose_cases
 from tunesmith.report.charts import Chart
 from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
+from tunesmith.report.slices import broken_note, gate_table, slice_chart, slice_table
 from tunesmith.report.tables import Table
 from tunesmith.report.unreadable import unreadable_table
 
@@ -106,6 +113,30 @@ def _lost(report: Report) -> Section:
     )
 
 
+def _gates(report: Report) -> Section | None:
+    found = _filled(gate_table(report.gates))
+    return Section("gates", "Gates", tables=found) if found else None
+
+
+def _slices(report: Report) -> Section | None:
+    found = _filled(slice_table(report.slices))
+    shown = _present(slice_chart(report.slices))
+    return Section("slices", "By slice", tables=found, charts=shown) if found else None
+
+
+def _calibration(report: Report) -> Section | None:
+    found = report.calibration
+    if found is None:
+        return None
+    return Section(
+        "calibration",
+        "When may it answer?",
+        notes=(threshold_sentence(found), threshold_note(found)),
+        tables=(confidence_table(found),),
+        charts=(risk_coverage_chart(found),),
+    )
+
+
 def _training(report: Report) -> Section | None:
     shown = _present(
         charts.loss_chart(report.history, report.best_step),
@@ -138,7 +169,8 @@ def _rows(report: Report) -> Section | None:
     cases = choose_cases(report)
     if cases is None:
         return None
-    return Section("rows", cases.headings[0], notes=(cases.summary,), cases=cases)
+    broken = (broken_note(report.broken),) if report.broken else ()
+    return Section("rows", cases.headings[0], notes=(cases.summary, *broken), cases=cases)
 
 
 def _ledger(report: Report) -> Section | None:
@@ -164,6 +196,9 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _gained,
     _unreadable,
     _lost,
+    _gates,
+    _slices,
+    _calibration,
     _training,
     _classes,
     _rows,

@@ -220,7 +220,8 @@ def _difference_note(report: Report) -> str:
         f"{metric_name(next(iter(metrics)))}." if len(metrics) == 1 else "",
         _size_note(sizes),
         f"p: {tests}." if tests else "",
-        "Detectable: the smallest difference that this many rows show at 80 % power.",
+        "Detectable: the smallest difference that this many rows show at 80 % power; "
+        "a dash where they cannot show any.",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 

@@ -5,7 +5,9 @@ and leaves nothing behind.
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +16,13 @@ from pathlib import Path
 import torch
 
 from tunesmith.data.ledger import LedgerFacts
+from tunesmith.data.store import read_examples
 from tunesmith.evaluate.metrics import find_metric
-from tunesmith.evaluate.statistics import discordant_sd, smallest_detectable_effect
+from tunesmith.evaluate.power import (
+    effective_units,
+    smallest_accuracy_gain,
+    smallest_detectable_effect,
+)
 from tunesmith.machine import Machine, probe_machine
 from tunesmith.models.load import default_device, fit_embeddings, load_config
 from tunesmith.recipe import Recipe
@@ -32,8 +39,10 @@ from tunesmith.train.sanity import CheckResult
 from tunesmith.train.sanity import check as run_checks
 from tunesmith.train.settings import computed_in
 
-DISCORDANT = 0.3
-"""Share of test rows on which two models are assumed to differ by a right/wrong metric."""
+DISCORDANT = (0.5, 0.3, 0.1)
+"""Shares of test rows on which two models may differ by a right/wrong metric. The first is the most
+that two models of the same accuracy a differ if their mistakes have nothing to do with each other:
+2 a (1 - a) <= 1/2. The others are for models that are alike."""
 
 
 @contextmanager
@@ -50,13 +59,24 @@ def prepared(recipe: Recipe) -> Iterator[RunDir]:
 
 
 @dataclass(frozen=True)
+class GainAt:
+    """The smallest gain that is found if two models differ on a share `discordant` of the rows, or
+    on as many as the gain where that is more; None where no gain that can occur is found.
+    """
+
+    discordant: float
+    gain: float | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a recipe would do. `rows` by split; `smallest_detectable` is the smallest gain in
-    `metric` that the test rows can show at 80 % power.
+    `metric` that the test rows can show at 80 % power, None where they cannot show any.
 
-    Of a metric that is not right or wrong, how much two models differ from row to row is not known
-    beforehand: `assumed_discordant` is None, and the gain is in standard deviations of these
-    differences.
+    Rows of one group may stand or fall together, so that `test_groups` groups count once each. How
+    often two models will differ is not known beforehand: `smallest_detectable` is for
+    `assumed_discordant`, `gains` has it for other shares too. Of a metric that is not right or
+    wrong these are None and empty, and the gain is in standard deviations of the rows' differences.
     """
 
     rows: dict[str, int]
@@ -67,8 +87,32 @@ class Plan:
     learning_rate: float
     least_seconds: float
     metric: str
-    smallest_detectable: float
+    smallest_detectable: float | None
     assumed_discordant: float | None
+    gains: tuple[GainAt, ...] = ()
+    test_groups: int = 0
+
+    @property
+    def gain_sentence(self) -> str:
+        """What the test rows can show, as `plan` prints it."""
+        n = self.rows["test"]
+        rows = "one test row" if n == 1 else f"{n:,} test rows"
+        if self.test_groups < n:
+            rows += f" in {self.test_groups:,} group" + "s" * (self.test_groups != 1)
+        known = [found for found in self.gains if found.gain is not None]
+        if self.smallest_detectable is None and not known:
+            return f"{rows} cannot show any gain in {self.metric} that can occur"
+        if self.smallest_detectable is not None and self.assumed_discordant is None:
+            return (
+                f"{rows} can show a gain in {self.metric} of {self.smallest_detectable:.2f} "
+                "standard deviations of the rows' differences (80 % power)"
+            )
+        gains = [
+            f"{100 * (found.gain or 0.0):.1f} points if the two models differ on "
+            f"{100 * found.discordant:.0f} % of the rows"
+            for found in known
+        ]
+        return f"{rows} can show a gain in {self.metric} (80 % power) of {', '.join(gains)}"
 
 
 @dataclass(frozen=True)
@@ -87,11 +131,12 @@ def plan(recipe: Recipe) -> Plan:
     with prepared(recipe) as run:
         ledger = read_record(run.ledger, LedgerFacts)
         metric = read_manifest(run).task.primary
+        units, groups, most = _test_units(run)
         least = _roofline(run, recipe).least
     train, size = recipe.train, _size(recipe)
     steps = steps_per_epoch(ledger.splits["train"].examples, train.train_batch_size)
     binary = find_metric(metric).binary
-    deviation = discordant_sd(DISCORDANT) if binary else 1.0
+    gains = [GainAt(d, _known(smallest_accuracy_gain(units, d, most=most))) for d in DISCORDANT]
     return Plan(
         rows={split: ledger.splits[split].rows for split in SPLITS},
         steps=steps * train.num_train_epochs,
@@ -101,9 +146,33 @@ def plan(recipe: Recipe) -> Plan:
         learning_rate=train.learning_rate or default_learning_rate(size.parameters),
         least_seconds=least.seconds,
         metric=metric,
-        smallest_detectable=smallest_detectable_effect(ledger.splits["test"].rows, deviation),
-        assumed_discordant=DISCORDANT if binary else None,
+        smallest_detectable=gains[0].gain
+        if binary
+        else _known(smallest_detectable_effect(units, 1.0)),
+        assumed_discordant=DISCORDANT[0] if binary else None,
+        gains=tuple(gains) if binary else (),
+        test_groups=groups,
     )
+
+
+def _known(gain: float) -> float | None:
+    return None if math.isnan(gain) else gain
+
+
+def _test_units(run: RunDir) -> tuple[int, int, float]:
+    """Of the test rows: how many equally large groups they are worth, how many groups there are,
+    and the largest gain that can occur: over the most frequent answer of the training rows, where
+    there are choices.
+    """
+    test = read_examples(run.examples("test"))
+    sizes = Counter(example.group or example.row_id or example.id for example in test)
+    trained = Counter(example.completion for example in read_examples(run.examples("train")))
+    most = 1.0
+    if test and trained and all(example.choices for example in test):
+        frequent = trained.most_common(1)[0][0]
+        most -= sum(example.completion == frequent for example in test) / len(test)
+    units = math.floor(effective_units(list(sizes.values()))) if sizes else 0
+    return units, len(sizes), most
 
 
 def check(recipe: Recipe) -> list[CheckResult]:

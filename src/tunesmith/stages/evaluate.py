@@ -33,11 +33,12 @@ from tunesmith.seal import check_seal, open_seal
 from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
 from tunesmith.stages.opponents import (
     OPPONENT_ROWS,
-    likeliest_lengths,
+    best_rankings,
     scores_of_opponents,
 )
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
+from tunesmith.stages.threshold import save_threshold
 
 
 def evaluate(run: RunDir) -> None:
@@ -58,10 +59,12 @@ def evaluate(run: RunDir) -> None:
     chat = tuned_chat(run, recipe)
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
-    for stale in (run.verification, run.evaluated, run.panel):  # of answers that are made anew now
+    # of answers that are made anew now
+    for stale in (run.verification, run.evaluated, run.panel, run.threshold):
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
+    save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)  # before the test is opened
     trial = sample(validation, OPPONENT_ROWS)
     asked = [*test, *trial]
     prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)
@@ -132,6 +135,7 @@ def _few_shot(
         how,
         task.primary,
         task.parser,
+        task.options,
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)
@@ -166,7 +170,13 @@ def _baselines(
 ) -> dict[str, list[Prediction]]:
     """The answers of what needs no language model, by its name; those to the test are stored."""
     given = BaselineTask(
-        train_split, examples, task.family, task.parser, task.primary, task.prompt_layout
+        train_split,
+        examples,
+        task.family,
+        task.parser,
+        task.primary,
+        task.prompt_layout,
+        task.options,
     )
     found = baseline_predictions(given)
     for name, predictions in found.items():
@@ -186,14 +196,14 @@ def _opponents(
     """
     trial = examples[num_test:]
     tried = {name: found[num_test:] for name, found in answers.items() if len(found) > num_test}
-    lengths = likeliest_lengths(trial, tried) if trial else {}
+    rankings = best_rankings(trial, tried) if trial else {}
     ranked = {
-        LIKELIEST[name]: likeliest_predictions(examples, answers[name], length)
-        for name, length in lengths.items()
+        LIKELIEST[name]: likeliest_predictions(examples, answers[name], ranking)
+        for name, ranking in rankings.items()
     }
     for name, predictions in ranked.items():
         write_predictions(run, name, examples[:num_test], predictions[:num_test])
         tried[name] = predictions[num_test:]
     if trial:
-        write_record(run.opponents, scores_of_opponents(task, trial, tried, lengths))
+        write_record(run.opponents, scores_of_opponents(task, trial, tried, rankings))
     return ranked

@@ -19,6 +19,6 @@ def export(run: RunDir, folder: Path, dtype: str) -> None:
     model, chat = load_tuned(run, recipe, dtype, "cpu"), tuned_chat(run, recipe)
     budget = model.generation_config.max_new_tokens
     save_model(model, chat.tokenizer, folder, chat.stop_ids(model), budget)
-    for name in ("README.md", run.original_chat_template.name):
+    for name in ("README.md", run.original_chat_template.name, run.threshold.name):
         if (run.model / name).exists():
             shutil.copy(run.model / name, folder / name)

@@ -7,23 +7,24 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from tunesmith.data.store import read_examples
 from tunesmith.errors import RecipeError
-from tunesmith.evaluate.compare import compare
+from tunesmith.evaluate.compare import compare, plain
+from tunesmith.evaluate.forecast import Forecast, forecast
+from tunesmith.evaluate.parse import Json
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation
 from tunesmith.report.charts import learning_curve_chart
 from tunesmith.report.content import CurvePoint
 from tunesmith.report.plots import draw
-from tunesmith.run_files import read_manifest, write_record
-from tunesmith.rundir import RunDir, write_atomic
+from tunesmith.run_files import read_manifest
+from tunesmith.rundir import RunDir, write_atomic, write_json
 from tunesmith.seal import open_seal
 from tunesmith.stages.common import answered_in
 from tunesmith.stages.evaluate import answer_tuned
@@ -31,17 +32,6 @@ from tunesmith.stages.prepare import prepare
 from tunesmith.stages.report import tuned_evaluation
 from tunesmith.stages.seeds import copy_of, seal_files
 from tunesmith.stages.train import train
-
-Z = 1.96
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """The metric's change with each doubling of the labels, its 95 % interval, and a sentence."""
-
-    per_doubling: float
-    ci: tuple[float, float]
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -87,10 +77,27 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> Curve:
         plot = draw(chart)
         write_atomic(whole.path / "curve.svg", plot.svg)
         write_atomic(whole.path / "curve.png", plot.png)
-    last = compare(evaluations[-2], evaluations[-1], primary, resamples=recipe.evaluation.resamples)
-    result = Curve(primary, tuple(points), last, _forecast(points, primary))
-    write_record(whole.path / "curve.json", result)
+    last = compare(
+        evaluations[-2],
+        evaluations[-1],
+        primary,
+        resamples=recipe.evaluation.resamples,
+        confidence=recipe.evaluation.confidence,
+    )
+    expected = forecast(
+        [point.rows for point in points],
+        [point.estimate for point in points],
+        primary,
+        recipe.evaluation.confidence,
+    )
+    result = Curve(primary, tuple(points), last, expected)
+    write_json(whole.path / "curve.json", to_json(result))
     return result
+
+
+def to_json(curve: Curve) -> dict[str, Json]:
+    """The contents of curve.json; numbers that are not finite are null."""
+    return plain(asdict(curve))
 
 
 def _part(whole: RunDir, recipe: Recipe, fraction: float) -> RunDir:
@@ -111,25 +118,3 @@ def _part(whole: RunDir, recipe: Recipe, fraction: float) -> RunDir:
 def _evaluation(part: RunDir, recipe: Recipe, name: str) -> Evaluation:
     test, task = read_examples(part.examples("test")), read_manifest(part).task
     return replace(tuned_evaluation(part, recipe, test, task), system=name)
-
-
-def _forecast(points: Sequence[CurvePoint], metric: str) -> Forecast:
-    """What twice the labels would bring: the slope of the metric over log2(rows), weighted by the
-    standard errors.
-
-    With two points the slope is their difference per doubling; its error is theirs together.
-    """
-    x = np.log2([point.rows for point in points])
-    y = np.array([point.estimate.mean for point in points])
-    se = np.maximum([point.estimate.se for point in points], 1e-9)
-    weights = 1 / se**2
-    centre = np.average(x, weights=weights)
-    spread = float((weights * (x - centre) ** 2).sum())
-    slope = float((weights * (x - centre) * y).sum()) / spread
-    error = Z / math.sqrt(spread)
-    sentence = (
-        f"Twice the labels would likely change {metric} by {slope:+.3f} (95 % interval "
-        f"{slope - error:+.3f} to {slope + error:+.3f}), if it goes on as it did from "
-        f"{points[0].rows:,} to {points[-1].rows:,} examples."
-    )
-    return Forecast(slope, (slope - error, slope + error), sentence)

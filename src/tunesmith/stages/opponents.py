@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tunesmith.evaluate.likeliest import LENGTHS, can_rank, likeliest_predictions
+from tunesmith.evaluate.likeliest import RANKINGS, can_rank, likeliest_predictions
 from tunesmith.evaluate.metrics import find_metric, score_predictions
 from tunesmith.evaluate.system_table import LIKELIEST, SYSTEMS
 from tunesmith.records import Evaluation, Example, Prediction
@@ -18,19 +18,19 @@ from tunesmith.run_files import Opponents, Task
 OPPONENT_ROWS = 48  # of validation
 
 
-def likeliest_lengths(
+def best_rankings(
     trial: Sequence[Example], answers: Mapping[str, Sequence[Prediction]]
 ) -> dict[str, str]:
-    """For each system whose choices can be ranked, by what their likelihoods are best divided."""
+    """For each system whose choices can be ranked, by which likelihoods it does best."""
     return {
-        name: max(LENGTHS, key=lambda length: _right(trial, answers[name], length))
+        name: max(RANKINGS, key=lambda ranking: _right(trial, answers[name], ranking))
         for name in LIKELIEST
         if name in answers and can_rank(answers[name])
     }
 
 
-def _right(trial: Sequence[Example], answers: Sequence[Prediction], length: str) -> int:
-    picked = likeliest_predictions(trial, answers, length)
+def _right(trial: Sequence[Example], answers: Sequence[Prediction], ranking: str) -> int:
+    picked = likeliest_predictions(trial, answers, ranking)
     return sum(p.text == example.completion for p, example in zip(picked, trial, strict=True))
 
 
@@ -42,7 +42,7 @@ def scores_of_opponents(
 ) -> Opponents:
     """What each opponent scores on validation in each of the task's metrics."""
     found = {
-        name: score_predictions(trial, predictions, task.metrics, task.parser)
+        name: score_predictions(trial, predictions, task.metrics, task.parser, task.options)
         for name, predictions in answers.items()
         if SYSTEMS[name].reference
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
@@ -22,10 +23,12 @@ from tunesmith.data.plan import (
     plan_sources,
 )
 from tunesmith.data.sources.stored import StoredRows, store_rows
-from tunesmith.data.store import example_ids, num_examples, only_answer
+from tunesmith.data.store import example_ids, num_examples, only_answer, sample_examples
 from tunesmith.errors import DataError
+from tunesmith.evaluate.fitness import SAMPLE, check_fitness
 from tunesmith.evaluate.generate import check_vllm
 from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
+from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import progress, say, show
@@ -35,6 +38,7 @@ from tunesmith.run_files import Task, Twins, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, write_atomic
 from tunesmith.seal import write_seal
 from tunesmith.stages.common import chat_settings
+from tunesmith.stages.deciding import check_gates, check_slices, check_task_gates
 from tunesmith.stages.preflight import check_before_work
 
 
@@ -86,6 +90,8 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
     hashes = store_rows(recipe.data, run.rows)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
+    check_slices(recipe, StoredRows(run.rows))
+    check_task_gates(recipe, _task(recipe, sources[0]))
     for template in (template for source in sources for template in source.templates):
         check_template_metrics(template.name, template.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
@@ -93,8 +99,10 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
-    write_record(run.ledger, facts)
     _check_splits(run)
+    task = _task(recipe, sources[0])
+    facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources[0], task)))
+    write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
     write_atomic(run.chat_template, tokenizer.chat_template)
     if isinstance(original, str) and original != tokenizer.chat_template:
@@ -102,7 +110,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     write_seal(run, example_ids(run.examples("test")))
     own = [run.recipe, run.chat_template, *(run.examples(split) for split in SPLITS)]
     manifest = new_manifest(
-        _task(recipe, sources[0]),
+        task,
         files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
@@ -115,16 +123,34 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
 def _task(recipe: Recipe, source: Source) -> Task:
     """Of a mixture, the first member's."""
     template = source.templates[0] if source.templates else None
-    asked = recipe.evaluation.metrics
+    asked, options = recipe.evaluation.metrics, recipe.evaluation.metric_options
     if template is None:
-        return Task(metrics=tuple(asked)) if asked else Task()
+        return Task(metrics=tuple(asked), options=options) if asked else Task(options=options)
     return Task(
         family=template.family,
         parser=template.parser,
         metrics=tuple(asked or template.metrics),
         prompt_layout=prompt_layout(source),
         held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
+        options=options,
     )
+
+
+def _check_metrics(run: RunDir, recipe: Recipe, source: Source, task: Task) -> list[str]:
+    """Notes on how well the metrics fit the right answers; DataError where one that decides does
+    not.
+
+    The test's answers stay unseen.
+    """
+    templates = {template.name for template in source.templates}
+    examples = [
+        example
+        for split in ("train", "validation")
+        for example in sample_examples(run.examples(split), SAMPLE)
+        if example.template in templates or not templates
+    ]
+    judged = recipe.evaluation.metrics or task.metrics[:1]
+    return check_fitness(examples, judged, task.metrics, task.parser, task.options)
 
 
 def _cached_rows(
@@ -228,7 +254,9 @@ def check_evaluation(recipe: Recipe) -> None:
     training.
     """
     check_recipe_metrics(recipe.evaluation.metrics or ())
+    check_tokenizer(recipe.evaluation.metric_options)
     check_backend(recipe)
+    check_gates(recipe)
     for name in recipe.evaluation.panel:
         if name.endswith((".yaml", ".yml")):
             load_recipe(Path(name))

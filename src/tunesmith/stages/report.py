@@ -11,7 +11,7 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import compare, evaluate, to_json
+from tunesmith.evaluate.compare import Resampling, compare, evaluate, to_json
 from tunesmith.evaluate.headline import (
     Headline,
     Options,
@@ -23,7 +23,7 @@ from tunesmith.evaluate.headline import (
 from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
-from tunesmith.evaluate.system_table import LINEAR, SYSTEMS, TUNED
+from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
@@ -47,9 +47,11 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
+from tunesmith.stages.deciding import run_broken, run_gates, run_slices
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.retention import read_retention
-from tunesmith.stages.seeds import seed_folders, with_seeds
+from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
+from tunesmith.stages.threshold import read_calibration
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
 
@@ -68,9 +70,14 @@ class Judging:
         settings = recipe.evaluation
         return cls(settings.resamples, settings.confidence, recipe.train.seed)
 
+    @property
+    def how(self) -> Resampling:
+        """As keyword arguments."""
+        return Resampling(confidence=self.confidence, resamples=self.resamples, seed=self.seed)
+
     def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
         """b minus a."""
-        return compare(a, b, metric, **asdict(self))
+        return compare(a, b, metric, **self.how)
 
 
 def report(run: RunDir) -> dict[str, Any]:
@@ -96,13 +103,15 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     test = read_examples(run.examples("test"))
     evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
-    reference = strongest(evaluations, primary, opponents)
-    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     tuned = [
         by_name[TUNED],
         *(tuned_evaluation(other, recipe, test, task) for other in seed_folders(run, recipe)),
     ]
+    by_name[TUNED] = mean_of_seeds(tuned, judging.how)
+    evaluations = list(by_name.values())
+    opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
+    reference = strongest(evaluations, primary, opponents)
+    others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
     metrics = dict.fromkeys([primary, *(recipe.evaluation.metrics or ())])
     judged, seed_notes = zip(
         *(
@@ -112,9 +121,11 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         strict=True,
     )
     adjusted = holm([comparison.p for comparison in judged])
-    comparisons = [judged[0], *(judging.compare(other, tuned[0], primary) for other in others)]
+    comparisons = [judged[0], *(_against(other, tuned, primary, judging)[0] for other in others)]
     unreadable = unreadable_systems(evaluations, judging.compare)
     several = len(judged) > 1
+    before = by_name.get(BASE, reference)
+    broken = run_broken(before, tuned[0], task, confidence)
     retention = read_retention(run)
     said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
@@ -151,6 +162,10 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
+        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how),
+        broken=broken,
+        gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
+        calibration=read_calibration(run, test, judging.how),
     )
 
 
@@ -222,6 +237,7 @@ def _evaluation(
         answers,
         [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
+        metric_options=task.options,
         **asdict(Judging.of(recipe)),
     )
 
@@ -276,11 +292,7 @@ def _against(
     """The tuned model, in all its trainings, against the reference on one metric; and a note where
     there are several.
     """
-    first, *others = (judging.compare(reference, evaluation, metric) for evaluation in tuned)
-    if not others:
-        return first, ""
-    differences = [first.difference, *(c.difference for c in others)]
-    return with_seeds(first, differences, judging.confidence)
+    return against_seeds(reference, tuned, metric, judging.how)
 
 
 def _run_notes(run: RunDir) -> list[str]:

@@ -100,6 +100,7 @@ def _task(
                 answer(model, chat, test, how, advance),
                 [primary],
                 task.parser,
+                metric_options=task.options,
             )
             for name, model in zip((BASE, TUNED), models, strict=True)
         )

@@ -78,7 +78,7 @@ def _validator(
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         predictions = answer(model, chat, examples, how)
-        result = score_predictions(examples, predictions, task.metrics, task.parser)
+        result = score_predictions(examples, predictions, task.metrics, task.parser, task.options)
         means = {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
         means |= result.corpus
         selected = find_metric(task.primary).sign * means[task.primary]

@@ -4,9 +4,9 @@ Broder, "On the resemblance and containment of documents" (1997); banding as in 
 Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3.
 
 Two pitfalls. Short texts (for which there is short.py) or those in a script without spaces have few
-shingles, so only those that are all but equal are found. Texts that share long boilerplate are clustered though the few
-words that matter differ, which a split survives. Give the user's text, not the rendered prompt: a
-template is boilerplate.
+shingles, so only those that are all but equal are found. Texts that share long boilerplate are
+clustered though the few words that matter differ, which a split survives. Give the user's text, not
+the rendered prompt: a template is boilerplate.
 
 Most rows need no sketch. Two texts with a Jaccard similarity of t share at least t of each one's
 shingles (|A and B| >= t |A or B| >= t |A|), so a text of which fewer than t occur in any other text

@@ -38,10 +38,12 @@ MIN_HEAVY_WORDS = 3
 # None of them turns a sentence into its opposite or into another question: no negations, no
 # question words, no prepositions of direction or time. Texts come without apostrophes: "i d like".
 LIGHT_WORDS = (
-    "a an the this that these those some any my our your i me we us you it its there "
-    "is are am was were be been do does did have has had can could will would may "
-    "of to for just so please pls hi hello hey thanks d s m ve ll re"
-).split()
+    "a", "an", "the", "this", "that", "these", "those", "some", "any", "my", "our", "your",
+    "i", "me", "we", "us", "you", "it", "its", "there", "is", "are", "am", "was", "were",
+    "be", "been", "do", "does", "did", "have", "has", "had", "can", "could", "will", "would",
+    "may", "to", "of", "for", "just", "so", "please", "pls", "hi", "hello", "hey", "thanks",
+    "d", "s", "m", "ve", "ll", "re",
+)  # fmt: skip
 
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.int32]

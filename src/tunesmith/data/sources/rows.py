@@ -213,7 +213,7 @@ def _read_csv(path: Path, reading: _Reading, delimiter: str) -> Iterator[tuple[V
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(_lines(path, reading), delimiter=delimiter, strict=True)
     try:
-        header = next(reader, [])
+        header = _with_index(next(reader, []))
         _check_header(path, header, delimiter)
         line = reader.line_num + 1
         for fields in reader:
@@ -229,6 +229,13 @@ def _read_csv(path: Path, reading: _Reading, delimiter: str) -> Iterator[tuple[V
             f"{path}:{reader.line_num}: bad csv: {error}",
             hint='quotes inside a value are doubled: ""',
         ) from error
+
+
+def _with_index(header: list[str]) -> list[str]:
+    """pandas writes a table's index without a name before the others, and reads it as this."""
+    if header[:1] == [""] and all(name.strip() for name in header[1:]) and len(header) > 1:
+        return ["Unnamed: 0", *header[1:]]
+    return header
 
 
 def _check_header(path: Path, header: list[str], delimiter: str) -> None:

@@ -13,22 +13,28 @@ from tunesmith.data.templates.families import Parser
 from tunesmith.errors import DataError
 from tunesmith.evaluate.parse import Json, has_json, parse
 from tunesmith.evaluate.statistics import Floats, Value, weighted_mean
-from tunesmith.records import Example, Prediction
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
+from tunesmith.records import ClassScores, Example, Prediction
 
 Unit: TypeAlias = Literal["fraction", "points", "plain"]
 """`fraction`: 0 to 1, shown as a percentage; `points`: 0 to 100; `plain`: shown as it is."""
 
-Needs: TypeAlias = Literal["text", "choice_logprobs", "reference_logprob"]
+Needs: TypeAlias = Literal[
+    "text", "choice_logprobs", "choice_logprobs_without_stop", "reference_logprob"
+]
 """The part of a prediction that a metric reads."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Examples and their predictions, in the same order, and the parser that reads both."""
+    """Examples and their predictions, in the same order, the parser that reads both, and the
+    settings of metrics that have some.
+    """
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
     parser: str
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS
 
     @cached_property
     def texts(self) -> list[str]:
@@ -87,7 +93,7 @@ class Answers:
             values: tuple[Json, ...] = (
                 references
                 if parser == "choice"
-                else tuple(parse(reference, parser) for reference in references)
+                else tuple(parse(reference, parser, self.labels) for reference in references)
             )
             if None in values:
                 unread = references[values.index(None)]
@@ -118,11 +124,13 @@ class Metric:
             `tunesmith score` takes the first that suits the references.
         needs: What a prediction must hold. Metrics of likelihoods cannot be asked for in a recipe,
             because baselines without a model have none; they are added where they can be computed.
+        uses_reference: False where only the form of an answer counts.
         auxiliary: Shown in the second table, beside the task's metrics.
         by_class: The report adds a table of classes and the confusion matrix.
+        per_class: The table of classes, for answers that have several at once and so no matrix.
         warn: A warning that the report shows, or None.
-        signature: The settings that must agree for two scores to be comparable, as sacrebleu
-            writes them.
+        signature: The settings that must agree for two scores to be comparable, written as
+            sacrebleu does.
     """
 
     title: str
@@ -134,8 +142,10 @@ class Metric:
     unit: Unit = "fraction"
     parsers: tuple[Parser, ...] = ("text",)
     needs: Needs = "text"
+    uses_reference: bool = True
     auxiliary: bool = False
     by_class: bool = False
+    per_class: Callable[[Answers], list[ClassScores]] | None = None
     warn: Callable[[Answers], str | None] | None = None
     signature: Callable[[Answers], str] | None = None
 

@@ -84,6 +84,12 @@ METRICS: dict[str, Metric] = {
         parsers=("text", "choice", "number", "json"),
     ),
     "number": Metric("Final number right", per_example(number), binary=True, parsers=("number",)),
-    "valid_json": Metric("Valid JSON", per_example(valid_json), binary=True, parsers=("json",)),
+    "valid_json": Metric(
+        "Valid JSON",
+        per_example(valid_json),
+        binary=True,
+        parsers=("json",),
+        uses_reference=False,
+    ),
     "json_f1": Metric("Field F1", per_example(json_f1), parsers=("json",)),
 }

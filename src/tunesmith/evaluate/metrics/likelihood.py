@@ -1,4 +1,8 @@
-"""Metrics of likelihoods: the likeliest choice, perplexity, bits per byte."""
+"""Metrics of likelihoods: the likeliest choice, perplexity, bits per byte.
+
+The likeliest choice is found as lm-evaluation-harness does, by the tokens of the choice without a
+stop token: of 'sports' and 'sports/tennis' the shorter one is then never less likely.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,15 @@ def _pick_accuracy(answers: Answers, length: Callable[[str], int]) -> list[float
     for i, (example, prediction) in enumerate(
         zip(answers.examples, answers.predictions, strict=True)
     ):
-        if not example.choices or len(prediction.choice_logprobs) != len(example.choices):
+        logprobs = prediction.choice_logprobs_without_stop
+        if not example.choices or len(logprobs) != len(example.choices):
             raise DataError(
-                f"{answers.where(i)}: {len(prediction.choice_logprobs)} likelihoods "
+                f"{answers.where(i)}: {len(logprobs)} likelihoods "
                 f"for {len(example.choices)} choices",
                 hint="choice_acc needs a likelihood of every choice; "
                 "leave it out for outputs of other tools",
             )
-        pairs = zip(prediction.choice_logprobs, example.choices, strict=True)
+        pairs = zip(logprobs, example.choices, strict=True)
         best = int(np.argmax([logprob / max(1, length(choice)) for logprob, choice in pairs]))
         scores.append(float(example.choices[best].strip() in answers.references[i]))
     return scores
@@ -86,21 +91,21 @@ METRICS: dict[str, Metric] = {
         per_example(choice_acc),
         binary=True,
         parsers=("choice",),
-        needs="choice_logprobs",
+        needs="choice_logprobs_without_stop",
     ),
     "choice_acc_norm": Metric(
         "Accuracy of the likeliest choice per character",
         per_example(choice_acc_norm),
         binary=True,
         parsers=("choice",),
-        needs="choice_logprobs",
+        needs="choice_logprobs_without_stop",
     ),
     "choice_acc_bytes": Metric(
         "Accuracy of the likeliest choice per byte",
         per_example(choice_acc_bytes),
         binary=True,
         parsers=("choice",),
-        needs="choice_logprobs",
+        needs="choice_logprobs_without_stop",
     ),
     "perplexity": Metric(
         "Perplexity of the right answer",

@@ -13,6 +13,7 @@ from tunesmith.evaluate.metrics.classification import class_report
 from tunesmith.evaluate.metrics.table import GENERAL, find_metrics, metric_names
 from tunesmith.evaluate.parse import PARSERS
 from tunesmith.evaluate.statistics import Floats
+from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import EvaluationDetails, Example, Prediction
 
 
@@ -43,6 +44,7 @@ def score_predictions(
     predictions: Sequence[Prediction],
     metrics: Sequence[str],
     parser: str,
+    options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> MetricResult:
     """Every metric of the predictions, which are in the order of the examples.
 
@@ -54,7 +56,7 @@ def score_predictions(
     if parser not in PARSERS:
         raise RecipeError(f"unknown answer parser {parser!r}", hint=did_you_mean(parser, PARSERS))
     _check_ids(examples, predictions)
-    answers = Answers(examples, predictions, parser)
+    answers = Answers(examples, predictions, parser, options)
     rows = {name: metric.rows(answers) for name, metric in {**chosen, **GENERAL}.items()}
     ones = np.ones((1, len(examples)))
     return MetricResult(
@@ -94,6 +96,8 @@ def _details(answers: Answers, chosen: Mapping[str, Metric]) -> EvaluationDetail
     if any(metric.by_class for metric in metrics.values()):
         report = class_report(answers)
         details["per_class"], details["confusion"] = report["per_class"], report["confusion"]
+    for table in dict.fromkeys(m.per_class for m in metrics.values() if m.per_class):
+        details["per_class"] = table(answers)
     # metrics of a family share their warning, which is given once
     for warn in dict.fromkeys(metric.warn for metric in metrics.values() if metric.warn):
         warning = warn(answers)

@@ -21,9 +21,11 @@ from tunesmith.evaluate.metrics import (
     exact,
     general,
     likelihood,
+    multilabel,
     regression,
     rouge,
     squad,
+    tagging,
     translation,
 )
 from tunesmith.evaluate.metrics.base import Metric
@@ -38,6 +40,8 @@ METRICS: dict[str, Metric] = {
     **rouge.METRICS,
     **translation.METRICS,
     **regression.METRICS,
+    **multilabel.METRICS,
+    **tagging.METRICS,
     **likelihood.METRICS,
 }
 """tunesmith's own metrics of answers, in the order in which they are shown."""
@@ -158,6 +162,8 @@ def likelihood_metrics(predictions: Sequence[Prediction]) -> list[str]:
     """The metrics of likelihoods that can be computed from what every prediction holds."""
     held = {
         "choice_logprobs": all(prediction.choice_logprobs for prediction in predictions),
+        # runs that an older tunesmith answered have none
+        "choice_logprobs_without_stop": all(p.choice_logprobs_without_stop for p in predictions),
         "reference_logprob": all(prediction.reference_tokens for prediction in predictions),
     }
     return [name for name in metric_names() if held.get(find_metric(name).needs, False)]

@@ -1,0 +1,83 @@
+"""When the tuned model may answer by itself: fitted on validation before the test split is opened,
+and looked at once on test.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from transformers import PreTrainedModel
+
+from tunesmith.chat.format import ChatFormat
+from tunesmith.data.store import read_examples
+from tunesmith.evaluate.calibration import Ranked, confidences, fit_threshold, on_test, ranked
+from tunesmith.evaluate.compare import Resampling
+from tunesmith.evaluate.decisions import Calibration, Threshold
+from tunesmith.evaluate.predictions import read_predictions, write_predictions
+from tunesmith.evaluate.system_table import BASE, TUNED
+from tunesmith.evaluate.systems import Decoding, rank
+from tunesmith.progress import progress
+from tunesmith.recipe import Recipe
+from tunesmith.records import Example
+from tunesmith.run_files import read_record, write_record
+from tunesmith.rundir import RunDir
+
+
+def save_threshold(
+    run: RunDir,
+    recipe: Recipe,
+    models: Mapping[str, PreTrainedModel],
+    chat: ChatFormat,
+    how: Decoding,
+) -> None:
+    """For closed tasks: store how likely each system finds the choices of every validation row, and
+    write the tuned model's threshold into its folder.
+    """
+    examples = read_examples(run.examples("validation"))
+    if not how.rank_choices or any(e.completion not in e.choices for e in examples):
+        return
+    for system, model in models.items():
+        started = time.monotonic()
+        with progress(f"confidence of {system}", len(examples)) as advance:
+            predictions = rank(model, chat, examples, how)
+            advance(len(examples))
+        write_predictions(run, system, examples, predictions, time.monotonic() - started)
+    rows = ranked(examples, read_predictions(run, TUNED, "validation"))
+    if rows is None:
+        return
+    settings, choices = recipe.evaluation, {example.choices for example in examples}
+    found = fit_threshold(
+        rows,
+        settings.answer_at_accuracy,
+        settings.confidence,
+        choices.pop() if len(choices) == 1 else (),
+    )
+    write_record(run.threshold, found)
+
+
+def read_calibration(
+    run: RunDir, test: Sequence[Example], judging: Resampling
+) -> Calibration | None:
+    """What the stored threshold gives on the test rows; None for tasks without one."""
+    if not run.threshold.exists():
+        return None
+    threshold = read_record(run.threshold, Threshold)
+    base, tuned = (_ranked(run, name, test) for name in (BASE, TUNED))
+    if base is None or tuned is None:
+        return None
+    shown = [
+        (BASE, "Base model", base, 1.0),
+        (TUNED, "Tuned model", tuned, 1.0),
+        (TUNED, "Tuned model, with temperature", tuned, threshold.temperature),
+    ]
+    systems = [confidences(*one, **judging) for one in shown]
+    return on_test(threshold, systems, tuned, judging["confidence"])
+
+
+def _ranked(run: RunDir, system: str, test: Sequence[Example]) -> Ranked | None:
+    """None where the system has not answered just these rows, or not by choices."""
+    predictions = read_predictions(run, system, "test")
+    if [p.example_id for p in predictions] != [e.id for e in test]:
+        return None
+    return ranked(test, predictions)

@@ -1,0 +1,42 @@
+"""The likeliest choice as an answer."""
+
+from __future__ import annotations
+
+from tunesmith.evaluate.likeliest import RANKINGS, can_rank, likeliest_predictions
+from tunesmith.records import Estimate, Evaluation, Example, Prediction
+from tunesmith.run_files import Opponents
+from tunesmith.stages.opponents import best_rankings, strongest
+
+EXAMPLE = Example("e", "r", "t", "Prompt", "sports", ("sports",), ("no", "sports"))
+# as answers that end "no" is likelier, as text that may go on "sports"; by byte -3/2 and -2/6
+RANKED = Prediction("e", "?", True, 1, (-4.0, -5.0), choice_logprobs_without_stop=(-3.0, -2.0))
+
+
+def test_each_ranking_takes_its_own_likeliest_choice() -> None:
+    picked = {
+        ranking: likeliest_predictions([EXAMPLE], [RANKED], ranking)[0].text for ranking in RANKINGS
+    }
+    assert picked == {"whole": "no", "without stop": "sports", "per byte": "sports"}
+
+
+def test_the_ranking_is_the_one_that_does_best_on_validation() -> None:
+    assert best_rankings([EXAMPLE], {"base": [RANKED]}) == {"base": "without stop"}
+
+
+def test_what_has_no_likelihoods_is_not_ranked() -> None:
+    bare = Prediction("e", "no", True, 1)
+    assert not can_rank([RANKED, bare])
+    assert best_rankings([EXAMPLE], {"base": [bare]}) == {}
+
+
+def test_the_opponent_is_chosen_on_validation_and_by_the_test_only_among_equals() -> None:
+    def evaluated(system: str, accuracy: float) -> Evaluation:
+        estimate = Estimate(accuracy, 9, 0.0, (0.0, 1.0))
+        return Evaluation(system, "test", [], [], [], {}, {"accuracy": estimate})
+
+    systems = [evaluated("base", 0.7), evaluated("base_few_shot", 0.5), evaluated("tuned", 0.9)]
+    fewer = Opponents(48, {"accuracy": {"base": 0.4, "base_few_shot": 0.6}})
+    equal = Opponents(48, {"accuracy": {"base": 0.6, "base_few_shot": 0.6}})
+    assert strongest(systems, "accuracy", fewer).system == "base_few_shot"
+    assert strongest(systems, "accuracy", equal).system == "base"
+    assert strongest(systems, "accuracy", None).system == "base"
