@@ -293,3 +293,18 @@ class Unreadable:
     share: float
     ranked: Comparison | None = None
     levels: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TwinScores:
+    """`rows_with_twin` of the `rows` test rows have a near-twin in training.
+
+    `without` is the verdict's comparison on the others alone, `levels` the reference system's and
+    the tuned model's value there; None where no row has a twin, or too few are without one.
+    """
+
+    rows: int
+    rows_with_twin: int
+    sentence: str
+    without: Comparison | None = None
+    levels: tuple[float, float] | None = None

@@ -202,8 +202,8 @@ def judge_slices(
     compared = [compare(a, b, metric) for a, b in pairs]
     adjusted = holm([1.0 if math.isnan(c.p) else c.p for c in compared])
     whole = compare(reference, tuned, metric)
-    estimates = [tuple(_estimate(e, metric, confidence) for e in pair) for pair in pairs]
-    level = _estimate(reference, metric, confidence).mean
+    estimates = [tuple(estimate_of(e, metric, confidence) for e in pair) for pair in pairs]
+    level = estimate_of(reference, metric, confidence).mean
     rows = []
     for (way, name), c, p, (before, after) in zip(
         parts, compared, adjusted, estimates, strict=True
@@ -230,7 +230,8 @@ def subset(evaluation: Evaluation, keep: Sequence[bool]) -> Evaluation:
     )
 
 
-def _estimate(evaluation: Evaluation, name: str, confidence: float) -> Estimate:
+def estimate_of(evaluation: Evaluation, name: str, confidence: float) -> Estimate:
+    """A metric's estimate from the rows alone: a `subset` has none."""
     metric, rows_ND = find_metric(name), evaluation.rows[name]
     if metric.per_example:
         return estimate_mean(rows_ND[:, 0], evaluation.clusters, confidence, metric.binary)

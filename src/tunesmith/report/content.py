@@ -19,6 +19,7 @@ from tunesmith.records import (
     Example,
     Question,
     RetentionRow,
+    TwinScores,
     Unreadable,
 )
 
@@ -78,7 +79,8 @@ class Report:
     `verdict_kind` is "better", "not better" or "cannot tell"; `heading` says it in ten words,
     `verdict` with the levels, and `questions` are the three that it is made of, with all numbers.
     `reference_note` says how the reference system was chosen. `unreadable` are the systems of which
-    many answers could not be read.
+    many answers could not be read; `twins` are the scores without the test rows that have a
+    near-twin in training, None where these were not searched.
 
     `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
     recipe names if there are several, the primary one first; the verdict then rests on its adjusted
@@ -116,6 +118,7 @@ class Report:
     prompt_layout: str = ""
     confidence: float = 0.95
     slices: Sequence[SliceRow] = ()
+    twins: TwinScores | None = None
     broken: Broken | None = None
     gates: Sequence[Gate] = ()
     calibration: Calibration | None = None
@@ -210,6 +213,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.retention,
         "slices": report.slices,
+        "twins": report.twins,
         "broken": report.broken,
         "gates": report.gates,
         "calibration": report.calibration,

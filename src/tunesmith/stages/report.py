@@ -24,11 +24,12 @@ from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
+from tunesmith.evaluate.twins import twin_scores
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, RetentionRow
+from tunesmith.records import Comparison, Estimate, Evaluation, Example, RetentionRow, TwinScores
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.content import to_json as report_json
@@ -39,6 +40,7 @@ from tunesmith.run_files import (
     Opponents,
     Task,
     TrainingFacts,
+    Twins,
     read_evaluated,
     read_manifest,
     read_record,
@@ -162,6 +164,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
+        twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
         slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how),
         broken=broken,
         gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
@@ -293,6 +296,29 @@ def _against(
     there are several.
     """
     return against_seeds(reference, tuned, metric, judging.how)
+
+
+def _twins(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    systems: tuple[Evaluation, Sequence[Evaluation]],
+    whole: Comparison,
+    judging: Judging,
+) -> TwinScores | None:
+    """The score without near-twins of training rows; None where they were not searched."""
+    found = read_record(run.twins, Twins) if run.twins.exists() else Twins(searched=False)
+    if not found.searched:
+        return None
+    return twin_scores(
+        {example.id: example for example in test},
+        found.test,
+        systems,
+        whole,
+        lambda a, tuned, metric: _against(a, tuned, metric, judging)[0],
+        confidence=judging.confidence,
+        margin=recipe.evaluation.margin,
+    )
 
 
 def _run_notes(run: RunDir) -> list[str]:
