@@ -240,7 +240,7 @@ class RetentionRow:
     """One held-out text or task of `evaluation.panel`, before and after training.
 
     `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
-    change that `n` rows show with 80 % power.
+    change that `n` rows show with 80 % power. `p` is McNemar's where rows are right or wrong.
     """
 
     name: str
@@ -251,6 +251,7 @@ class RetentionRow:
     ci: tuple[float, float]
     detectable: float
     n: int = 0
+    p: float | None = None
 
 
 Answer = Literal["yes", "no", "cannot tell", "not measured"]

@@ -27,6 +27,7 @@ from tunesmith.data.store import example_ids, num_examples, only_answer, sample_
 from tunesmith.errors import DataError
 from tunesmith.evaluate.fitness import SAMPLE, check_fitness
 from tunesmith.evaluate.generate import check_vllm
+from tunesmith.evaluate.harness import check_harness_task, is_harness_task
 from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
@@ -258,7 +259,9 @@ def check_evaluation(recipe: Recipe) -> None:
     check_backend(recipe)
     check_gates(recipe)
     for name in recipe.evaluation.panel:
-        if name.endswith((".yaml", ".yml")):
+        if is_harness_task(name):
+            check_harness_task(name)
+        elif name.endswith((".yaml", ".yml")):
             load_recipe(Path(name))
         else:
             read_texts(Path(name))
