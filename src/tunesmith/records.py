@@ -240,7 +240,8 @@ class RetentionRow:
     """One held-out text or task of `evaluation.panel`, before and after training.
 
     `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
-    change that `n` rows show with 80 % power. `p` is McNemar's where rows are right or wrong.
+    change that `n` rows show with 80 % power, None where it cannot be told, as where nothing
+    changed at all. `p` is McNemar's where rows are right or wrong.
     """
 
     name: str
@@ -249,7 +250,7 @@ class RetentionRow:
     after: float
     difference: float
     ci: tuple[float, float]
-    detectable: float
+    detectable: float | None
     n: int = 0
     p: float | None = None
 

@@ -6,6 +6,7 @@ figures are had; the score of every document is kept, so that two models can be 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
 PREFIX = "lm_eval:"
+TASK_LINE = r"^task:\s*[\"']?([^\s\"'#]+)"
 METRICS = {
     "acc": "choice_acc",
     "acc_norm": "choice_acc_norm",
@@ -42,11 +44,8 @@ def check_harness_task(name: str) -> None:
             f"evaluation.panel: {name} needs lm-evaluation-harness, which is not installed",
             hint="pip install 'tunesmith[lm-eval]'",
         )
-    task = name.removeprefix(PREFIX)
-    if task.endswith((".yaml", ".yml")):
-        if not Path(task).is_file():
-            raise InputError(f"evaluation.panel: {name}: there is no file {task}")
-    elif not _manager().match_tasks([task]):
+    task, folder = _task(name)
+    if not _manager(folder).match_tasks([task]):
         raise InputError(
             f"evaluation.panel: lm-evaluation-harness has no task {task!r}",
             hint="`lm-eval ls tasks` lists them; a task file of your own is lm_eval:FILE.yaml",
@@ -63,17 +62,14 @@ def harness_scores(
     # it takes seconds to import, and need not be installed
     from lm_eval import simple_evaluate  # noqa: PLC0415
     from lm_eval.models.huggingface import HFLM  # noqa: PLC0415
-    from lm_eval.utils import load_yaml_config  # noqa: PLC0415
 
-    task: Any = name.removeprefix(PREFIX)
-    if task.endswith((".yaml", ".yml")):
-        task = load_yaml_config(task)
+    task, folder = _task(name)
     found = simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer),
         tasks=[task],
         log_samples=True,
         bootstrap_iters=0,
-        task_manager=_manager(),
+        task_manager=_manager(folder),
     )
     samples = [
         (f"{part}/{sample['doc_id']}", sample)
@@ -88,10 +84,30 @@ def harness_scores(
     return Evaluation(system, "test", ids, ids, (), {ours: scores}, estimates), ours
 
 
-def _manager() -> TaskManager:
+def _task(name: str) -> tuple[str, Path | None]:
+    """The harness's name of a task, and the folder of its file where it is the user's own.
+
+    The name is read as text: such files have tags that only the harness knows.
+    """
+    task = name.removeprefix(PREFIX)
+    if not task.endswith((".yaml", ".yml")):
+        return task, None
+    path = Path(task)
+    if not path.is_file():
+        raise InputError(f"evaluation.panel: {name}: there is no file {task}")
+    found = re.search(TASK_LINE, path.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise InputError(f"{path}: no line `task: NAME`", hint="it names the task in the file")
+    return found[1], path.parent
+
+
+def _manager(folder: Path | None) -> TaskManager:
     from lm_eval.tasks import TaskManager  # noqa: PLC0415 - as above
 
-    return TaskManager()
+    if folder is None:
+        return TaskManager()
+    # its own thousands of tasks take long to list
+    return TaskManager(include_path=str(folder), include_defaults=False)
 
 
 def _first_filter(documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

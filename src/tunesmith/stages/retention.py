@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def _row(
         after=after,
         difference=change.difference,
         ci=change.ci,
-        detectable=change.smallest_detectable,
+        detectable=_known(change.smallest_detectable),
         n=change.n,
         p=change.p if find_metric(metric).binary else None,
     )
@@ -134,7 +135,13 @@ def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> Reten
         confidence=settings.confidence,
         seed=recipe.train.seed,
     )
-    return RetentionRow(path.name, "bits_per_byte", **asdict(change))
+    known = {**asdict(change), "detectable": _known(change.detectable)}
+    return RetentionRow(path.name, "bits_per_byte", **known)
+
+
+def _known(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else value
 
 
 def _task(
