@@ -18,6 +18,7 @@ import typer
 
 import tunesmith
 from tunesmith import stages
+from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
     BrokenOption,
     ColumnOption,
@@ -54,6 +55,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(templates_app, name="templates")
+app.command()(review)
+app.command()(judge)
 
 
 RESUME_HINT = "`tunesmith resume FOLDER` continues a run that was prepared"
@@ -477,6 +480,9 @@ def score(
     tokenize: Annotated[
         str, typer.Option(help="What BLEU counts as words: 13a, intl, zh, ja-mecab, char ...")
     ] = "13a",
+    embedding_model: Annotated[
+        str, typer.Option(help="The model of semantic_similarity: a folder or a hub id.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Score the outputs of any tool, with intervals, and compare them.
@@ -485,7 +491,13 @@ def score(
     """
     from tunesmith.evaluate import score_file as score_module  # noqa: PLC0415 - scipy
 
-    options = metric_options({"rouge": {"stemmer": stemmer}, "bleu": {"tokenize": tokenize}})
+    options = metric_options(
+        {
+            "rouge": {"stemmer": stemmer},
+            "bleu": {"tokenize": tokenize},
+            "semantic_similarity": {"model": embedding_model},
+        }
+    )
     result = score_module.score_file(
         file,
         reference,

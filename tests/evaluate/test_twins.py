@@ -22,9 +22,7 @@ def answered(system: str, right: set[int]) -> Evaluation:
         Prediction(example_id, "good" if row in right else "bad", True, 1)
         for row, example_id in enumerate(EXAMPLES)
     ]
-    return evaluate(
-        system, "test", list(EXAMPLES.values()), predictions, ["accuracy"], "choice", resamples=100
-    )
+    return evaluate(system, "test", list(EXAMPLES.values()), predictions, ["accuracy"], "choice")
 
 
 def against(a: Evaluation, tuned: Sequence[Evaluation], metric: str) -> Comparison:
@@ -69,7 +67,7 @@ def test_rows_are_counted_once_however_many_wordings_they_have() -> None:
     ]
     predictions = [Prediction(e.id, "good", True, 1) for e in examples]
     base, tuned = (
-        evaluate(name, "test", examples, predictions, ["accuracy"], "choice", resamples=100)
+        evaluate(name, "test", examples, predictions, ["accuracy"], "choice")
         for name in ("base", "tuned")
     )
     whole = against(base, [tuned], "accuracy")

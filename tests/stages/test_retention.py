@@ -92,7 +92,8 @@ def test_a_model_that_did_not_change_has_lost_nothing(tmp_path: Path) -> None:
     questions, text = measured(tmp_path, tiny_llama(), tiny_llama())
     assert (questions.difference, questions.p, text.difference) == (0.0, 1.0, 0.0)
     assert questions.before == questions.after
-    assert (questions.detectable, text.detectable) == (None, None)
+    assert text.detectable is None
+    assert questions.detectable == pytest.approx(0.065, abs=0.001)  # at most 8 of 120 differ
 
 
 def test_too_few_questions_that_can_be_asked_make_no_row(

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tunesmith.evaluate.compare import estimate_metric
 from tunesmith.evaluate.decisions import SliceFinding, SliceRow
 from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.power import smallest_detectable_effect
 from tunesmith.evaluate.statistics import (
     cluster_numbers,
-    estimate_mean,
-    estimate_value,
     holm,
 )
 from tunesmith.records import Comparison, Estimate, Evaluation, Example
@@ -232,10 +231,9 @@ def subset(evaluation: Evaluation, keep: Sequence[bool]) -> Evaluation:
 
 def estimate_of(evaluation: Evaluation, name: str, confidence: float) -> Estimate:
     """A metric's estimate from the rows alone: a `subset` has none."""
-    metric, rows_ND = find_metric(name), evaluation.rows[name]
-    if metric.per_example:
-        return estimate_mean(rows_ND[:, 0], evaluation.clusters, confidence, metric.binary)
-    return estimate_value(metric.value, rows_ND, evaluation.clusters, confidence=confidence)
+    return estimate_metric(
+        find_metric(name), evaluation.rows[name], evaluation.clusters, confidence
+    )
 
 
 def _detectable(part: Comparison, whole: Comparison, confidence: float) -> float:

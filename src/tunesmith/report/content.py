@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from tunesmith.evaluate.decisions import Broken, Calibration, Gate, SliceRow
+from tunesmith.evaluate.preference import Preference
 from tunesmith.records import (
     Comparison,
     Estimate,
@@ -19,6 +20,7 @@ from tunesmith.records import (
     Example,
     Question,
     RetentionRow,
+    TaskReport,
     TwinScores,
     Unreadable,
 )
@@ -117,12 +119,14 @@ class Report:
     command: str = ""
     prompt_layout: str = ""
     confidence: float = 0.95
+    tasks: TaskReport | None = None
     slices: Sequence[SliceRow] = ()
     twins: TwinScores | None = None
     broken: Broken | None = None
     gates: Sequence[Gate] = ()
     calibration: Calibration | None = None
     unreadable: Sequence[Unreadable] = ()
+    preferences: Sequence[Preference] = ()
 
     @property
     def verdict_line(self) -> str:
@@ -218,7 +222,9 @@ def to_json(report: Report) -> dict[str, Any]:
         "gates": report.gates,
         "calibration": report.calibration,
         "learning_curve": report.learning_curve,
+        "tasks": report.tasks,
         "unreadable": report.unreadable,
+        "preferences": report.preferences,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,

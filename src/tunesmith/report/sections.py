@@ -25,8 +25,10 @@ from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.slices import broken_note, gate_table, slice_chart, slice_table
 from tunesmith.report.tables import Table
+from tunesmith.report.tasks import task_notes, task_tables, tasks_chart
 from tunesmith.report.twins import twin_table
 from tunesmith.report.unreadable import unreadable_table
+from tunesmith.report.votes import TITLE, bias_table, preference_notes, preference_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,18 @@ def _gained(report: Report) -> Section | None:
     return Section("gained", "What was gained", tables=found, charts=shown)
 
 
+def _tasks(report: Report) -> Section | None:
+    if report.tasks is None:
+        return None
+    return Section(
+        "tasks",
+        "By task",
+        notes=tuple(task_notes(report.tasks, report.confidence)),
+        tables=tuple(task_tables(report.tasks)),
+        charts=_present(tasks_chart(report.tasks)),
+    )
+
+
 def _unreadable(report: Report) -> Section | None:
     if not report.unreadable:
         return None
@@ -141,6 +155,18 @@ def _calibration(report: Report) -> Section | None:
         notes=(threshold_sentence(found), threshold_note(found)),
         tables=(confidence_table(found),),
         charts=(risk_coverage_chart(found),),
+    )
+
+
+def _preferred(report: Report) -> Section | None:
+    if not report.preferences:
+        return None
+    return Section(
+        "preferred",
+        TITLE,
+        notes=preference_notes(report.preferences),
+        tables=(preference_table(report.preferences),),
+        details=(bias_table(report.preferences),),
     )
 
 
@@ -201,12 +227,14 @@ def _repeat(report: Report) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
+    _tasks,
     _unreadable,
     _lost,
     _gates,
     _twins,
     _slices,
     _calibration,
+    _preferred,
     _training,
     _classes,
     _rows,

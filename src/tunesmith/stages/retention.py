@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.evaluate.compare import compare, evaluate
+from tunesmith.evaluate.compare import Resampling, evaluate
 from tunesmith.evaluate.harness import PREFIX, harness_scores, is_harness_task
-from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.questions import LEAST, METRIC, PLAIN_TEXT, answerable, read_questions
 from tunesmith.evaluate.retention import bits_per_byte, compare_panel, read_texts
 from tunesmith.evaluate.system_table import BASE, TUNED
 from tunesmith.evaluate.systems import answer, rank
+from tunesmith.evaluate.tasks import compare_systems, evaluate_task
 from tunesmith.models.load import max_positions
 from tunesmith.progress import progress, say
 from tunesmith.recipe import Recipe, load_recipe
@@ -100,7 +100,8 @@ def _row(
 ) -> RetentionRow:
     """What two systems scored on the same rows, and the paired difference."""
     settings = recipe.evaluation
-    change = compare(*systems, metric, resamples=settings.resamples, confidence=settings.confidence)
+    judging = Resampling(confidence=settings.confidence, resamples=settings.resamples, seed=0)
+    change = compare_systems(*systems, metric, **judging)
     before, after = (system.estimates[metric].mean for system in systems)
     return RetentionRow(
         name=name,
@@ -111,7 +112,8 @@ def _row(
         ci=change.ci,
         detectable=_known(change.smallest_detectable),
         n=change.n,
-        p=change.p if find_metric(metric).binary else None,
+        note=change.note,
+        p=_known(change.p),
     )
 
 
@@ -131,9 +133,7 @@ def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> Reten
     change = compare_panel(
         before,
         after,
-        resamples=settings.resamples,
         confidence=settings.confidence,
-        seed=recipe.train.seed,
     )
     known = {**asdict(change), "detectable": _known(change.detectable)}
     return RetentionRow(path.name, "bits_per_byte", **known)
@@ -160,8 +160,13 @@ def _task(
             "output_dir": str(folder),
         }
         prepare(other.model_copy(update=same), trainings=0)
-    task, test = read_manifest(panel_run).task, read_examples(panel_run.examples("test"))
-    primary = task.primary
+    task = read_manifest(panel_run).task
+    test = [
+        example
+        for example in read_examples(panel_run.examples("test"))
+        if not task.judged[example.task].held_out
+    ]
+    primary, settings = task.primary, recipe.evaluation
     how = replace(
         decoding(panel_run, other, chat, models[1]),
         backend=recipe.evaluation.backend,
@@ -169,14 +174,13 @@ def _task(
     )
     with progress(f"panel {path.stem}", 2 * len(test)) as advance:
         before, after = (
-            evaluate(
+            evaluate_task(
                 name,
                 "test",
                 test,
                 answer(model, chat, test, how, advance),
-                [primary],
-                task.parser,
-                metric_options=task.options,
+                task,
+                settings.confidence,
             )
             for name, model in zip((BASE, TUNED), models, strict=True)
         )
