@@ -156,6 +156,19 @@ class FewShotByTask:
 
 
 @dataclass(frozen=True)
+class Twins:
+    """Row ids of the test rows that have a near-twin (data/dedup) among the training rows, and how
+    many validation rows do.
+
+    `searched` is False where the recipe turns the search off, or there were too many rows for it.
+    """
+
+    searched: bool
+    test: tuple[str, ...] = ()
+    validation: int = 0
+
+
+@dataclass(frozen=True)
 class Opponents:
     """What the systems that the tuned model may have to beat scored on `rows` validation rows:
     `scores[metric][system]`. `likeliest` says by which likelihoods choices were ranked.
@@ -304,7 +317,7 @@ def _read(path: Path) -> Any:
 
 def write_record(path: Path, record: object) -> None:
     """As JSON, atomically. What is not finite becomes "NaN" or "Infinity", which `read_record`
-    reads as the number: null would not be one.
+    takes for the number that it is; null would be none.
     """
     kind: Any = type(record)
     write_json(path, _finite(_adapter(kind).dump_python(record)))

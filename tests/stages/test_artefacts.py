@@ -101,6 +101,7 @@ READ_BY: dict[str, tuple[tuple[str, ...], str]] = {
     "recipe.yaml": (ALL, ANEW),
     "chat_template.jinja": (("train", "evaluate", *OF_RESULTS), ANEW),
     "ledger.json": (("train", "evaluate", *OF_RESULTS), ANEW),
+    "data/twins.json": (("train", "evaluate", *OF_RESULTS), ANEW),
     "data/train.parquet": (("train", "evaluate", "resume", "reproduce"), ANEW),
     "data/validation.parquet": (("train", "evaluate", "resume", "reproduce"), ANEW),
     "data/test.parquet": (("evaluate", "verify", *OF_RESULTS), ANEW),

@@ -21,7 +21,7 @@ from tunesmith.evaluate.system_table import SYSTEMS, TUNED
 from tunesmith.evaluate.systems import Decoding, decoding_for, task_decodings, with_tasks
 from tunesmith.machine import fastest_dtype
 from tunesmith.models.load import default_device, fingerprint, load_model, load_tokenizer
-from tunesmith.recipe import Recipe, load_recipe
+from tunesmith.recipe import BUILT_IN_MODEL, Recipe, load_recipe
 from tunesmith.records import SPLITS, Example, Prediction
 from tunesmith.run_files import (
     AnsweredIn,
@@ -78,7 +78,8 @@ def check_prepared(run: RunDir) -> None:
 
 def prepared_files(run: RunDir) -> list[Path]:
     """The small ones, which say what the run is."""
-    return [run.manifest, run.recipe, run.chat_template, run.original_chat_template, run.ledger]
+    templates = [run.chat_template, run.original_chat_template]
+    return [run.manifest, run.recipe, *templates, run.ledger, run.twins]
 
 
 def check_base(run: RunDir, recipe: Recipe) -> None:
@@ -190,6 +191,16 @@ def tuned_chat(run: RunDir, recipe: Recipe) -> ChatFormat:
     return chat_format(
         load_tokenizer(str(run.model), recipe.trust_remote_code), recipe.system or ""
     )
+
+
+def asks_general_questions(recipe: Recipe) -> bool:
+    """Whether the retention suite is on: by default for models that come with a chat template."""
+    asked = recipe.evaluation.retention
+    if asked != "auto":
+        return asked
+    if recipe.model == BUILT_IN_MODEL:
+        return False
+    return load_tokenizer(recipe.model, recipe.trust_remote_code).chat_template is not None
 
 
 def load_base(recipe: Recipe) -> PreTrainedModel:
