@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from tunesmith.data.sources.answers import alternatives, is_missing, plain_text, read_list
+from tunesmith.data.sources.answers import alternatives, read_list
+from tunesmith.data.sources.cells import is_missing, plain_text
 from tunesmith.data.templates.label_cells import find_separator, read_set, split_labels, write_set
 from tunesmith.data.templates.tag_cells import tags_in, write_tagged
 from tunesmith.errors import DataError

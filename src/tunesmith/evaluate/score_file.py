@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast, get_args
 
-from tunesmith.data.sources.answers import is_missing, plain_text
+from tunesmith.data.sources.cells import is_missing, plain_text
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.errors import DataError, RecipeError, did_you_mean
 from tunesmith.evaluate.compare import Resampling, compare, evaluate, plain, to_json

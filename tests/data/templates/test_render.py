@@ -142,6 +142,26 @@ def test_optional_slots_without_a_column_leave_no_trace() -> None:
             "the completion is empty",
         ),
         (
+            {"text": "a", "end": None},
+            {"template": "{{ text }} ||| {{ end }}"},
+            "the completion is empty",
+        ),
+        (
+            {"text": "a", "label": None},
+            {"task": "classify", "labels": ["x", "y"]},
+            "the slot 'label' is empty",
+        ),
+        (
+            {"text": "a", "labels": None},
+            {"task": "multi_label_classify", "labels": ["x", "y"]},
+            "the slot 'labels' is empty; write [] or none where no label applies",
+        ),
+        (
+            {"review": float("nan"), "label": "x"},
+            {"task": "classify", "columns": {"text": "review"}},
+            "the slot 'text' is empty",
+        ),
+        (
             {"text": "a"},
             {"template": "{{ text }}{% if text == 'b' %} ||| b{% endif %}"},
             "the template leaves the row out",
@@ -158,16 +178,6 @@ def test_a_row_without_an_answer_or_input_is_left_out_with_its_reason(
 @pytest.mark.parametrize(
     "values, data, message",
     [
-        (
-            {"text": "a", "label": None},
-            {"task": "classify", "labels": ["x", "y"]},
-            "a.csv:8: the column 'label' has no value\nhint: fill it, or drop the row",
-        ),
-        (
-            {"review": float("nan"), "label": "x"},
-            {"task": "classify", "columns": {"text": "review"}},
-            "a.csv:8: the column 'review' has no value\nhint: fill it, or drop the row",
-        ),
         (
             {"a": None},
             {"template": "{{ a }} ||| b"},

@@ -16,26 +16,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunesmith.data.sources.cells import is_missing, plain_text
+
 MAX_LIST_TEXT = 100_000
 """Characters of a text that is read as a list; a longer one is an answer."""
-
-
-def is_missing(value: object) -> bool:
-    """None and NaN, which tables write for a missing value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def plain_text(value: object) -> str:
-    """A value as text: lists and objects as JSON, whole floats as integers (a column of integers
-    with gaps is read as floats).
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def alternatives(value: object) -> tuple[str, ...]:
@@ -59,7 +43,7 @@ def read_list(value: object) -> list[Any] | None:
     or Python; None for anything else.
     """
     if isinstance(value, str):
-        value = _written(value)
+        value = read_written(value)
     if isinstance(value, Mapping) and "text" in value:
         value = value["text"]
         return list(value) if isinstance(value, (list, tuple)) else [value]
@@ -70,21 +54,18 @@ def _are_texts(items: Sequence[object]) -> bool:
     return all(isinstance(item, str) or is_missing(item) for item in items)
 
 
-def _written(text: str) -> object:
+def read_written(text: str) -> list[Any] | dict[str, Any] | None:
     """The list or object that a text is in JSON or Python; None where it is neither."""
     text = text.strip()
     if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")) or len(text) > MAX_LIST_TEXT:
         return None
     for read in (json.loads, _read_python):
         try:
-            return _list_or_object(read(text))
+            found = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
+        return found if isinstance(found, (list, dict)) else None
     return None
-
-
-def _list_or_object(value: object) -> object:
-    return value if isinstance(value, (list, dict)) else None
 
 
 def _read_python(text: str) -> object:

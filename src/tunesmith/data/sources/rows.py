@@ -19,6 +19,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tunesmith.data.sources.cells import key_text
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.records import Row
 
@@ -59,7 +60,7 @@ def read_rows(
     for number, (prefix, values, where) in enumerate(_records(str(source), reading), start=1):
         if id_column is None:
             yield Row(f"{prefix}{number}", values, where)
-        elif values.get(id_column) in (None, ""):
+        elif (row_id := key_text(values.get(id_column))) is None:
             hint = (
                 did_you_mean(id_column, values)
                 if id_column not in values
@@ -67,7 +68,7 @@ def read_rows(
             )
             raise DataError(f"{where}: no value in the id column {id_column!r}", hint=hint)
         else:
-            yield Row(str(values[id_column]), values, where)
+            yield Row(row_id, values, where)
 
 
 def _records(source: str, reading: _Reading) -> Iterator[tuple[str, Values, str]]:
