@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from tunesmith.errors import RecipeError, did_you_mean
 
@@ -23,6 +24,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Labels = list[str] | dict[str, str]
+UNQUOTED = "unquoted_label"
 
 # Other tools' names for our keys (TRL, Axolotl, LLaMA-Factory, torchtune), by section.
 ALIASES = {
@@ -99,6 +101,22 @@ class SplitConfig(Section):
     )
 
 
+def label_names(value: object) -> object:
+    """`labels` as YAML gave them, with true and false as keys in words.
+
+    A name that is true, false or null was a word that nobody quoted: which one is lost.
+    """
+    names = list(
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )
+    keys = list(value) if isinstance(value, dict) else []
+    if any(name is None or isinstance(name, bool) for name in names) or None in keys:
+        raise PydanticCustomError(UNQUOTED, "a word without quotes is true, false or null in YAML")
+    if not isinstance(value, dict):
+        return value
+    return {str(key).lower() if isinstance(key, bool) else key: name for key, name in value.items()}
+
+
 class SourceConfig(Section):
     """A mixture: each member is a path or a mapping of these keys.
 
@@ -114,6 +132,8 @@ class SourceConfig(Section):
         False,
         description="General rows against forgetting: trained on, never validated or tested on.",
     )
+
+    _labels_are_text = field_validator("labels", mode="before")(label_names)
 
 
 class DataConfig(Section):
@@ -149,7 +169,9 @@ class DataConfig(Section):
         "the slot's name is found by itself.",
     )
     labels: Labels | None = Field(
-        None, description="Names of the labels 0, 1, 2 ... in order, or of each raw value."
+        None,
+        description="Names of the labels 0, 1, 2 ... in order, or of each raw value "
+        "(`{true: toxic, false: fine}`).",
     )
     label_separator: Annotated[str, Field(min_length=1)] | None = Field(
         None,
@@ -170,8 +192,8 @@ class DataConfig(Section):
     )
     max_rejected: Fraction = Field(
         0.01,
-        description="The share of rows that may be unusable (too long, empty, unreadable) before "
-        "it is an error.",
+        description="The share of examples that may be unusable (too long, without a label or "
+        "another value, unreadable) before it is an error.",
     )
     max_rows: AtLeastOne | None = Field(
         None, description="Read at most this many rows of each source."
@@ -182,6 +204,8 @@ class DataConfig(Section):
         "rate = min(n, cap) / sum of min(n, cap).",
     )
     encoding: str = Field("utf-8", description="The character encoding of text files.")
+
+    _labels_are_text = field_validator("labels", mode="before")(label_names)
 
 
 class LoraConfig(Section):
@@ -623,8 +647,10 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
         return RecipeError(
             f"{where}: unknown key {key!r}", hint=did_you_mean(location[-1], _keys(location[:-1]))
         )
+    unquoted = first["type"] == UNQUOTED
     return RecipeError(
-        f"{where}: {key} = {first['input']!r}: {first['msg']}", hint="see docs/recipe.md"
+        f"{where}: {key} = {first['input']!r}: {first['msg']}",
+        hint='quote them: ["no", "yes"]' if unquoted else "see docs/recipe.md",
     )
 
 

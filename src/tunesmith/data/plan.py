@@ -146,14 +146,14 @@ def plan_sources(data: DataConfig, rows: Rows) -> list[Source]:
     for i in one_task:
         sources[i] = replace(sources[i], choices=choices)
     for i in range(len(sources)):
-        same = one_task if i == 0 else [] if i in one_task else [i]
-        notes = label_notes(_label_column(sources[i]), joined_labels(seen[k] for k in same))
+        files = one_task if i == 0 else [] if i in one_task else [i]
+        notes = label_notes(_label_column(sources[i]), joined_labels(seen[k] for k in files))
         sources[i] = replace(sources[i], notes=(*sources[i].notes, *notes))
     return sources
 
 
 def _label_column(source: Source) -> str:
-    name = label_slot(source.templates)[0] if label_slot(source.templates) else ""
+    name = (label_slot(source.templates) or ("", None))[0]
     return source.columns.get(name, name)
 
 

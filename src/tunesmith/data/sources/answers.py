@@ -1,4 +1,4 @@
-"""The right answers that one cell of a table holds, read alike for `run` and for `score`.
+"""Lists in cells, and the right answers that a cell holds, read alike for `run` and for `score`.
 
 Lists come as lists (jsonl, parquet), as JSON text (csv) and as the text that pandas writes for a
 Python list or a numpy array. Each cell is read by itself: a row without a list takes nothing from
@@ -36,6 +36,20 @@ def alternatives(value: object) -> tuple[str, ...]:
         raise ValueError("has a list with a missing answer")
     texts = (plain_text(item) for item in items)
     return tuple(dict.fromkeys(text for text in texts if text.strip()))
+
+
+def printed_text(value: object) -> str:
+    """A value as a prompt shows it: a list of plain values joined by commas, whether it stands
+    there as a list or as its text, other values as `plain_text`.
+    """
+    is_list_text = isinstance(value, str) and value.lstrip()[:1] == "["
+    if is_list_text or isinstance(value, (list, tuple)):
+        items = read_list(value)
+        if items is not None and not any(
+            isinstance(item, (list, tuple, dict)) or is_missing(item) for item in items
+        ):
+            return ", ".join(plain_text(item).strip() for item in items)
+    return plain_text(value)
 
 
 def read_list(value: object) -> list[Any] | None:

@@ -76,11 +76,22 @@ def label_text(value: object) -> str:
 
     Other numbers stay as they are written: 1.50 may be a version. ValueError as `plain_text`.
     """
-    text = plain_text(value).strip()
-    whole = _WHOLE.fullmatch(text)
+    return one_spelling(plain_text(value).strip())
+
+
+def one_spelling(text: str) -> str:
+    """1.0 as "1", which it is in another file of the same table; other texts as they are."""
+    whole = _WHOLE.fullmatch(text.strip())
     if whole is None:
         return text
     return whole[2] if whole[2] == "0" else whole[1] + whole[2]
+
+
+def json_text(value: object) -> str:
+    """A value as JSON text; a text is taken to be JSON already. ValueError as `plain_text`."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=plain_text)
 
 
 def key_text(value: object) -> str | None:

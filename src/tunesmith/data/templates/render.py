@@ -11,7 +11,7 @@ from tunesmith.data.label_findings import SeenLabel
 from tunesmith.data.sources.answers import read_list
 from tunesmith.data.sources.cells import is_blank
 from tunesmith.data.templates import slots
-from tunesmith.data.templates.environment import SEPARATOR, draw_keys, render_parts
+from tunesmith.data.templates.environment import SEPARATOR, draw_keys, render_parts, shown
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import write_set
 from tunesmith.data.templates.resolve import INLINE, Excluded, PromptTemplate
@@ -179,6 +179,8 @@ def _values(
             values[name] = slots.as_targets(cell) or ""
         else:
             values[name] = slots.convert(slot, cell, labels)
+        if slot.type == "any" and not template.id:
+            values[name] = shown(values[name])
         if slot.type == "tokens":
             words = values[name]
         values[name] = _printed(slot, cell, values[name], own.texts if own else choices, words)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from tunesmith.data.sources.answers import alternatives, read_list, read_written
+from tunesmith.data.sources.answers import alternatives, printed_text, read_list, read_written
 from tunesmith.data.sources.cells import (
     integer,
     is_blank,
     is_missing,
+    json_text,
     label_text,
     number,
     plain_text,
@@ -96,20 +97,6 @@ def as_key(cell: Cell) -> str:
     return read_cell(cell, label_text)
 
 
-def printed_text(value: object) -> str:
-    """A value as a prompt shows it: a list of plain values joined by commas, whether it stands
-    there as a list or as its text, other values as `plain_text`.
-    """
-    is_list_text = isinstance(value, str) and value.lstrip()[:1] == "["
-    if is_list_text or isinstance(value, (list, tuple)):
-        items = read_list(value)
-        if items is not None and not any(
-            isinstance(item, (list, tuple, dict)) or is_missing(item) for item in items
-        ):
-            return ", ".join(plain_text(item).strip() for item in items)
-    return plain_text(value)
-
-
 def read_cell(cell: Cell, read: Callable[[Any], Read]) -> Read:
     """What `read` makes of the value; its ValueError as an error that names file:line."""
     try:
@@ -166,7 +153,7 @@ def as_number(cell: Cell) -> int | float:
 def as_json(cell: Cell) -> str:
     """JSON text: a string must hold valid JSON and stays as it is, other values are written."""
     if not isinstance(cell.value, str):
-        return json.dumps(cell.value, ensure_ascii=False, default=plain_text)
+        return read_cell(cell, json_text)
     try:
         json.loads(cell.value)
     except json.JSONDecodeError as error:
