@@ -302,6 +302,39 @@ def test_unreadable_lines_are_counted_and_listed(tmp_path: Path, tiny_model_dir:
     assert (listed["reason"], listed["detail"][:11]) == ("unreadable", "bad json at")
 
 
+@pytest.mark.parametrize("empty", [None, float("nan"), "", " "])
+def test_rows_without_a_label_are_counted_and_left_out(
+    tmp_path: Path, tiny_model_dir: Path, empty: object
+) -> None:
+    lines = [*JSON_LINES, json.dumps({"text": "one more", "label": empty})]
+    run = prepare_lines(tmp_path, tiny_model_dir, lines, max_rejected=0.05)
+    ledger = read_json(run.ledger)
+    assert (ledger["rows"]["raw"], ledger["rows"]["kept"]) == (41, 40)
+    assert ledger["rejected"] == {"excluded: the slot 'label' is empty": 1}
+
+
+def test_more_rows_without_a_label_than_allowed_are_an_error_that_names_them(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    none = [json.dumps({"text": f"more {i}", "label": None}) for i in range(10)]
+    with pytest.raises(DataError) as caught:
+        prepare_lines(tmp_path, tiny_model_dir, [*JSON_LINES, *none], max_rejected=0.1)
+    rows = tmp_path / "rows.jsonl"
+    assert str(caught.value) == (
+        "10 of 50 rows rejected (20.0%), data.max_rejected is 10.0%: "
+        f"excluded: the slot 'label' is empty 10 ({rows}:41, {rows}:42, {rows}:43, ...)\n"
+        "hint: fill the empty cells, or leave these rows out of the source; "
+        "data.max_rejected=0.2 goes on without them"
+    )
+
+
+def test_odd_labels_are_noted_before_training(tmp_path: Path, tiny_model_dir: Path) -> None:
+    odd = [json.dumps({"text": f"more {i}", "label": "N/A"}) for i in range(5)]
+    run = prepare_lines(tmp_path, tiny_model_dir, [*JSON_LINES, *odd])
+    (note,) = [text for text in read_json(run.ledger)["notes"] if "'N/A'" in text]
+    assert f"(5 of 45 rows, 11.1%, first {tmp_path / 'rows.jsonl'}:41)" in note
+
+
 def test_more_unreadable_lines_than_allowed_are_an_error_that_names_the_first(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.data.sources.cells import plain_text
+from tunesmith.data.sources.cells import is_missing, plain_text
 
 _NUMBER_MARK = re.compile(r"([-.,:/](?=\d))")
 
@@ -71,6 +71,8 @@ def normalised_value(value: object) -> str:
 
 
 def _as_text(value: object) -> str:
+    if is_missing(value):  # an empty text, as csv files write it, and not the word None
+        return ""
     if isinstance(value, (dict, list, tuple)):
         return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return value if isinstance(value, str) else str(value)

@@ -179,8 +179,8 @@ def _values(
             values[name] = slots.as_targets(cell) or ""
         else:
             values[name] = slots.convert(slot, cell, labels)
-        if slot.type == "any" and not template.id:
-            values[name] = shown(values[name])
+            if slot.type == "any" and not template.id:
+                values[name] = shown(values[name])
         if slot.type == "tokens":
             words = values[name]
         values[name] = _printed(slot, cell, values[name], own.texts if own else choices, words)
