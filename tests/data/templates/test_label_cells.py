@@ -31,6 +31,7 @@ NAMES = ["anger", "fear", "joy"]
         ("None", "", []),
         (["none"], "", []),
         ({"joy": True, "fear": False, "anger": 1}, "", ["joy", "anger"]),
+        ('{"joy": true, "fear": false, "anger": 1}', ",", ["joy", "anger"]),
     ],
 )
 def test_the_labels_of_a_cell(value: Any, separator: str, expected: list[Any]) -> None:

@@ -422,6 +422,12 @@ def test_other_columns_of_an_inline_template_are_as_they_are() -> None:
     assert example({"q": "?", "answers": ["Cork", "in Cork"]}, data).references == ("in Cork",)
 
 
+def test_lists_and_objects_of_a_row_are_printed_as_text_and_can_still_be_used() -> None:
+    data = {"template": "{{ x }} {{ x[1] }} {{ x | length }} {{ y }} {{ y.a[0] }} ||| b"}
+    values = {"x": ["ä", "it's"], "y": {"a": [1, "z"]}}
+    assert example(values, data).prompt == 'ä, it\'s it\'s 2 {"a": [1, "z"]} 1'
+
+
 def test_tags_that_are_numbers_want_names() -> None:
     values = {"tokens": ["Ada", "left"], "tags": [1, 0]}
     assert refusal(values, {"task": "tag"}) == (
