@@ -652,17 +652,23 @@ def _set(values: dict[str, object], dotted: str, value: object, override: str) -
 
 def _explain(error: ValidationError, where: str) -> RecipeError:
     """The first of pydantic's errors as one line."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # in a mixture pydantic also lists the forms that the source might have had instead
+    first = next((e for e in errors if e["type"] == UNQUOTED), errors[0])
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         return RecipeError(
             f"{where}: unknown key {key!r}", hint=did_you_mean(location[-1], _keys(location[:-1]))
         )
-    unquoted = first["type"] == UNQUOTED
+    if first["type"] == UNQUOTED:
+        key = ".".join(p for p in location if "[" not in p and p != SourceConfig.__name__)
+        return RecipeError(
+            f"{where}: {key} = {first['input']!r}: {first['msg']}",
+            hint='quote them: ["no", "yes"]',
+        )
     return RecipeError(
-        f"{where}: {key} = {first['input']!r}: {first['msg']}",
-        hint='quote them: ["no", "yes"]' if unquoted else "see docs/recipe.md",
+        f"{where}: {key} = {first['input']!r}: {first['msg']}", hint="see docs/recipe.md"
     )
 
 

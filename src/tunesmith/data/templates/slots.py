@@ -265,7 +265,7 @@ def _raw_label(cell: Cell, declared: Collection[str] = ()) -> str:
     value = cell.value
     if isinstance(value, str) and value.strip() in declared:
         return value.strip()
-    kind = "list" if read_list(value) is not None else "object" if _is_object(value) else ""
+    kind = _kind_of_several(value)
     if kind:
         raise cell.error(
             f"holds a {kind}, {plain_text(value)[:60]}, where one label is wanted",
@@ -274,8 +274,14 @@ def _raw_label(cell: Cell, declared: Collection[str] = ()) -> str:
     return read_cell(cell, label_text)
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, str) and bool(read_written(value)))
+def _kind_of_several(value: object) -> str:
+    """What holds several values: a list, an object, or nothing (""), also where it is text."""
+    if isinstance(value, str) and value.lstrip()[:1] not in ("[", "{"):
+        return ""  # nearly all labels, and the next two are slow
+    if read_list(value) is not None:
+        return "list"
+    written = read_written(value) if isinstance(value, str) else value
+    return "object" if isinstance(written, Mapping) else ""
 
 
 def _unlabelled(cell: Cell) -> TemplateError:
