@@ -201,7 +201,7 @@ def _prepare_rows(
     with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
     ledger.near_duplicate_clusters = index.near_duplicate_clusters
-    ledger.notes = [*notes, *ledger.remarks()]
+    ledger.notes = [*notes, *ledger.notes, *ledger.remarks()]
     return ledger.finish(data.max_rejected, num_rows + index.num_unreadable)
 
 

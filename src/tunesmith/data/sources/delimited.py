@@ -93,6 +93,8 @@ def rows_of_lines(path: Path, lines: Lines, reading: Reading, usual: str) -> Ite
         if fields == raw_header and len(fields) > 1:
             reading.refuse(where, "the header again", "delete this line")
             continue
+        if len(fields) > len(raw_header or header.names) and not fields[-1]:
+            reading.note(f"{path}: empty cells after the last column not read")
         fitted = _fit(fields, len(header.names))
         if isinstance(fitted, str):
             hint = 'quote values that contain the separator or a line break with "..."'
@@ -209,11 +211,10 @@ class _Records:
             fields = next(reader)
             if not self._looks_merged(taken):
                 return fields
-            problem, hint = "", ""
+            problem = ""
         except csv.Error as error:
             never_closed = "unexpected end" in str(error) or len(taken) > 1
             problem = "" if never_closed else f"bad csv: {error}"
-            hint = 'quotes inside a value are doubled: ""'
         if self.may_be_text:
             self.lines.give_back(taken[1:])
             self.quotes_are_text = True
@@ -221,10 +222,10 @@ class _Records:
                 f"{self.path}:{start}: quotes do not balance: from here on they are read as text"
             )
             return line.rstrip("\r\n").split(self.separator)
+        opened = "a quote opens in this line, and is not closed before other rows follow"
         raise DataError(
-            f"{self.path}:{start}: "
-            + (problem or "a quote opens in this line, and is not closed before other rows follow"),
-            hint=hint or 'close it or delete it; quotes inside a value are doubled: ""',
+            f"{self.path}:{start}: {problem or opened}",
+            hint='close it or delete it; quotes inside a value are doubled: ""',
         )
 
     def _feed(self, taken: list[str]) -> Iterator[str]:
@@ -261,8 +262,8 @@ class _Records:
     def _cells(self, line: str) -> list[str]:
         """A line as if it were a record, [] where it cannot be one."""
         cells = line.rstrip("\r\n").split(self.separator)
-        is_row = len(cells) == self.width and not any(cell[:1] == " " for cell in cells[1:])
-        return cells if is_row or (self.blank_first and len(cells) == self.width) else []
+        spaced = any(cell[:1] == " " for cell in cells[1:]) and not self.blank_first
+        return cells if len(cells) == self.width and all(cells) and not spaced else []
 
 
 def _place_of_quote(cells: Sequence[str], last: bool) -> int:
@@ -279,15 +280,20 @@ def _blank_follows(sample: Sequence[str], separator: str) -> bool:
         return False
     cells = [cell for line in lines for cell in line.split(separator)[1:]]
     spaced = sum(cell.startswith(" ") for cell in cells)
-    return (
-        all(cell.startswith(" ") for cell in lines[0].split(separator)[1:])
-        and spaced >= CONSISTENT * len(cells)
-    )
+    return all(
+        cell.startswith(" ") for cell in lines[0].split(separator)[1:]
+    ) and spaced >= CONSISTENT * len(cells)
 
 
 def _labels(sample: Sequence[str], separator: str) -> list[set[str]]:
-    """The short values that stand several times in each column of the lines without quotes."""
-    rows = [line.rstrip("\r\n").split(separator) for line in sample if '"' not in line]
+    """The short values that stand several times in each column of the lines without quotes, those
+    inside a quoted cell aside.
+    """
+    rows, inside = list[list[str]](), False
+    for line in sample:
+        inside ^= line.count('"') % 2 == 1
+        if not inside and '"' not in line:
+            rows.append(line.rstrip("\r\n").split(separator))
     width = len(rows[0]) if rows else 0
     columns = [Counter(row[i] for row in rows if len(row) == width) for i in range(width)]
     return [

@@ -16,11 +16,13 @@ from tunesmith.errors import DataError
 
 Fields = Sequence[str]
 USUAL = frozenset(
-    "answer answers article body category choices class completion content context conversations "
-    "data date description document id idx index input instruction intent label labels language "
-    "message messages name output premise hypothesis prompt question references response review "
-    "reviews score sentence sentence1 sentence2 sentiment source split summary tag tags target "
-    "text title tokens topic translation tweet type utterance url words".split()
+    """
+    answer answers article body category choices class completion content context conversations
+    data date description document hypothesis id idx index input instruction intent label labels
+    language message messages name output premise prompt question references response review
+    reviews score sentence sentence1 sentence2 sentiment source split summary tag tags target
+    text title tokens topic translation tweet type url utterance words
+    """.split()  # noqa: SIM905 - one list item a line would hide the rule below it
 )
 """Names that no cell of a first row is likely to be."""
 LABEL_LENGTH = 40

@@ -169,7 +169,9 @@ def _list(text: str, start: int, lines: Lined) -> tuple[list[Item], int]:
 def _object(text: str, start: int) -> tuple[Document, int]:
     values, lists, lines = dict[str, Any](), dict[str, list[Item]](), Lined(text)
     place = _after_blanks(text, start + 1)
-    while text[place : place + 1] != "}":
+    if text[place : place + 1] == "}":
+        return Document(values, lists), place + 1
+    while True:
         if text[place : place + 1] != '"':
             message = "Expecting property name enclosed in double quotes"
             raise json.JSONDecodeError(message, text, place)
@@ -184,11 +186,11 @@ def _object(text: str, start: int) -> tuple[Document, int]:
         else:
             values[key], end = _DECODER.raw_decode(text, place)
         place = _after_blanks(text, end)
-        if text[place : place + 1] == ",":
-            place = _after_blanks(text, place + 1)
-        elif text[place : place + 1] != "}":
+        if text[place : place + 1] == "}":
+            return Document(values, lists), place + 1
+        if text[place : place + 1] != ",":
             raise json.JSONDecodeError("Expecting ',' delimiter", text, place)
-    return Document(values, lists), place + 1
+        place = _after_blanks(text, place + 1)
 
 
 def _several(text: str, start: int) -> Document:
@@ -204,9 +206,7 @@ def _several(text: str, start: int) -> Document:
 # ---- the shapes of a document
 
 
-def _rows_of_text(
-    path: Path, text: str, reading: Reading, split: Split | None
-) -> Iterator[Placed]:
+def _rows_of_text(path: Path, text: str, reading: Reading, split: Split | None) -> Iterator[Placed]:
     document = _parse(path, text)
     if "" in document.lists and not isinstance(document.value, dict):
         if document.value is None:
@@ -305,9 +305,7 @@ def _of_split(
             yield from lists[key] if wanted else _with_column(lists[key], "split", key)
 
 
-def _of_sources(
-    path: Path, lists: Mapping[str, list[Item]], reading: Reading
-) -> Iterator[Item]:
+def _of_sources(path: Path, lists: Mapping[str, list[Item]], reading: Reading) -> Iterator[Item]:
     taken = any("source" in items[0].value for items in lists.values())
     name = "key" if taken else "source"
     reading.note(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 from tunesmith.data.sources.delimited import Lines, find_separator, rows_of_lines
@@ -20,7 +19,8 @@ from tunesmith.errors import DataError
 LABEL_MARK = "__label__"
 DOCUMENT_MARK = "-DOCSTART-"
 CONLLU_COLUMNS = 10
-FEW_LINES = 6
+FEW_LINES = 20
+"""Different lines that a rule about first words needs; prose can look so by chance in fewer."""
 CONSISTENT = 0.95
 
 
@@ -100,15 +100,15 @@ def _marks(line: str) -> tuple[list[str], str]:
 
 def _begin_with_labels(lines: Sequence[str]) -> bool:
     """Few different first words, each in several lines, before longer texts."""
-    parts = [line.split(None, 1) for line in lines]
+    parts = [line.split(None, 1) for line in dict.fromkeys(lines)]
     labels = [part[0] for part in parts]
     counts = Counter(labels)
     return (
-        len(lines) >= FEW_LINES
+        len(parts) >= FEW_LINES
         and all(len(part) == 2 for part in parts)
         and len(counts) > 1
         and looks_like_labels(labels)
-        and len(counts) <= max(2, len(lines) / 4)
+        and len(counts) <= len(parts) / 4
         and sum(len(part[1].split()) > 1 for part in parts) > len(parts) / 2
     )
 
@@ -146,12 +146,11 @@ def _is_mark(line: str) -> bool:
 
 
 def _fields(line: str) -> list[str]:
-    return [field for field in (line.split("\t") if "\t" in line else line.split()) if field]
+    fields = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+    return [field for field in fields if field]
 
 
-def _conll(
-    path: Path, lines: Lines, sample: Sequence[str], reading: Reading
-) -> Iterator[Placed]:
+def _conll(path: Path, lines: Lines, sample: Sequence[str], reading: Reading) -> Iterator[Placed]:
     first = next(line for line in sample if line.strip() and not _is_mark(line))
     width = len(_fields(first))
     conllu = width == CONLLU_COLUMNS and _fields(first)[0].isdecimal()
@@ -222,9 +221,7 @@ def read_parallel(files: Sequence[Path], reading: Reading) -> Iterator[Placed]:
         yield dict(zip(names, cells, strict=True)), f"{files[0]}:{number}"
 
 
-def _counts(
-    sides: Sequence[Iterator[str]], row: Sequence[str | None], number: int
-) -> list[int]:
+def _counts(sides: Sequence[Iterator[str]], row: Sequence[str | None], number: int) -> list[int]:
     return [
         number - 1 if line is None else number + sum(1 for _ in side)
         for side, line in zip(sides, row, strict=True)
@@ -249,15 +246,9 @@ def parallel_pairs(files: Sequence[Path]) -> list[tuple[Path, ...]]:
             stems.setdefault(file.with_name(found[1]), []).append(file)
     order = ["text", "target"]
     return [
-        tuple(sorted(pair, key=lambda f: (order + parallel_names([f])).index(parallel_names([f])[0])))
+        tuple(
+            sorted(pair, key=lambda f: (order + parallel_names([f])).index(parallel_names([f])[0]))
+        )
         for pair in stems.values()
         if len(pair) == 2
     ]
-
-
-def first_lines(path: Path, n: int) -> list[str]:
-    """The first `n` lines of a text file; [] where it is none."""
-    try:
-        return list(islice(read_lines(path, Reading()), n))
-    except DataError:
-        return []

@@ -61,8 +61,8 @@ def members(data: DataConfig) -> list[Member]:
     other sources of a mixture.
 
     A first source with splits inside gives its validation and test rows where the recipe names no
-    files for them; of others the training rows are read. Sources of a mixture are numbered from 1 in their prefixes; a single one has none. Raises
-    DataError where the recipe names no rows.
+    files for them; of others the training rows are read. Sources of a mixture are numbered from 1
+    in their prefixes; a single one has none. Raises DataError where the recipe names no rows.
     """
     named = data.source if isinstance(data.source, list) else [data.source]
     mixture = [_member(data, source) for source in named if source is not None]
@@ -116,8 +116,8 @@ def read_member(
 ) -> Iterator[Row]:
     """At most `data.max_rows` rows of a member, with its prefix before their ids.
 
-    Lines that are no rows are passed to `unreadable`; `hashes` and `notes`: see `read_rows`. Raises DataError where there
-    is no row at all, with the first such line if there is one.
+    Lines that are no rows are passed to `unreadable`; `hashes` and `notes`: see `read_rows`. Raises
+    DataError where there is no row at all, with the first such line if there is one.
     """
     data, found = member.data, False
     told = unreadable or _pass_over

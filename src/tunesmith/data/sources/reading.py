@@ -31,7 +31,8 @@ class Reading:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Say what was recognised."""
+        """Say what was recognised; names from the file are shown inert."""
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
         if text not in self.notes:
             self.notes.append(text)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +34,7 @@ from tunesmith.data.sources.reading import Placed, Reading, Unreadable, Values
 from tunesmith.data.sources.workbooks import SUFFIXES as WORKBOOKS
 from tunesmith.data.sources.workbooks import read_workbook
 from tunesmith.errors import DataError, did_you_mean
-from tunesmith.records import SPLITS, Row, Split
+from tunesmith.records import Row, Split
 
 BATCH_ROWS = 1024
 

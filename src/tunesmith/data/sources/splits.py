@@ -19,7 +19,7 @@ WORDS: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
-EVALUATION = ("eval", "evaluation")
+EVALUATION = {"eval", "evaluation"}
 """The test split, unless another name is that: then what is validated on."""
 
 
@@ -29,19 +29,28 @@ def split_named(name: str, among: Iterable[str]) -> Split | None:
     `among` are all names that are told apart, which `eval` depends on. The last part of a path that
     names a split decides: train/test.csv is test.
     """
-    own = _own(name)
-    if own != "eval":
-        return own
-    return "validation" if "test" in map(_own, among) else "test"
+    own = _by_word(name)
+    if own is None and _says_evaluation(name):
+        return "validation" if "test" in map(_by_word, among) else "test"
+    return own
 
 
-def _own(name: str) -> Split | str | None:
-    """As a word says by itself; "eval" where the other names decide."""
-    for part in reversed(re.split(r"[/\\]", name)):
-        words = set(re.findall(r"[a-z]+", part.lower()))
+def _by_word(name: str) -> Split | None:
+    """As the last part says in which a word of one split stands."""
+    for words in _parts(name):
         found = {WORDS[word] for word in words if word in WORDS}
-        if len(found) == 1:
-            return found.pop()
-        if not found and words & set(EVALUATION):
-            return "eval"
+        if found or words & EVALUATION:
+            return found.pop() if len(found) == 1 else None
     return None
+
+
+def _says_evaluation(name: str) -> bool:
+    named = (words for words in _parts(name) if words & {*WORDS, *EVALUATION})
+    first = next(named, set[str]())
+    return bool(first & EVALUATION) and not first & set(WORDS)
+
+
+def _parts(name: str) -> list[set[str]]:
+    """The words of each part of a path, the last part first."""
+    parts = reversed(re.split(r"[/\\]", name))
+    return [set(re.findall(r"[a-z]+", part.lower())) for part in parts]

@@ -33,7 +33,7 @@ ENCODINGS = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
     *("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"),
 )
-SIGNS = "“”„‘’‚–—…•€£§°«»®©™·\xa0"
+SIGNS = "“”„‘’‚–—…•€£§°«»®©™·\xa0"  # noqa: RUF001 - typographic on purpose
 ALPHABETS = (  # letters that one language writes beside a to z; text is in one language, mostly
     "äöüß",
     "àâæçéèêëîïôœùûüÿ",
@@ -55,9 +55,11 @@ class Hashed(io.RawIOBase):
         self.digest = sha256()
 
     def readable(self) -> bool:
+        """As `io.BufferedReader` asks."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill the buffer from the file."""
         block = self.file.read(len(buffer))
         self.digest.update(block)
         buffer[: len(block)] = block
@@ -71,7 +73,7 @@ def read_lines(path: Path, reading: Reading) -> Iterator[str]:
     """
     with path.open("rb", buffering=0) as raw:
         hashed = Hashed(raw)
-        file = io.BufferedReader(hashed, BLOCK_BYTES)
+        file: io.BufferedReader[Any] = io.BufferedReader(hashed, BLOCK_BYTES)
         if path.suffix.lower() == ".gz":
             file = io.BufferedReader(_Unpacked(path, file), BLOCK_BYTES)
         if not file.peek():
@@ -103,7 +105,7 @@ class _Unpacked(io.RawIOBase):
         return len(block)
 
 
-def _decoded(path: Path, file: io.BufferedReader, reading: Reading) -> Iterator[str]:
+def _decoded(path: Path, file: io.BufferedReader[Any], reading: Reading) -> Iterator[str]:
     start = file.peek()[: 1 << 12]
     mark = next((name for bytes_, name in BYTE_ORDER_MARKS.items() if start.startswith(bytes_)), "")
     named = (reading.encoding or "").lower().replace("_", "-")
@@ -131,38 +133,25 @@ def _wide(start: bytes) -> str:
 
 
 def _found_out(path: Path, lines: Iterator[bytes], reading: Reading) -> Iterator[str]:
-    encoding, all_ascii, number = "utf-8", True, 0
-    for raw in lines:
-        number += 1
-        if number == 1:
-            raw = raw.removeprefix(UTF8_MARK)
+    all_ascii = True
+    for number, raw in enumerate(lines, start=1):
         try:
-            text = raw.decode(encoding)
+            text = (raw.removeprefix(UTF8_MARK) if number == 1 else raw).decode()
         except UnicodeDecodeError as error:
-            if not all_ascii:
-                raise _undecodable(path, encoding, number, error) from error
             ahead = [raw, *_some(lines)]
-            guess = guess_encoding(b"".join(ahead))
-            if guess is None:
-                raise _undecodable(path, encoding, number, error) from error
-            encoding = guess
-            lines = chain(ahead[1:], lines)
-            text = _decode(path, raw, encoding, number)
+            encoding = guess_encoding(b"".join(ahead)) if all_ascii else None
+            if encoding is None:
+                raise _undecodable(path, "utf-8", number, error) from error
             reading.note(
-                f"{path}: not utf-8, read as {encoding}: {text.strip()[:40]!r} "
+                f"{path}: not utf-8, read as {encoding}: "
+                f"{_decode(path, raw, encoding, number).strip()[:40]!r} "
                 "(data.encoding names another)"
             )
-            yield text
-            yield from _rest(path, lines, encoding, number)
+            for later, line in enumerate(chain(ahead, lines), start=number):
+                yield _decode(path, line, encoding, later)
             return
         all_ascii = all_ascii and text.isascii()
         yield text
-
-
-def _rest(path: Path, lines: Iterator[bytes], encoding: str, number: int) -> Iterator[str]:
-    for raw in lines:
-        number += 1
-        yield _decode(path, raw, encoding, number)
 
 
 def _decode(path: Path, raw: bytes, encoding: str, number: int) -> str:
@@ -204,7 +193,7 @@ def guess_encoding(sample: bytes) -> str | None:
     return None if best is None else best.encoding
 
 
-def _in_named(path: Path, file: io.BufferedReader, encoding: str) -> Iterator[str]:
+def _in_named(path: Path, file: io.BufferedReader[Any], encoding: str) -> Iterator[str]:
     number = 0
     try:
         for line in io.TextIOWrapper(file, encoding=encoding, newline=""):
@@ -212,8 +201,8 @@ def _in_named(path: Path, file: io.BufferedReader, encoding: str) -> Iterator[st
             yield line
     except UnicodeDecodeError as error:
         shown = "utf-8" if encoding == "utf-8-sig" else encoding
-        line = _line_of_bad_bytes(path, shown) or number + 1
-        raise _undecodable(path, shown, line, error) from error
+        place = _line_of_bad_bytes(path, shown) or number + 1
+        raise _undecodable(path, shown, place, error) from error
     except LookupError as error:
         raise DataError(
             f"{path}: unknown encoding {encoding!r}", hint="for example utf-8, latin-1, utf-16"
