@@ -44,22 +44,35 @@ def read_jsonl(path: Path, reading: Reading) -> Iterator[Placed]:
     A document over several lines, under a name that promises lines, is read as one.
     """
     lines = read_lines(path, reading)
-    before = list[str]()
-    for line in lines:
-        before.append(line)
-        if line.strip():
-            break
-    if before and _opens_document(before[-1]):
+    before = _first_two(lines)
+    if _opens_document([line for line in before if line.strip()]):
         reading.note(f"{path}: one JSON document over several lines, not one value a line")
         yield from _rows_of_text(path, "".join(chain(before, lines)), reading, None)
         return
     yield from _rows(path, _items_of_lines(path, chain(before, lines), reading), reading)
 
 
-def _opens_document(line: str) -> bool:
-    """Whether a line is the beginning of a list or object that goes on in the next."""
-    text = line.strip()
-    return text in ("[", "{") or (text.startswith("[{") and text.endswith((",", "{")))
+def _first_two(lines: Iterator[str]) -> list[str]:
+    """The lines up to the second one that is not blank."""
+    found, filled = list[str](), 0
+    for line in lines:
+        found.append(line)
+        filled += bool(line.strip())
+        if filled == 2:
+            break
+    return found
+
+
+def _opens_document(lines: Sequence[str]) -> bool:
+    """Whether the first of two lines is the beginning of a list or object that the second goes on
+    with.
+    """
+    first, second = (*(line.strip() for line in lines), "", "")[:2]
+    return (
+        (first == "{" and second.startswith('"'))
+        or (first == "[" and second != "")
+        or (first.startswith("[{") and first.endswith((",", "{")))
+    )
 
 
 def _items_of_lines(path: Path, lines: Iterator[str], reading: Reading) -> Iterator[Item]:
