@@ -100,7 +100,11 @@ def read_json(path: Path, reading: Reading, split: Split | None = None) -> Itera
 def json_splits(path: Path) -> tuple[Split, ...]:
     """The splits that a document's keys name; () where it is of another shape, or no JSON."""
     try:
-        document = _parse(path, "".join(read_lines(path, Reading())))
+        lines = read_lines(path, Reading())
+        before = _first_two(lines)
+        if not "".join(before).lstrip("\ufeff \t\r\n").startswith("{"):
+            return ()  # a list, as most are, need not be read twice
+        document = _parse(path, "".join(chain(before, lines)))
     except DataError:  # said when it is read
         return ()
     return tuple(dict.fromkeys(_split_keys(document.lists).values()))
