@@ -63,7 +63,7 @@ def test_labels_are_scored_as_classes_with_wilson_and_mcnemar(tmp_path: Path) ->
     assert result["rule"].startswith("labels: ")
     right = [row["gold"] == row["out_base"] for row in rows]
     accuracy = result["metrics"]["base"]["accuracy"]
-    assert set(accuracy) == {"mean", "n", "se", "ci"}
+    assert set(accuracy) == {"mean", "n", "se", "ci", "note"}
     assert accuracy["mean"] == sum(right) / 40
     assert accuracy["ci"] == pytest.approx(list(wilson_interval(sum(right), 40)))
     comparison = result["comparisons"][0]
@@ -574,7 +574,7 @@ def test_the_commands_json_has_the_promised_shape(
         main()
     assert stopped.value.code == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci"}
+    assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci", "note"}
     promised = "a b metric difference se se_clustered ci p wins ties losses n clusters"
     assert set(promised.split()) <= set(found["comparisons"][0])
 

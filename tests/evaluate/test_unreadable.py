@@ -14,6 +14,12 @@ LABELS = ("good", "bad")
 N = 20
 
 
+def logprobs(i: int, right: int | None) -> tuple[float, ...]:
+    if right is None:
+        return ()
+    return (-1.0, -2.0) if i < right else (-2.0, -1.0)
+
+
 def answered(system: str, texts: Sequence[str], right: int | None) -> Evaluation:
     """`right` of the N rows have their right label as the likeliest one; None: no likelihoods."""
     examples = [
@@ -25,16 +31,17 @@ def answered(system: str, texts: Sequence[str], right: int | None) -> Evaluation
             text,
             True,
             1,
-            () if right is None else ((-1.0, -2.0) if i < right else (-2.0, -1.0)),
+            choice_logprobs=logprobs(i, right),
+            choice_logprobs_without_stop=logprobs(i, right),
         )
         for i, text in enumerate(texts)
     ]
     metrics = ["accuracy"] if right is None else ["accuracy", "choice_acc"]
-    return evaluate(system, "test", examples, predictions, metrics, "choice", resamples=100)
+    return evaluate(system, "test", examples, predictions, metrics, "choice")
 
 
 def few(a: Evaluation, b: Evaluation, metric: str) -> Comparison:
-    return compare(a, b, metric, resamples=100)
+    return compare(a, b, metric)
 
 
 def test_a_system_above_a_tenth_is_named_with_the_comparison_by_likelihood() -> None:
@@ -82,5 +89,5 @@ def test_without_likelihoods_only_the_share_is_said() -> None:
 def test_free_text_is_always_read() -> None:
     examples = [Example(f"{i}", f"{i}", "", "", "good", ("good",)) for i in range(N)]
     predictions = [Prediction(f"{i}", "", True, 1) for i in range(N)]
-    silent = evaluate("base", "test", examples, predictions, ["exact_match"], "text", resamples=100)
+    silent = evaluate("base", "test", examples, predictions, ["exact_match"], "text")
     assert unreadable_systems([silent], few) == []

@@ -55,12 +55,13 @@ SET_METRICS = ["multilabel_micro_f1", "multilabel_macro_f1", "exact_set", "jacca
 
 
 class EstimateJson(TypedDict):
-    """An Estimate; null where a number is not finite."""
+    """An Estimate; null where a number is not finite. `note` says why there is no interval."""
 
     mean: float | None
     n: int
     se: float | None
     ci: list[float | None]
+    note: str
 
 
 class ScoreResult(TypedDict):
@@ -155,7 +156,7 @@ def score_file(
                     names,
                     parser,
                     metric_options=metric_options,
-                    **options,
+                    confidence=confidence,
                 )
             )
     return {
@@ -348,6 +349,7 @@ def _estimate(found: Estimate) -> EstimateJson:
         "n": found.n,
         "se": _finite(found.se),
         "ci": [low, high],
+        "note": found.note,
     }
 
 
@@ -503,5 +505,10 @@ def render(result: ScoreResult) -> str:
 def _cell(estimate: EstimateJson | None) -> str:
     if estimate is None:
         return "-"
-    low, high = ("?" if end is None else f"{end:.3f}" for end in estimate["ci"])
-    return f"{estimate['mean']:.3f} [{low}, {high}] n={estimate['n']}"
+    low, high = estimate["ci"]
+    interval = (
+        f"[{low:.3f}, {high:.3f}]"
+        if low is not None and high is not None
+        else f"no interval: {estimate['note']};"
+    )
+    return f"{estimate['mean']:.3f} {interval} n={estimate['n']}"

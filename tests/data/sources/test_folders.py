@@ -13,7 +13,7 @@ from tunesmith.data.sources.members import SourceRows, members
 from tunesmith.data.sources.splits import split_named
 from tunesmith.data.sources.stored import StoredRows, source_hash, store_rows
 from tunesmith.errors import DataError
-from tunesmith.recipe import DataConfig
+from tunesmith.recipe import DataConfig, SourceConfig
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,13 @@ def test_of_a_second_source_only_the_training_files_are_read(tmp_path: Path) -> 
     data = DataConfig(source=[str(first), str(second)])
     rows = SourceRows(data)
     assert [row.values["text"] for i in (0, 1) for row in rows.read(i)] == ["a 0", "train 0"]
+
+
+def test_of_a_source_that_is_held_out_the_test_files_are_read(tmp_path: Path) -> None:
+    first, second = folder(tmp_path / "a", a=1), folder(tmp_path / "b", train=1, dev=1, test=2)
+    held_out = SourceConfig(source=str(second), held_out=True)
+    rows = SourceRows(DataConfig(source=[str(first), held_out]))
+    assert [row.values["text"] for row in rows.read(1)] == ["test 0", "test 1"]
 
 
 def test_without_a_training_file_those_of_no_split_are_trained_on(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -98,10 +98,16 @@ def splits_in(folder: Path) -> dict[Split, list[Unit]]:
 
 
 def splits_of(source: str) -> tuple[Split, ...]:
-    """The splits that a folder or a document has inside; () where it is one table."""
-    path = Path(source)
+    """The splits that a folder or a document has inside, in the order of SPLITS; () where it is one
+    table.
+    """
+    inside = _inside(Path(source))
+    return tuple(split for split in SPLITS if split in inside)
+
+
+def _inside(path: Path) -> Iterable[Split]:
     if path.is_dir():
-        return tuple(saved_splits(path)) if is_saved(path) else tuple(splits_in(path))
+        return saved_splits(path) if is_saved(path) else splits_in(path)
     if not path.is_file() or kind_of(path) != ".json":
         return ()
     stat = path.stat()

@@ -11,7 +11,7 @@ from typing import Protocol
 from tunesmith.data.sources.folders import splits_of
 from tunesmith.data.sources.reading import Unreadable
 from tunesmith.data.sources.rows import check_exists, read_rows
-from tunesmith.errors import DataError
+from tunesmith.errors import DataError, RecipeError
 from tunesmith.recipe import DataConfig, SourceConfig
 from tunesmith.records import Row, Split
 
@@ -21,20 +21,25 @@ class Member:
     """One file, folder or data set, and the data section of the recipe as it applies to it.
 
     `prefix` comes before its row ids, so that ids differ between members. `split` is set where all
-    its rows belong to one split: a validation or test file of the user's, and replay. `part` is the
-    split that is read of a source that has several inside, such as a folder with train and test.
+    its rows belong to one split: a validation or test file of the user's, replay, and a held-out
+    task. `name` is its task's and `metrics` are its task's, where the recipe gives them. `part` is
+    the split that is read of a source that has several inside, such as a folder with train and
+    test.
     """
 
     path: str
     prefix: str
     split: Split | None
     data: DataConfig
+    name: str | None = None
+    metrics: tuple[str, ...] = ()
+    held_out: bool = False
     part: Split | None = None
 
     @property
     def is_own_file(self) -> bool:
         """Whether it is the user's own validation or test file, which is no part of a mixture."""
-        return self.split in ("validation", "test")
+        return self.split in ("validation", "test") and not self.held_out
 
 
 class Rows(Protocol):
@@ -61,8 +66,9 @@ def members(data: DataConfig) -> list[Member]:
     other sources of a mixture.
 
     A first source with splits inside gives its validation and test rows where the recipe names no
-    files for them; of others the training rows are read. Sources of a mixture are numbered from 1
-    in their prefixes; a single one has none. Raises DataError where the recipe names no rows.
+    files for them; of others the training rows are read, of a held-out one the test rows. Sources
+    of a mixture are numbered from 1 in their prefixes; a single one has none. Raises DataError
+    where the recipe names no rows, or none to train on.
     """
     named = data.source if isinstance(data.source, list) else [data.source]
     mixture = [_member(data, source) for source in named if source is not None]
@@ -72,8 +78,25 @@ def members(data: DataConfig) -> list[Member]:
         )
     if len(mixture) > 1:
         mixture = [replace(one, prefix=f"{i}:") for i, one in enumerate(mixture, start=1)]
-    mixture = [replace(one, part="train") if splits_of(one.path) else one for one in mixture]
+    if mixture[0].held_out or mixture[0].split is not None:
+        # the first is the one that validation and test files belong to
+        trained = [one for one in mixture if one.split is None]
+        mixture = [*trained, *(one for one in mixture if one.split is not None)]
+    if mixture[0].split is not None:
+        raise DataError(
+            "every source of the mixture is held out or replayed: there is no task to train",
+            hint="give data.source a member without held_out and replay",
+        )
+    mixture = [replace(one, part=_part(one)) for one in mixture]
     return [mixture[0], *_own_members(data, mixture[0]), *mixture[1:]]
+
+
+def _part(member: Member) -> Split | None:
+    """What is read of a source with splits inside: a task that is held out is only tested."""
+    inside = splits_of(member.path)
+    if not inside:
+        return None
+    return inside[-1] if member.held_out else "train"
 
 
 def _own_members(data: DataConfig, first: Member) -> list[Member]:
@@ -102,10 +125,24 @@ def _member(data: DataConfig, source: str | SourceConfig) -> Member:
     """What a member of a mixture leaves out is taken from `data`."""
     if isinstance(source, str):
         return Member(source, "", None, data.model_copy(update={"source": source}))
-    given = source.model_dump(exclude={"replay"})
+    if source.replay and source.held_out:
+        raise RecipeError(
+            f"data.source: {source.source} is both replay, which is only trained on, and held_out, "
+            "which is never trained on",
+            hint="keep one of the two",
+        )
+    given = source.model_dump(include={"source", "task", "template", "columns", "labels"})
     given = {name: value for name, value in given.items() if value is not None}
-    split: Split | None = "train" if source.replay else None
-    return Member(source.source, "", split, data.model_copy(update=given))
+    split: Split | None = "train" if source.replay else "test" if source.held_out else None
+    return Member(
+        source.source,
+        "",
+        split,
+        data.model_copy(update=given),
+        source.name,
+        tuple(source.metrics or ()),
+        source.held_out,
+    )
 
 
 def read_member(
