@@ -39,6 +39,10 @@ SHAPES: list[tuple[Any, list[str]]] = [
     ),
     ({str(i): row for i, row in enumerate(ROWS)}, ["objects by their number, one row each"]),
     (
+        {"about": {"n": 30}, "examples": {str(i): row for i, row in enumerate(ROWS)}},
+        ["the rows are under 'examples'", "objects by their number, one row each"],
+    ),
+    (
         {"columns": ["text", "label"], "index": list(range(30)), "data": PAIRS},
         ["pandas' form with columns and data apart"],
     ),
@@ -168,6 +172,7 @@ def test_an_item_that_is_no_row_is_named_by_its_line_and_passed_over_when_asked(
         ('{"a": 1}', "a JSON object without a list of rows"),
         ('{"a": [1, 2], "b": [1]}', "a JSON object with 2 lists, none of them of rows"),
         ("3", "a JSON int, expected a list of objects"),
+        ('{"a": {"x": 1}, "b": {"y": 2}}', "a JSON object without a list of rows"),
         ('[{"a": 1},\n {"a": 2}\n {"a": 3}]', ":3: bad json at column 2: Expecting ',' delimiter"),
         ('{"a": [{"b": 1}],\n}', ":2: bad json at column 1: Expecting property name"),
         ('{"a" [1]}', ":1: bad json at column 6: Expecting ':' delimiter"),

@@ -101,8 +101,7 @@ def splits_of(source: str) -> tuple[Split, ...]:
     """The splits that a folder or a document has inside, in the order of SPLITS; () where it is one
     table.
     """
-    inside = _inside(Path(source))
-    return tuple(split for split in SPLITS if split in inside)
+    return tuple(sorted(_inside(Path(source)), key=SPLITS.index))
 
 
 def _inside(path: Path) -> Iterable[Split]:

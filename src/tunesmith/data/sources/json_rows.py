@@ -360,7 +360,11 @@ def _of_objects(
 ) -> Iterator[Item]:
     """pandas' columns, {"text": {"0": ..., "1": ...}}, and rows by a key, {"0": {"text": ...}}."""
     inner = [cell for cell in value.values() if isinstance(cell, dict)]
-    if not inner or len(inner) < len(value):
+    if not _are_alike(list(value.values())):
+        tables = [k for k, v in value.items() if isinstance(v, dict) and _are_alike([*v.values()])]
+        if len(tables) == 1:
+            reading.note(f"{path}: the rows are under {tables[0]!r}")
+            return _of_objects(path, value[tables[0]], {}, reading)
         raise DataError(
             f"{path}: a JSON object with {len(lists)} lists, none of them of rows"
             if lists
@@ -377,6 +381,12 @@ def _of_objects(
     name = "key" if any("id" in cell for cell in inner) else "id"
     reading.note(f"{path}: objects by a key, which is the column {name!r}")
     return (Item({name: key, **cell}, 1) for key, cell in value.items())
+
+
+def _are_alike(cells: Sequence[object]) -> bool:
+    """Whether all are objects with a key in common, as the rows of a table and its columns are."""
+    keys = [set(cell) for cell in cells if isinstance(cell, dict)]
+    return bool(keys) and len(keys) == len(cells) and bool(set.intersection(*keys))
 
 
 # ---- from items to rows
