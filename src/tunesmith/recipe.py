@@ -153,8 +153,9 @@ class DataConfig(Section):
 
     source: str | list[str | SourceConfig] | None = Field(
         None,
-        description="A csv, tsv, json, jsonl, parquet or arrow file, a folder of them, a hub data "
-        "set (`org/name:split`), or a list of these.",
+        description="A csv, tsv, json, jsonl, parquet, arrow, xlsx, ods or text file, a folder of "
+        "them, a hub data set (`org/name:split`), or a list of these; text files also as .gz. A "
+        "folder with train, validation and test files is split so.",
     )
     validation_source: str | None = Field(
         None, description="Rows to validate on, instead of a share of `source`."
@@ -215,7 +216,18 @@ class DataConfig(Section):
         description="In a mixture, a source counts as at most this many examples: "
         "rate = min(n, cap) / sum of min(n, cap).",
     )
-    encoding: str = Field("utf-8", description="The character encoding of text files.")
+    encoding: str | None = Field(
+        None,
+        description="The character encoding of text files. `null`: UTF-8, else found out and said.",
+    )
+    names: list[str] | None = Field(
+        None,
+        description="Names of the columns, from left to right, of a table without a header.",
+    )
+    sheet: str | None = Field(
+        None,
+        description="The sheet of a workbook. `null`: the first one with cells; others are named.",
+    )
 
     _labels_are_text = field_validator("labels", mode="before")(label_names)
 

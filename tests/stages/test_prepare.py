@@ -765,6 +765,54 @@ def test_one_text_can_be_put_into_the_prompt_layout(tmp_path: Path, tiny_model_d
     }
 
 
+def test_a_folder_with_three_files_is_its_splits_and_the_ledger_says_so(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    source = shared("cases", "22-folder-splits", "data")
+    run = prepare_source(tmp_path, tiny_model_dir, source)
+    first_words = {
+        split: {example.prompt.split("note")[0].split()[-1] for example in examples}
+        for split in SPLITS
+        if (examples := list(read_examples(run.examples(split))))
+    }
+    assert first_words == {split: {split} for split in SPLITS}
+    facts = read_json(run.ledger)
+    assert [facts["splits"][split]["rows"] for split in SPLITS] == [60, 12, 12]
+    assert any("the files are the splits" in note for note in facts["notes"])
+
+
+def test_what_was_recognised_in_a_file_is_noted_also_when_it_comes_from_the_cache(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shared("cases", "27-excel-semicolon", "de.csv")
+    columns = {"text": "Text", "label": "Label"}
+    for name in ("a", "b"):
+        run = prepare_source(tmp_path / name, tiny_model_dir, source, columns=columns)
+        notes = " ".join(read_json(run.ledger)["notes"])
+        assert "de.csv: not utf-8, read as cp1252: 'Die Tür 0, schön;schlecht'" in notes
+        assert "de.csv: read with semicolons" in notes
+    assert "taken from the cache" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_file_without_a_header_is_prepared_under_the_names_it_is_given(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("".join(f"{i},{text},{label}\n" for i, (text, label) in enumerate(ROWS)))
+    run = prepare_source(tmp_path, tiny_model_dir, source, names=["n", "text", "label"])
+    assert read_json(run.ledger)["rows"]["raw"] == len(ROWS)
+
+
+def prepare_source(folder: Path, model: Path, source: Path, **data: Any) -> RunDir:
+    values = {
+        "model": str(model),
+        "data": {"source": str(source), "task": "classify", **data},
+        "output_dir": str(folder / "run"),
+    }
+    stages.prepare.prepare(build_recipe(values)[0])
+    return RunDir(folder / "run")
+
+
 TWIN_ROWS = [
     ("how do I close my account", "yes"),
     ("why is my transfer still pending", "no"),

@@ -94,7 +94,7 @@ def score_file(
     *,
     references_are: Meaning | None = None,
     metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -114,7 +114,8 @@ def score_file(
         RecipeError: a metric is unknown, or compares with the other of alternatives and sets.
     """
     check_tokenizer(metric_options)
-    rows = list(read_rows(path, encoding))
+    recognised: list[str] = []
+    rows = list(read_rows(path, encoding, notes=recognised))
     columns = [reference] if isinstance(reference, str) else list(dict.fromkeys(reference))
     _check_columns(
         rows, path, [*columns, *predictions.values(), *([cluster_by] if cluster_by else [])]
@@ -171,6 +172,7 @@ def score_file(
         "rule": rule,
         "references": say_references(rows, columns, gold, by_parser),
         "warnings": [
+            *recognised,
             *fitness,
             *_warnings(rows, columns, predictions, cluster_by, parts),
             *([] if as_json or references_are else _set_warnings(rows, columns, gold, predictions)),

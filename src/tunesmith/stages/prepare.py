@@ -98,7 +98,8 @@ def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
 
 def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
-    hashes = store_rows(recipe.data, run.rows)
+    recognised: list[str] = []  # in the files
+    hashes = store_rows(recipe.data, run.rows, recognised)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
     check_slices(recipe, StoredRows(run.rows))
     task = run_task(recipe, sources)
@@ -107,7 +108,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
         check_template_metrics(template.name, template.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     original = tokenizer.chat_template
-    notes = complete_tokenizer(tokenizer, chat_settings(recipe))
+    notes = [*recognised, *complete_tokenizer(tokenizer, chat_settings(recipe))]
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
     _check_splits(run, task)
@@ -202,7 +203,7 @@ def _prepare_rows(
     with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
     ledger.near_duplicate_clusters = index.near_duplicate_clusters
-    ledger.notes = [*notes, *ledger.remarks()]
+    ledger.notes = [*notes, *ledger.notes, *ledger.remarks()]
     return ledger.finish(data.max_rejected, num_rows + index.num_unreadable)
 
 
