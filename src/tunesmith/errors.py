@@ -8,12 +8,13 @@ TunesmithError            message, then `hint: ...`
 │   └── ModelError        a model folder or tokenizer that cannot be used
 └── RunError              exit code 1: a run that had started and failed
     ├── TrainingError     NaN loss, a full disk, no usable checkpoint
-    └── InterruptedRun    Ctrl-C, after the last step was saved
+    └── InterruptedRun    Ctrl-C, SIGTERM or SIGUSR1; exit code 128 + the signal's number
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -61,9 +62,18 @@ class TrainingError(RunError):
 
 
 class InterruptedRun(RunError):
-    """Ctrl-C, raised after the last step was saved."""
+    """A signal asked a stage to stop, and it did; the message says what is saved."""
 
-    exit_code = 130
+    def __init__(self, message: str, hint: str = "", exit_code: int = 130) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a disk or a quota ran full, also where a library tells of it in words only."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    words = ("No space left", "StorageFull", "Disk quota exceeded")
+    return getattr(error, "errno", None) in full or any(word in str(error) for word in words)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -53,6 +53,7 @@ from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
 from tunesmith.stages.threshold import read_calibration
 from tunesmith.stages.verify import Verification
+from tunesmith.stages.working import stage
 from tunesmith.train.trackers import read_metrics
 
 
@@ -80,6 +81,7 @@ class Judging:
         return compare(a, b, metric, **self.how)
 
 
+@stage("the report")
 def report(run: RunDir) -> dict[str, Any]:
     """Score the stored answers, compare, and write report.html, report.md, report.json and the
     model card; the contents of report.json. DataError where nothing was evaluated yet.
