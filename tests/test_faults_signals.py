@@ -14,7 +14,7 @@ import pytest
 from tunesmith.cli_boundary import guarded
 from tunesmith.errors import InterruptedRun
 from tunesmith.rundir import RunDir, leftovers, temporary_name
-from tunesmith.signals import Interrupted, stopping_on_signals, told_to_stop
+from tunesmith.signals import stopping_on_signals, told_to_stop
 from tunesmith.stages.working import at_work, stage
 
 CODES = [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
