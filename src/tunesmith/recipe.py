@@ -102,14 +102,26 @@ class SplitConfig(Section):
 class SourceConfig(Section):
     """A mixture: each member is a path or a mapping of these keys.
 
-    Keys that are left out are taken from `data`.
+    Keys that are left out are taken from `data`. Members of several tasks are judged task by task;
+    see [templates.md](templates.md#mixtures).
     """
 
     source: str = Field(description="As `data.source`, one path.")
+    name: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="The name of its task: members with one name are one task. Without names, "
+        "members of one family and with labels in common are one task, named after the first file.",
+    )
     task: str | None = Field(None, description="As `data.task`.")
     template: str | None = Field(None, description="As `data.template`.")
     columns: dict[str, str] | None = Field(None, description="As `data.columns`.")
     labels: Labels | None = Field(None, description="As `data.labels`.")
+    metrics: list[str] | None = Field(None, description="As `evaluation.metrics`, for its task.")
+    held_out: bool = Field(
+        False,
+        description="A task that is never trained or validated on, only tested before and after "
+        "training: does the model follow instructions for tasks that it never saw?",
+    )
     replay: bool = Field(
         False,
         description="General rows against forgetting: trained on, never validated or tested on.",

@@ -53,6 +53,7 @@ class Example:
     examples. `prompt_keys` and `answer_keys` are those messages' other keys, as in Turn, and
     `tools` is a JSON list. `references` are all answers that count as right, the completion first.
     `choices` is empty for free text. Examples of one `group` are never on two sides of a split.
+    `task` is that of its source in a mixture of several tasks.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Example:
     prompt_keys: str = ""
     answer_keys: str = ""
     tools: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ class Evaluation:
     `scores[metric][i]` belongs to `example_ids[i]`; `estimates[metric]` is its summary. Corpus
     metrics (macro_f1, bleu ...) have an estimate and no per-example score. `rows[metric]` is
     rows_ND, one row for each example, from which the metric is computed on any resample of the
-    examples; it is not written to reports.
+    examples; it is not written to reports. `tasks` are those that a mixture's evaluation is made
+    of, by name.
     """
 
     system: str
@@ -204,6 +207,14 @@ class Evaluation:
     rows: Mapping[str, npt.NDArray[np.float64]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    tasks: Mapping[str, TaskEvaluation] = field(default_factory=dict, repr=False, compare=False)
+
+
+class TaskEvaluation(NamedTuple):
+    """One task of a mixture: its primary metric, and a system on its rows."""
+
+    metric: str
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +245,57 @@ class Comparison:
     note: str = ""
     runs: int = 1
     se_runs: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskVerdict:
+    """One task of a mixture: each system's estimate of its primary metric, and the tuned model
+    against the best of the systems that a verdict compares with (`kind`, as in evaluate.verdict).
+
+    `p_holm` is adjusted for all tasks of the report.
+    """
+
+    task: str
+    held_out: bool
+    metric: str
+    n: int
+    estimates: Mapping[str, Estimate]
+    comparison: Comparison
+    p_holm: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverTasks:
+    """The mean over the tasks that have a place in it (`left_out` have none): `means` by system,
+    and the tuned model against the best of them.
+
+    `these` is the comparison over these tasks, `others` the same difference with the tasks as a
+    sample of tasks.
+    """
+
+    held_out: bool
+    tasks: tuple[str, ...]
+    left_out: tuple[str, ...]
+    means: Mapping[str, Estimate]
+    these: Comparison
+    others: Comparison
+
+    @property
+    def comparison(self) -> Comparison:
+        """The one that answers the question: of trained tasks, is it better on these; of held-out
+        ones, is it better on tasks that it never saw?
+        """
+        return self.others if self.held_out else self.these
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What a mixture's report says of its tasks. A mean is None where no task has a place in it."""
+
+    verdicts: tuple[TaskVerdict, ...]
+    trained: OverTasks | None
+    held_out: OverTasks | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class RunDir:
     verification = _Place("evaluation", "verify.json")
     opponents = _Place("evaluation", "opponents.json")
     few_shot = _Place("evaluation", "few_shot.json")
+    few_shot_by_task = _Place("evaluation", "few_shot_by_task.json")
     threshold = _Place("model", THRESHOLD_FILE)
     reviews = _Place("reviews")
     judgements = _Place("judgements")

@@ -20,6 +20,7 @@ from tunesmith.records import (
     Example,
     Question,
     RetentionRow,
+    TaskReport,
     Unreadable,
 )
 
@@ -116,6 +117,7 @@ class Report:
     command: str = ""
     prompt_layout: str = ""
     confidence: float = 0.95
+    tasks: TaskReport | None = None
     slices: Sequence[SliceRow] = ()
     broken: Broken | None = None
     gates: Sequence[Gate] = ()
@@ -216,6 +218,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "gates": report.gates,
         "calibration": report.calibration,
         "learning_curve": report.learning_curve,
+        "tasks": report.tasks,
         "unreadable": report.unreadable,
         "preferences": report.preferences,
         "history": report.history,

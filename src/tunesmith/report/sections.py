@@ -25,6 +25,7 @@ from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.slices import broken_note, gate_table, slice_chart, slice_table
 from tunesmith.report.tables import Table
+from tunesmith.report.tasks import task_notes, task_tables, tasks_chart
 from tunesmith.report.unreadable import unreadable_table
 from tunesmith.report.votes import TITLE, bias_table, preference_notes, preference_table
 
@@ -89,6 +90,18 @@ def _gained(report: Report) -> Section | None:
         return None
     shown = _present(charts.differences_chart(report))
     return Section("gained", "What was gained", tables=found, charts=shown)
+
+
+def _tasks(report: Report) -> Section | None:
+    if report.tasks is None:
+        return None
+    return Section(
+        "tasks",
+        "By task",
+        notes=tuple(task_notes(report.tasks, report.confidence)),
+        tables=tuple(task_tables(report.tasks)),
+        charts=_present(tasks_chart(report.tasks)),
+    )
 
 
 def _unreadable(report: Report) -> Section | None:
@@ -207,6 +220,7 @@ def _repeat(report: Report) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
+    _tasks,
     _unreadable,
     _lost,
     _gates,

@@ -15,7 +15,7 @@ from tunesmith.data.build import PLACEHOLDER
 from tunesmith.data.cache import input_hashes
 from tunesmith.data.store import read_examples, read_token_arrays
 from tunesmith.errors import DataError
-from tunesmith.evaluate.systems import Decoding, decoding_for
+from tunesmith.evaluate.systems import Decoding, decoding_for, task_decodings, with_tasks
 from tunesmith.machine import fastest_dtype
 from tunesmith.models.load import default_device, fingerprint, load_model, load_tokenizer
 from tunesmith.recipe import Recipe, load_recipe
@@ -128,8 +128,12 @@ def decoding(
     if train_split is None:
         train_split = read_examples(run.examples("train"))
     lengths = training_data(run, "train").num_trained.tolist()
-    dtype = answered_in(run, recipe)
-    return decoding_for(train_split, lengths, chat, model, recipe.evaluation, dtype)
+    dtype, settings = answered_in(run, recipe), recipe.evaluation
+    how = decoding_for(train_split, lengths, chat, model, settings, dtype)
+    trained = [name for name, task in read_manifest(run).task.tasks.items() if not task.held_out]
+    if not trained:
+        return how
+    return with_tasks(how, task_decodings(trained, train_split, lengths, chat, model, settings))
 
 
 def answered_in(run: RunDir, recipe: Recipe) -> str:

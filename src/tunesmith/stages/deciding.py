@@ -69,7 +69,7 @@ def check_slices(recipe: Recipe, rows: StoredRows) -> None:
 def _test_members(recipe: Recipe) -> list[int]:
     """Numbers of the sources that test rows come from: the user's test file, where there is one."""
     named = list(enumerate(members(recipe.data)))
-    own = [number for number, member in named if member.split == "test"]
+    own = [number for number, m in named if m.is_own_file and m.split == "test"]
     return own or [number for number, member in named if member.split is None]
 
 

@@ -9,10 +9,11 @@ from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.evaluate.compare import compare, evaluate
+from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.retention import bits_per_byte, compare_panel, read_texts
 from tunesmith.evaluate.system_table import BASE, TUNED
 from tunesmith.evaluate.systems import answer
+from tunesmith.evaluate.tasks import compare_systems, evaluate_task
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe, load_recipe
 from tunesmith.records import RetentionRow
@@ -82,8 +83,14 @@ def _task(
             "output_dir": str(folder),
         }
         prepare(other.model_copy(update=same), trainings=0)
-    task, test = read_manifest(panel_run).task, read_examples(panel_run.examples("test"))
-    primary = task.primary
+    task = read_manifest(panel_run).task
+    test = [
+        example
+        for example in read_examples(panel_run.examples("test"))
+        if not task.judged[example.task].held_out
+    ]
+    primary, settings = task.primary, recipe.evaluation
+    judging = Resampling(confidence=settings.confidence, resamples=settings.resamples, seed=0)
     how = replace(
         decoding(panel_run, other, chat, models[1]),
         backend=recipe.evaluation.backend,
@@ -91,21 +98,17 @@ def _task(
     )
     with progress(f"panel {path.stem}", 2 * len(test)) as advance:
         before, after = (
-            evaluate(
+            evaluate_task(
                 name,
                 "test",
                 test,
                 answer(model, chat, test, how, advance),
-                [primary],
-                task.parser,
-                metric_options=task.options,
+                task,
+                settings.confidence,
             )
             for name, model in zip((BASE, TUNED), models, strict=True)
         )
-    settings = recipe.evaluation
-    change = compare(
-        before, after, primary, resamples=settings.resamples, confidence=settings.confidence
-    )
+    change = compare_systems(before, after, primary, **judging)
     return RetentionRow(
         name=path.stem,
         metric=primary,
