@@ -233,9 +233,7 @@ def last_lines(text: str) -> str:
 
 
 def differences(found: dict[str, str], wanted: dict[str, str]) -> str:
-    names = sorted(
-        name for name in {*found, *wanted} if found.get(name) != wanted.get(name)
-    )
+    names = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     return ", ".join(names[:3])
 
 
@@ -267,7 +265,9 @@ def content(path: Path) -> str:
 
 def write_rows(path: Path) -> Path:
     with path.open("w", newline="") as file:
-        rows = [(f"{'good' if i % 2 else 'bad'} thing {i}", "yes" if i % 2 else "no") for i in range(40)]
+        rows = [
+            (f"{'good' if i % 2 else 'bad'} thing {i}", "yes" if i % 2 else "no") for i in range(40)
+        ]
         csv.writer(file).writerows([("text", "label"), *rows])
     return path
 
@@ -315,22 +315,27 @@ def job(rows: Path, model: Path, output: Path) -> dict[str, object]:
 # ---- the whole sweep
 
 
-def prepare_process() -> None:
-    """Import what the children need, and leave out what takes long and writes nothing of its own."""
+def prepare_process(in_place: bool) -> None:
+    """Import what the children need, and leave out what takes long."""
     import torch
 
     from tunesmith import pipeline
+    from tunesmith.models import save
     from tunesmith.report import write
 
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     write.plots_of = lambda *_: []  # type: ignore[assignment]
     assert pipeline
+    if in_place:
+        save.write_model_folder = save._write_files
 
 
-def sweep(folder: Path, names: Sequence[str], faults: Sequence[str], sample: int) -> dict[str, Any]:
+def sweep(
+    folder: Path, names: Sequence[str], faults: Sequence[str], sample: int, in_place: bool = False
+) -> dict[str, Any]:
     """Counts by stage and fault, and every Broken; `sample` calls of each, 0 for all."""
-    prepare_process()
+    prepare_process(in_place)
     one = Sweep(folder)
     references = one.references(names)
     counts: dict[str, dict[str, int]] = {}
@@ -358,6 +363,9 @@ def sweep(folder: Path, names: Sequence[str], faults: Sequence[str], sample: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--write-in-place", action="store_true", help="models without a rename: shows the sweep"
+    )
     parser.add_argument("--write-model", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
@@ -377,7 +385,7 @@ def main() -> None:
         )
         environment = os.environ | {SHIM: str(library), "LD_PRELOAD": str(library)}
         os.execve(sys.executable, [sys.executable, *sys.argv], environment)
-    result = sweep(folder, options.stages, options.faults, options.sample)
+    result = sweep(folder, options.stages, options.faults, options.sample, options.write_in_place)
     print(json.dumps(result))
     sys.exit(1 if result["broken"] else 0)
 

@@ -28,6 +28,7 @@ def guarded(command: Callable[[], object]) -> int:
     its number for a signal.
     """
     _escape_what_cannot_be_encoded()
+    sys.unraisablehook = _of_a_destructor
     try:
         with stopping_on_signals():
             command()
@@ -49,6 +50,12 @@ def guarded(command: Callable[[], object]) -> int:
     except Exception as error:
         return _tell(_of_the_disk(error) or _unexpected(error), 1)
     return code or _flushed()
+
+
+def _of_a_destructor(found: sys.UnraisableHookArgs) -> None:
+    """Says nothing of a file that is closed while an error of its disk goes up, and fails again."""
+    if not isinstance(found.exc_value, OSError):
+        sys.__unraisablehook__(found)
 
 
 def _as_code(code: object) -> int:

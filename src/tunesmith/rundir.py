@@ -119,11 +119,12 @@ UNFINISHED = re.compile(r"\..+\.(tmp|old|preparing)")
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Unfinished files and folders in a run folder, and beside it those of its preparation.
+    """Unfinished files and folders in a folder, and beside it those that were to take its name.
 
     Outermost only. Who asks must have the folder's lock: they may be another process's at work.
     """
-    own = re.compile(rf"\.{re.escape(folder.name)}(\.[0-9a-f]{{12}})?\.preparing")
+    name = re.escape(folder.name)
+    own = re.compile(rf"\.{name}\.(preparing|[0-9a-f]{{12}}\.(tmp|old|preparing))")
     above = folder.parent
     found = [
         path for path in (above.iterdir() if above.is_dir() else ()) if own.fullmatch(path.name)
