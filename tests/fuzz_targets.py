@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -110,8 +111,6 @@ def fuzz_model(data: bytes, folder: Path) -> None:
 
 @cache
 def model_files() -> dict[str, bytes]:
-    import tempfile  # noqa: PLC0415 - only where a model is asked for
-
     with tempfile.TemporaryDirectory() as folder:
         tiny_llama().save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)
@@ -153,28 +152,3 @@ def within_bounds() -> Iterator[None]:
         signal.signal(signal.SIGALRM, earlier)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < BYTES, f"the process grew by {grown:,} bytes"
-
-
-def main(target: str, seconds: int, folder: Path) -> None:
-    """libFuzzer on a target, with its coverage of tunesmith as the guide."""
-    import sys  # noqa: PLC0415 - of this program, not of the tests
-
-    import atheris  # noqa: PLC0415 - optional: `pip install atheris`
-
-    corpus = folder / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(SEEDS[target]):
-        (corpus / f"seed-{number}").write_bytes(seed)
-    atheris.instrument_func(TARGETS[target])
-    limits = [f"-max_total_time={seconds}", "-max_len=4096", "-rss_limit_mb=4096", "-timeout=60"]
-    atheris.Setup(
-        [sys.argv[0], *limits, f"-artifact_prefix={folder}/", str(corpus)],
-        lambda data: feed(target, data, folder / "work"),
-    )
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -61,6 +61,18 @@ def raises(error: BaseException) -> Callable[[], None]:
             "hint: free some space; `tunesmith resume FOLDER` continues a run that was prepared\n",
         ),
         (
+            SafetensorError("Error while serializing: I/O error: Input/output error (os error 5)"),
+            1,
+            "error: a file: Input/output error\n"
+            "hint: is it there, and may this user read and write it?\n",
+        ),
+        (
+            Exception('Permission denied (os error 13) at path "/runs/a/.tmp0"'),
+            1,
+            "error: /runs/a/.tmp0: Permission denied\n"
+            "hint: is it there, and may this user read and write it?\n",
+        ),
+        (
             MemoryError(),
             1,
             "error: there is not enough memory\nhint: a smaller model, or fewer rows at once\n",
@@ -109,11 +121,8 @@ PRINTS = (
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`command` in bash, with `$T` for tunesmith."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("HOME", "PYTHONUNBUFFERED")
-    }
+    without = ("HOME", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if name not in without}
     program = f"{sys.executable} -W error::UserWarning -m tunesmith.cli"
     source = str(Path(tunesmith.__file__).parents[1])
     given = kept | {"T": program, "P": sys.executable, "PYTHONPATH": source} | environment
@@ -245,7 +254,9 @@ def test_a_disk_that_fills_up_under_a_model_leaves_the_old_one(
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
 
     def full(*_: object) -> None:
-        raise SafetensorError("Error while serializing: IoError(Os { code: 28, StorageFull })")
+        raise SafetensorError(
+            "Error while serializing: IoError(Os { code: 28, kind: StorageFull })"
+        )
 
     monkeypatch.setattr(saving, "_write_files", full)
     with pytest.raises(RunError) as found:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tunesmith.errors import TunesmithError, is_disk_full
+from tunesmith.errors import TunesmithError, is_disk_full, system_error
 from tunesmith.signals import Interrupted, exit_code, name_of, stopping_on_signals
 
 RESUME_HINT = "`tunesmith resume FOLDER` continues a run that was prepared"
@@ -48,7 +48,8 @@ def guarded(command: Callable[[], object]) -> int:
     except MemoryError:
         return _tell("there is not enough memory\nhint: a smaller model, or fewer rows at once", 1)
     except Exception as error:
-        return _tell(_of_the_disk(error) or _unexpected(error), 1)
+        found = system_error(error)
+        return _tell(_of_the_system(found) if found else _unexpected(error), 1)
     return code or _flushed()
 
 
@@ -75,11 +76,6 @@ def _of_the_system(error: OSError) -> str:
         return f"{what}: the disk is full\nhint: {FULL_HINT}"
     said = error.strerror or str(error) or type(error).__name__
     return f"{what}: {said}\nhint: is it there, and may this user read and write it?"
-
-
-def _of_the_disk(error: Exception) -> str | None:
-    """For libraries whose errors of a full disk are none of the operating system's."""
-    return f"a file: the disk is full\nhint: {FULL_HINT}" if is_disk_full(error) else None
 
 
 def _unexpected(error: Exception) -> str:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
+import re
 from collections.abc import Iterable
 
 
@@ -71,9 +73,24 @@ class InterruptedRun(RunError):
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether a disk or a quota ran full, also where a library tells of it in words only."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    words = ("No space left", "StorageFull", "Disk quota exceeded")
-    return getattr(error, "errno", None) in full or any(word in str(error) for word in words)
+    found = system_error(error)
+    return found is not None and found.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The error of the operating system that an exception is, or that it tells of in words.
+
+    safetensors and tokenizers raise errors of their own, with the number in the text: `(os error
+    5)`, or `Os { code: 28 ...`.
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error))
+    if number is None:
+        words = "No space left" in str(error)
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if words else None
+    code, path = int(number[1] or number[2]), re.search(r'at path "([^"]+)"', str(error))
+    return OSError(code, os.strerror(code), path[1] if path else None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
