@@ -224,7 +224,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 
 def write_record(path: Path, record: object) -> None:
     """As JSON, atomically. What is not finite becomes "NaN" or "Infinity", which `read_record`
-    reads as the number: null would not be one.
+    takes for the number that it is; null would be none.
     """
     kind: Any = type(record)
     write_json(path, _finite(_adapter(kind).dump_python(record)))

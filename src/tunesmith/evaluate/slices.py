@@ -246,6 +246,8 @@ def _detectable(part: Comparison, whole: Comparison, confidence: float) -> float
     ]
     weights = [0.0 if math.isnan(part.se_clustered) else part.n, PRIOR_ROWS]
     variance = float(np.average(variances, weights=weights))
+    if variance == 0:  # the two systems differ nowhere, in no row of the whole split
+        return 0.0
     return smallest_detectable_effect(part.n, math.sqrt(variance), confidence=confidence)
 
 

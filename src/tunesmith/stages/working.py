@@ -33,7 +33,7 @@ def stage(
         work: Callable[Concatenate[RunDir, Arguments], Result],
     ) -> Callable[Concatenate[RunDir, Arguments], Result]:
         @wraps(work)
-        def working(run: RunDir, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        def working(run: RunDir, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             with at_work(run.path, name, f"tunesmith resume {run.path}"):
                 return work(run, *args, **kwargs)
 
