@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from signal import SIGINT
 
 from tunesmith.errors import TunesmithError, is_disk_full, system_error
 from tunesmith.signals import Interrupted, exit_code, name_of, stopping_on_signals
@@ -29,38 +30,40 @@ def guarded(command: Callable[[], object]) -> int:
     """
     _escape_what_cannot_be_encoded()
     sys.unraisablehook = _of_a_destructor
+    code, unwritten = _outcome(command), _flush()
+    if code or unwritten is None:
+        return code
+    if unwritten.errno == errno.EPIPE:  # `| head` has enough
+        return 1
+    return _tell(f"standard output: {unwritten.strerror}", 1)
+
+
+def _outcome(command: Callable[[], object]) -> int:
     try:
         with stopping_on_signals():
             command()
-            code = 0
     except SystemExit as stop:
-        code = _as_code(stop.code)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TunesmithError as error:
         return _tell(str(error), error.exit_code)
     except (Interrupted, KeyboardInterrupt) as signal:
-        number = getattr(signal, "number", 2)
+        number = getattr(signal, "number", SIGINT)
         what = f"interrupted by {name_of(number)}"
         return _tell(f"{what}\nhint: {RESUME_HINT}", exit_code(number))
     except BrokenPipeError:
-        code = 1
-    except OSError as error:
-        return _tell(_of_the_system(error), 1)
+        return 1
     except MemoryError:
         return _tell("there is not enough memory\nhint: a smaller model, or fewer rows at once", 1)
     except Exception as error:
         found = system_error(error)
         return _tell(_of_the_system(found) if found else _unexpected(error), 1)
-    return code or _flushed()
+    return 0
 
 
 def _of_a_destructor(found: sys.UnraisableHookArgs) -> None:
     """Says nothing of a file that is closed while an error of its disk goes up, and fails again."""
     if not isinstance(found.exc_value, OSError):
         sys.__unraisablehook__(found)
-
-
-def _as_code(code: object) -> int:
-    return code if isinstance(code, int) else int(code is not None)
 
 
 def _tell(message: str, code: int) -> int:
@@ -98,19 +101,19 @@ def _keep_traceback() -> Path | None:
     return Path(name)
 
 
-def _flushed() -> int:
-    """0 once all output is written; else Python would fail at its end, where nobody catches it."""
+def _flush() -> OSError | None:
+    """Write all output; the error where that fails. Python would fail once more at its end, where
+    nobody catches it, and so what is left is thrown away.
+    """
     if sys.stdout is None:  # closed by who started us
-        return 0
+        return None
     try:
         sys.stdout.flush()
     except OSError as error:
         with suppress(OSError, ValueError, io.UnsupportedOperation):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.EPIPE:  # `| head` has enough
-            return 1
-        return _tell(f"standard output: {error.strerror}", 1)
-    return 0
+        return error
+    return None
 
 
 def _escape_what_cannot_be_encoded() -> None:
