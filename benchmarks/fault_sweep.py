@@ -155,7 +155,7 @@ class Sweep:
 
     def child(self, name: str, n: int, error: int) -> Outcome:
         """A stage in a process of its own, whose call number `n` fails."""
-        from tunesmith.cli_boundary import guarded
+        from tunesmith.cli_boundary import guarded, of_a_destructor
 
         reading, writing = os.pipe()
         child = os.fork()
@@ -164,6 +164,7 @@ class Sweep:
             os.dup2(said, 1)
             os.dup2(said, 2)
             self.shim.fault_arm(str(self.work).encode(), n, error)
+            sys.unraisablehook = of_a_destructor
             code = guarded(self.stage(name))
             calls, what = self.shim.fault_count(), self.shim.fault_what()
             os.write(writing, json.dumps([calls, what.decode()]).encode())

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_pipeline import recipe_for
 
 from tunesmith import lock
 from tunesmith.errors import InputError
 from tunesmith.lock import locked
+from tunesmith.stages.prepare import prepare
 
 
 def in_a_child(work: Callable[[], None]) -> int:
@@ -146,3 +148,32 @@ def test_where_no_lock_can_be_written_the_folder_is_named(tmp_path: Path) -> Non
         locked(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def test_a_second_prepare_is_refused_and_takes_nothing_from_the_first(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    recipe = recipe_for(tmp_path, tiny_model_dir)
+    first = tmp_path / ".run.0123456789ab.preparing"  # what the other process has done so far
+    first.mkdir()
+    (reading, ready), (waiting, done) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(done)
+        with locked(tmp_path / "run"):
+            os.write(ready, b"locked")
+            os.read(waiting, 1)
+        os._exit(0)
+    os.read(reading, 6)
+    try:
+        with pytest.raises(InputError, match=f"run: process {child} on .* is at work there"):
+            prepare(recipe)
+        assert first.is_dir()
+    finally:
+        os.close(done)
+        os.waitpid(child, 0)
+        for descriptor in (reading, ready, waiting):
+            os.close(descriptor)
+    prepare(recipe)
+    assert (tmp_path / "run" / "manifest.json").exists()
+    assert not first.exists()  # nobody's any more

@@ -7,13 +7,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_pipeline import recipe_for
 
+from tunesmith import pipeline, stages
 from tunesmith.cli_boundary import guarded
 from tunesmith.errors import InterruptedRun
+from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir, leftovers, temporary_name
+from tunesmith.seal import read_seal
 from tunesmith.signals import stopping_on_signals, told_to_stop
 from tunesmith.stages.working import at_work, stage
 
@@ -36,6 +41,43 @@ def test_a_stage_that_is_stopped_says_how_to_go_on(
         f"hint: tunesmith resume {tmp_path / 'run'}\n"
     )
     assert signal.getsignal(number) == before
+
+
+def test_a_real_run_that_is_stopped_in_each_stage_is_gone_on_with(
+    tmp_path: Path,
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = recipe_for(tmp_path, tiny_model_dir)
+    run, again = RunDir(tmp_path / "run"), f"tunesmith resume {tmp_path / 'run'}"
+
+    def stopped(module: object, function: str, command: Callable[[], object]) -> str:
+        with monkeypatch.context() as patched:
+            patched.setattr(module, function, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+            assert guarded(command) == 143
+        assert leftovers(run.path) == []
+        return capsys.readouterr().err[-200:]
+
+    def resume() -> object:
+        return pipeline.resume(run.path)
+
+    said = stopped(stages.prepare, "write_seal", lambda: pipeline.run(recipe))
+    assert "preparation was interrupted by SIGTERM" in said
+    assert said.endswith("hint: run the same command again\n")
+    assert not run.path.exists()
+    said = stopped(stages.train, "save_model", lambda: pipeline.run(recipe))
+    assert "training was interrupted by SIGTERM" in said
+    assert said.endswith(f"hint: {again}\n")
+    said = stopped(stages.evaluate, "measure_retention", resume)
+    assert "evaluation was interrupted by SIGTERM" in said
+    assert not run_state(run).evaluated
+    said = stopped(stages.verify, "verify_folder", resume)
+    assert "verification was interrupted by SIGTERM" in said
+    said = stopped(stages.report, "write_report", resume)
+    assert "the report was interrupted by SIGTERM" in said
+    assert guarded(resume) == 0
+    assert len(read_seal(run).uses) == 1
 
 
 @pytest.mark.parametrize("number, name, code", CODES)

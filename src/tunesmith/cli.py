@@ -18,7 +18,7 @@ import typer
 
 import tunesmith
 from tunesmith import stages
-from tunesmith.cli_boundary import guarded
+from tunesmith.cli_boundary import guarded, of_a_destructor
 from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
     BrokenOption,
@@ -62,6 +62,7 @@ app.command()(judge)
 
 def main() -> None:
     """Run a command; every error is one message with its hint, and an exit code."""
+    sys.unraisablehook = of_a_destructor
     sys.exit(guarded(app))
 
 

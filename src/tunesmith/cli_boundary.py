@@ -29,7 +29,6 @@ def guarded(command: Callable[[], object]) -> int:
     its number for a signal.
     """
     _escape_what_cannot_be_encoded()
-    sys.unraisablehook = _of_a_destructor
     code, unwritten = _outcome(command), _flush()
     if code or unwritten is None:
         return code
@@ -60,7 +59,7 @@ def _outcome(command: Callable[[], object]) -> int:
     return 0
 
 
-def _of_a_destructor(found: sys.UnraisableHookArgs) -> None:
+def of_a_destructor(found: sys.UnraisableHookArgs) -> None:
     """Says nothing of a file that is closed while an error of its disk goes up, and fails again."""
     if not isinstance(found.exc_value, OSError):
         sys.__unraisablehook__(found)
