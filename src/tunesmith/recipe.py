@@ -449,10 +449,17 @@ class EvaluationConfig(Section):
         description="The loss of general language that is still accepted, as a share of the base "
         "model's value.",
     )
+    retention: Literal["auto"] | bool = Field(
+        "auto",
+        description="Ask 505 general questions and read plain text, both included here, before and "
+        "after training. `auto`: for models that come with a chat template, except the built-in "
+        "one.",
+    )
     panel: list[str] = Field(
         [],
-        description="General text files, and recipes with their test sets, scored before and after "
-        "training to show what was forgotten.",
+        description="What else is scored before and after training to show what was forgotten: "
+        "general text files, recipes with their test sets, and tasks of lm-evaluation-harness "
+        "(`lm_eval:arc_easy`, or `lm_eval:FILE.yaml`; needs `pip install 'tunesmith[lm-eval]'`).",
     )
     slices: list[str] = Field(
         [],

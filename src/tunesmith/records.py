@@ -303,8 +303,8 @@ class RetentionRow:
     """One held-out text or task of `evaluation.panel`, before and after training.
 
     `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
-    change that `n` rows show with 80 % power. Where no interval would hold, `ci` is (nan, nan) and
-    `note` says why.
+    change that `n` rows show with 80 % power, None where it cannot be told. Where no interval would
+    hold, `ci` is (nan, nan) and `note` says why. `p` is that of the paired test.
     """
 
     name: str
@@ -313,9 +313,10 @@ class RetentionRow:
     after: float
     difference: float
     ci: tuple[float, float]
-    detectable: float
+    detectable: float | None
     n: int = 0
     note: str = ""
+    p: float | None = None
 
 
 Answer = Literal["yes", "no", "cannot tell", "not measured"]
@@ -357,4 +358,19 @@ class Unreadable:
     system: str
     share: float
     ranked: Comparison | None = None
+    levels: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TwinScores:
+    """`rows_with_twin` of the `rows` test rows have a near-twin in training.
+
+    `without` is the verdict's comparison on the others alone, `levels` the reference system's and
+    the tuned model's value there; None where no row has a twin, or too few are without one.
+    """
+
+    rows: int
+    rows_with_twin: int
+    sentence: str
+    without: Comparison | None = None
     levels: tuple[float, float] | None = None

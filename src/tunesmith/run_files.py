@@ -130,6 +130,19 @@ class FewShotByTask:
 
 
 @dataclass(frozen=True)
+class Twins:
+    """Row ids of the test rows that have a near-twin (data/dedup) among the training rows, and how
+    many validation rows do.
+
+    `searched` is False where the recipe turns the search off, or there were too many rows for it.
+    """
+
+    searched: bool
+    test: tuple[str, ...] = ()
+    validation: int = 0
+
+
+@dataclass(frozen=True)
 class Opponents:
     """What the systems that the tuned model may have to beat scored on `rows` validation rows:
     `scores[metric][system]`. `likeliest` says by which likelihoods choices were ranked.

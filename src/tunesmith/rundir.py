@@ -58,6 +58,7 @@ class RunDir:
     original_chat_template = _Place("chat_template.original.jinja")
     ledger = _Place("ledger.json")
     rows = _Place("data", "rows.arrow")
+    twins = _Place("data", "twins.json")
     rejected = _Place("data", "rejected.jsonl")
     seal = _Place("data", "test.seal.json")
     metrics = _Place("metrics.jsonl")

@@ -22,7 +22,7 @@ from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.recipe import build_recipe
 from tunesmith.records import IGNORE_INDEX, SPLITS, Turn
-from tunesmith.run_files import read_manifest
+from tunesmith.run_files import Twins, read_manifest, read_record
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.seal import open_seal
 
@@ -730,3 +730,66 @@ def test_one_text_can_be_put_into_the_prompt_layout(tmp_path: Path, tiny_model_d
         e.prompt.replace(e.prompt.splitlines()[-2], "Text: {x}")
         for e in read_examples(run.examples("test"))
     }
+
+
+TWIN_ROWS = [
+    ("how do I close my account", "yes"),
+    ("why is my transfer still pending", "no"),
+    *ROWS,
+]
+TWIN_TESTS = [
+    ("How can I close the account?", "yes"),  # of the first training row
+    ("where is the nearest branch", "no"),
+    ("my transfer is still pending, why", "no"),  # of the second
+]
+
+
+def test_test_rows_with_a_near_twin_in_training_are_recorded_and_named(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    test_file = write_csv(tmp_path / "test.csv", TWIN_TESTS)
+    run = prepare(tmp_path, tiny_model_dir, rows=TWIN_ROWS, test_source=str(test_file))
+    twins = read_record(run.twins, Twins)
+    rows = {example.row_id: example for example in read_examples(run.examples("test"))}
+    assert twins.searched
+    assert ["account" in rows[i].prompt or "pending" in rows[i].prompt for i in twins.test] == [
+        True,
+        True,
+    ]
+    notes = read_json(run.ledger)["notes"]
+    (note,) = [note for note in notes if "near-twin among" in note]
+    # they are left in training: a user's file is left as it is, and the report shows both scores
+    assert note.startswith("2 test inputs have a near-twin among the training inputs, for example ")
+
+
+def test_near_twins_are_never_on_two_sides_of_a_split_that_is_drawn(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    colours = ["red", "blue", "green", "brown", "grey", "pink", "black", "white", "gold", "teal"]
+    pairs = [
+        (f"{how} i close the {word} account{end}", "yes" if i % 2 else "no")
+        for i, word in enumerate(colours)
+        for how, end in (("how do", ""), ("how can", " please"), ("how would", ""))
+    ]
+    run = prepare(tmp_path, tiny_model_dir, rows=pairs)
+    splits: dict[str, set[str]] = {}
+    for split in SPLITS:
+        for example in read_examples(run.examples(split)):
+            splits.setdefault(example.group, set()).add(split)
+    assert len(splits) == 10
+    assert all(len(found) == 1 for found in splits.values())
+    assert read_record(run.twins, Twins) == Twins(searched=True)
+
+
+def test_without_the_search_for_near_duplicates_nothing_is_said_of_twins(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    test_file = write_csv(tmp_path / "test.csv", TWIN_TESTS)
+    run = prepare(
+        tmp_path,
+        tiny_model_dir,
+        rows=TWIN_ROWS,
+        test_source=str(test_file),
+        near_duplicates=False,
+    )
+    assert read_record(run.twins, Twins) == Twins(searched=False)

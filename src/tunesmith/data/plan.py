@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith.data.columns import Coded, CodedWriter, RowIds, TakenIds
+from tunesmith.data.dedup.clusters import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.dedup.contamination import Overlap, overlap
 from tunesmith.data.dedup.exact import (
     Duplicates,
@@ -30,7 +31,6 @@ from tunesmith.data.dedup.exact import (
     normalised_value,
     target_hash,
 )
-from tunesmith.data.dedup.minhash import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.dedup.shingles import Words
 from tunesmith.data.label_columns import (
     inspect_separator,
@@ -59,6 +59,7 @@ from tunesmith.recipe import DataConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
 TARGET_TYPES = ("label", "labels", "tags", "target")
+JUDGED: tuple[Split, Split] = ("validation", "test")
 BATCH_ROWS = 1000
 
 
@@ -101,7 +102,7 @@ class Index:
     user's test file, `not_drawn` those beyond a mixture's cap; `conflicting` rows have the input of
     another row and a different target. `clusters` are the numbers of the first row with the same or
     nearly the same input; `groups` are the user's own. `words` are those of the inputs, None where
-    the recipe turns near-duplicates off.
+    the recipe turns near-duplicates off. `searched`: whether near-duplicates were looked for.
     """
 
     sources: tuple[Source, ...]
@@ -118,6 +119,7 @@ class Index:
     notes: tuple[str, ...]
     ids: Sequence[str]
     words: Words | None
+    searched: bool
 
     @cached_property
     def is_shared(self) -> NDArray[np.bool_]:
@@ -263,10 +265,10 @@ def build_index(
     # the rows of a held-out task change nothing in training: what they share with it is reported
     own_test = is_test & ~_is_held_out(sources, num_rows)
     leaked = ~is_test & _is_among(inputs, inputs[own_test])
-    clusters, num_clusters, notes = first, 0, list[str]()
+    clusters, num_clusters, notes, searched = first, 0, list[str](), False
     if keys.words is not None:
         found = near_duplicate_clusters(keys.words, first, folder)
-        clusters, num_clusters = found.clusters, found.num_clusters
+        clusters, num_clusters, searched = found.clusters, found.num_clusters, not found.note
         notes = _near_duplicate_notes(found, first, keys.ids)
     # Rows that are left out take no part in the draw, so they do not change the sizes of splits.
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
@@ -305,6 +307,7 @@ def build_index(
         notes=tuple(notes),
         ids=keys.ids,
         words=keys.words,
+        searched=searched,
     )
 
 
@@ -622,7 +625,34 @@ def find_overlap(index: Index, held_out: bool = False) -> Overlap:
     """
     if index.words is None:
         return Overlap(0, 0, [])
-    used = ~index.dropped & ~index.leaked & ~index.not_drawn
-    train, test = (used & (index.splits == SPLITS.index(split)) for split in ("train", "test"))
     wanted = _is_held_out(index.sources, index.num_rows) == held_out
-    return overlap(index.words, train, test & wanted)
+    return overlap(index.words, _used(index, "train"), _used(index, "test") & wanted)
+
+
+@dataclass(frozen=True)
+class TwinRows:
+    """Row numbers, per split, of the rows in a cluster of near-duplicates with a training row; and
+    that training row. There are none but in a split that the user gave.
+    """
+
+    rows: dict[Split, NDArray[np.int64]]
+    in_train: dict[Split, NDArray[np.int64]]
+
+
+def find_twins(index: Index) -> TwinRows:
+    """The validation and test rows that have a near-twin, or an equal, among the training rows."""
+    # for each cluster its first training row
+    train = np.flatnonzero(_used(index, "train"))
+    first_of = np.full(len(index.clusters), -1, dtype=np.int64)
+    first_of[index.clusters[train[::-1]]] = train[::-1]
+    rows, in_train = dict[Split, NDArray[np.int64]](), dict[Split, NDArray[np.int64]]()
+    for split in JUDGED:
+        rows[split] = np.flatnonzero(_used(index, split) & (first_of[index.clusters] >= 0))
+        in_train[split] = first_of[index.clusters[rows[split]]]
+    return TwinRows(rows, in_train)
+
+
+def _used(index: Index, split: Split) -> NDArray[np.bool_]:
+    """The rows of a split that give examples."""
+    gone = index.dropped | index.leaked | index.not_drawn
+    return np.asarray(~gone & (index.splits == SPLITS.index(split)))

@@ -18,7 +18,7 @@ from tunesmith.errors import DataError
 from tunesmith.evaluate.systems import Decoding, decoding_for, task_decodings, with_tasks
 from tunesmith.machine import fastest_dtype
 from tunesmith.models.load import default_device, fingerprint, load_model, load_tokenizer
-from tunesmith.recipe import Recipe, load_recipe
+from tunesmith.recipe import BUILT_IN_MODEL, Recipe, load_recipe
 from tunesmith.records import Example
 from tunesmith.run_files import AnsweredIn, read_manifest, read_record, run_state, write_record
 from tunesmith.rundir import RunDir, file_sha256
@@ -84,6 +84,16 @@ def tuned_chat(run: RunDir, recipe: Recipe) -> ChatFormat:
     return chat_format(
         load_tokenizer(str(run.model), recipe.trust_remote_code), recipe.system or ""
     )
+
+
+def asks_general_questions(recipe: Recipe) -> bool:
+    """Whether the retention suite is on: by default for models that come with a chat template."""
+    asked = recipe.evaluation.retention
+    if asked != "auto":
+        return asked
+    if recipe.model == BUILT_IN_MODEL:
+        return False
+    return load_tokenizer(recipe.model, recipe.trust_remote_code).chat_template is not None
 
 
 def load_base(recipe: Recipe) -> PreTrainedModel:

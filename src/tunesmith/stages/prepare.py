@@ -13,7 +13,15 @@ from tunesmith.data.build import write_splits
 from tunesmith.data.cache import cache_key, input_hashes, restore, store
 from tunesmith.data.dedup.contamination import Overlap
 from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
-from tunesmith.data.plan import Source, build_index, find_overlap, plan_sources
+from tunesmith.data.plan import (
+    JUDGED,
+    Index,
+    Source,
+    build_index,
+    find_overlap,
+    find_twins,
+    plan_sources,
+)
 from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import StoredRows, store_rows
 from tunesmith.data.store import (
@@ -26,6 +34,7 @@ from tunesmith.data.store import (
 from tunesmith.errors import DataError
 from tunesmith.evaluate.fitness import SAMPLE, check_fitness
 from tunesmith.evaluate.generate import check_vllm
+from tunesmith.evaluate.harness import check_harness_task, is_harness_task
 from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
 from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
@@ -34,7 +43,7 @@ from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import progress, say, show
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
 from tunesmith.records import SPLITS
-from tunesmith.run_files import Task, new_manifest, write_record
+from tunesmith.run_files import Task, Twins, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, sync, sync_tree, temporary_name, write_atomic
 from tunesmith.seal import write_seal
 from tunesmith.stages.common import chat_settings
@@ -188,6 +197,7 @@ def _prepare_rows(
     index = build_index(sources, data, rows, run.path)
     notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
     notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
+    notes += _record_twins(run, index)
     num_rows = sum(index.num_rows)
     with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
@@ -204,6 +214,22 @@ def _overlap_note(found: Overlap, ids: Sequence[str]) -> list[str]:
         f"{found.num_overlapping:,} of {found.num_test:,} test inputs ({share:.1%}) share 13 words "
         f"in a row with a training input, for example row {ids[test_row]} with row {ids[train_row]}"
     ]
+
+
+def _record_twins(run: RunDir, index: Index) -> list[str]:
+    """Write which test rows have a near-twin in training, for the report; notes."""
+    found, notes = find_twins(index), []
+    for split in JUDGED:
+        rows, in_train = found.rows[split], found.in_train[split]
+        if index.searched and len(rows):
+            notes.append(
+                f"{len(rows):,} {split} inputs have a near-twin among the training inputs, for "
+                f"example row {index.ids[int(rows[0])]} has row {index.ids[int(in_train[0])]}"
+            )
+    test = tuple(index.ids[int(row)] for row in found.rows["test"])
+    twins = Twins(index.searched, test, len(found.rows["validation"]))
+    write_record(run.twins, twins if index.searched else Twins(False))
+    return notes
 
 
 def _held_out_note(found: Overlap, ids: Sequence[str]) -> list[str]:
@@ -251,7 +277,9 @@ def check_evaluation(recipe: Recipe) -> None:
     check_backend(recipe)
     check_gates(recipe)
     for name in recipe.evaluation.panel:
-        if name.endswith((".yaml", ".yml")):
+        if is_harness_task(name):
+            check_harness_task(name)
+        elif name.endswith((".yaml", ".yml")):
             load_recipe(Path(name))
         else:
             read_texts(Path(name))

@@ -24,6 +24,7 @@ from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
 from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
+from tunesmith.evaluate.twins import twin_scores
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
@@ -35,6 +36,7 @@ from tunesmith.records import (
     Example,
     RetentionRow,
     TaskReport,
+    TwinScores,
 )
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
@@ -47,6 +49,7 @@ from tunesmith.run_files import (
     Opponents,
     Task,
     TrainingFacts,
+    Twins,
     read_evaluated,
     read_manifest,
     read_record,
@@ -177,6 +180,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
         tasks=_by_task(run, recipe, test, task, opponents),
+        twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
         slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how)
         if primary in reference.rows and primary in tuned[0].rows
         else (),
@@ -353,6 +357,33 @@ def _against(
         return against_seeds(reference, tuned, metric, judging.how)
     note = "a mixture of several tasks is judged by its first training alone"
     return judging.compare(reference, tuned[0], metric), note if len(tuned) > 1 else ""
+
+
+def _twins(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    systems: tuple[Evaluation, Sequence[Evaluation]],
+    whole: Comparison,
+    judging: Judging,
+) -> TwinScores | None:
+    """The score without near-twins of training rows; None where they were not searched, and for a
+    mixture whose tasks have other metrics.
+    """
+    found = read_record(run.twins, Twins) if run.twins.exists() else Twins(searched=False)
+    reference, tuned = systems
+    scored = all(whole.metric in system.rows for system in (reference, *tuned))
+    if not found.searched or not scored:
+        return None
+    return twin_scores(
+        {example.id: example for example in test},
+        found.test,
+        systems,
+        whole,
+        lambda a, tuned, metric: _against(a, tuned, metric, judging)[0],
+        confidence=judging.confidence,
+        margin=recipe.evaluation.margin,
+    )
 
 
 def _run_notes(run: RunDir) -> list[str]:
