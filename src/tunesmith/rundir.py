@@ -199,17 +199,18 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not readable as JSON: {error}", hint=DAMAGED) from error
 
 
-def cache_folder() -> Path:
-    """$TUNESMITH_CACHE, else ~/.cache/tunesmith, else (a user without a home) a folder for
-    temporary files.
-    """
-    given = os.environ.get("TUNESMITH_CACHE")
-    if given:
-        return Path(given)
+def home_folder() -> Path:
+    """The user's, or a folder for temporary files for a user without one."""
     try:
-        return Path.home() / ".cache" / "tunesmith"
+        return Path.home()
     except RuntimeError:  # no HOME, and no entry in the user database: a container's usual state
         return Path(tempfile.gettempdir()) / f"tunesmith-{os.getuid()}"
+
+
+def cache_folder() -> Path:
+    """$TUNESMITH_CACHE, else ~/.cache/tunesmith."""
+    given = os.environ.get("TUNESMITH_CACHE")
+    return Path(given) if given else home_folder() / ".cache" / "tunesmith"
 
 
 def file_sha256(path: Path) -> str:
