@@ -21,13 +21,14 @@ from tunesmith.stages.report import report
 from tunesmith.stages.seeds import copy_of, seed_folders
 from tunesmith.stages.train import train
 from tunesmith.stages.verify import verify
+from tunesmith.stages.working import at_work
 from tunesmith.train.processes import check_single_process
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
     """All stages; the contents of report.json."""
     prepare(recipe)
-    return _remaining_stages(RunDir(Path(recipe.output_dir)))
+    return _finish(RunDir(Path(recipe.output_dir)))
 
 
 def resume(folder: Path) -> dict[str, Any]:
@@ -37,7 +38,13 @@ def resume(folder: Path) -> dict[str, Any]:
     check_single_process()
     found = open_run(folder)
     check_unchanged(found)
-    return _remaining_stages(found)
+    return _finish(found)
+
+
+def _finish(run: RunDir) -> dict[str, Any]:
+    """The remaining stages, with the folder to ourselves from the first to the last."""
+    with at_work(run.path, "the run", f"tunesmith resume {run.path}"):
+        return _remaining_stages(run)
 
 
 def _remaining_stages(first: RunDir) -> dict[str, Any]:

@@ -351,6 +351,11 @@ class TrainConfig(Section):
         None,
         description="Save a checkpoint every this many steps, besides the one after each epoch.",
     )
+    save_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Save a checkpoint when this many minutes have passed since the last one, "
+        "after the step that is being taken. SIGTERM, SIGUSR1 and Ctrl-C save one in any case.",
+    )
     save_total_limit: AtLeastOne = Field(
         2, description="Keep this many of the newest checkpoints, and the best."
     )
@@ -563,6 +568,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe", hint="`tunesmith init` writes one") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}", hint="give a recipe file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"{path}: not readable as YAML: {' '.join(str(error).split())}"

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from tunesmith.errors import DataError
 from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import SPLITS
-from tunesmith.rundir import RunDir, read_json, versions, write_json
+from tunesmith.rundir import DAMAGED, RunDir, read_json, versions, write_json
 
 FORMAT = 2
 """Of manifest.json. 1 had the task's keys beside the others, and no `format`."""
@@ -164,7 +164,10 @@ class AnsweredIn:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Written last by evaluation: the systems whose answers are stored, in the report's order."""
+    """The systems whose answers are stored, in the report's order. Evaluation writes it last, and
+    one without systems first: so a stopped evaluation is told from one of an older version, which
+    wrote none.
+    """
 
     systems: tuple[str, ...]
 
@@ -184,9 +187,15 @@ def run_state(run: RunDir) -> RunState:
     return RunState(
         prepared=run.manifest.exists(),
         trained=run.model.is_dir(),  # it appears whole, by a rename
-        evaluated=run.evaluated.exists() or run.panel.exists(),  # the latter: older run folders
+        evaluated=_is_evaluated(run),
         verified=run.verification.exists(),
     )
+
+
+def _is_evaluated(run: RunDir) -> bool:
+    if run.evaluated.exists():
+        return bool(read_record(run.evaluated, Evaluated).systems)
+    return run.panel.exists()  # an older run folder
 
 
 def now() -> str:
@@ -208,8 +217,10 @@ def new_manifest(
 def read_manifest(run: RunDir) -> Manifest:
     """DataError where the file is not one, or is of a newer format."""
     values = read_json(run.manifest)
+    if not isinstance(values, dict):
+        raise DataError(f"{run.manifest}: not a JSON object", hint=DAMAGED)
     found = values.get("format", 1)
-    if found > FORMAT:
+    if isinstance(found, int) and found > FORMAT:
         raise DataError(
             f"{run.manifest}: format {found}, this tunesmith reads up to {FORMAT}",
             hint="upgrade tunesmith, or prepare the run again in a new output_dir",

@@ -50,8 +50,10 @@ from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
 from tunesmith.stages.tasks import baselines_by_task, of_task
 from tunesmith.stages.threshold import save_threshold
+from tunesmith.stages.working import stage
 
 
+@stage("evaluation")
 def evaluate(run: RunDir) -> None:
     """Store the answers of base, few-shot base and tuned and those of the baselines, and what
     training cost elsewhere. The use of the test split is recorded.
@@ -71,7 +73,8 @@ def evaluate(run: RunDir) -> None:
     tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
     # of answers that are made anew now
-    for stale in (run.verification, run.evaluated, run.panel, run.threshold):
+    write_record(run.evaluated, Evaluated(()))
+    for stale in (run.verification, run.panel, run.threshold):
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
     how = with_held_out(how, run, recipe, task, test, chat, tuned)
@@ -97,6 +100,7 @@ def evaluate(run: RunDir) -> None:
     write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in answers)))
 
 
+@stage("evaluation")
 def answer_tuned(run: RunDir) -> None:
     """The tuned model's answers to the test split alone; the caller records the use."""
     recipe = run_recipe(run)

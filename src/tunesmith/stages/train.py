@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import resource
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from tunesmith.records import Example
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import decoding, load_base, run_chat, run_recipe, sample, training_data
+from tunesmith.stages.working import stage
 from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
@@ -38,6 +38,7 @@ from tunesmith.train.roofline import lower_bound, model_size
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
 
 
+@stage("training")
 def train(run: RunDir) -> None:
     """Train from the last good checkpoint, if there is one, and save model/. RunError and
     InputError are as in train.loop.train.
@@ -64,10 +65,9 @@ def train(run: RunDir) -> None:
     )
     model = merge_lora(model)
     write_record(run.training, _facts(model, data, recipe, result))
-    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens)
-    original = run.original_chat_template
-    if original.exists():  # beside the one that was trained on, under a name nothing loads
-        shutil.copy(original, run.model / original.name)
+    # beside the template that was trained on, under a name nothing loads
+    files = [run.original_chat_template]
+    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens, files)
 
 
 def _validator(

@@ -26,6 +26,7 @@ from tunesmith.records import Example, Prediction, Unserved
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import answered_in, run_recipe, sample, tuned_chat
+from tunesmith.stages.working import stage
 
 ROWS = 32
 SHOWN = 60  # characters of an answer
@@ -56,6 +57,7 @@ class Verification:
         )
 
 
+@stage("verification")
 def verify(run: RunDir) -> Verification:
     """Ask a fresh process; what it found goes into the report. DataError where nothing was
     evaluated yet.
