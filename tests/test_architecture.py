@@ -15,7 +15,7 @@ import tunesmith
 ROOT = Path(tunesmith.__file__).parent
 # a module may import from its own layer and the layers after it
 LAYERS = [
-    {"cli", "cli_judges", "cli_templates", "cli_options"},
+    {"cli", "cli_boundary", "cli_judges", "cli_templates", "cli_options"},
     {"pipeline"},
     {"stages"},
     {"train", "evaluate", "report"},
@@ -24,7 +24,7 @@ LAYERS = [
     {"models"},
     {"seal", "artefacts"},
     {"run_files"},
-    {"recipe", "records", "errors", "rundir", "progress", "packages", "machine"},
+    {"recipe", "records", "lock", "rundir", "signals", "errors", "progress", "packages", "machine"},
 ]
 HEAVY = (
     "torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "matplotlib", "pyarrow",

@@ -326,3 +326,41 @@ def test_a_written_recipe_reads_back_as_the_same(
     path = tmp_path_factory.getbasetemp() / "round_trip.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")
     assert load_recipe(path) == (recipe, [])
+
+
+def test_true_and_false_as_keys_of_labels_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "data: {source: a.csv, labels: {true: toxic, false: fine}}\noutput_dir: x\n",
+        encoding="utf-8",
+    )
+    assert load_recipe(path)[0].data.labels == {"true": "toxic", "false": "fine"}
+    recipe, _ = load_recipe(path, ["data.labels={true: bad, false: good}"])
+    assert recipe.data.labels == {"true": "bad", "false": "good"}
+
+
+@pytest.mark.parametrize(
+    "labels, shown",
+    [
+        ("[no, yes]", "[False, True]"),
+        ("[fine, off]", "['fine', False]"),
+        ("{0: no, 1: maybe}", "{0: False, 1: 'maybe'}"),
+        ("[null, sad]", "[None, 'sad']"),
+        ("{~: a, b: c}", "{None: 'a', 'b': 'c'}"),
+    ],
+)
+@pytest.mark.parametrize("in_mixture", [False, True])
+def test_a_label_that_yaml_takes_for_a_value_asks_for_quotes(
+    tmp_path: Path, labels: str, shown: str, in_mixture: bool
+) -> None:
+    path = tmp_path / "r.yaml"
+    own = f"labels: {labels}"
+    source = f"[{{source: a.csv, {own}}}]" if in_mixture else f"a.csv\n  {own}"
+    path.write_text(f"data:\n  source: {source}\noutput_dir: x\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    key = "data.source.0.labels" if in_mixture else "data.labels"
+    assert str(caught.value) == (
+        f"{path}: {key} = {shown}: a word without quotes is true, false or null in YAML\n"
+        'hint: quote them: ["no", "yes"]'
+    )

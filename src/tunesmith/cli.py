@@ -2,12 +2,12 @@
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 success; 1 a run failed; 2 bad
 usage, recipe or data, found before any work; 3 the verdict is not "better" and --fail-if-not-better
-was given; 4 a gate of the recipe or --fail-if-broken-over was not passed; 130 interrupted.
+was given; 4 a gate of the recipe or --fail-if-broken-over was not passed; 130, 143 and 138 stopped
+by Ctrl-C, SIGTERM and SIGUSR1.
 """
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,6 +18,7 @@ import typer
 
 import tunesmith
 from tunesmith import stages
+from tunesmith.cli_boundary import guarded, of_a_destructor
 from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
     BrokenOption,
@@ -42,7 +43,7 @@ from tunesmith.cli_options import (
     recipe_with_rows,
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
-from tunesmith.errors import InputError, TunesmithError
+from tunesmith.errors import InputError
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
 from tunesmith.rundir import write_atomic
 
@@ -59,28 +60,10 @@ app.command()(review)
 app.command()(judge)
 
 
-RESUME_HINT = "`tunesmith resume FOLDER` continues a run that was prepared"
-
-
 def main() -> None:
     """Run a command; every error is one message with its hint, and an exit code."""
-    try:
-        app(standalone_mode=True)
-    except TunesmithError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        print(
-            f"error: {error.filename or 'a file'}: the disk is full\n"
-            f"hint: free some space; {RESUME_HINT}",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"interrupted\nhint: {RESUME_HINT}", file=sys.stderr)
-        sys.exit(130)
+    sys.unraisablehook = of_a_destructor
+    sys.exit(guarded(app))
 
 
 def _print_version(wanted: bool) -> None:

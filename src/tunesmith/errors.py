@@ -8,12 +8,15 @@ TunesmithError            message, then `hint: ...`
 │   └── ModelError        a model folder or tokenizer that cannot be used
 └── RunError              exit code 1: a run that had started and failed
     ├── TrainingError     NaN loss, a full disk, no usable checkpoint
-    └── InterruptedRun    Ctrl-C, after the last step was saved
+    └── InterruptedRun    Ctrl-C, SIGTERM or SIGUSR1; exit code 128 + the signal's number
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
 
 
@@ -61,9 +64,33 @@ class TrainingError(RunError):
 
 
 class InterruptedRun(RunError):
-    """Ctrl-C, raised after the last step was saved."""
+    """A signal asked a stage to stop, and it did; the message says what is saved."""
 
-    exit_code = 130
+    def __init__(self, message: str, hint: str = "", exit_code: int = 130) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a disk or a quota ran full, also where a library tells of it in words only."""
+    found = system_error(error)
+    return found is not None and found.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The error of the operating system that an exception is, or that it tells of in words.
+
+    safetensors and tokenizers raise errors of their own, with the number in the text: `(os error
+    5)`, or `Os { code: 28 ...`.
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error))
+    if number is None:
+        words = "No space left" in str(error)
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if words else None
+    code, path = int(number[1] or number[2]), re.search(r'at path "([^"]+)"', str(error))
+    return OSError(code, os.strerror(code), path[1] if path else None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

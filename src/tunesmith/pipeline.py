@@ -28,13 +28,14 @@ from tunesmith.stages.reproduce import Reproduction, check_whole, compare_with, 
 from tunesmith.stages.seeds import copy_of, seed_folders
 from tunesmith.stages.train import train
 from tunesmith.stages.verify import verify
+from tunesmith.stages.working import at_work
 from tunesmith.train.processes import check_single_process
 
 
 def run(recipe: Recipe, use_cache: bool = True) -> dict[str, Any]:
     """All stages; the contents of report.json."""
     prepare(recipe, use_cache=use_cache)
-    return _remaining_stages(RunDir(Path(recipe.output_dir)))
+    return _finish(RunDir(Path(recipe.output_dir)))
 
 
 def resume(folder: Path) -> dict[str, Any]:
@@ -46,7 +47,13 @@ def resume(folder: Path) -> dict[str, Any]:
     check_unchanged(found)
     for each in (found, *seed_folders(found, run_recipe(found))):
         _check_done(each)
-    return _remaining_stages(found)
+    return _finish(found)
+
+
+def _finish(run: RunDir) -> dict[str, Any]:
+    """The remaining stages, with the folder to ourselves from the first to the last."""
+    with at_work(run.path, "the run", f"tunesmith resume {run.path}"):
+        return _remaining_stages(run)
 
 
 def reproduce(folder: Path, again: Path | None = None) -> Reproduction:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from tunesmith.errors import RecipeError, did_you_mean
 
@@ -23,6 +24,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Labels = list[str] | dict[str, str]
+UNQUOTED = "unquoted_label"
 
 # Other tools' names for our keys (TRL, Axolotl, LLaMA-Factory, torchtune), by section.
 ALIASES = {
@@ -99,6 +101,22 @@ class SplitConfig(Section):
     )
 
 
+def label_names(value: object) -> object:
+    """`labels` as YAML gave them, with true and false as keys in words.
+
+    A name that is true, false or null was a word that nobody quoted: which one is lost.
+    """
+    names = list(
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )
+    keys = list(value) if isinstance(value, dict) else []
+    if any(name is None or isinstance(name, bool) for name in names) or None in keys:
+        raise PydanticCustomError(UNQUOTED, "a word without quotes is true, false or null in YAML")
+    if not isinstance(value, dict):
+        return value
+    return {str(key).lower() if isinstance(key, bool) else key: name for key, name in value.items()}
+
+
 class SourceConfig(Section):
     """A mixture: each member is a path or a mapping of these keys.
 
@@ -127,14 +145,17 @@ class SourceConfig(Section):
         description="General rows against forgetting: trained on, never validated or tested on.",
     )
 
+    _labels_are_text = field_validator("labels", mode="before")(label_names)
+
 
 class DataConfig(Section):
     """The rows, and how they become prompts and answers; see [templates.md](templates.md)."""
 
     source: str | list[str | SourceConfig] | None = Field(
         None,
-        description="A csv, tsv, json, jsonl, parquet or arrow file, a folder of them, a hub data "
-        "set (`org/name:split`), or a list of these.",
+        description="A csv, tsv, json, jsonl, parquet, arrow, xlsx, ods or text file, a folder of "
+        "them, a hub data set (`org/name:split`), or a list of these; text files also as .gz. A "
+        "folder with train, validation and test files is split so.",
     )
     validation_source: str | None = Field(
         None, description="Rows to validate on, instead of a share of `source`."
@@ -161,7 +182,9 @@ class DataConfig(Section):
         "the slot's name is found by itself.",
     )
     labels: Labels | None = Field(
-        None, description="Names of the labels 0, 1, 2 ... in order, or of each raw value."
+        None,
+        description="Names of the labels 0, 1, 2 ... in order, or of each raw value "
+        "(`{true: toxic, false: fine}`).",
     )
     label_separator: Annotated[str, Field(min_length=1)] | None = Field(
         None,
@@ -182,8 +205,8 @@ class DataConfig(Section):
     )
     max_rejected: Fraction = Field(
         0.01,
-        description="The share of rows that may be unusable (too long, empty, unreadable) before "
-        "it is an error.",
+        description="The share of examples that may be unusable (too long, without a label or "
+        "another value, unreadable) before it is an error.",
     )
     max_rows: AtLeastOne | None = Field(
         None, description="Read at most this many rows of each source."
@@ -193,7 +216,20 @@ class DataConfig(Section):
         description="In a mixture, a source counts as at most this many examples: "
         "rate = min(n, cap) / sum of min(n, cap).",
     )
-    encoding: str = Field("utf-8", description="The character encoding of text files.")
+    encoding: str | None = Field(
+        None,
+        description="The character encoding of text files. `null`: UTF-8, else found out and said.",
+    )
+    names: list[str] | None = Field(
+        None,
+        description="Names of the columns, from left to right, of a table without a header.",
+    )
+    sheet: str | None = Field(
+        None,
+        description="The sheet of a workbook. `null`: the first one with cells; others are named.",
+    )
+
+    _labels_are_text = field_validator("labels", mode="before")(label_names)
 
 
 class LoraConfig(Section):
@@ -314,6 +350,11 @@ class TrainConfig(Section):
     save_steps: AtLeastOne | None = Field(
         None,
         description="Save a checkpoint every this many steps, besides the one after each epoch.",
+    )
+    save_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Save a checkpoint when this many minutes have passed since the last one, "
+        "after the step that is being taken. SIGTERM, SIGUSR1 and Ctrl-C save one in any case.",
     )
     save_total_limit: AtLeastOne = Field(
         2, description="Keep this many of the newest checkpoints, and the best."
@@ -527,6 +568,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe", hint="`tunesmith init` writes one") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}", hint="give a recipe file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"{path}: not readable as YAML: {' '.join(str(error).split())}"
@@ -635,12 +678,20 @@ def _set(values: dict[str, object], dotted: str, value: object, override: str) -
 
 def _explain(error: ValidationError, where: str) -> RecipeError:
     """The first of pydantic's errors as one line."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # in a mixture pydantic also lists the forms that the source might have had instead
+    first = next((e for e in errors if e["type"] == UNQUOTED), errors[0])
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         return RecipeError(
             f"{where}: unknown key {key!r}", hint=did_you_mean(location[-1], _keys(location[:-1]))
+        )
+    if first["type"] == UNQUOTED:
+        key = ".".join(p for p in location if "[" not in p and p != SourceConfig.__name__)
+        return RecipeError(
+            f"{where}: {key} = {first['input']!r}: {first['msg']}",
+            hint='quote them: ["no", "yes"]',
         )
     return RecipeError(
         f"{where}: {key} = {first['input']!r}: {first['msg']}", hint="see docs/recipe.md"

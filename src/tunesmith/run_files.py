@@ -190,7 +190,10 @@ class AnsweredIn:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Written last by evaluation: the systems whose answers are stored, in the report's order."""
+    """The systems whose answers are stored, in the report's order. Evaluation writes it last, and
+    one without systems first: so a stopped evaluation is told from one of an older version, which
+    wrote none.
+    """
 
     systems: tuple[str, ...]
 
@@ -212,10 +215,16 @@ def run_state(run: RunDir) -> RunState:
     return RunState(
         prepared=run.manifest.exists(),
         trained=run.model.is_dir() and is_made(run, run.model / "config.json"),
-        evaluated=is_made(run, run.evaluated)
-        or (run.panel.exists() and not keeps_artefacts(run)),  # older run folders
+        evaluated=_is_evaluated(run),
         verified=is_made(run, run.verification),
     )
+
+
+def _is_evaluated(run: RunDir) -> bool:
+    if run.evaluated.exists():  # without systems while an evaluation is at work
+        systems = read_record(run.evaluated, Evaluated).systems
+        return bool(systems) and is_made(run, run.evaluated)
+    return run.panel.exists() and not keeps_artefacts(run)  # an older run folder
 
 
 def keeps_artefacts(run: RunDir) -> bool:
@@ -289,7 +298,7 @@ def read_manifest(run: RunDir) -> Manifest:
     if not isinstance(values, dict):
         return _checked(values, Manifest, run.manifest)
     found = values.get("format", 1)
-    if found > FORMAT:
+    if isinstance(found, int) and found > FORMAT:
         raise DataError(
             f"{run.manifest}: format {found}, this tunesmith reads up to {FORMAT}",
             hint="upgrade tunesmith, or prepare the run again in a new output_dir",

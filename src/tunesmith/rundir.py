@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tunesmith.errors import DataError
+
 JsonObject = dict[str, Any]
 """What a JSON object holds is known to its reader alone."""
 THRESHOLD_FILE = "tunesmith_threshold.json"
 """In a model folder; neither weights nor token ids depend on it."""
+DAMAGED = "the file was damaged: put it back from a copy, or start a new run in another output_dir"
 MODEL_FILE_KINDS = (".json", ".safetensors", ".jinja", ".model", ".py")
 """Endings of a model folder's files that decide weights and token ids."""
 RECORDED_PACKAGES = (
@@ -101,18 +110,66 @@ class RunDir:
         return self.path / "evaluation" / system / f"{split}.parquet"
 
 
+def temporary_name(path: Path, end: str = "tmp") -> Path:
+    """A hidden name beside a path that no other process or thread has: `.model.3f2a90c4d1e7.tmp`.
+
+    `leftovers` finds it again, should this process die.
+    """
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{end}")
+
+
+UNFINISHED = re.compile(r"\..+\.(tmp|old|preparing)")
+"""Names of what is being written, replaced or prepared; nothing reads such a file."""
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Unfinished files and folders in a folder, and beside it those that were to take its name.
+
+    Outermost only. Who asks must have the folder's lock: they may be another process's at work.
+    """
+    name = re.escape(folder.name)
+    own = re.compile(rf"\.{name}\.(preparing|[0-9a-f]{{12}}\.(tmp|old|preparing))")
+    above = folder.parent
+    found = [
+        path for path in (above.iterdir() if above.is_dir() else ()) if own.fullmatch(path.name)
+    ]
+    for inside, folders, files in os.walk(folder):
+        unfinished = [name for name in (*folders, *files) if UNFINISHED.fullmatch(name)]
+        found += [Path(inside, name) for name in unfinished]
+        folders[:] = [name for name in folders if name not in unfinished]
+    return sorted(found)
+
+
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write to a temporary file beside it, fsync, rename.
+    """Write to a temporary file beside it, fsync, rename, fsync the folder.
 
     After a crash the file is the old one or the new one, never half of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with appearing(path) as temporary, temporary.open("wb") as file:
         file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary file to write; at the end it is on the disk, and takes the place of `path`.
+
+    It goes where the block fails.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Return once all files and entries in a folder are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
 
 
 def sync(path: Path) -> None:
@@ -120,6 +177,10 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # some network file systems cannot sync a folder, and need not
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -130,8 +191,29 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Whatever value the file has; `tunesmith.run_files` reads checked records."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Whatever value the file has; `tunesmith.run_files` reads checked records. DataError where it
+    is not JSON, or not there.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing", hint=DAMAGED) from error
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8
+        raise DataError(f"{path}: not readable as JSON: {error}", hint=DAMAGED) from error
+
+
+def home_folder() -> Path:
+    """The user's, or a folder for temporary files for a user without one."""
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and no entry in the user database: a container's usual state
+        return Path(tempfile.gettempdir()) / f"tunesmith-{os.getuid()}"
+
+
+def cache_folder() -> Path:
+    """$TUNESMITH_CACHE, else ~/.cache/tunesmith."""
+    given = os.environ.get("TUNESMITH_CACHE")
+    return Path(given) if given else home_folder() / ".cache" / "tunesmith"
 
 
 def file_sha256(path: Path) -> str:

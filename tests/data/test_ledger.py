@@ -234,3 +234,21 @@ def test_the_table_shows_the_numbers_of_the_ledger(tmp_path: Path) -> None:
     assert table["= rows kept"] == ["2", "0", "1", "3"]
     assert table["trained tokens"] == ["8", "0", "1", "9"]
     assert table["examples with a shorter article (300 characters)"] == ["", "", "", "2"]
+
+
+def test_the_limit_counts_each_answer_of_a_conversation(tmp_path: Path) -> None:
+    """20 conversations of 3 answers: 2 of one are too long, and another has none that fits."""
+    ledger = Ledger(tmp_path / "rejected.jsonl")
+    for number in range(20):
+        ledger.row(str(number), "train")
+        for answer in range(3):
+            if number == 1 or (number == 0 and answer > 0):
+                ledger.reject(str(number), f"a.jsonl:{number + 1}", "too_long", "", "train")
+            else:
+                ledger.keep(example(str(number), number=answer), tokens(1, 1))
+    with pytest.raises(DataError) as error:
+        ledger.finish(0.05)
+    assert error.value.message == (
+        "5 of 60 examples rejected (8.3%), data.max_rejected is 5.0%: "
+        "too_long 5 (a.jsonl:2, a.jsonl:1, a.jsonl:1, ...)"
+    )

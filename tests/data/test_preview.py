@@ -71,8 +71,11 @@ def test_every_token_is_shown_with_its_number_and_whether_it_is_trained(
     assert row.source == f"{tmp_path / 'rows.jsonl'}:1"
 
 
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
+
+
 @settings(deadline=None, max_examples=30)
-@given(prompt=st.text(min_size=1, max_size=12), completion=st.text(min_size=1, max_size=12))
+@given(prompt=TEXTS, completion=TEXTS)
 def test_the_tokens_texts_together_are_the_rendered_text(
     chat: ChatFormat, tmp_path_factory: pytest.TempPathFactory, prompt: str, completion: str
 ) -> None:

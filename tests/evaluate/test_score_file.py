@@ -383,6 +383,35 @@ def test_repeated_long_references_are_warned_of_and_labels_are_not(tmp_path: Pat
     )
 
 
+def test_a_thousand_among_decimal_commas_is_refused_before_scoring(tmp_path: Path) -> None:
+    rows = [{"gold": text, "p": text} for text in ("1,5", "1,234", "2,25")]
+    path = write_csv(tmp_path / "a.csv", rows)
+    with pytest.raises(DataError) as caught:
+        score_file(path, "gold", {"p": "p"}, ["number"])
+    assert str(caught.value) == (
+        f"{path}:3: the column 'gold' has 1,234, which is 1234 or 1.234: "
+        f"1,5 in {path}:2 has a decimal comma\n"
+        "hint: write decimals with a point, and nothing between thousands"
+    )
+
+
+@pytest.mark.parametrize(
+    "texts", [("1,500", "2,250", "12"), ("1,5", "2,25", "12"), ("1.5", "1,234")]
+)
+def test_commas_of_one_kind_are_read(tmp_path: Path, texts: tuple[str, ...]) -> None:
+    path = write_csv(tmp_path / "a.csv", [{"gold": text, "p": text} for text in texts])
+    result = score_file(path, "gold", {"p": "p"}, ["number"], resamples=20)
+    assert result["metrics"]["p"]["number"]["mean"] == 1.0
+
+
+def test_truth_values_are_json_for_metrics_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"gold": i % 2 == 0, "p": i % 2 == 0} for i in range(6)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    result = score_file(path, "gold", {"p": "p"}, ["json_f1"], resamples=20)
+    assert result["metrics"]["p"]["json_f1"]["mean"] == 1.0
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "out.csv", [{"gold": "a", "p": "a", "g": "1"}, {"gold": "", "p": "b", "g": ""}]

@@ -90,7 +90,7 @@ def test_words_among_numbers_make_a_column_of_words() -> None:
 
 
 def test_booleans_lists_and_line_ends_are_shown_on_one_line() -> None:
-    assert by_value([True, ["a", 1], "x\n y"]) == ("True", "['a', 1]", "x y")
+    assert by_value([True, ["a", 1], "x\n y"]) == ("True", '["a", 1]', "x y")
 
 
 def test_lengths_are_cut_at_the_terciles() -> None:

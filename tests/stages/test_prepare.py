@@ -304,6 +304,39 @@ def test_unreadable_lines_are_counted_and_listed(tmp_path: Path, tiny_model_dir:
     assert (listed["reason"], listed["detail"][:11]) == ("unreadable", "bad json at")
 
 
+@pytest.mark.parametrize("empty", [None, float("nan"), "", " "])
+def test_rows_without_a_label_are_counted_and_left_out(
+    tmp_path: Path, tiny_model_dir: Path, empty: object
+) -> None:
+    lines = [*JSON_LINES, json.dumps({"text": "one more", "label": empty})]
+    run = prepare_lines(tmp_path, tiny_model_dir, lines, max_rejected=0.05)
+    ledger = read_json(run.ledger)
+    assert (ledger["rows"]["raw"], ledger["rows"]["kept"]) == (41, 40)
+    assert ledger["rejected"] == {"excluded: the slot 'label' is empty": 1}
+
+
+def test_more_rows_without_a_label_than_allowed_are_an_error_that_names_them(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    none = [json.dumps({"text": f"more {i}", "label": None}) for i in range(10)]
+    with pytest.raises(DataError) as caught:
+        prepare_lines(tmp_path, tiny_model_dir, [*JSON_LINES, *none], max_rejected=0.1)
+    rows = tmp_path / "rows.jsonl"
+    assert str(caught.value) == (
+        "10 of 50 rows rejected (20.0%), data.max_rejected is 10.0%: "
+        f"excluded: the slot 'label' is empty 10 ({rows}:41, {rows}:42, {rows}:43, ...)\n"
+        "hint: fill the empty cells, or leave these rows out of the source; "
+        "data.max_rejected=0.2 goes on without them"
+    )
+
+
+def test_odd_labels_are_noted_before_training(tmp_path: Path, tiny_model_dir: Path) -> None:
+    odd = [json.dumps({"text": f"more {i}", "label": "N/A"}) for i in range(5)]
+    run = prepare_lines(tmp_path, tiny_model_dir, [*JSON_LINES, *odd])
+    (note,) = [text for text in read_json(run.ledger)["notes"] if "'N/A'" in text]
+    assert f"(5 of 45 rows, 11.1%, first {tmp_path / 'rows.jsonl'}:41)" in note
+
+
 def test_more_unreadable_lines_than_allowed_are_an_error_that_names_the_first(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:
@@ -731,6 +764,54 @@ def test_one_text_can_be_put_into_the_prompt_layout(tmp_path: Path, tiny_model_d
         e.prompt.replace(e.prompt.splitlines()[-2], "Text: {x}")
         for e in read_examples(run.examples("test"))
     }
+
+
+def test_a_folder_with_three_files_is_its_splits_and_the_ledger_says_so(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    source = shared("cases", "22-folder-splits", "data")
+    run = prepare_source(tmp_path, tiny_model_dir, source)
+    first_words = {
+        split: {example.prompt.split("note")[0].split()[-1] for example in examples}
+        for split in SPLITS
+        if (examples := list(read_examples(run.examples(split))))
+    }
+    assert first_words == {split: {split} for split in SPLITS}
+    facts = read_json(run.ledger)
+    assert [facts["splits"][split]["rows"] for split in SPLITS] == [60, 12, 12]
+    assert any("the files are the splits" in note for note in facts["notes"])
+
+
+def test_what_was_recognised_in_a_file_is_noted_also_when_it_comes_from_the_cache(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shared("cases", "27-excel-semicolon", "de.csv")
+    columns = {"text": "Text", "label": "Label"}
+    for name in ("a", "b"):
+        run = prepare_source(tmp_path / name, tiny_model_dir, source, columns=columns)
+        notes = " ".join(read_json(run.ledger)["notes"])
+        assert "de.csv: not utf-8, read as cp1252: 'Die Tür 0, schön;schlecht'" in notes
+        assert "de.csv: read with semicolons" in notes
+    assert "taken from the cache" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_file_without_a_header_is_prepared_under_the_names_it_is_given(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("".join(f"{i},{text},{label}\n" for i, (text, label) in enumerate(ROWS)))
+    run = prepare_source(tmp_path, tiny_model_dir, source, names=["n", "text", "label"])
+    assert read_json(run.ledger)["rows"]["raw"] == len(ROWS)
+
+
+def prepare_source(folder: Path, model: Path, source: Path, **data: Any) -> RunDir:
+    values = {
+        "model": str(model),
+        "data": {"source": str(source), "task": "classify", **data},
+        "output_dir": str(folder / "run"),
+    }
+    stages.prepare.prepare(build_recipe(values)[0])
+    return RunDir(folder / "run")
 
 
 TWIN_ROWS = [

@@ -24,6 +24,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from tunesmith.errors import InputError, InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir, file_sha256
+from tunesmith.signals import Interrupted, stopping_on_signals
+from tunesmith.train import loop
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
 from tunesmith.train.loss import Parts, nll_sum
@@ -262,19 +264,69 @@ def test_a_used_folder_is_not_trained_into_again(tmp_path: Path) -> None:
         run_once(tmp_path)
 
 
-def test_ctrl_c_saves_the_step_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "number, name, code",
+    [
+        (signal.SIGINT, "Ctrl-C", 130),
+        (signal.SIGTERM, "SIGTERM", 143),
+        (signal.SIGUSR1, "SIGUSR1", 138),
+    ],
+)
+def test_a_signal_saves_the_step_and_says_how_to_go_on(
+    tmp_path: Path, number: int, name: str, code: int
+) -> None:
     def press(record: dict[str, Any]) -> None:
         if record["step"] == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
-    with pytest.raises(
-        InterruptedRun, match=rf"interrupted after step 2 of 6.*\nhint: tunesmith resume {tmp_path}"
-    ):
+    before = signal.getsignal(number)
+    with pytest.raises(InterruptedRun) as stopped:
         run_once(tmp_path, on_progress=press)
+    assert str(stopped.value) == (
+        f"interrupted by {name} after step 2 of 6, which is saved\n"
+        f"hint: tunesmith resume {tmp_path}"
+    )
+    assert stopped.value.exit_code == code
+    assert signal.getsignal(number) == before
     assert (tmp_path / "checkpoints" / "step-000002").is_dir()
     whole, _ = run_once(tmp_path / "whole")
     resumed, _ = run_once(tmp_path, resume=True)
     assert same(whole, resumed)
+
+
+def test_a_signal_in_the_last_step_stops_what_comes_after_it(tmp_path: Path) -> None:
+    def press(record: dict[str, Any]) -> None:
+        if record["step"] == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="SIGTERM"), stopping_on_signals():
+        run_once(tmp_path, on_progress=press)
+    assert (tmp_path / "checkpoints" / "step-000006").is_dir()
+
+
+def test_checkpoints_are_saved_by_the_clock_and_change_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = run_once(tmp_path / "whole")
+    now = [0.0]
+    monkeypatch.setattr(loop, "_clock", lambda: now[0])
+    saved: list[int] = []
+    save = loop.save
+
+    def noted(training: Any, progress: Any) -> None:
+        saved.append(progress.step)
+        save(training, progress)
+
+    def a_minute_passes(record: dict[str, Any]) -> None:
+        now[0] += 60.0
+
+    monkeypatch.setattr(loop, "save", noted)
+    timed, _ = run_once(
+        tmp_path / "timed", config=config(save_minutes=1.5), on_progress=a_minute_passes
+    )
+    # an epoch has 3 steps, after each of which a checkpoint is written in any case
+    assert saved == [2, 3, 5, 6]
+    assert same(whole, timed)
 
 
 def test_a_disk_that_fills_up_under_the_log_names_the_last_whole_checkpoint(

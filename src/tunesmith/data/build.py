@@ -21,6 +21,7 @@ from tunesmith.data.templates.environment import fitted_columns
 from tunesmith.data.templates.render import assign_wording, render_row
 from tunesmith.data.templates.resolve import Excluded, PromptTemplate
 from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
+from tunesmith.data.unknown_tokens import UnknownTokens
 from tunesmith.errors import TemplateError
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS, Example, Row, TokenizedExample
@@ -57,6 +58,7 @@ def write_splits(
     cannot be used.
     """
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
+    unknown = UnknownTokens(chat)
     with _few_collections():
         for batch, results in _tokenized(_renderings(index, rows, data, ledger), chat, max_length):
             kept: dict[str, list[tuple[Example, TokenizedExample]]] = {
@@ -65,12 +67,14 @@ def write_splits(
             for item, result in zip(batch, results, strict=True):
                 pair = _accepted(item, result, data, chat, max_length, ledger)
                 if pair is not None:
+                    unknown.count(*pair)
                     kept[pair[0].split].append(pair)
             for split, pairs in kept.items():
                 writers[split].write(pairs)
             on_rows(len(batch))
     for writer in writers.values():
         writer.close()
+    ledger.notes += unknown.notes()
 
 
 def _accepted(

@@ -29,7 +29,7 @@ from tunesmith.errors import DataError
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.run_files import read_record, write_record
-from tunesmith.rundir import RunDir, file_sha256, versions
+from tunesmith.rundir import RunDir, cache_folder, file_sha256, sync, sync_tree, versions
 
 PACKAGE = Path(__file__).parents[1]
 CODE = ("data", "chat", "models", "assets/families", "records.py", "recipe.py")
@@ -45,10 +45,8 @@ class Entry:
 
 
 def folder() -> Path:
-    """$TUNESMITH_CACHE, else ~/.cache/tunesmith."""
-    return (
-        Path(os.environ.get("TUNESMITH_CACHE") or Path.home() / ".cache" / "tunesmith") / "prepared"
-    )
+    """In the cache folder."""
+    return cache_folder() / "prepared"
 
 
 def cache_key(
@@ -119,7 +117,9 @@ def store(key: str, run: RunDir, facts: LedgerFacts) -> None:
                 _copy(file, entry / file.name)
             hashes = {file.name: file_sha256(file) for file in files}
             write_record(entry / FACTS, Entry(hashes, facts))
+            sync_tree(entry)
             entry.rename(folder() / key)
+            sync(folder())
     except OSError:
         return
 

@@ -1,11 +1,10 @@
-"""A column with several labels a row: what stands between them, and each row's set."""
+"""The column of the labels: what stands between several, and what each row's are called."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from tunesmith.data.sources.answers import is_missing
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import find_separator, write_set
 from tunesmith.data.templates.resolve import PromptTemplate
@@ -17,6 +16,12 @@ def labels_slot(templates: Sequence[PromptTemplate]) -> tuple[str, Slot] | None:
     """The name and the slot of the first template's label sets; None for other tasks."""
     found = (pair for pair in (templates[0].slots if templates else ()) if pair[1].type == "labels")
     return next(found, None)
+
+
+def label_slot(templates: Sequence[PromptTemplate]) -> tuple[str, Slot] | None:
+    """The name and the slot of the first template's label, labels or tags; None without them."""
+    slots = templates[0].slots if templates else ()
+    return next((pair for pair in slots if pair[1].type in ("label", "labels", "tags")), None)
 
 
 def separator_of(templates: Sequence[PromptTemplate]) -> str:
@@ -67,18 +72,18 @@ def with_separator(
     )
 
 
-def label_set(
+def label_of(
     templates: Sequence[PromptTemplate], column: str, mapped: Mapping[str, str], row: Row,
     labels: Labels,
 ) -> str | None:  # fmt: skip
-    """The row's labels as one text, the same whatever their order; None where `column` holds no
-    label sets. Raises TemplateError as `slots.convert`.
+    """The name of the row's label, or its labels as one text, the same whatever their order; ""
+    where it has none, None where `column` holds no labels or they are choices of the row's own.
+    Raises TemplateError as `slots.convert`.
     """
-    found = labels_slot(templates)
-    if found is None or mapped.get(found[0], found[0]) != column:
+    found = label_slot(templates)
+    if found is None or found[1].type == "tags" or mapped.get(found[0], found[0]) != column:
         return None
-    value = row.values.get(column)
-    if is_missing(value):
-        return ""
-    names = convert(found[1], Cell(value, column, row.source), labels)
-    return write_set(names) if isinstance(names, tuple) else ""
+    if mapped.get("choices", "choices") in row.values:
+        return None
+    names = convert(found[1], Cell(row.values.get(column), column, row.source), labels)
+    return write_set(names) if isinstance(names, tuple) else str(names)

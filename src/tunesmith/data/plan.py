@@ -34,11 +34,14 @@ from tunesmith.data.dedup.exact import (
 from tunesmith.data.dedup.shingles import Words
 from tunesmith.data.label_columns import (
     inspect_separator,
-    label_set,
+    label_of,
+    label_slot,
     labels_slot,
     separator_of,
     with_separator,
 )
+from tunesmith.data.label_findings import SeenLabel, joined_labels, label_notes
+from tunesmith.data.sources.cells import key_text
 from tunesmith.data.sources.formats import (
     SAME_IN_MANY_ROWS,
     Format,
@@ -51,9 +54,9 @@ from tunesmith.data.sources.messages import is_empty
 from tunesmith.data.split.assign import SplitKeys, TimeColumn, assign_splits
 from tunesmith.data.split.mixture import Kind, sample_mixture, task_names
 from tunesmith.data.templates.environment import SEPARATOR, used_columns
-from tunesmith.data.templates.render import collect_choices
+from tunesmith.data.templates.render import seen_labels
 from tunesmith.data.templates.resolve import PromptTemplate, load_templates
-from tunesmith.data.templates.slots import Labels
+from tunesmith.data.templates.slots import Labels, declared_choices
 from tunesmith.errors import DataError, RecipeError, TemplateError, did_you_mean
 from tunesmith.recipe import DataConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
@@ -138,14 +141,14 @@ def plan_sources(data: DataConfig, rows: Rows) -> list[Source]:
     rows.
     """
     named = members(data)
-    sources = list[Source]()
+    sources, seen = list[Source](), list[dict[str, SeenLabel]]()
     for number, member in enumerate(named):
         if sources and member.is_own_file and (same := separator_of(sources[0].templates)):
             as_in_the_first = member.data.model_copy(update={"label_separator": same})
             member = replace(member, data=as_in_the_first)
-        sources.append(
-            replace(_source(member, number, rows), metrics=member.metrics, held_out=member.held_out)
-        )
+        source, labels = _source(member, number, rows)
+        sources.append(replace(source, metrics=member.metrics, held_out=member.held_out))
+        seen.append(labels)
     if data.label_separator is not None and not any(labels_slot(s.templates) for s in sources):
         raise RecipeError(
             f"data.label_separator is {data.label_separator!r}, but the task takes one label a row",
@@ -158,7 +161,23 @@ def plan_sources(data: DataConfig, rows: Rows) -> list[Source]:
         choices = tuple(sorted({choice for i in own for choice in sources[i].choices}))
         for i in own:
             sources[i] = replace(sources[i], choices=choices, task=task)
+        _note_labels(sources, seen, own)
+    for i in range(len(sources)):
+        if i not in task_of:  # replayed: trained on, and of no task that is judged
+            _note_labels(sources, seen, [i])
     return sources
+
+
+def _note_labels(
+    sources: list[Source], seen: Sequence[dict[str, SeenLabel]], same_labels: Sequence[int]
+) -> None:
+    """Put what is odd about the labels of one task's sources, by number, with the first of them."""
+    first = sources[min(same_labels)]
+    name = (label_slot(first.templates) or ("", None))[0]
+    notes = label_notes(
+        first.columns.get(name, name), joined_labels(seen[i] for i in sorted(same_labels))
+    )
+    sources[min(same_labels)] = replace(first, notes=(*first.notes, *notes))
 
 
 def _tasks(named: Sequence[Member], sources: Sequence[Source]) -> dict[int, str]:
@@ -182,15 +201,17 @@ def _tasks(named: Sequence[Member], sources: Sequence[Source]) -> dict[int, str]
     return dict.fromkeys(own_files, names[0]) | dict(zip(judged, names, strict=True))
 
 
-def _source(member: Member, number: int, rows: Rows) -> Source:
+def _source(member: Member, number: int, rows: Rows) -> tuple[Source, dict[str, SeenLabel]]:
+    """The source, and the labels that its rows hold where the recipe names none."""
     data, first = member.data, next(rows.read(number))
     named = data.task is not None or data.template is not None
     fmt = None if named else detect_format(first.values)
     if fmt is not None:
         inputs, targets = question_columns(fmt)
-        return Source(
+        source = Source(
             member.path, (), fmt, dict(data.columns), None, (), inputs, targets, member.split
         )
+        return source, {}
     try:
         templates = tuple(load_templates(data, list(first.values)))
     except TemplateError as error:
@@ -206,22 +227,23 @@ def _source(member: Member, number: int, rows: Rows) -> Source:
     if not separator:
         separator, note = inspect_separator(templates, data.columns, data.labels, rows.read(number))
     templates = with_separator(templates, separator)
-    choices = collect_choices(
-        rows.read(number), templates[0], columns=data.columns, label_names=data.labels
-    )
+    seen = {}
+    if data.labels is None:
+        seen = seen_labels(rows.read(number), templates[0], columns=data.columns)
     inputs, targets = _template_columns(templates[0], data.columns, first)
-    return Source(
+    source = Source(
         path=member.path,
         templates=templates,
         fmt=None,
         columns=dict(data.columns),
         labels=data.labels,
-        choices=choices,
+        choices=declared_choices(data.labels) or tuple(sorted(seen)),
         inputs=inputs,
         targets=targets,
         split=member.split,
         notes=(note,) if note else (),
     )
+    return source, seen
 
 
 def _template_columns(
@@ -550,7 +572,7 @@ def _target(source: Source, row: Row) -> object:
 
 
 def _target_value(source: Source, row: Row, column: str) -> object:
-    labels = label_set(source.templates, column, source.columns, row, source.labels)
+    labels = label_of(source.templates, column, source.columns, row, source.labels)
     return row.values.get(column) if labels is None else labels
 
 
@@ -565,13 +587,14 @@ def _cell(row: Row, column: str, key: str) -> object:
 
 def _key_cell(source: Source, row: Row, column: str, key: str) -> str | None:
     """The value that a split depends on; of several labels their combination."""
-    labels = label_set(source.templates, column, source.columns, row, source.labels)
+    labels = label_of(source.templates, column, source.columns, row, source.labels)
     return _text_cell(row, column, key) if labels is None else labels
 
 
 def _text_cell(row: Row, column: str, key: str) -> str | None:
-    value = _cell(row, column, key)
-    return None if value is None and key != "stratify" else str(value)
+    """None where there is no value, but a stratum: rows without one are a stratum of their own."""
+    text = key_text(_cell(row, column, key))
+    return "" if text is None and key == "stratify" else text
 
 
 def _split_keys(

@@ -17,6 +17,7 @@ from tunesmith.data.plan import Source, plan_sources
 from tunesmith.data.sources.members import SourceRows
 from tunesmith.data.templates.resolve import Excluded
 from tunesmith.data.tokenize import Format, Rejected, tokenize_examples
+from tunesmith.data.unknown_tokens import unknown_id
 from tunesmith.errors import DataError, TemplateError
 from tunesmith.recipe import DataConfig
 from tunesmith.records import Example, Row, TokenizedExample, Unserved
@@ -28,7 +29,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Token:
     """`text` is the part of the row's text that the token covers; "" for a further byte of a
-    character.
+    character, and the name of the unknown token where the model sees nothing else.
     """
 
     id: int
@@ -70,6 +71,7 @@ class Preview:
     most_tokens: int
     num_too_long: int
     num_without: int
+    notes: tuple[str, ...] = ()  # what was recognised in the files
 
     def summary(self) -> str:
         """One line: lengths, and how many rows are too long or give no example."""
@@ -128,6 +130,7 @@ def preview(data: DataConfig, chat: Format, max_length: int, num_rows: int = 3) 
         most_tokens=max(lengths, default=0),
         num_too_long=sum(length > max_length for length in lengths),
         num_without=len(outcomes) - len(lengths),
+        notes=tuple(rows.notes),
     )
 
 
@@ -190,6 +193,7 @@ def _tokens(example: Example, chat: Format) -> Iterator[Token]:
     together = chat.encode([whole])[0]
     alone = isinstance(row, TokenizedExample) and row.input_ids != together
     parts = [text.prompt, text.answer] if alone else [whole]
+    unknown, name = unknown_id(chat), str(chat.tokenizer.unk_token)
     special = {chat.tokenizer.convert_tokens_to_ids(token) for token in chat.special_tokens}
     position = 0
     for part in parts:
@@ -200,9 +204,9 @@ def _tokens(example: Example, chat: Format) -> Iterator[Token]:
             start = min(start, end) if not part[end:start].strip() else start
             yield Token(
                 token_id,
-                part[max(start, end) : stop],
+                name if token_id == unknown else part[max(start, end) : stop],
                 position >= num_prompt_tokens,
-                token_id in special,
+                token_id in special or token_id == unknown,
             )
             end, position = max(end, stop), position + 1
 

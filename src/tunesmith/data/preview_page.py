@@ -36,6 +36,8 @@ class PreviewScreen:
                 yield _coloured(row) if coloured else _plain(row)
             yield Text()
         yield Text(COLOUR_LEGEND if coloured else PLAIN_LEGEND, "italic")
+        for note in self.preview.notes:
+            yield Text(f"note: {note}")
         yield Text(self.preview.summary())
 
 
@@ -105,7 +107,7 @@ pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.7 ui-monospa
 </head>
 <body>
 <h1>Preview of training rows</h1>
-<p>{summary}</p>
+{notes}<p>{summary}</p>
 <p><span class="token trained">trained tokens</span> <span class="token">masked tokens</span>
 <span class="token special">special tokens</span>; point at a token to see its number.</p>
 {rows}
@@ -117,7 +119,9 @@ pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.7 ui-monospa
 def as_html(preview: Preview) -> str:
     """One page without scripts, links or files beside it, in the reader's light or dark colours."""
     return PAGE.format(
-        summary=escape(preview.summary()), rows="\n".join(map(_row_html, preview.rows))
+        notes="".join(f"<p>{escape(note)}</p>\n" for note in preview.notes),
+        summary=escape(preview.summary()),
+        rows="\n".join(map(_row_html, preview.rows)),
     )
 
 

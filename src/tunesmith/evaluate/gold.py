@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from tunesmith.data.sources.answers import alternatives, is_missing, plain_text, read_list
+from tunesmith.data.sources.answers import alternatives, read_list
+from tunesmith.data.sources.cells import is_blank, json_text, label_text, one_spelling, plain_text
 from tunesmith.data.templates.label_cells import find_separator, read_set, split_labels, write_set
 from tunesmith.data.templates.tag_cells import tags_in, write_tagged
 from tunesmith.errors import DataError
@@ -36,7 +37,7 @@ def read_gold(rows: Sequence[Row], columns: Sequence[str], parser: str, as_json:
     separators = separators_of(rows, columns)
     readers: dict[str, Callable[[object, str], tuple[str, ...]]] = {
         "labels": lambda value, column: (_set(value, separators[column]),),
-        "tags": lambda value, _: (write_tagged((), [plain_text(tag) for tag in tags_in(value)]),),
+        "tags": lambda value, _: (write_tagged((), [label_text(tag) for tag in tags_in(value)]),),
     }
     plain = _whole if as_json else _alternatives
     read = readers.get(parser, plain)
@@ -72,20 +73,20 @@ def _cells(row: Row, columns: Sequence[str]) -> Iterator[tuple[str, object]]:
     """The cells that are there."""
     for column in columns:
         value = row.values.get(column)
-        if not is_missing(value) and not (isinstance(value, str) and not value.strip()):
+        if not is_blank(value):
             yield column, value
 
 
 def _alternatives(value: object, _: str) -> tuple[str, ...]:
-    return alternatives(value)
+    return tuple(dict.fromkeys(map(one_spelling, alternatives(value))))
 
 
 def _whole(value: object, _: str) -> tuple[str, ...]:
-    return () if value == [] else (plain_text(value),)
+    return () if value == [] else (json_text(value),)
 
 
 def _set(value: object, separator: str) -> str:
-    return write_set(plain_text(label).strip() for label in split_labels(value, separator))
+    return write_set(label_text(label) for label in split_labels(value, separator))
 
 
 def separators_of(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, str]:

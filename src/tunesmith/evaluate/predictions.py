@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tunesmith.errors import DataError
 from tunesmith.records import Example, Prediction
-from tunesmith.rundir import RunDir
+from tunesmith.rundir import RunDir, appearing
 
 
 def write_predictions(
@@ -40,25 +42,33 @@ def write_predictions(
     ]
     path = run.predictions(system, examples[0].split)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(records), temporary)
-    temporary.replace(path)
+    with appearing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(records), temporary)
 
 
 def read_predictions(run: RunDir, system: str, split: str) -> list[Prediction]:
-    """The predictions in the order of the examples."""
-    records = pq.read_table(run.predictions(system, split)).to_pylist()
-    return [
-        Prediction(
-            r["example_id"],
-            r["text"],
-            r["stopped"],
-            r["num_tokens"],
-            tuple(r["choice_logprobs"] or ()),
-            r.get("reference_logprob", 0.0),
-            r.get("reference_tokens", 0),
-            tuple(r.get("token_ids") or ()),
-            tuple(r.get("choice_logprobs_without_stop") or ()),
-        )
-        for r in records
-    ]
+    """The predictions in the order of the examples; DataError where the file is damaged."""
+    path = run.predictions(system, split)
+    try:
+        return [_prediction(record) for record in pq.read_table(path).to_pylist()]
+    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        what = f"no column {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: not readable as answers: {what}",
+            hint=f"`tunesmith evaluate {run.path}` writes them again, which is a further use of "
+            "the test split",
+        ) from error
+
+
+def _prediction(record: Mapping[str, Any]) -> Prediction:
+    return Prediction(
+        record["example_id"],
+        record["text"],
+        record["stopped"],
+        record["num_tokens"],
+        tuple(record["choice_logprobs"] or ()),
+        record.get("reference_logprob", 0.0),
+        record.get("reference_tokens", 0),
+        tuple(record.get("token_ids") or ()),
+        tuple(record.get("choice_logprobs_without_stop") or ()),
+    )

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast, get_args
 
-from tunesmith.data.sources.answers import is_missing, plain_text
+from tunesmith.data.sources.cells import is_missing, json_text, one_spelling, plain_text
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.errors import DataError, RecipeError, did_you_mean
 from tunesmith.evaluate.compare import Resampling, compare, evaluate, plain, to_json
+from tunesmith.evaluate.decimal_commas import check_decimal_commas
 from tunesmith.evaluate.fitness import by_family, check_fitness, find_misfit, sampled
 from tunesmith.evaluate.gold import (
     MAX_LABEL_CHARACTERS,
@@ -93,7 +94,7 @@ def score_file(
     *,
     references_are: Meaning | None = None,
     metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -113,7 +114,8 @@ def score_file(
         RecipeError: a metric is unknown, or compares with the other of alternatives and sets.
     """
     check_tokenizer(metric_options)
-    rows = list(read_rows(path, encoding))
+    recognised: list[str] = []
+    rows = list(read_rows(path, encoding, notes=recognised))
     columns = [reference] if isinstance(reference, str) else list(dict.fromkeys(reference))
     _check_columns(
         rows, path, [*columns, *predictions.values(), *([cluster_by] if cluster_by else [])]
@@ -141,11 +143,13 @@ def score_file(
         chosen += ["chrf"] if "token_f1" in unfit else []
         by_parser = _by_parser(rows, columns, chosen, as_json)
         gold = {parser: read_gold(rows, columns, parser, as_json) for parser in by_parser}
+    if "number" in by_parser:
+        check_decimal_commas(rows, columns)
     parts: dict[str, list[Evaluation]] = {name: [] for name in predictions}
     for parser, names in by_parser.items():
         examples = _examples(rows, gold[parser], clusters, parser)
         for name, column in predictions.items():
-            answers = _predictions(rows, column)
+            answers = _predictions(rows, column, as_json)
             parts[name].append(
                 evaluate(
                     name,
@@ -168,6 +172,7 @@ def score_file(
         "rule": rule,
         "references": say_references(rows, columns, gold, by_parser),
         "warnings": [
+            *recognised,
             *fitness,
             *_warnings(rows, columns, predictions, cluster_by, parts),
             *([] if as_json or references_are else _set_warnings(rows, columns, gold, predictions)),
@@ -188,14 +193,23 @@ def _check_columns(rows: Sequence[Row], path: str | Path, columns: Sequence[str]
             )
 
 
-def _text(value: object) -> str:
-    return "" if is_missing(value) else plain_text(value)
+def _text(row: Row, column: str, as_json: bool = False) -> str:
+    """A cell as text, "" where there is none; whole numbers are spelled as in every other file."""
+    value = row.values.get(column)
+    try:
+        if is_missing(value):
+            return ""
+        return json_text(value) if as_json else one_spelling(plain_text(value))
+    except ValueError as error:
+        raise DataError(
+            f"{row.source}: the column {column!r} {error}", hint="correct it, or drop the row"
+        ) from error
 
 
 def _cluster(row: Row, column: str | None) -> str:
     if column is None:
         return row.id
-    cluster = _text(row.values.get(column))
+    cluster = _text(row, column).strip()
     if not cluster:
         raise DataError(f"{row.source}: no value in the cluster column {column!r}")
     return cluster
@@ -215,10 +229,8 @@ def _examples(
     ]
 
 
-def _predictions(rows: Sequence[Row], column: str) -> list[Prediction]:
-    return [
-        Prediction(f"{i}", _text(row.values.get(column)), True, 0) for i, row in enumerate(rows)
-    ]
+def _predictions(rows: Sequence[Row], column: str, as_json: bool) -> list[Prediction]:
+    return [Prediction(f"{i}", _text(row, column, as_json), True, 0) for i, row in enumerate(rows)]
 
 
 # ---- which metrics, and how answers are read for them
@@ -412,7 +424,7 @@ def _set_warnings(
             "if all of them are wanted, in any order, use --references-are set"
         )
     for name, column in predictions.items():
-        several = rows_with_several(texts, [_text(row.values.get(column)) for row in rows])
+        several = rows_with_several(texts, [_text(row, column) for row in rows])
         if several:
             found.append(
                 f"{name}: {several} of {len(rows)} answers name several of the row's references, "
@@ -466,7 +478,7 @@ def _unreadable(parts: Mapping[str, Sequence[Evaluation]]) -> list[str]:
 
 def _repeat_warning(rows: Sequence[Row], column: str, is_reference: bool) -> str | None:
     """Rows that share an input or a long reference are not independent of each other."""
-    texts = [_text(row.values.get(column)) for row in rows]
+    texts = [_text(row, column) for row in rows]
     distinct = len(set(texts))
     are_long = sum(map(len, texts)) >= LONG_TEXT * len(texts)
     is_input = column.lower() in INPUT_COLUMNS and not is_reference

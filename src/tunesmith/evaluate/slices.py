@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tunesmith.data.sources.cells import is_blank, key_text, number
 from tunesmith.evaluate.compare import estimate_metric
 from tunesmith.evaluate.decisions import SliceFinding, SliceRow
 from tunesmith.evaluate.metrics import find_metric
@@ -74,8 +75,8 @@ def by_value(cells: Sequence[object]) -> tuple[str, ...]:
     More than ten different numbers are cut at their quartiles; of more than twenty other values the
     most frequent are kept, and the rest is one part.
     """
-    texts = [MISSING if _is_missing(cell) else _text(cell) for cell in cells]
-    numbers = [_number(cell) for cell in cells if not _is_missing(cell)]
+    texts = [" ".join((key_text(cell) or MISSING).split()) for cell in cells]
+    numbers = [number(cell) for cell in cells if not is_blank(cell)]
     finite = [number for number in numbers if number is not None]
     if len(finite) == len(numbers) and len(set(finite)) > MAX_PLAIN_NUMBERS:
         cuts = _cuts(finite, (0.25, 0.5, 0.75))
@@ -110,30 +111,6 @@ def by_source(sources: Sequence[str]) -> tuple[str, ...]:
 
 def _prompt_length(example: Example) -> int:
     return len(example.prompt) + sum(len(turn.content) for turn in example.history)
-
-
-def _is_missing(cell: object) -> bool:
-    if isinstance(cell, str):
-        return not cell.strip()
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
-
-
-def _text(cell: object) -> str:
-    """`5` for 5.0: a column of numbers with gaps is often read as floats."""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return " ".join(str(cell).split())
-
-
-def _number(cell: object) -> float | None:
-    """A number, also one that a csv file has as text; None for anything else."""
-    if isinstance(cell, bool) or not isinstance(cell, (int, float, str)):
-        return None
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _cuts(numbers: Sequence[float], shares: Sequence[float]) -> list[float]:

@@ -8,7 +8,6 @@ once.
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 from contextlib import redirect_stderr
 from functools import lru_cache
@@ -30,7 +29,7 @@ from tunesmith.models.save import write_model_folder
 from tunesmith.models.weights import Loaded, check_loaded
 from tunesmith.packages import installed
 from tunesmith.progress import say
-from tunesmith.rundir import file_sha256
+from tunesmith.rundir import cache_folder, file_sha256
 
 NEEDED = ("gguf", "accelerate")
 
@@ -47,11 +46,7 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
             hint="pip install 'tunesmith[gguf]'",
         )
     key = f"{file_sha256(file)[:32]}-{version('transformers')}"
-    folder = (
-        Path(os.environ.get("TUNESMITH_CACHE") or Path.home() / ".cache" / "tunesmith")
-        / "gguf"
-        / key
-    )
+    folder = cache_folder() / "gguf" / key
     if not folder.is_dir():
         say(f"note: {file.name} is converted to float32 safetensors, once, in {folder}")
         folder.parent.mkdir(parents=True, exist_ok=True)

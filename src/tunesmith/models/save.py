@@ -9,7 +9,6 @@ back.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from tunesmith.rundir import JsonObject, read_json, sync
+from tunesmith.errors import RunError, is_disk_full
+from tunesmith.rundir import JsonObject, read_json, sync, sync_tree, temporary_name
 
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 
@@ -33,9 +33,11 @@ def save_model(
     folder: Path,
     stop_ids: Sequence[int],
     max_new_tokens: int | None = None,
+    files: Sequence[Path] = (),
 ) -> None:
     """Write a folder that loads with from_pretrained and whose answers end by themselves, at any of
-    `stop_ids`; greedy decoding is its default.
+    `stop_ids`; greedy decoding is its default. `files` are copied into it where they exist.
+    RunError where the disk is full; what was there before is then still there.
     """
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
@@ -47,32 +49,55 @@ def save_model(
     model.config.eos_token_id = model.generation_config.eos_token_id
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.bos_token_id = tokenizer.bos_token_id
-    write_model_folder(model, tokenizer, folder)
+    write_model_folder(model, tokenizer, folder, files)
 
 
 def write_model_folder(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    files: Sequence[Path] = (),
 ) -> None:
-    """Write beside `folder`, to the disk, then rename; what was there before goes."""
-    temporary, before = (
-        folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("tmp", "old")
-    )
-    shutil.rmtree(temporary, ignore_errors=True)
+    """Write beside `folder`, to the disk, then rename; what was there before goes. RunError where
+    the disk is full.
+    """
+    temporary, before = temporary_name(folder), temporary_name(folder, "old")
     try:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        _name_as_before(temporary, model.config)
-        for path in temporary.glob("*.safetensors"):  # written for the owner alone
-            shutil.copymode(temporary / "config.json", path)
-        for path in (*temporary.rglob("*"), temporary):
-            sync(path)
+        _write_files(model, tokenizer, temporary, files)
+        sync_tree(temporary)
         if folder.exists():
             folder.rename(before)
         temporary.rename(folder)
         sync(folder.parent)
+    # safetensors and tokenizers raise errors of their own, which are no OSError
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise RunError(
+            f"{folder}: the disk is full; the model is not saved",
+            hint="free some space, then run the same command again, or `tunesmith resume RUN`",
+        ) from error
     finally:
+        if before.exists() and not folder.exists():
+            before.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def _write_files(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    files: Sequence[Path],
+) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _name_as_before(folder, model.config)
+    for path in folder.glob("*.safetensors"):  # written for the owner alone
+        shutil.copymode(folder / "config.json", path)
+    for path in files:
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
 
 
 def _name_as_before(folder: Path, config: PreTrainedConfig) -> None:

@@ -56,8 +56,10 @@ from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
 from tunesmith.stages.tasks import baselines_by_task, of_task
 from tunesmith.stages.threshold import save_threshold
+from tunesmith.stages.working import stage
 
 
+@stage("evaluation")
 def evaluate(run: RunDir) -> None:
     """Store the answers of base, few-shot base and tuned and those of the baselines, and what
     training cost elsewhere. The use of the test split is recorded. DataError where rows, base or
@@ -105,6 +107,7 @@ def evaluate(run: RunDir) -> None:
     _finish(run, tuple(name for name in SYSTEMS if name in answers))
 
 
+@stage("evaluation")
 def answer_tuned(run: RunDir) -> None:
     """The tuned model's answers to the test split alone; the caller records the use."""
     check_prepared(run)
@@ -128,6 +131,7 @@ def _clear(run: RunDir) -> None:
     forget(run, [*stale, *run.evaluation.glob("*/*.parquet")])
     for path in stale:
         path.unlink(missing_ok=True)
+    write_record(run.evaluated, Evaluated(()))  # begun, and not done
 
 
 def _finish(run: RunDir, systems: tuple[str, ...]) -> None:

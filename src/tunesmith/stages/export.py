@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from tunesmith.artefacts import check
@@ -11,14 +10,17 @@ from tunesmith.models.save import save_model
 from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import check_tuned, load_tuned, run_recipe, tuned_chat
+from tunesmith.stages.preflight import check_new_folder
+from tunesmith.stages.working import at_work
 
 
 def export(run: RunDir, folder: Path, dtype: str) -> None:
-    """Write `folder` in float32, bfloat16 or float16; RecipeError where it exists, DataError where
-    there is no model, or it is not as training made it.
+    """Write `folder` in float32, bfloat16 or float16; RecipeError where it exists or cannot be
+    made, DataError where there is no model, or it is not as training made it.
     """
     if folder.exists():
         raise RecipeError(f"{folder}: exists already", hint="name a folder that does not exist")
+    check_new_folder(folder, f"export to {folder}", "name another folder")
     if not run_state(run).trained:
         raise DataError(
             f"{run.path}: no tuned model in this run",
@@ -26,10 +28,14 @@ def export(run: RunDir, folder: Path, dtype: str) -> None:
         )
     check_tuned(run)
     check(run, [run.threshold])
+    with at_work(folder, "export", "run the same command again"):
+        _export(run, folder, dtype)
+
+
+def _export(run: RunDir, folder: Path, dtype: str) -> None:
     recipe = run_recipe(run)
     model, chat = load_tuned(run, recipe, dtype, "cpu"), tuned_chat(run, recipe)
     budget = model.generation_config.max_new_tokens
-    save_model(model, chat.tokenizer, folder, chat.stop_ids(model), budget)
-    for name in ("README.md", run.original_chat_template.name, run.threshold.name):
-        if (run.model / name).exists():
-            shutil.copy(run.model / name, folder / name)
+    names = ("README.md", run.original_chat_template.name, run.threshold.name)
+    files = [run.model / name for name in names]
+    save_model(model, chat.tokenizer, folder, chat.stop_ids(model), budget, files)

@@ -32,6 +32,7 @@ from tunesmith.stages.prepare import prepare
 from tunesmith.stages.report import tuned_evaluation
 from tunesmith.stages.seeds import copy_of, seal_files
 from tunesmith.stages.train import train
+from tunesmith.stages.working import at_work
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> Curve:
         )
     whole = RunDir(Path(recipe.output_dir))
     prepare(recipe, trainings=len(parts))
+    with at_work(whole.path, "the learning curve", "start it again in another output_dir"):
+        return _curve(whole, recipe, parts)
+
+
+def _curve(whole: RunDir, recipe: Recipe, parts: Sequence[float]) -> Curve:
     points, evaluations = [], []
     primary = read_manifest(whole).task.primary
     answered_in(whole, recipe)  # decided once, for all parts

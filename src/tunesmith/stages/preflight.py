@@ -42,16 +42,21 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
 
 
 def check_output(folder: Path) -> None:
-    """RecipeError unless a folder can be made there, or an empty one replaced."""
+    """RecipeError unless a run's folder can be made there, or an empty one replaced."""
+    check_new_folder(folder, f"output_dir {folder}", "set another output_dir")
+
+
+def check_new_folder(folder: Path, where: str, hint: str) -> None:
+    """RecipeError unless a folder can be made there, or an empty one replaced. `where` is what the
+    message calls it.
+    """
     try:
-        _check_output(folder, f"output_dir {folder}")
+        _check_new_folder(folder, where, hint)
     except OSError as error:
-        raise RecipeError(
-            f"output_dir {folder}: {error.strerror}", hint="set another output_dir"
-        ) from error
+        raise RecipeError(f"{where}: {error.strerror}", hint=hint) from error
 
 
-def _check_output(folder: Path, where: str) -> None:
+def _check_new_folder(folder: Path, where: str, another: str) -> None:
     if folder.name in ("", ".."):
         raise RecipeError(
             f"{where}: not a name", hint=f"name a folder in it, for example {folder / 'run'}"
@@ -62,7 +67,7 @@ def _check_output(folder: Path, where: str) -> None:
                 f"{where}: {path} is a link to {os.readlink(path)}, which is not there"
             )
         if path.exists() and not path.is_dir():
-            raise RecipeError(f"{where}: {path} is a file", hint="set another output_dir")
+            raise RecipeError(f"{where}: {path} is a file", hint=another)
     if folder.exists() and any(folder.iterdir()):
         hint = f"`tunesmith resume {folder}` goes on with it; or set another output_dir"
         raise RecipeError(f"{where}: exists already and is not empty", hint=hint)
@@ -72,7 +77,7 @@ def _check_output(folder: Path, where: str) -> None:
         )
     above = _existing(folder.absolute().parent)
     if not os.access(above, os.W_OK | os.X_OK):
-        raise RecipeError(f"{where}: {above} cannot be written to", hint="set another output_dir")
+        raise RecipeError(f"{where}: {above} cannot be written to", hint=another)
 
 
 def _existing(path: Path) -> Path:
@@ -104,7 +109,7 @@ def _need(package: str, asked: str, hint: str) -> None:
 def _check_disk(folder: Path, model: PreTrainedModel, config: TrainConfig, trainings: int) -> None:
     whole, checkpoint = model_bytes(model, config), checkpoint_bytes(model, config)
     kept = config.save_total_limit + 1  # the newest, and the best
-    if config.save_steps is None:
+    if config.save_steps is None and config.save_minutes is None:
         kept = min(kept, config.num_train_epochs)
     needed = trainings * (whole + kept * checkpoint) + checkpoint  # one more while it is written
     free = shutil.disk_usage(_existing(folder.absolute())).free

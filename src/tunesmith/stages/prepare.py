@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,12 +44,13 @@ from tunesmith.progress import progress, say, show
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
 from tunesmith.records import SPLITS
 from tunesmith.run_files import Task, Twins, new_manifest, write_record
-from tunesmith.rundir import RunDir, file_sha256, write_atomic
+from tunesmith.rundir import RunDir, file_sha256, sync, sync_tree, temporary_name, write_atomic
 from tunesmith.seal import write_seal
 from tunesmith.stages.common import chat_settings, list_prepared
 from tunesmith.stages.deciding import check_gates, check_slices, check_task_gates
-from tunesmith.stages.preflight import check_before_work
+from tunesmith.stages.preflight import check_before_work, check_output
 from tunesmith.stages.tasks import check_tasks, run_task
+from tunesmith.stages.working import at_work
 
 
 def prepare(
@@ -67,7 +68,8 @@ def prepare(
     """
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     check_evaluation(recipe)
-    with _appearing(Path(recipe.output_dir), list_rejected) as run:
+    folder, again = Path(recipe.output_dir), "run the same command again"
+    with at_work(folder, "preparation", again), _appearing(folder, list_rejected) as run:
         facts = _fill(run, recipe, use_cache)
     show(ledger_table(facts))
     for text in facts.notes:
@@ -78,15 +80,16 @@ def prepare(
 @contextmanager
 def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
     """A hidden folder to fill, which takes the wanted name when the block ends without an error."""
-    run = RunDir(folder.with_name(f".{folder.name}.preparing"))
-    shutil.rmtree(run.path, ignore_errors=True)
-    new_parents = [parent for parent in folder.parents if not parent.exists()]
+    check_output(folder)  # again: another process may have made it while we waited for the lock
+    run = RunDir(temporary_name(folder, "preparing"))
     try:
         yield run
         if folder.exists():
             folder.rmdir()
         folder.parent.mkdir(parents=True, exist_ok=True)
+        sync_tree(run.path)
         run.path.rename(folder)
+        sync(folder.parent)
     except DataError:  # the list of rejected rows is what the user needs next
         if list_rejected and run.rejected.exists() and run.rejected.stat().st_size:
             listed = folder.with_name(f"{folder.name}.rejected.jsonl")
@@ -95,14 +98,12 @@ def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
         raise
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
-        for parent in new_parents:  # innermost first; one that holds the run or the list stays
-            with suppress(OSError):
-                parent.rmdir()
 
 
 def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
-    hashes = store_rows(recipe.data, run.rows)
+    recognised: list[str] = []  # in the files
+    hashes = store_rows(recipe.data, run.rows, recognised)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
     check_slices(recipe, StoredRows(run.rows))
     task = run_task(recipe, sources)
@@ -111,7 +112,7 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
         check_template_metrics(template.name, template.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
     original = tokenizer.chat_template
-    notes = complete_tokenizer(tokenizer, chat_settings(recipe))
+    notes = [*recognised, *complete_tokenizer(tokenizer, chat_settings(recipe))]
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes if use_cache else {}, chat, notes)
     _check_splits(run, task)
@@ -207,7 +208,7 @@ def _prepare_rows(
     with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
     ledger.near_duplicate_clusters = index.near_duplicate_clusters
-    ledger.notes = [*notes, *ledger.remarks()]
+    ledger.notes = [*notes, *ledger.notes, *ledger.remarks()]
     return ledger.finish(data.max_rejected, num_rows + index.num_unreadable)
 
 

@@ -69,6 +69,7 @@ from tunesmith.stages.task_verdicts import task_report
 from tunesmith.stages.tasks import few_shot_note_by_task
 from tunesmith.stages.threshold import read_calibration
 from tunesmith.stages.verify import Verification
+from tunesmith.stages.working import stage
 from tunesmith.train.trackers import read_metrics
 
 
@@ -96,6 +97,7 @@ class Judging:
         return compare_systems(a, b, metric, **self.how)
 
 
+@stage("the report")
 def report(run: RunDir) -> dict[str, Any]:
     """Score the stored answers, compare, and write report.html, report.md, report.json and the
     model card; the contents of report.json. DataError where nothing was evaluated yet.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import resource
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from tunesmith.progress import say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Example
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
-from tunesmith.rundir import RunDir, write_atomic
+from tunesmith.rundir import RunDir
 from tunesmith.stages.common import (
     base_hashes,
     check_base,
@@ -39,6 +38,7 @@ from tunesmith.stages.common import (
     sample,
     training_data,
 )
+from tunesmith.stages.working import stage
 from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
@@ -50,6 +50,7 @@ from tunesmith.train.roofline import lower_bound, model_size
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
 
 
+@stage("training")
 def train(run: RunDir) -> None:
     """Train from the last good checkpoint, if there is one, and save model/. RunError and
     InputError are as in train.loop.train; DataError where rows or base are not those that were
@@ -80,13 +81,10 @@ def train(run: RunDir) -> None:
     )
     model = merge_lora(model)
     write_record(run.training, _facts(model, data, recipe, result))
-    threshold = run.threshold.read_bytes() if run.threshold.exists() else None
-    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens)
-    if threshold is not None:  # of an evaluation, which stays true where the same weights come back
-        write_atomic(run.threshold, threshold)
-    original = run.original_chat_template
-    if original.exists():  # beside the one that was trained on, under a name nothing loads
-        shutil.copy(original, run.model / original.name)
+    # the threshold of an evaluation stays true where the same weights come back; the template that
+    # was trained on has the other one beside it, under a name nothing loads
+    files = [run.original_chat_template, run.threshold]
+    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens, files)
     _list_files(run, result)
 
 

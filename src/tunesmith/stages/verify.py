@@ -27,6 +27,7 @@ from tunesmith.records import Example, Prediction, Unserved
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import answered_in, check_tuned, run_recipe, sample, tuned_chat
+from tunesmith.stages.working import stage
 
 ROWS = 32
 SHOWN = 60  # characters of an answer
@@ -57,6 +58,7 @@ class Verification:
         )
 
 
+@stage("verification")
 def verify(run: RunDir) -> Verification:
     """Ask a fresh process; what it found goes into the report. DataError where nothing was
     evaluated yet.

@@ -17,7 +17,6 @@ parameter, key), and plain values, which go into state.json.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tunesmith.errors import TrainingError
+from tunesmith.errors import TrainingError, is_disk_full
 from tunesmith.rundir import file_sha256, sync
 
 MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -101,7 +100,7 @@ def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        if not _is_disk_full(error):
+        if not is_disk_full(error):
             raise
         last = latest_checkpoint(folder)
         what_is_left = f"{last.path.name} is whole" if last else "there is no earlier checkpoint"
@@ -298,9 +297,3 @@ def _remove(path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def _is_disk_full(error: Exception) -> bool:
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(
-        error
-    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -22,6 +21,7 @@ from tunesmith.errors import InterruptedRun, TrainingError
 from tunesmith.progress import say
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
+from tunesmith.signals import exit_code, name_of, told_to_stop
 from tunesmith.train.adapters import merge_with_base
 from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
 from tunesmith.train.loss import Objective, Parts, likelihood_objective, nll_sum
@@ -50,6 +50,7 @@ An entry NAME_standard_error gives the standard error of NAME.
 PREFETCHED_STEPS = 4
 RECENT_STEPS = 20  # time constant of the moving average of the loss
 STANDARD_ERROR = "_standard_error"  # suffix of a validation metric's standard error
+_clock = time.monotonic
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def train(
     `on_progress` is given each line of metrics.jsonl.
 
     Raises InputError where a run cannot be started or resumed, TrainingError for a loss that is not
-    finite or explodes and for a full disk, InterruptedRun after Ctrl-C (the last step is saved).
+    finite or explodes and for a full disk, InterruptedRun after Ctrl-C, SIGTERM or
+    SIGUSR1 (the last step is saved).
     """
     torch.manual_seed(config.seed)
     saved = checkpoint_to_resume(run, resume)
@@ -161,7 +163,8 @@ def _run_steps(
         bar = ProgressBar(training.num_steps, progress.step)
         stack.callback(bar.close)
         stack.enter_context(_neftune(training))
-        interrupted = stack.enter_context(_ctrl_c())
+        asked = stack.enter_context(told_to_stop())
+        due = _CheckpointsDue(training, last=_clock())
         for step, batches in _planned_steps(training, progress.step):
             metrics = _take_step(training, progress, step, batches)
             ends_epoch = progress.step % training.epoch_steps == 0
@@ -170,20 +173,44 @@ def _run_steps(
             for tell in (log.write, bar.update, on_progress):
                 if tell is not None:
                     tell(metrics)
-            save_now = (
-                training.config.save_steps and progress.step % training.config.save_steps == 0
-            )
-            if ends_epoch or save_now or interrupted.is_set():
+            if due.now(progress.step) or asked:
                 # Lines first: beyond the checkpoint they are removed on resuming, but a line that
                 # is missing before it would never be written again.
                 log.sync()
                 save(training, progress)
-            if interrupted.is_set() and progress.step < training.num_steps:
+                due.saved()
+            if asked and progress.step < training.num_steps:
                 raise InterruptedRun(
-                    f"interrupted after step {progress.step} of {training.num_steps}, "
-                    "which is saved",
+                    f"interrupted by {name_of(asked.number)} after step {progress.step} of "
+                    f"{training.num_steps}, which is saved",
                     hint=f"tunesmith resume {training.run.path}",
+                    exit_code=exit_code(asked.number),
                 )
+    if asked:  # in the last step: what comes after it is stopped at once
+        signal.raise_signal(asked.number)
+
+
+@dataclass
+class _CheckpointsDue:
+    """When a checkpoint is written: after each epoch, by steps, and by the clock. No step depends
+    on when one was written.
+    """
+
+    training: Training
+    last: float
+
+    def now(self, step: int) -> bool:
+        """Whether one is due after `step`."""
+        config, waited = self.training.config, _clock() - self.last
+        return (
+            step % self.training.epoch_steps == 0
+            or (config.save_steps is not None and step % config.save_steps == 0)
+            or (config.save_minutes is not None and waited >= 60 * config.save_minutes)
+        )
+
+    def saved(self) -> None:
+        """One has been written just now."""
+        self.last = _clock()
 
 
 def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[Batch]]]:
@@ -374,26 +401,3 @@ def _neftune(training: Training) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that the step is finished and saved.
-
-    The second one interrupts as usual. Signals reach only the main thread.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(*_: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

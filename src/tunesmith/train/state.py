@@ -42,7 +42,7 @@ from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
 from tunesmith.train.settings import Settings, settle
 
-NOT_IN_FINGERPRINT = {"report_to", "save_steps", "save_total_limit", "seeds"}
+NOT_IN_FINGERPRINT = {"report_to", "save_minutes", "save_steps", "save_total_limit", "seeds"}
 """Keys of `train` that may change before a resume, because no step depends on them."""
 
 

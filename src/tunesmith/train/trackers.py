@@ -13,8 +13,8 @@ from typing import IO, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tunesmith.errors import InputError
-from tunesmith.rundir import RunDir, write_atomic
+from tunesmith.errors import DataError, InputError
+from tunesmith.rundir import DAMAGED, RunDir, write_atomic
 
 StepMetrics = dict[str, float]
 """One line of metrics.jsonl: `step` (from 1), `epoch`, `loss` (nats per trained token), `grad_norm`
@@ -62,19 +62,44 @@ class MetricsLog:
 def keep_steps(path: Path, last_step: int) -> None:
     """Keep the lines up to `last_step`; a line torn by a crash goes too."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if record["step"] <= last_step:
+    for line in _lines(path):
+        record = _step(line)
+        if record is not None and record["step"] <= last_step:
             kept.append(line + "\n")
     write_atomic(path, "".join(kept))
 
 
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
 def read_metrics(path: Path) -> list[StepMetrics]:
-    """All lines of a metrics.jsonl, in order of steps."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """All lines of a metrics.jsonl, in order of steps; DataError naming a line that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing", hint=DAMAGED) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {error}", hint=DAMAGED) from error
+    steps = [_step(line) for line in lines]
+    for number, step in enumerate(steps, start=1):
+        if step is None:
+            raise DataError(f"{path}:{number}: not the numbers of a step", hint=DAMAGED)
+    return [step for step in steps if step is not None]
+
+
+def _step(line: str) -> StepMetrics | None:
+    """A line's numbers; None where it was torn or damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    numbers = isinstance(record, dict) and all(
+        isinstance(value, int | float) for value in record.values()
+    )
+    return record if numbers and "step" in record else None
 
 
 def _without_step(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -20,8 +20,8 @@ TEXTS = st.lists(st.text(min_size=1).filter(str.strip), min_size=1, unique=True)
     [
         (" yes ", (" yes ",)),
         (4, ("4",)),
-        (4.0, ("4",)),
-        (["one", 1.0, "one", " "], ("one", "1")),
+        (4.0, ("4.0",)),
+        (["one", 1.0, "one", " "], ("one", "1.0")),
         (("a", "b"), ("a", "b")),
         ([], ()),
         (None, ()),

@@ -481,3 +481,9 @@ def test_coded_columns_give_the_same_split_as_lists(
     one, other = (assign_splits(keys, config, clusters) for keys in (rows, coded))
     assert one[0].tolist() == other[0].tolist()
     assert one[1] == other[1]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1_000", True])
+def test_what_only_python_takes_for_a_number_is_no_time(text: object) -> None:
+    with pytest.raises(DataError, match="is neither a number nor an ISO date"):
+        TimeColumn().append(text, "row r0")

@@ -31,6 +31,7 @@ NAMES = ["anger", "fear", "joy"]
         ("None", "", []),
         (["none"], "", []),
         ({"joy": True, "fear": False, "anger": 1}, "", ["joy", "anger"]),
+        ('{"joy": true, "fear": false, "anger": 1}', ",", ["joy", "anger"]),
     ],
 )
 def test_the_labels_of_a_cell(value: Any, separator: str, expected: list[Any]) -> None:
@@ -75,13 +76,13 @@ def test_declared_labels_name_positions_and_a_text_that_is_one_is_not_cut() -> N
     [
         ("labels", ["joy", None], "has a list with a missing label"),
         ("labels", ["joy", "none"], "has 'none', which means no label, beside 'joy'"),
-        ("labels", {"joy": 0.7}, "is an object and no list of labels: {'joy': 0.7}"),
+        ("labels", {"joy": 0.7}, 'is an object and no list of labels: {"joy": 0.7}'),
         ("labels", ["hope"], "is 'hope', which is not one of the labels"),
         ("labels", [0, 1, 0], "has 3 zeros and ones, one for each label"),
-        ("labels", None, "has no value\nhint: write [] or none where no label applies"),
+        ("labels", [True, False], "has 2 zeros and ones, one for each label"),
         ("tags", [7], "is 7, outside 0 to 2"),
         ("tokens", ["a", None], "has a list with a missing word"),
-        ("label", ["joy"], "holds a list, ['joy'], where one label is wanted"),
+        ("label", ["joy"], 'holds a list, ["joy"], where one label is wanted'),
     ],
 )
 def test_a_cell_that_cannot_be_labels_or_tags_is_named(kind: str, value: Any, message: str) -> None:

@@ -142,6 +142,26 @@ def test_optional_slots_without_a_column_leave_no_trace() -> None:
             "the completion is empty",
         ),
         (
+            {"text": "a", "end": None},
+            {"template": "{{ text }} ||| {{ end }}"},
+            "the completion is empty",
+        ),
+        (
+            {"text": "a", "label": None},
+            {"task": "classify", "labels": ["x", "y"]},
+            "the slot 'label' is empty",
+        ),
+        (
+            {"text": "a", "labels": None},
+            {"task": "multi_label_classify", "labels": ["x", "y"]},
+            "the slot 'labels' is empty; write [] or none where no label applies",
+        ),
+        (
+            {"review": float("nan"), "label": "x"},
+            {"task": "classify", "columns": {"text": "review"}},
+            "the slot 'text' is empty",
+        ),
+        (
             {"text": "a"},
             {"template": "{{ text }}{% if text == 'b' %} ||| b{% endif %}"},
             "the template leaves the row out",
@@ -158,16 +178,6 @@ def test_a_row_without_an_answer_or_input_is_left_out_with_its_reason(
 @pytest.mark.parametrize(
     "values, data, message",
     [
-        (
-            {"text": "a", "label": None},
-            {"task": "classify", "labels": ["x", "y"]},
-            "a.csv:8: the column 'label' has no value\nhint: fill it, or drop the row",
-        ),
-        (
-            {"review": float("nan"), "label": "x"},
-            {"task": "classify", "columns": {"text": "review"}},
-            "a.csv:8: the column 'review' has no value\nhint: fill it, or drop the row",
-        ),
         (
             {"a": None},
             {"template": "{{ a }} ||| b"},
@@ -410,6 +420,12 @@ def test_other_columns_of_an_inline_template_are_as_they_are() -> None:
     assert example({"q": "Where?", "answers": as_text}, data).references == (as_text,)
     data = {"template": "{{ q }} ||| {{ answers[1] }}"}
     assert example({"q": "?", "answers": ["Cork", "in Cork"]}, data).references == ("in Cork",)
+
+
+def test_lists_and_objects_of_a_row_are_printed_as_text_and_can_still_be_used() -> None:
+    data = {"template": "{{ x }} {{ x[1] }} {{ x | length }} {{ y }} {{ y.a[0] }} ||| b"}
+    values = {"x": ["ä", "it's"], "y": {"a": [1, "z"]}}
+    assert example(values, data).prompt == 'ä, it\'s it\'s 2 {"a": [1, "z"]} 1'
 
 
 def test_tags_that_are_numbers_want_names() -> None:

@@ -52,6 +52,8 @@ def refusal(kind: Any, raw: Any, labels: Labels = None) -> str:
         ("date", datetime(2021, 3, 5, 9, 30), "2021-03-05T09:30:00"),
         ("choices", ["tea", " milk"], RowChoices(("tea", "milk"))),
         ("choices", '["tea", "milk"]', RowChoices(("tea", "milk"))),
+        ("choices", "['tea', 'milk']", RowChoices(("tea", "milk"))),
+        ("choices", [1.0, "2"], RowChoices(("1", "2"))),
         (
             "choices",
             {"text": ["tea", "milk"], "label": ["A", "B"]},
@@ -73,12 +75,9 @@ def test_an_optional_slot_takes_its_default_for_none_nan_and_blank() -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "target", "label", "number", "json", "date", "choices"])
-@pytest.mark.parametrize("raw", [None, math.nan])
-def test_a_missing_value_in_a_required_slot_is_refused(kind: str, raw: Any) -> None:
-    assert (
-        refusal(kind, raw)
-        == "a.csv:3: the column 'column' has no value\nhint: fill it, or drop the row"
-    )
+@pytest.mark.parametrize("raw", [None, math.nan, "", " "])
+def test_a_missing_value_is_an_empty_one_whatever_file_it_came_from(kind: str, raw: Any) -> None:
+    assert value(kind, raw) == ""
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_a_mapping_of_labels_takes_its_keys_even_minus_one(raw: Any, expected: s
     assert value("label", raw, {"-1": "bad", "1": "good"}) == expected
 
 
-@pytest.mark.parametrize("raw, expected", [("Sad ", "Sad"), (3, "3"), (3.0, "3"), (True, "1")])
+@pytest.mark.parametrize("raw, expected", [("Sad ", "Sad"), (3, "3"), (3.0, "3"), (True, "True")])
 def test_labels_that_are_not_declared_are_their_own_names(raw: Any, expected: str) -> None:
     assert value("label", raw) == expected
 
@@ -187,6 +186,105 @@ def test_a_label_that_is_not_one_is_refused_in_these_words(
     raw: Any, labels: Labels, message: str
 ) -> None:
     assert refusal("label", raw, labels) == f"a.csv:3: the column 'column' {message}"
+
+
+@pytest.mark.parametrize("raw", [True, "True", "true", "TRUE", " true "])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"true": "toxic", "false": "fine"},
+        {"True": "toxic", "False": "fine"},
+        {"1": "toxic", "0": "fine"},
+        {"1.0": "toxic", "0.0": "fine"},
+    ],
+)
+def test_a_truth_value_is_mapped_in_every_spelling(raw: Any, labels: Labels) -> None:
+    assert value("label", raw, labels) == "toxic"
+
+
+def test_a_number_is_not_taken_for_a_truth_value() -> None:
+    assert refusal("label", 1, {"true": "toxic", "false": "fine"}) == (
+        "a.csv:3: the column 'column' is '1', which labels does not map\nhint: known: false, true"
+    )
+
+
+@pytest.mark.parametrize("labels", [["true", "false"], ["false", "true"]])
+def test_a_truth_value_is_its_name_in_a_list_and_never_a_position(labels: list[str]) -> None:
+    assert [value("label", raw, labels) for raw in (True, "True", False)] == [
+        "true",
+        "true",
+        "false",
+    ]
+
+
+@pytest.mark.parametrize("raw", [True, "True"])
+def test_a_list_of_other_names_does_not_say_which_is_true(raw: Any) -> None:
+    assert refusal("label", raw, ["yes", "no"]) == (
+        "a.csv:3: the column 'column' is True, and labels is a list, "
+        "which names the integers 0, 1, 2 ... in order\n"
+        "hint: map them instead: labels: {true: NAME, false: NAME}"
+    )
+
+
+def test_yes_and_no_as_keys_without_quotes_are_pointed_out() -> None:
+    assert refusal("label", "yes", {"true": "toxic", "false": "fine"}) == (
+        "a.csv:3: the column 'column' is 'yes', which labels does not map\n"
+        "hint: quote yes and no in labels: without quotes they are true and false in YAML"
+    )
+
+
+@pytest.mark.parametrize(
+    "raw, kind, shown",
+    [
+        (["joy", "fear"], "list", '["joy", "fear"]'),
+        ('["joy", "fear"]', "list", '["joy", "fear"]'),
+        ("['joy', 'fear']", "list", "['joy', 'fear']"),
+        ({"joy": 1}, "object", '{"joy": 1}'),
+        ('{"joy": 1}', "object", '{"joy": 1}'),
+    ],
+)
+def test_a_list_or_an_object_is_no_label_however_it_is_written(
+    raw: Any, kind: str, shown: str
+) -> None:
+    assert refusal("label", raw) == (
+        f"a.csv:3: the column 'column' holds a {kind}, {shown}, where one label is wanted\n"
+        "hint: several labels a row are the family multi_label_classify"
+    )
+    assert value("label", "[1]", {"[1]": "first", "[2]": "second"}) == "first"
+
+
+@pytest.mark.parametrize("raw", ["²", "--1", "1_0"])
+def test_what_python_might_take_for_a_number_is_no_position(raw: str) -> None:
+    assert f"is '{raw}', which is not one of the labels" in refusal("label", raw, NAMES)
+    with pytest.raises(TemplateError, match="which is none of the row's 2 choices"):
+        pick_choice(Cell(raw, "answer", "a.csv:3"), RowChoices(("tea", "milk")))
+
+
+def test_a_truth_value_is_no_position_among_a_rows_own_choices() -> None:
+    with pytest.raises(TemplateError, match="is 'True', which is none of the row's 2 choices"):
+        pick_choice(Cell(True, "answer", "a.csv:3"), RowChoices(("yes", "no")))
+
+
+@pytest.mark.parametrize(
+    "raw", [["a", " b", 1, True], '["a", " b", 1, true]', "['a', 'b', 1, True]"]
+)
+def test_a_list_in_a_prompt_is_its_items_however_it_is_written(raw: Any) -> None:
+    assert value("text", raw) == "a, b, 1, True"
+
+
+@pytest.mark.parametrize("raw", ["1,5", "1,234", "1_000", True, "1.234,5"])
+def test_a_number_in_another_style_is_refused_and_not_guessed(raw: Any) -> None:
+    assert f"is {raw!r}, which is no number" in refusal("number", raw)
+    hint = "write decimals with a point, and nothing between thousands"
+    assert (hint in refusal("number", raw)) == (raw in ("1,5", "1,234"))
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    assert refusal("text", b"\xff") == (
+        "a.csv:3: the column 'column' holds bytes that are no text in UTF-8\n"
+        "hint: correct it, or drop the row"
+    )
+    assert value("text", b"caf\xc3\xa9") == "café"
 
 
 def test_declared_choices_are_the_sorted_names() -> None:

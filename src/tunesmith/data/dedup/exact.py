@@ -12,6 +12,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from tunesmith.data.sources.cells import is_missing, plain_text
+
 _NUMBER_MARK = re.compile(r"([-.,:/](?=\d))")
 
 
@@ -57,16 +59,23 @@ def hash_of_normalised(values: Mapping[str, str]) -> int:
 
 def target_hash(value: object) -> int:
     """64 bits of a target, which is not normalised: "Yes" and "yes" are different answers."""
-    return hash64(value.strip() if isinstance(value, str) else _as_json(value))
+    return hash64(_as_text(value).strip())
 
 
 def normalised_value(value: object) -> str:
-    """A cell as text that can be compared: text normalised, anything else as JSON."""
-    return normalise(value) if isinstance(value, str) else _as_json(value)
+    """A cell as text that can be compared: texts, numbers and truth values normalised as the texts
+    that csv files have for them, anything else as JSON.
+    """
+    is_plain = isinstance(value, (str, int, float))
+    return normalise(plain_text(value)) if is_plain else _as_text(value)
 
 
-def _as_json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+def _as_text(value: object) -> str:
+    if is_missing(value):  # an empty text, as csv files write it, and not the word None
+        return ""
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else str(value)
 
 
 def hash64(text: str) -> int:

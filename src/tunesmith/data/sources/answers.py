@@ -1,4 +1,4 @@
-"""The right answers that one cell of a table holds, read alike for `run` and for `score`.
+"""Lists in cells, and the right answers that a cell holds, read alike for `run` and for `score`.
 
 Lists come as lists (jsonl, parquet), as JSON text (csv) and as the text that pandas writes for a
 Python list or a numpy array. Each cell is read by itself: a row without a list takes nothing from
@@ -16,26 +16,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunesmith.data.sources.cells import is_missing, plain_text
+
 MAX_LIST_TEXT = 100_000
 """Characters of a text that is read as a list; a longer one is an answer."""
-
-
-def is_missing(value: object) -> bool:
-    """None and NaN, which tables write for a missing value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def plain_text(value: object) -> str:
-    """A value as text: lists and objects as JSON, whole floats as integers (a column of integers
-    with gaps is read as floats).
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def alternatives(value: object) -> tuple[str, ...]:
@@ -54,12 +38,26 @@ def alternatives(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if text.strip()))
 
 
+def printed_text(value: object) -> str:
+    """A value as a prompt shows it: a list of plain values joined by commas, whether it stands
+    there as a list or as its text, other values as `plain_text`.
+    """
+    is_list_text = isinstance(value, str) and value.lstrip()[:1] == "["
+    if is_list_text or isinstance(value, (list, tuple)):
+        items = read_list(value)
+        if items is not None and not any(
+            isinstance(item, (list, tuple, dict)) or is_missing(item) for item in items
+        ):
+            return ", ".join(plain_text(item).strip() for item in items)
+    return plain_text(value)
+
+
 def read_list(value: object) -> list[Any] | None:
     """The items of a list, of SQuAD's `{"text": [...]}`, or of a text that is one of these in JSON
     or Python; None for anything else.
     """
     if isinstance(value, str):
-        value = _written(value)
+        value = read_written(value)
     if isinstance(value, Mapping) and "text" in value:
         value = value["text"]
         return list(value) if isinstance(value, (list, tuple)) else [value]
@@ -70,21 +68,18 @@ def _are_texts(items: Sequence[object]) -> bool:
     return all(isinstance(item, str) or is_missing(item) for item in items)
 
 
-def _written(text: str) -> object:
+def read_written(text: str) -> list[Any] | dict[str, Any] | None:
     """The list or object that a text is in JSON or Python; None where it is neither."""
     text = text.strip()
     if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")) or len(text) > MAX_LIST_TEXT:
         return None
     for read in (json.loads, _read_python):
         try:
-            return _list_or_object(read(text))
+            found = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
+        return found if isinstance(found, (list, dict)) else None
     return None
-
-
-def _list_or_object(value: object) -> object:
-    return value if isinstance(value, (list, dict)) else None
 
 
 def _read_python(text: str) -> object:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from tunesmith.data.sources.answers import alternatives, read_list
+from tunesmith.data.sources.cells import is_missing, plain_text
 from tunesmith.data.sources.messages import (
     NOT_TEXT,
     Message,
@@ -219,9 +220,14 @@ def _text(row: Row, column: str) -> str:
             hint="a conversation belongs in a column named messages, "
             "or as lists in both prompt and completion",
         )
-    if value is None or value != value:  # NaN, a missing value to some tables, is not itself
+    if is_missing(value):
         raise DataError(f"{row.source}: {column} has no value", hint="fill it, or drop the row")
-    return str(value)
+    try:
+        return plain_text(value)
+    except ValueError as error:
+        raise DataError(
+            f"{row.source}: {column} {error}", hint="correct it, or drop the row"
+        ) from error
 
 
 def _is_blank(text: str) -> bool:

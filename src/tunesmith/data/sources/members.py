@@ -8,7 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from tunesmith.data.sources.rows import Unreadable, check_exists, read_rows
+from tunesmith.data.sources.folders import splits_of
+from tunesmith.data.sources.reading import Unreadable
+from tunesmith.data.sources.rows import check_exists, read_rows
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.recipe import DataConfig, SourceConfig
 from tunesmith.records import Row, Split
@@ -20,7 +22,9 @@ class Member:
 
     `prefix` comes before its row ids, so that ids differ between members. `split` is set where all
     its rows belong to one split: a validation or test file of the user's, replay, and a held-out
-    task. `name` is its task's and `metrics` are its task's, where the recipe gives them.
+    task. `name` is its task's and `metrics` are its task's, where the recipe gives them. `part` is
+    the split that is read of a source that has several inside, such as a folder with train and
+    test.
     """
 
     path: str
@@ -30,6 +34,7 @@ class Member:
     name: str | None = None
     metrics: tuple[str, ...] = ()
     held_out: bool = False
+    part: Split | None = None
 
     @property
     def is_own_file(self) -> bool:
@@ -49,18 +54,21 @@ class SourceRows:
 
     def __init__(self, data: DataConfig) -> None:
         self._members = members(data)
+        self.notes: list[str] = []  # on what was recognised, of what has been read
 
     def read(self, number: int, unreadable: Unreadable | None = None) -> Iterator[Row]:
         """See `Rows`; DataError for what cannot be read, and for a member without rows."""
-        return read_member(self._members[number], unreadable)
+        return read_member(self._members[number], unreadable, notes=self.notes)
 
 
 def members(data: DataConfig) -> list[Member]:
     """The first source, the user's validation and test files, which are of the same task, then the
     other sources of a mixture.
 
-    Sources of a mixture are numbered from 1 in their prefixes; a single one has none. Raises
-    DataError where the recipe names no rows, or none to train on.
+    A first source with splits inside gives its validation and test rows where the recipe names no
+    files for them; of others the training rows are read, of a held-out one the test rows. Sources
+    of a mixture are numbered from 1 in their prefixes; a single one has none. Raises DataError
+    where the recipe names no rows, or none to train on.
     """
     named = data.source if isinstance(data.source, list) else [data.source]
     mixture = [_member(data, source) for source in named if source is not None]
@@ -79,12 +87,32 @@ def members(data: DataConfig) -> list[Member]:
             "every source of the mixture is held out or replayed: there is no task to train",
             hint="give data.source a member without held_out and replay",
         )
-    own: list[tuple[Split, str | None]] = [
+    mixture = [replace(one, part=_part(one)) for one in mixture]
+    return [mixture[0], *_own_members(data, mixture[0]), *mixture[1:]]
+
+
+def _part(member: Member) -> Split | None:
+    """What is read of a source with splits inside: a task that is held out is only tested."""
+    inside = splits_of(member.path)
+    if not inside:
+        return None
+    return inside[-1] if member.held_out else "train"
+
+
+def _own_members(data: DataConfig, first: Member) -> list[Member]:
+    """The validation and test rows that do not have to be drawn."""
+    named: list[tuple[Split, str | None]] = [
         ("validation", data.validation_source),
         ("test", data.test_source),
     ]
-    own_files = [Member(path, f"{split}:", split, data) for split, path in own if path is not None]
-    return [mixture[0], *own_files, *mixture[1:]]
+    inside = splits_of(first.path)
+    found = []
+    for split, path in named:
+        if path is not None:
+            found.append(Member(path, f"{split}:", split, data))
+        elif split in inside:
+            found.append(Member(first.path, f"{split}:", split, first.data, part=split))
+    return found
 
 
 def check_sources(data: DataConfig) -> None:
@@ -118,24 +146,47 @@ def _member(data: DataConfig, source: str | SourceConfig) -> Member:
 
 
 def read_member(
-    member: Member, unreadable: Unreadable | None = None, hashes: dict[Path, str] | None = None
+    member: Member,
+    unreadable: Unreadable | None = None,
+    hashes: dict[Path, str] | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[Row]:
     """At most `data.max_rows` rows of a member, with its prefix before their ids.
 
-    Lines that are no rows are passed to `unreadable`, see `read_rows`. Raises DataError where there
-    is no row at all, with the first such line if there is one.
+    Lines that are no rows are passed to `unreadable`; `hashes` and `notes`: see `read_rows`. Raises
+    DataError where there is no row at all, with the first such line if there is one.
     """
     data, found = member.data, False
     told = unreadable or _pass_over
-    rows = read_rows(member.path, data.encoding, data.id, told, hashes)
+    rows = _rows(member, told, hashes, notes)
     for row in islice(rows, data.max_rows):
         found = True
         yield replace(row, id=member.prefix + row.id) if member.prefix else row
     if not found:
-        next(read_rows(member.path, data.encoding, data.id), None)  # raises at the first bad line
+        next(_rows(member), None)  # raises at the first bad line
         raise DataError(
             f"{member.path}: no rows", hint="the first line of a csv file names the columns"
         )
+
+
+def _rows(
+    member: Member,
+    unreadable: Unreadable | None = None,
+    hashes: dict[Path, str] | None = None,
+    notes: list[str] | None = None,
+) -> Iterator[Row]:
+    data = member.data
+    return read_rows(
+        member.path,
+        data.encoding,
+        data.id,
+        unreadable,
+        hashes,
+        notes,
+        data.names or (),
+        data.sheet,
+        member.part,
+    )
 
 
 def _pass_over(where: str, problem: str) -> None:

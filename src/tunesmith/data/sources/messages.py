@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tunesmith.data.sources.cells import is_missing
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.records import Turn
 
@@ -62,7 +63,7 @@ def is_empty(value: object) -> bool:
     """None, NaN (which tables write for None), and an empty text, list or object: what says
     nothing.
     """
-    return value is None or (value != value if isinstance(value, float) else value in ("", [], {}))
+    return is_missing(value) or value in ("", [], {})
 
 
 def parse_json(cell: object, what: str, expected: str) -> Any:

@@ -1,65 +1,81 @@
 """Rows from files, folders of files and `datasets` hub ids; each row knows its `file:line`.
 
-Reading streams: one row is in memory at a time, except for .json (one document) and hub data sets.
-A file is opened once, and hashed as it is read: the hash is that of the bytes the rows came from.
+Reading streams: a few rows are in memory at a time, except for .json (one document), .ods and hub
+data sets. A file is opened once, and hashed as it is read: the hash is that of the bytes the rows
+came from.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tunesmith.data.sources.cells import key_text
+from tunesmith.data.sources.delimited import read_delimited
+from tunesmith.data.sources.folders import (
+    PACKED,
+    SUFFIXES,
+    TEXTS,
+    Unit,
+    is_known,
+    is_saved,
+    kind_of,
+    saved_splits,
+    splits_in,
+    units_in,
+)
+from tunesmith.data.sources.json_rows import read_json, read_jsonl
+from tunesmith.data.sources.line_formats import read_parallel, read_text
+from tunesmith.data.sources.reading import Placed, Reading, Unreadable, Values
+from tunesmith.data.sources.workbooks import SUFFIXES as WORKBOOKS
+from tunesmith.data.sources.workbooks import read_workbook
 from tunesmith.errors import DataError, did_you_mean
-from tunesmith.records import Row
+from tunesmith.records import Row, Split
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
-BLOCK_BYTES = 1 << 16
 BATCH_ROWS = 1024
-Unreadable = Callable[[str, str], None]
-Values = dict[str, Any]  # of a row, by column
-BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """How files are read. `hashes` collects the SHA-256 of each file that was read to its end."""
-
-    encoding: str
-    unreadable: Unreadable | None
-    hashes: dict[Path, str]
 
 
 def read_rows(
     source: str | Path,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     id_column: str | None = None,
     unreadable: Unreadable | None = None,
     hashes: dict[Path, str] | None = None,
+    notes: list[str] | None = None,
+    names: Iterable[str] = (),
+    sheet: str | None = None,
+    split: Split | None = None,
 ) -> Iterator[Row]:
     """Every row of a file, a folder of files, a `save_to_disk` folder or a hub id (`org/name` or
-    `org/name:split`).
+    `org/name:split`); of a source that has splits inside, those of `split`.
 
     Row ids come from `id_column`; without one they are the record's number, with the file's name
     before it where several files are read. Raises DataError naming file:line for what cannot be
-    read. With `unreadable`, a line of jsonl or a record of csv that cannot be read is passed to it
-    as (file:line, problem), and reading goes on. `hashes` receives the SHA-256 (hex) of each file
-    that was read to its end.
+    read. With `unreadable`, a line that is no row is passed to it as (file:line, problem), and
+    reading goes on. `hashes` receives the SHA-256 (hex) of each file that was read to its end,
+    `notes` what was recognised. `encoding`, `names` and `sheet`: see `Reading`.
     """
-    reading = _Reading(encoding, unreadable, {} if hashes is None else hashes)
-    for number, (prefix, values, where) in enumerate(_records(str(source), reading), start=1):
-        if id_column is None:
+    reading = Reading(
+        encoding,
+        tuple(names),
+        sheet,
+        unreadable,
+        {} if hashes is None else hashes,
+        [] if notes is None else notes,
+    )
+    for number, (prefix, values, where) in enumerate(
+        _records(str(source), reading, split), start=1
+    ):
+        if problem := _unfit(values):
+            reading.refuse(where, problem, "no tokenizer and no file can hold it: repair the text")
+        elif id_column is None:
             yield Row(f"{prefix}{number}", values, where)
-        elif values.get(id_column) in (None, ""):
+        elif (row_id := key_text(values.get(id_column))) is None:
             hint = (
                 did_you_mean(id_column, values)
                 if id_column not in values
@@ -67,244 +83,111 @@ def read_rows(
             )
             raise DataError(f"{where}: no value in the id column {id_column!r}", hint=hint)
         else:
-            yield Row(str(values[id_column]), values, where)
+            yield Row(row_id, values, where)
 
 
-def _records(source: str, reading: _Reading) -> Iterator[tuple[str, Values, str]]:
+def _unfit(value: object) -> str:
+    """What is in a text, at any depth, that is no character; "" where nothing is."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return "a NUL character in a text"
+        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            return "half of a surrogate pair in a text"
+        return ""
+    if isinstance(value, dict):
+        return _unfit(list(value)) or _unfit(list(value.values()))
+    if isinstance(value, list):
+        return next(filter(None, map(_unfit, value)), "")
+    return ""
+
+
+def _records(
+    source: str, reading: Reading, split: Split | None
+) -> Iterator[tuple[str, Values, str]]:
     """(prefix of the row's id, values, file:line) of each record."""
     path = Path(source)
-    if path.is_dir():
-        if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
-            yield from _from_datasets(source, on_disk=True)
-            return
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise DataError(
-                f"{path}: a folder without data files", hint=f"known endings: {', '.join(SUFFIXES)}"
-            )
-        for file in files:
-            prefix = f"{file.relative_to(path)}:" if len(files) > 1 else ""
-            for values, where in _read_file(file, reading):
+    if path.is_dir() and is_saved(path):
+        yield from _from_datasets(source, True, saved_splits(path).get(split) if split else None)
+    elif path.is_dir():
+        units = splits_in(path)[split] if split else units_in(path)
+        if split == "train":
+            _note_splits(path, reading)
+        for unit in units:
+            prefix = f"{unit[0].relative_to(path)}:" if len(units) > 1 else ""
+            for values, where in _read_unit(unit, reading):
                 yield prefix, values, where
     elif path.is_file():
-        for values, where in _read_file(path, reading):
+        for values, where in _read_file(path, reading, split):
             yield "", values, where
     else:
         check_exists(source)
         yield from _from_datasets(source, on_disk=False)
 
 
+def _note_splits(folder: Path, reading: Reading) -> None:
+    """Say which files are which split, and which are none."""
+    found = splits_in(folder)
+    used = [unit for units in found.values() for unit in units]
+    shown = "; ".join(f"{split}: {_shown(folder, units)}" for split, units in found.items())
+    reading.note(f"{folder}: the files are the splits ({shown})")
+    left = [unit for unit in units_in(folder) if unit not in used]
+    if left:
+        reading.note(f"{folder}: not read, of no split by their names: {_shown(folder, left)}")
+
+
+def _shown(folder: Path, units: list[Unit]) -> str:
+    names = [str(file.relative_to(folder)) for unit in units for file in unit]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def check_exists(source: str) -> None:
     """DataError for what can only be a file or folder, and is not there. A hub id passes."""
     path = Path(source)
-    local = path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~"))
+    local = is_known(path) or source.startswith((".", "/", "~"))
     if local and not path.exists():
         there = path.parent.iterdir() if path.parent.is_dir() else []
-        data_files = [file.name for file in there if file.suffix.lower() in SUFFIXES]
+        data_files = [file.name for file in there if is_known(file)]
         raise DataError(f"{source}: no such file", hint=did_you_mean(path.name, data_files))
 
 
-def _read_file(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+def _read_unit(unit: Unit, reading: Reading) -> Iterator[Placed]:
+    return read_parallel(unit, reading) if len(unit) > 1 else _read_file(unit[0], reading, None)
+
+
+def _read_file(path: Path, reading: Reading, split: Split | None) -> Iterator[Placed]:
+    kind = kind_of(path)
+    packed = path.suffix.lower() == ".gz"
+    if (kind and kind not in SUFFIXES) or (packed and kind not in (*PACKED, *TEXTS)):
         raise DataError(
-            f"{path}: unknown kind of file {suffix!r}", hint=f"known endings: {', '.join(SUFFIXES)}"
+            f"{path}: unknown kind of file {''.join(path.suffixes[-2:]) if packed else kind!r}",
+            hint="save it as xlsx or csv" if kind == ".xls" else f"known: {', '.join(SUFFIXES)}",
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
-    if suffix == ".parquet":
-        return _read_parquet(path, reading)
-    if suffix in (".arrow", ".feather"):
-        return _read_arrow(path, reading)
-    if suffix == ".json":
-        return _read_json(path, reading)
-    if suffix in (".jsonl", ".ndjson"):
-        return _read_jsonl(path, reading)
-    return _read_csv(path, reading, "\t" if suffix == ".tsv" else ",")
+    if kind == ".json":
+        return read_json(path, reading, split)
+    if kind in WORKBOOKS:
+        return _hashed(path, read_workbook, reading)
+    readers: dict[str, Callable[[Path, Reading], Iterator[Placed]]] = {
+        ".parquet": _read_parquet,
+        ".arrow": _read_arrow,
+        ".feather": _read_arrow,
+        ".jsonl": read_jsonl,
+        ".ndjson": read_jsonl,
+    }
+    if kind in (".csv", ".tsv"):
+        return read_delimited(path, reading, "\t" if kind == ".tsv" else ",")
+    return readers.get(kind, read_text)(path, reading)
 
 
-class _Hashed(io.RawIOBase):
-    """A file whose bytes also go into a hash, in the order in which they are read."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        self.digest = sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self.file.read(len(buffer))
-        self.digest.update(block)
-        buffer[: len(block)] = block
-        return len(block)
-
-
-def _lines(path: Path, reading: _Reading) -> Iterator[str]:
-    """The lines of a text file, a UTF-8 byte order mark dropped; DataError at the first undecodable
-    line.
-    """
-    encoding = reading.encoding
-    name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-    number = 0
-    try:
-        with path.open("rb", buffering=0) as raw:
-            hashed = _Hashed(raw)
-            file = io.BufferedReader(hashed, BLOCK_BYTES)
-            _check_beginning(path, file.peek(), encoding)
-            for line in io.TextIOWrapper(file, encoding=name, newline=""):
-                number += 1
-                yield line
-            reading.hashes[path] = hashed.digest.hexdigest()
-    except UnicodeDecodeError as error:
-        raise _undecodable(path, encoding, number, error) from error
-    except LookupError as error:
-        raise DataError(
-            f"{path}: unknown encoding {encoding!r}", hint="for example utf-8, latin-1, utf-16"
-        ) from error
-
-
-def _check_beginning(path: Path, start: bytes, encoding: str) -> None:
-    """DataError for what no text in this encoding begins with: another's byte order mark, zero
-    bytes.
-    """
-    start = start[: 1 << 12]
-    found = BYTE_ORDER_MARKS.get(start[:2])
-    if b"\0" in start and not found and not encoding.lower().startswith(("utf-16", "utf-32")):
-        raise DataError(
-            f"{path}: zero bytes near the beginning: this is no text in {encoding}",
-            hint="a spreadsheet or archive? Export it as csv; "
-            "for UTF-16 text set data.encoding=utf-16-le",
-        )
-    if found and not encoding.lower().startswith("utf-16"):
-        raise DataError(
-            f"{path}:1: the file starts with the byte order mark of {found}, read as {encoding}",
-            hint=f"set data.encoding={found}, or save the file as UTF-8",
-        )
-
-
-def _undecodable(
-    path: Path, encoding: str, lines_read: int, error: UnicodeDecodeError
-) -> DataError:
-    line = lines_read + 1
-    # the decoder reads ahead in blocks, so the line of the bad bytes has to be looked for
+def _hashed(
+    path: Path, read: Callable[[Path, Reading], Iterator[Placed]], reading: Reading
+) -> Iterator[Placed]:
+    """For formats whose library opens the file itself; stored.py refuses one that changed."""
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                raw.decode(encoding)
-            except UnicodeDecodeError:
-                line = number
-                break
-    byte = error.object[error.start]
-    return DataError(
-        f"{path}:{line}: not {encoding}: byte 0x{byte:02x} cannot be read",
-        hint="set data.encoding to the file's encoding (often latin-1 or cp1252), "
-        "or save it as UTF-8",
-    )
-
-
-def _report(unreadable: Unreadable | None, where: str, problem: str, hint: str) -> None:
-    if unreadable is None:
-        raise DataError(f"{where}: {problem}", hint=hint)
-    unreadable(where, problem)
-
-
-def _read_csv(path: Path, reading: _Reading, delimiter: str) -> Iterator[tuple[Values, str]]:
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(_lines(path, reading), delimiter=delimiter, strict=True)
-    try:
-        header = _with_index(next(reader, []))
-        _check_header(path, header, delimiter)
-        line = reader.line_num + 1
-        for fields in reader:
-            if fields and len(fields) != len(header):
-                problem = f"{len(fields)} fields, the header has {len(header)}"
-                hint = 'quote values that contain the separator or a line break with "..."'
-                _report(reading.unreadable, f"{path}:{line}", problem, hint)
-            elif fields:
-                yield dict(zip(header, fields, strict=True)), f"{path}:{line}"
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{path}:{reader.line_num}: bad csv: {error}",
-            hint='quotes inside a value are doubled: ""',
-        ) from error
-
-
-def _with_index(header: list[str]) -> list[str]:
-    """pandas writes a table's index without a name before the others, and reads it as this."""
-    if header[:1] == [""] and all(name.strip() for name in header[1:]) and len(header) > 1:
-        return ["Unnamed: 0", *header[1:]]
-    return header
-
-
-def _check_header(path: Path, header: list[str], delimiter: str) -> None:
-    seen: set[str] = set()
-    for name in header:
-        if not name.strip():
-            raise DataError(
-                f"{path}:1: a column without a name", hint="the first line names the columns"
-            )
-        if name in seen:
-            raise DataError(
-                f"{path}:1: the column {name!r} stands twice in the header",
-                hint="rename one of them",
-            )
-        seen.add(name)
-    if len(header) == 1 and delimiter == "," and any(mark in header[0] for mark in ";\t|"):
-        raise DataError(
-            f"{path}:1: one column {header[0]!r}: the separator is not a comma",
-            hint="save it with commas",
-        )
-
-
-def _read_jsonl(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
-    for number, line in enumerate(_lines(path, reading), start=1):
-        if line.strip():
-            where = f"{path}:{number}"
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                problem = f"bad json at column {error.colno}: {error.msg}"
-                _report(reading.unreadable, where, problem, hint="one JSON object a line")
-                continue
-            if isinstance(value, dict):
-                yield value, where
-            else:
-                _report(reading.unreadable, where, _no_object(value), hint='{"column": value, ...}')
-
-
-def _read_json(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
-    text = "".join(_lines(path, reading))
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        hint = "one object a line? then name the file .jsonl" if error.msg == "Extra data" else ""
-        raise DataError(
-            f"{path}:{error.lineno}: bad json at column {error.colno}: {error.msg}", hint=hint
-        ) from error
-    if isinstance(value, dict):
-        lists = [inner for inner in value.values() if isinstance(inner, list)]
-        if len(lists) != 1:
-            raise DataError(
-                f"{path}: a JSON object with {len(lists)} lists",
-                hint="give a list of objects, or an object that holds one",
-            )
-        value = lists[0]
-    if not isinstance(value, list):
-        raise DataError(f"{path}: a JSON {type(value).__name__}, expected a list of objects")
-    for number, item in enumerate(value, start=1):
-        yield _object(item, f"{path}:{number}"), f"{path}:{number}"
-
-
-def _object(value: object, where: str) -> Values:
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: {_no_object(value)}", hint='{"column": value, ...}')
-    return value
-
-
-def _no_object(value: object) -> str:
-    return f"a JSON {type(value).__name__}, expected an object"
+        found = _hash_whole(file)
+    yield from read(path, reading)
+    reading.hashes[path] = found
 
 
 def _hash_whole(file: IO[bytes] | pa.MemoryMappedFile) -> str:
@@ -316,7 +199,7 @@ def _hash_whole(file: IO[bytes] | pa.MemoryMappedFile) -> str:
     return digest.hexdigest()
 
 
-def _read_parquet(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
+def _read_parquet(path: Path, reading: Reading) -> Iterator[Placed]:
     with path.open("rb") as file:
         found = _hash_whole(file)
         try:
@@ -327,7 +210,7 @@ def _read_parquet(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]
     reading.hashes[path] = found
 
 
-def _read_arrow(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
+def _read_arrow(path: Path, reading: Reading) -> Iterator[Placed]:
     with pa.memory_map(str(path)) as source:
         found = _hash_whole(source)
         try:
@@ -343,7 +226,7 @@ def _read_arrow(path: Path, reading: _Reading) -> Iterator[tuple[Values, str]]:
     reading.hashes[path] = found
 
 
-def _from_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Values, str]]:
+def _from_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[Placed]:
     # an Arrow file may be one batch: as Python objects it would be ten times its size
     parts = (
         batch.slice(start, BATCH_ROWS)
@@ -355,11 +238,13 @@ def _from_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[tup
         yield values, f"{path}:{number}"
 
 
-def _from_datasets(source: str, on_disk: bool) -> Iterator[tuple[str, Values, str]]:
+def _from_datasets(
+    source: str, on_disk: bool, wanted: str | None = None
+) -> Iterator[tuple[str, Values, str]]:
     """`datasets` reads what it knows; `name:split` picks a split, else train, else the only one."""
     import datasets  # noqa: PLC0415 - a second to import, for the sources that need it
 
-    name, _, wanted = source.partition(":")
+    name, wanted = (source, wanted or "") if on_disk else source.partition(":")[::2]
     try:
         loaded = datasets.load_from_disk(name) if on_disk else datasets.load_dataset(name)
     except Exception as error:  # the library raises many kinds; the user needs one message

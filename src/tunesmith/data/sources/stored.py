@@ -17,7 +17,7 @@ from typing import cast
 import pyarrow as pa
 
 from tunesmith.data.sources.members import Member, members, read_member
-from tunesmith.data.sources.rows import Unreadable
+from tunesmith.data.sources.reading import Unreadable
 from tunesmith.data.sources.values import decode_values, encode_values
 from tunesmith.errors import DataError
 from tunesmith.recipe import DataConfig
@@ -36,23 +36,26 @@ SCHEMA = pa.schema(_FIELDS)
 _State = tuple[int, int, int]  # of a file: inode, bytes, nanoseconds of its last change
 
 
-def store_rows(data: DataConfig, path: Path) -> dict[str, str]:
+def store_rows(data: DataConfig, path: Path, notes: list[str] | None = None) -> dict[str, str]:
     """Read all that the recipe names, once, and write it to `path`, an Arrow IPC file.
 
-    Returns the hash of each source, by its path (see `source_hash`); a hub id has none. Raises
+    Returns the hash of each source, by its path (see `source_hash`); a hub id has none. `notes`
+    receives what was recognised in the files. Raises
     DataError for what cannot be read, for a source without rows, and for one that changed while it
     was read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     hashes: dict[str, str] = {}
+    of_files: dict[Path, str] = {}  # of all members, as several may be parts of one source
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for number, member in enumerate(members(data)):
-            of_files: dict[Path, str] = {}
             with _unchanged(member.path):
-                lines = _lines(member, of_files)
+                lines = _lines(member, of_files, notes)
                 while batch := list(islice(lines, BATCH_ROWS)):
                     writer.write_batch(_batch(number, batch))
                 found = source_hash(member.path, of_files)
+            if hashes.get(member.path, found) != found:
+                raise _changed(member.path)
             if found is not None:
                 hashes[member.path] = found
     return hashes
@@ -93,10 +96,14 @@ def _unchanged(path: str) -> Iterator[None]:
     after = _states(path)
     changed = sorted(file for file in {*before, *after} if before.get(file) != after.get(file))
     if changed:
-        raise DataError(
-            f"{changed[0]}: changed while it was read",
-            hint="start again when nothing writes to it any more",
-        )
+        raise _changed(changed[0])
+
+
+def _changed(path: Path | str) -> DataError:
+    return DataError(
+        f"{path}: changed while it was read",
+        hint="start again when nothing writes to it any more",
+    )
 
 
 def _states(path: str) -> dict[Path, _State]:
@@ -106,10 +113,12 @@ def _states(path: str) -> dict[Path, _State]:
     return {file: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 
 
-def _lines(member: Member, hashes: dict[Path, str]) -> Iterator[Row | tuple[str, str]]:
+def _lines(
+    member: Member, hashes: dict[Path, str], notes: list[str] | None
+) -> Iterator[Row | tuple[str, str]]:
     """Rows and unreadable lines (file:line, problem), in the order of the file."""
     waiting: list[tuple[str, str]] = []
-    for row in read_member(member, lambda *line: waiting.append(line), hashes):
+    for row in read_member(member, lambda *line: waiting.append(line), hashes, notes):
         yield from waiting
         waiting.clear()
         yield row

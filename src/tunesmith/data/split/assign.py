@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tunesmith.data.columns import Coded
 from tunesmith.data.dedup.exact import first_with_same, hash64
+from tunesmith.data.sources import cells
 from tunesmith.data.split.stratified import (
     NUM_SPLITS,
     TRAIN,
@@ -318,7 +319,7 @@ class TimeColumn:
 
     def append(self, value: Any, where: str) -> None:
         """DataError where the value is no time, or another kind than those before."""
-        if value is None or value == "" or value != value:
+        if cells.is_blank(value):
             self._seconds.append(-np.inf)
             return
         where = f"{where}: {value!r}"
@@ -346,10 +347,8 @@ def _parse_time(value: Any, where: str) -> tuple[float, bool]:
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
-        try:
-            return float(value), False
-        except (TypeError, ValueError):
-            pass
+        if (found := cells.number(value)) is not None:
+            return float(found), False
         try:
             value = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
         except ValueError:

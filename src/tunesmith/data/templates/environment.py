@@ -23,6 +23,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
+from tunesmith.data.sources.answers import printed_text
 from tunesmith.errors import TemplateError, did_you_mean
 
 SEPARATOR = "|||"
@@ -169,6 +170,31 @@ def fitted_columns(source: str) -> frozenset[str]:
 # ---- values
 
 
+class ShownList(list[Any]):
+    """A list of a row that prints as a csv file's text of it would, and not as Python's."""
+
+    def __str__(self) -> str:
+        return printed_text(list(self))
+
+
+class ShownDict(dict[Any, Any]):
+    """An object of a row that prints as JSON."""
+
+    def __str__(self) -> str:
+        return printed_text(dict(self))
+
+
+def shown(value: object) -> object:
+    """A row's value as the user's own templates print it. PromptSource's templates were written for
+    Python's lists, and keep them.
+    """
+    if isinstance(value, (list, tuple)):
+        return ShownList(map(shown, value))
+    if isinstance(value, Mapping):
+        return ShownDict({key: shown(inner) for key, inner in value.items()})
+    return value
+
+
 class _Nothing:
     """A None of the row. It is false, equal to None and `none` to jinja's test; as text or number
     it is an error.
@@ -209,8 +235,9 @@ def _own(value: Any, column: str) -> Any:
     if value is None:
         return _Nothing(column)
     if isinstance(value, Mapping):
-        return {key: _own(inner, f"{column}.{key}") for key, inner in value.items()}
-    if type(value) in (list, tuple):
+        kind = ShownDict if isinstance(value, ShownDict) else dict
+        return kind({key: _own(inner, f"{column}.{key}") for key, inner in value.items()})
+    if type(value) in (list, tuple, ShownList):
         return type(value)(_own(inner, f"{column}[{index}]") for index, inner in enumerate(value))
     return value
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tunesmith.data.sources.answers import is_missing, read_list
+from tunesmith.data.sources.answers import read_list, read_written
+from tunesmith.data.sources.cells import is_blank, is_missing, plain_text
 
 NONE = "none"
 SEPARATORS = ("\n", "|", ";", ",")
@@ -24,19 +25,20 @@ def split_labels(value: object, separator: str = "") -> list[Any]:
     is missing, where `none` stands beside a label, and for other objects.
     """
     items = read_list(value)
-    if isinstance(value, Mapping) and items is None:
-        if any(there not in (0, 1) for there in value.values()):
-            raise ValueError(f"is an object and no list of labels: {str(value)[:60]}")
-        items = [label for label, there in value.items() if there]
+    objects = read_written(value) if isinstance(value, str) and items is None else value
+    if isinstance(objects, Mapping) and items is None:
+        if any(there not in (0, 1) for there in objects.values()):
+            raise ValueError(f"is an object and no list of labels: {plain_text(value)[:60]}")
+        items = [label for label, there in objects.items() if there]
     elif items is None:
         is_separated = isinstance(value, str) and separator
-        items = str(value).split(separator) if is_separated else [value]
+        items = plain_text(value).split(separator) if is_separated else [value]
     elif any(is_missing(item) for item in items):
         raise ValueError("has a list with a missing label")
-    kept = [item for item in items if str(item).strip()]
+    kept = [item for item in items if not is_blank(item)]
     labels = [item for item in kept if not is_none(item)]
     if labels and len(labels) < len(kept):
-        raise ValueError(f"has {NONE!r}, which means no label, beside {str(labels[0])!r}")
+        raise ValueError(f"has {NONE!r}, which means no label, beside {plain_text(labels[0])!r}")
     return labels
 
 
@@ -49,7 +51,7 @@ def find_separator(values: Iterable[object]) -> str:
     """The first of SEPARATORS that stands in a text that is no list; "" where none does."""
     found: set[str] = set()
     for value in values:
-        if isinstance(value, str) and read_list(value) is None:
+        if isinstance(value, str) and read_list(value) is None and read_written(value) is None:
             text = value.strip()
             found.update(separator for separator in SEPARATORS if separator in text)
             if SEPARATORS[0] in found:

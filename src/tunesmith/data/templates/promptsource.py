@@ -19,6 +19,7 @@ import yaml
 
 from tunesmith.data.templates.environment import draw_keys, render_parts
 from tunesmith.errors import TemplateError, did_you_mean
+from tunesmith.rundir import home_folder
 
 PREFIX = "promptsource:"
 FILE_NAME = "templates.yaml"
@@ -224,7 +225,7 @@ def library() -> Path:
     filled.
     """
     return Path(
-        os.environ.get("TUNESMITH_PROMPTSOURCE") or Path.home() / ".tunesmith" / "promptsource"
+        os.environ.get("TUNESMITH_PROMPTSOURCE") or home_folder() / ".tunesmith" / "promptsource"
     )
 
 

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tunesmith.data.sources.answers import is_missing, read_list
+from tunesmith.data.label_findings import SeenLabel
+from tunesmith.data.sources.answers import read_list
+from tunesmith.data.sources.cells import is_blank
 from tunesmith.data.templates import slots
-from tunesmith.data.templates.environment import SEPARATOR, draw_keys, render_parts
+from tunesmith.data.templates.environment import SEPARATOR, draw_keys, render_parts, shown
 from tunesmith.data.templates.families import Slot
 from tunesmith.data.templates.label_cells import write_set
 from tunesmith.data.templates.resolve import INLINE, Excluded, PromptTemplate
@@ -46,7 +48,7 @@ def render_row(
     values = _values(template, row, columns, label_names, choices)
     for name, slot in template.slots:
         if slot.required and slot.type != "any" and values[name] in ("", (), []):
-            return Excluded(row.id, template.name, f"the slot {name!r} is empty", row.source)
+            return Excluded(row.id, template.name, _empty(name, slot), row.source)
     answers = _answers(template, values)
     values |= {name: texts[0] for name, texts in answers.items()}
     where, keys = (
@@ -78,11 +80,21 @@ def render_row(
         completion=references[0],
         references=tuple(dict.fromkeys(text for text in references if text)),
         choices=tuple(own) if template.parser == "choice" else (),
-        group=slots.convert(GROUP, _cell(template, row, "group", GROUP, columns))
-        if "group" in columns
-        else row.id,
+        group=_group(template, row, columns),
         source=row.source,
     )
+
+
+def _group(template: PromptTemplate, row: Row, columns: Mapping[str, str]) -> str:
+    """The row's group; a row without one is a group of its own."""
+    if "group" not in columns:
+        return row.id
+    return str(slots.convert(GROUP, _cell(template, row, "group", GROUP, columns))) or row.id
+
+
+def _empty(name: str, slot: Slot) -> str:
+    none_applies = "; write [] or none where no label applies" if slot.type == "labels" else ""
+    return f"the slot {name!r} is empty{none_applies}"
 
 
 def _answers(template: PromptTemplate, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -159,12 +171,16 @@ def _values(
         if slot.type == "choices":
             own = slots.convert(slot, cell) or None
             values[name] = list(own.texts) if own else list(choices)
-        elif own and slot.type in ("label", "labels") and not is_missing(cell.value):
+        elif own and slot.type in ("label", "labels") and not is_blank(cell.value):
             values[name] = _picked(slot, cell, own)
+        elif name == whole and is_blank(cell.value):  # null, as the empty text of a csv file
+            values[name] = ""
         elif name == whole and _is_list(cell.value):
             values[name] = slots.as_targets(cell) or ""
         else:
             values[name] = slots.convert(slot, cell, labels)
+            if slot.type == "any" and not template.id:
+                values[name] = shown(values[name])
         if slot.type == "tokens":
             words = values[name]
         values[name] = _printed(slot, cell, values[name], own.texts if own else choices, words)
@@ -209,17 +225,24 @@ def collect_choices(
     """
     if label_names is not None:
         return slots.declared_choices(label_names)
+    return tuple(sorted(seen_labels(rows, template, columns=columns)))
+
+
+def seen_labels(
+    rows: Iterable[Row], template: PromptTemplate, *, columns: Mapping[str, str]
+) -> dict[str, SeenLabel]:
+    """The labels, or tags, that the rows hold; see `collect_choices`."""
     labelled = ((name, slot) for name, slot in template.slots if slot.type in LABEL_TYPES)
     name, slot = next(labelled, ("", GROUP))
-    if not name:
-        return ()
-    found: set[str] = set()
-    for row in rows:
+    found: dict[str, SeenLabel] = {}
+    for row in rows if name else ():
         if columns.get("choices", "choices") in row.values:
-            return ()
+            return {}
         cell = _cell(template, row, name, slot, columns)
         value = slots.convert(slot, cell)
-        found.update(value if isinstance(value, tuple) else (value,))
+        for label in value if isinstance(value, tuple) else (value,):
+            if label:
+                found.setdefault(label, SeenLabel(row.source)).rows += 1
         if len(found) > MAX_CHOICES:
             raise TemplateError(
                 f"{row.source}: the column {cell.column!r} "
@@ -231,7 +254,7 @@ def collect_choices(
             f"{template.name}: the tags are numbers, {', '.join(sorted(found)[:3])}",
             hint="name them in data.labels, in order: [O, B-PER, I-PER]",
         )
-    return tuple(sorted(found - {""}))
+    return found
 
 
 def assign_wording(row_id: str, n: int, seed: int) -> int:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tunesmith.data.sources.answers import is_missing, plain_text, read_list
+from tunesmith.data.sources.answers import read_list
+from tunesmith.data.sources.cells import is_missing, plain_text
 
 OUTSIDE = "O"
 """The tag of a word that belongs to nothing."""

@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tunesmith.data.sources.answers import plain_text, read_list
+from tunesmith.data.sources.answers import read_list
+from tunesmith.data.sources.cells import plain_text
 from tunesmith.data.templates.label_cells import read_set
 
 NO_LABEL = {"", "none", "no label", "no labels", "none of them", "none of these", "n/a", "nothing"}

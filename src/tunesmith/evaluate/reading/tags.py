@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from tunesmith.data.sources.answers import plain_text, read_list
+from tunesmith.data.sources.answers import read_list
+from tunesmith.data.sources.cells import plain_text
 from tunesmith.data.templates.tag_cells import OUTSIDE, read_tagged
 
 Tagged = tuple[str, str]
