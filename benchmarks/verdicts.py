@@ -120,7 +120,6 @@ def ours() -> Decide:
                 ],
                 ["accuracy"],
                 "choice",
-                resamples=1000,
             )
             for name, right in zip(("base", "tuned"), case, strict=True)
         )

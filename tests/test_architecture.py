@@ -15,7 +15,7 @@ import tunesmith
 ROOT = Path(tunesmith.__file__).parent
 # a module may import from its own layer and the layers after it
 LAYERS = [
-    {"cli", "cli_templates", "cli_options"},
+    {"cli", "cli_judges", "cli_templates", "cli_options"},
     {"pipeline"},
     {"stages"},
     {"train", "evaluate", "report"},

@@ -18,6 +18,7 @@ import typer
 
 import tunesmith
 from tunesmith import stages
+from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
     BrokenOption,
     ColumnOption,
@@ -54,6 +55,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(templates_app, name="templates")
+app.command()(review)
+app.command()(judge)
 
 
 RESUME_HINT = "`tunesmith resume FOLDER` continues a run that was prepared"
@@ -451,7 +454,10 @@ def score(
     file: Annotated[
         Path, typer.Argument(help="csv, tsv, json, jsonl, parquet or arrow, one answer a row.")
     ],
-    reference: Annotated[str, typer.Option(help="The column with the right answer.")],
+    reference: Annotated[
+        list[str],
+        typer.Option(help="The column with the right answer; can be repeated: each one counts."),
+    ],
     prediction: Annotated[
         list[str], typer.Option(help="name=column of a system's answers; can be repeated.")
     ],
@@ -461,12 +467,22 @@ def score(
     cluster_by: Annotated[
         str | None, typer.Option(help="Rows with the same value here are one cluster.")
     ] = None,
+    references_are: Annotated[
+        str | None,
+        typer.Option(
+            help="What a list of references is: alternatives (any one is right) or a set (all are "
+            "right together). Default: by the metrics, else by how the lists look; the output says."
+        ),
+    ] = None,
     stemmer: Annotated[
         bool, typer.Option("--stemmer", help="ROUGE counts words by their stems.")
     ] = False,
     tokenize: Annotated[
         str, typer.Option(help="What BLEU counts as words: 13a, intl, zh, ja-mecab, char ...")
     ] = "13a",
+    embedding_model: Annotated[
+        str, typer.Option(help="The model of semantic_similarity: a folder or a hub id.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Score the outputs of any tool, with intervals, and compare them.
@@ -475,9 +491,21 @@ def score(
     """
     from tunesmith.evaluate import score_file as score_module  # noqa: PLC0415 - scipy
 
-    options = metric_options({"rouge": {"stemmer": stemmer}, "bleu": {"tokenize": tokenize}})
+    options = metric_options(
+        {
+            "rouge": {"stemmer": stemmer},
+            "bleu": {"tokenize": tokenize},
+            "semantic_similarity": {"model": embedding_model},
+        }
+    )
     result = score_module.score_file(
-        file, reference, _systems(prediction), metric, cluster_by, metric_options=options
+        file,
+        reference,
+        _systems(prediction),
+        metric,
+        cluster_by,
+        references_are=score_module.meaning(references_are),
+        metric_options=options,
     )
     for text in result["warnings"]:
         note(text)

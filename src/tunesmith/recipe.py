@@ -186,6 +186,11 @@ class DataConfig(Section):
     labels: Labels | None = Field(
         None, description="Names of the labels 0, 1, 2 ... in order, or of each raw value."
     )
+    label_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="What stands between the labels of a text cell that holds several (`;`). "
+        "`null`: found by a look at the column, and said.",
+    )
     id: str | None = Field(
         None, description="The column with each row's id. By default the row's number."
     )
@@ -376,6 +381,20 @@ class BleuOptions(Section):
     )
 
 
+class SemanticOptions(Section):
+    """Semantic similarity, by sentence-transformers: `pip install 'tunesmith[semantic]'`.
+
+    Naming a model adds the metric to those of free text; it is judged only where `metrics` names
+    it. See [judges.md](judges.md).
+    """
+
+    model: str = Field(
+        "",
+        description="A model of sentence embeddings: a folder or a hub id, with safetensors. Code "
+        "that comes with it is not run. Empty: the metric is not computed.",
+    )
+
+
 class MetricOptions(Section):
     """Settings of metrics, which must agree for two scores to be comparable.
 
@@ -384,6 +403,7 @@ class MetricOptions(Section):
 
     rouge: RougeOptions = RougeOptions()
     bleu: BleuOptions = BleuOptions()
+    semantic_similarity: SemanticOptions = SemanticOptions()
 
 
 DEFAULT_METRIC_OPTIONS = MetricOptions()
@@ -445,7 +465,7 @@ class EvaluationConfig(Section):
         "on all rows.",
     )
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
-        10_000, description="Bootstrap resamples behind each interval."
+        10_000, description="Random swaps or resamples behind a p or an interval that needs them."
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
         0.95, description="Confidence level of the intervals."

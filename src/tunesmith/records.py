@@ -134,13 +134,14 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean that is never shown without its n and interval (`ci` is (low, high), 95 % unless
-    said).
+    said). Where no interval would hold, `ci` is (nan, nan) and `note` says why.
     """
 
     mean: float
     n: int
     se: float
     ci: tuple[float, float]
+    note: str = ""
 
 
 class ClassScores(TypedDict):
@@ -208,7 +209,7 @@ class Evaluation:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """`b` minus `a` on one metric, paired by example. `wins`: examples where b scores higher than
-    a. `note` says why there is no interval (`ci` is nan), where there is none.
+    a. Where no interval would hold, `ci` is (nan, nan) and `note` says why.
 
     `smallest_detectable` is nan where these rows cannot show any gain. With several trainings
     (`runs`) of b, everything is about their mean, and `se_runs` is the part of the standard error
@@ -240,7 +241,8 @@ class RetentionRow:
     """One held-out text or task of `evaluation.panel`, before and after training.
 
     `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
-    change that `n` rows show with 80 % power.
+    change that `n` rows show with 80 % power. Where no interval would hold, `ci` is (nan, nan) and
+    `note` says why.
     """
 
     name: str
@@ -251,6 +253,7 @@ class RetentionRow:
     ci: tuple[float, float]
     detectable: float
     n: int = 0
+    note: str = ""
 
 
 Answer = Literal["yes", "no", "cannot tell", "not measured"]

@@ -64,6 +64,8 @@ class RunDir:
     opponents = _Place("evaluation", "opponents.json")
     few_shot = _Place("evaluation", "few_shot.json")
     threshold = _Place("model", THRESHOLD_FILE)
+    reviews = _Place("reviews")
+    judgements = _Place("judgements")
     plots = _Place("plots")
     report_html = _Place("report.html")
     report_md = _Place("report.md")
@@ -72,6 +74,22 @@ class RunDir:
     def examples(self, split: str) -> Path:
         """Prompts and completions of one split."""
         return self.path / "data" / f"{split}.parquet"
+
+    def review_key(self, review: str) -> Path:
+        """Which system stands on which side of a review's page."""
+        return self.reviews / review / "key.json"
+
+    def review_page(self, review: str) -> Path:
+        """The page that people vote on."""
+        return self.reviews / review / "review.html"
+
+    def review_votes(self, review: str) -> Path:
+        """The folder with the votes of each person."""
+        return self.reviews / review / "votes"
+
+    def judgement(self, name: str) -> Path:
+        """What a model as a judge replied."""
+        return self.judgements / f"{name}.json"
 
     def predictions(self, system: str, split: str) -> Path:
         """Answers of one system (base, tuned ...) to one split."""

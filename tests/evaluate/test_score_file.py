@@ -63,7 +63,7 @@ def test_labels_are_scored_as_classes_with_wilson_and_mcnemar(tmp_path: Path) ->
     assert result["rule"].startswith("labels: ")
     right = [row["gold"] == row["out_base"] for row in rows]
     accuracy = result["metrics"]["base"]["accuracy"]
-    assert set(accuracy) == {"mean", "n", "se", "ci"}
+    assert set(accuracy) == {"mean", "n", "se", "ci", "note"}
     assert accuracy["mean"] == sum(right) / 40
     assert accuracy["ci"] == pytest.approx(list(wilson_interval(sum(right), 40)))
     comparison = result["comparisons"][0]
@@ -145,10 +145,151 @@ def test_rouge_is_a_group_and_takes_the_best_of_several_references(tmp_path: Pat
     assert again["metrics"] == result["metrics"]
 
 
-def test_a_list_in_one_row_alone_is_text(tmp_path: Path) -> None:
-    rows = [{"gold": '["x"]', "p": "x"}, {"gold": "y", "p": "y"}]
+def test_each_row_is_read_by_itself(tmp_path: Path) -> None:
+    """A row that is no list does not turn the lists of the others into text."""
+    squad = {"text": ["Cork", "in Cork"], "answer_start": [0, 3]}
+    rows = [
+        {"gold": '["x", "y"]', "p": "y"},
+        {"gold": "['x', 'y']", "p": "y"},
+        {"gold": str(squad), "p": "in Cork"},
+        {"gold": "y", "p": "y"},
+        {"gold": "[x]", "p": "x"},
+    ]
     result = score_file(write_csv(tmp_path / "a.csv", rows), "gold", {"p": "p"}, ["exact_match"])
-    assert result["metrics"]["p"]["exact_match"]["mean"] == 0.5
+    assert result["metrics"]["p"]["exact_match"]["mean"] == 0.8
+    lists = [{"gold": gold, "p": p} for gold, p in ((["x", "y"], "y"), (squad, "Cork"), ("z", "z"))]
+    again = score_file(
+        write_jsonl(tmp_path / "b.jsonl", lists), "gold", {"p": "p"}, ["exact_match"]
+    )
+    assert again["metrics"]["p"]["exact_match"]["mean"] == 1.0
+
+
+def test_several_reference_columns_all_count(tmp_path: Path) -> None:
+    rows = [{"a": "x", "b": "y", "p": "y"}, {"a": "x", "b": "", "p": "x"}]
+    path = write_csv(tmp_path / "a.csv", rows)
+    result = score_file(path, ["a", "b"], {"p": "p"}, ["exact_match"])
+    assert result["metrics"]["p"]["exact_match"]["mean"] == 1.0
+    assert result["references"] == "alternatives, any one of which is right, for exact_match"
+    assert score_file(path, "a", {"p": "p"}, ["exact_match"])["references"] == ""
+    with pytest.raises(DataError, match=r"a.csv:3: no reference in 'b' or 'c'"):
+        score_file(
+            write_csv(tmp_path / "a.csv", [{"a": "x", "b": "y", "c": ""}, {"b": "", "c": ""}]),
+            ["b", "c"],
+            {"p": "a"},
+        )
+
+
+def set_rows(n: int = 60) -> list[dict[str, Any]]:
+    """Two of four labels a row; `half` writes one of them, `all` writes both, in another order."""
+    rng = random.Random(0)
+    rows = []
+    for _ in range(n):
+        gold = rng.sample(["sport", "politics", "art", "trade"], 2)
+        rows.append({"gold": gold, "half": gold[0], "all": f"{gold[1]}, {gold[0]}"})
+    return rows
+
+
+HALF_AND_ALL = {"half": "half", "all": "all"}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json text", "python text", "separated"])
+@pytest.mark.parametrize("references_are", [None, "set"])
+def test_whole_sets_beat_half_of_them(tmp_path: Path, form: str, references_are: Any) -> None:
+    rows, path = set_rows(), tmp_path / "a.csv"
+    if form == "jsonl":
+        path = write_jsonl(tmp_path / "a.jsonl", rows)
+    else:
+        write = {"json text": json.dumps, "python text": str, "separated": "; ".join}[form]
+        write_csv(path, [row | {"gold": write(row["gold"])} for row in rows])
+    if form == "separated":
+        references_are = "set"  # without it a separated text is one label
+    result = score_file(path, "gold", HALF_AND_ALL, references_are=references_are, resamples=200)
+    assert result["metrics"]["all"]["exact_set"]["mean"] == 1.0
+    assert result["metrics"]["half"]["exact_set"]["mean"] == 0.0
+    assert result["metrics"]["half"]["jaccard"]["mean"] == 0.5
+    assert result["metrics"]["half"]["multilabel_micro_f1"]["mean"] == pytest.approx(2 / 3)
+    verdicts = [comparison["verdict"]["sentence"] for comparison in result["comparisons"]]
+    assert all(sentence.startswith("all is better than half") for sentence in verdicts)
+    between = " (texts are cut at ';')" if form == "separated" else ""
+    metrics = ", ".join(list(result["metrics"]["all"])[:4])
+    assert result["references"] == (
+        f"a set, all of which is right together{between}, for {metrics}"
+    )
+    assert f"References: {result['references']}." in render(result).splitlines()
+
+
+def test_one_list_is_a_set_to_metrics_of_sets_and_alternatives_to_others(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", set_rows())
+    result = score_file(path, "gold", HALF_AND_ALL, ["exact_match", "exact_set"], resamples=200)
+    means = {name: result["metrics"][name] for name in HALF_AND_ALL}
+    assert [means["half"][m]["mean"] for m in ("exact_match", "exact_set")] == [1.0, 0.0]
+    assert [means["all"][m]["mean"] for m in ("exact_match", "exact_set")] == [0.0, 1.0]
+    assert result["references"] == (
+        "alternatives, any one of which is right, for exact_match; "
+        "a set, all of which is right together, for exact_set"
+    )
+    assert result["warnings"] == [
+        "all: 60 of 60 answers name several of the row's references, any one of which is right; "
+        "if all of them are wanted, use --references-are set"
+    ]
+
+
+def test_lists_of_answers_are_alternatives_unless_they_look_like_labels(tmp_path: Path) -> None:
+    rows = [{"gold": [f"town {i}", f"the town of {i}"], "p": f"town {i}"} for i in range(10)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = score_file(path, "gold", {"p": "p"}, resamples=200)
+    assert result["metrics"]["p"]["exact_match"]["mean"] == 1.0
+    assert "alternatives" in result["references"]
+    as_set = score_file(path, "gold", {"p": "p"}, references_are="set", resamples=200)
+    assert as_set["metrics"]["p"]["jaccard"]["mean"] == 0.5
+    labels = write_jsonl(tmp_path / "b.jsonl", set_rows())
+    said = score_file(labels, "gold", HALF_AND_ALL, references_are="alternatives", resamples=200)
+    assert said["metrics"]["half"]["exact_match"]["mean"] == 1.0
+    assert said["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "metric, references_are, message",
+    [
+        ("exact_match", "set", "exact_match reads the references of a row as alternatives"),
+        ("jaccard", "alternatives", "jaccard reads the references of a row as set"),
+    ],
+)
+def test_a_metric_that_cannot_read_the_references_so_is_refused(
+    tmp_path: Path, metric: str, references_are: Any, message: str
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", set_rows())
+    with pytest.raises(RecipeError, match=message):
+        score_file(path, "gold", HALF_AND_ALL, [metric], references_are=references_are)
+
+
+def test_empty_sets_are_right_answers_and_missing_ones_are_refused(tmp_path: Path) -> None:
+    rows = [{"gold": [], "p": "none"}, {"gold": ["a"], "p": ["a"]}, {"gold": ["a"], "p": []}]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = score_file(path, "gold", {"p": "p"}, ["exact_set"])
+    assert result["metrics"]["p"]["exact_set"]["mean"] == pytest.approx(2 / 3)
+    path = write_jsonl(tmp_path / "b.jsonl", [*rows, {"gold": None, "p": "a"}])
+    with pytest.raises(DataError, match=r"b.jsonl:4: no reference in 'gold'\nhint: write \[\]"):
+        score_file(path, "gold", {"p": "p"}, ["exact_set"])
+    path = write_jsonl(tmp_path / "c.jsonl", [{"gold": ["a", None], "p": "a"}])
+    with pytest.raises(DataError, match=r"c.jsonl:1: the column 'gold' has a list with a missing"):
+        score_file(path, "gold", {"p": "p"}, ["exact_set"])
+    with pytest.raises(DataError, match=r"c.jsonl:1: the column 'gold' has a list with a missing"):
+        score_file(path, "gold", {"p": "p"}, ["exact_match"])
+
+
+@pytest.mark.parametrize("write", [str, json.dumps, " ".join, lambda tags: tags])
+def test_tags_are_scored_as_entities_in_each_form(tmp_path: Path, write: Any) -> None:
+    tags = [["B-PER", "O"], ["O", "B-LOC", "I-LOC"]]
+    found = [["B-PER", "O"], ["O", "B-LOC", "O"]]
+    rows = [
+        {"gold": write(gold), "p": write(answer)} for gold, answer in zip(tags, found, strict=True)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = score_file(path, "gold", {"p": "p"}, ["entity_f1", "entity_recall"], resamples=200)
+    assert result["metrics"]["p"]["entity_f1"]["mean"] == 0.5
+    assert result["metrics"]["p"]["entity_recall"]["mean"] == 0.5
+    assert result["references"] == ""
 
 
 def test_json_metrics_read_lists_as_json(tmp_path: Path) -> None:
@@ -433,9 +574,48 @@ def test_the_commands_json_has_the_promised_shape(
         main()
     assert stopped.value.code == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci"}
+    assert set(found["metrics"]["tuned"]["accuracy"]) == {"mean", "n", "se", "ci", "note"}
     promised = "a b metric difference se se_clustered ci p wins ties losses n clusters"
     assert set(promised.split()) <= set(found["comparisons"][0])
+
+
+def test_the_command_takes_several_references_and_says_what_lists_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [row | {"b": "x"} for row in set_rows()])
+    command = ["tunesmith", "score", str(path), "--prediction", "half=half"]
+
+    def outcome(*more: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    given = ("--reference", "gold", "--references-are")
+    code, out, _ = outcome(*given, "set")
+    assert code == 0
+    assert "References: a set, all of which is right together" in out
+    code, out, _ = outcome("--reference", "b", "--reference", "gold", "--metric", "exact_match")
+    assert (code, "exact_match        1.000" in out) == (0, True)
+    code, out, err = outcome(*given, "sets")
+    assert (code, out) == (2, "")
+    assert "--references-are sets: unknown\nhint: alternatives or set" in err
+
+
+def test_texts_that_look_like_sets_are_said_to(tmp_path: Path) -> None:
+    labels = ["sport", "politics", "art", "trade"]
+    rng = random.Random(0)
+    rows = [
+        {"gold": ";".join(rng.sample(labels, rng.randint(1, 4))), "p": "art"} for _ in range(60)
+    ]
+    path = write_csv(tmp_path / "a.csv", rows)
+    warnings = score_file(path, "gold", {"p": "p"}, resamples=200)["warnings"]
+    assert [text for text in warnings if "look like several labels" in text]
+    assert not score_file(path, "gold", {"p": "p"}, references_are="set", resamples=200)["warnings"]
+    rows = [{"gold": f"the {i}, of which {i}", "p": "x"} for i in range(20)]
+    path = write_csv(tmp_path / "b.csv", rows)
+    assert not score_file(path, "gold", {"p": "p"}, resamples=200)["warnings"]
 
 
 def test_answers_of_a_file_are_read_by_the_reader_of_a_run(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ def answered(system: str, texts: Sequence[str], right: int | None) -> Evaluation
         for i, text in enumerate(texts)
     ]
     metrics = ["accuracy"] if right is None else ["accuracy", "choice_acc"]
-    return evaluate(system, "test", examples, predictions, metrics, "choice", resamples=100)
+    return evaluate(system, "test", examples, predictions, metrics, "choice")
 
 
 def few(a: Evaluation, b: Evaluation, metric: str) -> Comparison:
-    return compare(a, b, metric, resamples=100)
+    return compare(a, b, metric)
 
 
 def test_a_system_above_a_tenth_is_named_with_the_comparison_by_likelihood() -> None:
@@ -82,5 +82,5 @@ def test_without_likelihoods_only_the_share_is_said() -> None:
 def test_free_text_is_always_read() -> None:
     examples = [Example(f"{i}", f"{i}", "", "", "good", ("good",)) for i in range(N)]
     predictions = [Prediction(f"{i}", "", True, 1) for i in range(N)]
-    silent = evaluate("base", "test", examples, predictions, ["exact_match"], "text", resamples=100)
+    silent = evaluate("base", "test", examples, predictions, ["exact_match"], "text")
     assert unreadable_systems([silent], few) == []

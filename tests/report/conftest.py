@@ -20,6 +20,7 @@ from tunesmith.evaluate.decisions import (
     SliceRow,
     Threshold,
 )
+from tunesmith.evaluate.preference import Agreement, Count, Preference
 from tunesmith.records import (
     Comparison,
     Estimate,
@@ -179,7 +180,40 @@ def classify_report() -> Report:
         broken=_broken(),
         gates=_gates(),
         calibration=_calibration(),
+        preferences=_preferences(),
     )
+
+
+def _preferences() -> list[Preference]:
+    """Three people, and a model that was asked about the same pairs."""
+    people = Preference(
+        kind="people",
+        judge="3 people",
+        a="base_few_shot",
+        b="tuned",
+        count=Count(
+            24,
+            6,
+            10,
+            Estimate(0.675, 40, 0.07, (0.52, 0.8)),
+            0.024,
+            Estimate(0.53, 34, 0.09, (0.37, 0.69)),
+        ),
+        first=Estimate(0.49, 101, 0.05, (0.39, 0.59)),
+        agreement=Agreement(0.58, 0.75, 118),
+        rows=N,
+        same=31,
+    )
+    model = replace(
+        people,
+        kind="model",
+        judge="some-judge-7b",
+        agreement=Agreement(0.41, 0.65, 40),
+        first=Estimate(0.61, 66, 0.06, (0.49, 0.72)),
+        inconsistent=0.175,
+        unreadable=2,
+    )
+    return [people, model]
 
 
 def summarise_report() -> Report:

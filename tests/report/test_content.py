@@ -55,7 +55,9 @@ def test_a_comparison_in_json_has_its_interval_as_a_list() -> None:
 def test_an_evaluation_in_json_is_metric_by_system(report: Report) -> None:
     tuned = to_json(report)["evaluations"]["tuned"]["accuracy"]
     estimate = report.evaluations[-1].estimates["accuracy"]
-    assert tuned == {"mean": estimate.mean, "n": 78, "se": estimate.se, "ci": list(estimate.ci)}
+    assert tuned == {
+        "mean": estimate.mean, "n": 78, "se": estimate.se, "ci": list(estimate.ci), "note": "",
+    }  # fmt: skip
 
 
 def test_json_is_strict_where_numbers_are_not_finite() -> None:
@@ -100,7 +102,7 @@ def test_estimates_of_the_learning_curve_are_kept(report: Report) -> None:
     assert point == {
         "fraction": 0.25,
         "rows": 155,
-        "estimate": {"mean": 0.628, "n": 78, "se": 0.055, "ci": [0.517, 0.727]},
+        "estimate": {"mean": 0.628, "n": 78, "se": 0.055, "ci": [0.517, 0.727], "note": ""},
     }
     assert report.learning_curve[0].estimate == Estimate(0.628, 78, 0.055, (0.517, 0.727))
 

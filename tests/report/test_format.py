@@ -63,6 +63,14 @@ def test_an_estimate_is_mean_and_interval() -> None:
     assert estimate(Estimate(0.8123, 40, 0.02, (0.768, 0.852))) == "0.812 [0.77, 0.85]"
 
 
+def test_without_an_interval_the_reason_stands_in_its_place() -> None:
+    none = (math.nan, math.nan)
+    found = Estimate(0.8123, 40, 0.02, none, "only 5 groups")
+    assert estimate(found) == "0.812 (no interval: only 5 groups)"
+    assert interval(none, plus=True, note="no row differs") == "(no interval: no row differs)"
+    assert interval(none) == "(no interval)"
+
+
 def test_a_narrow_interval_keeps_its_ends_apart() -> None:
     assert interval((0.8112, 0.8134)) == "[0.8112, 0.8134]"
     assert interval((0.0151, 0.0289), plus=True) == "[+0.015, +0.029]"

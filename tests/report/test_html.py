@@ -81,6 +81,7 @@ def test_the_verdict_is_the_one_first_heading(html: str, report: Report) -> None
         "Gates",
         "By slice",
         "When may it answer?",
+        "Which answer is preferred",
         "Training",
         "By class",
         "Rows fixed and broken",

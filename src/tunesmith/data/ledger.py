@@ -31,6 +31,7 @@ REMEDIES = {
     "not_spelled": "the tokenizer cannot spell these answers: clean them, or choose another model",
     EXCLUDED: "fill the empty cells, or leave these rows out of the source",
 }
+SEVERAL = "several answers are right: the first is trained, and all of them count"
 NUM_PLACES = 3
 
 
@@ -149,7 +150,8 @@ class Ledger:
             self._drop(failure.reason, failure.source)
         counts.examples += 1
         self._num_examples += 1
-        for text in tokens.remarks:
+        remarks = (*tokens.remarks, SEVERAL) if len(example.references) > 1 else tokens.remarks
+        for text in remarks:
             self._remarks.setdefault(text, _Remark(example.source)).examples += 1
         counts.tokens += len(tokens.input_ids)
         counts.trained_tokens += len(tokens.input_ids) - tokens.num_prompt_tokens
@@ -178,7 +180,9 @@ class Ledger:
         counts.most_characters = max(counts.most_characters, characters)
 
     def remarks(self) -> list[str]:
-        """What the chat template changed in the examples that were kept."""
+        """What the chat template changed in the examples that were kept, and which of them have
+        several right answers.
+        """
         return [
             f"{text} ({remark.examples:,} of {self._num_examples:,} examples, "
             f"for example {remark.first})"

@@ -30,6 +30,13 @@ from tunesmith.data.dedup.exact import (
 )
 from tunesmith.data.dedup.minhash import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.dedup.shingles import Words
+from tunesmith.data.label_columns import (
+    inspect_separator,
+    label_set,
+    labels_slot,
+    separator_of,
+    with_separator,
+)
 from tunesmith.data.sources.formats import (
     SAME_IN_MANY_ROWS,
     Format,
@@ -45,11 +52,11 @@ from tunesmith.data.templates.environment import SEPARATOR, used_columns
 from tunesmith.data.templates.render import collect_choices
 from tunesmith.data.templates.resolve import PromptTemplate, load_templates
 from tunesmith.data.templates.slots import Labels
-from tunesmith.errors import DataError, TemplateError, did_you_mean
+from tunesmith.errors import DataError, RecipeError, TemplateError, did_you_mean
 from tunesmith.recipe import DataConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
-TARGET_TYPES = ("label", "target")
+TARGET_TYPES = ("label", "labels", "tags", "target")
 BATCH_ROWS = 1000
 
 
@@ -59,7 +66,7 @@ class Source:
 
     `fmt` is set for tables that need no template (messages ...). `split` is set where all rows
     belong to one. `inputs` are the columns that make two rows the same question, `targets` those
-    that make them the same answer.
+    that make them the same answer. `notes` say what was found by a look at the columns.
     """
 
     path: str
@@ -71,6 +78,7 @@ class Source:
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
     split: Split | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,17 @@ def plan_sources(data: DataConfig, rows: Rows) -> list[Source]:
     rows.
     """
     named = members(data)
-    sources = [_source(member, number, rows) for number, member in enumerate(named)]
+    sources = list[Source]()
+    for number, member in enumerate(named):
+        if sources and member.is_own_file and (same := separator_of(sources[0].templates)):
+            own = member.data.model_copy(update={"label_separator": same})
+            member = replace(member, data=own)
+        sources.append(_source(member, number, rows))
+    if data.label_separator is not None and not any(labels_slot(s.templates) for s in sources):
+        raise RecipeError(
+            f"data.label_separator is {data.label_separator!r}, but the task takes one label a row",
+            hint="several labels a row are the family multi_label_classify",
+        )
     # a label may occur only in the user's test file, and is a choice all the same
     one_task = [i for i, member in enumerate(named) if i == 0 or member.is_own_file]
     choices = tuple(sorted({choice for i in one_task for choice in sources[i].choices}))
@@ -145,6 +163,10 @@ def _source(member: Member, number: int, rows: Rows) -> Source:
             f"{', '.join(first.values)}",
             hint="set data.task, or data.template",
         ) from error
+    separator, note = data.label_separator or "", ""
+    if not separator:
+        separator, note = inspect_separator(templates, data.columns, data.labels, rows.read(number))
+    templates = with_separator(templates, separator)
     choices = collect_choices(
         rows.read(number), templates[0], columns=data.columns, label_names=data.labels
     )
@@ -159,6 +181,7 @@ def _source(member: Member, number: int, rows: Rows) -> Source:
         inputs=inputs,
         targets=targets,
         split=member.split,
+        notes=(note,) if note else (),
     )
 
 
@@ -216,7 +239,10 @@ def build_index(
     # those left out of the draw; they are in no split, but the ledger needs a value
     splits[splits < 0] = SPLITS.index("train")
     not_drawn, mixture_notes = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
-    notes = [*keys.notes, *notes, *more, *split_notes, *mixture_notes]
+    looked = [note for source in sources for note in source.notes]
+    if labels_slot(sources[0].templates):  # the strata are combinations, of which many are rare
+        split_notes = [note.replace("classes", "combinations of labels") for note in split_notes]
+    notes = [*looked, *keys.notes, *notes, *more, *split_notes, *mixture_notes]
     if leaked.any():
         notes.append(
             f"{int(leaked.sum()):,} rows are in the test file too: they are left out of training"
@@ -345,7 +371,9 @@ class _Keys:
                     for row in batch:
                         self._times.append(_cell(row, column, key), f"row {row.id}")
                 else:
-                    self._columns[key].extend([_text_cell(row, column, key) for row in batch])
+                    self._columns[key].extend(
+                        [_key_cell(source, row, column, key) for row in batch]
+                    )
 
     def _count_unreadable(self, where: str, problem: str) -> None:
         self.num_unreadable += 1
@@ -406,7 +434,9 @@ def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:
     """The keys (fields of data.split) that the source's rows have, and in which column."""
     if source.split is not None:
         return {}
-    label = source.columns.get("label", "label")
+    several = labels_slot(source.templates)
+    name = several[0] if several else "label"
+    label = source.columns.get(name, name)
     stratify = split.stratify or (
         label if label in source.targets and split.group is None else None
     )
@@ -420,9 +450,13 @@ def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:
 
 
 def _target(source: Source, row: Row) -> object:
-    if len(source.targets) == 1:
-        return row.values.get(source.targets[0])
-    return [row.values.get(column) for column in source.targets]
+    values = [_target_value(source, row, column) for column in source.targets]
+    return values[0] if len(values) == 1 else values
+
+
+def _target_value(source: Source, row: Row, column: str) -> object:
+    labels = label_set(source.templates, column, source.columns, row, source.labels)
+    return row.values.get(column) if labels is None else labels
 
 
 def _cell(row: Row, column: str, key: str) -> object:
@@ -432,6 +466,12 @@ def _cell(row: Row, column: str, key: str) -> object:
             hint=did_you_mean(column, row.values),
         )
     return row.values[column]
+
+
+def _key_cell(source: Source, row: Row, column: str, key: str) -> str | None:
+    """The value that a split depends on; of several labels their combination."""
+    labels = label_set(source.templates, column, source.columns, row, source.labels)
+    return _text_cell(row, column, key) if labels is None else labels
 
 
 def _text_cell(row: Row, column: str, key: str) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunesmith.data.build import PLACEHOLDER
+from tunesmith.evaluate.label_baselines import commonest_tags, linear_sets
 from tunesmith.evaluate.metrics import Answers, find_metric
 from tunesmith.evaluate.parse import parse_number
 from tunesmith.evaluate.system_table import LINEAR
@@ -58,10 +59,14 @@ def baseline_predictions(task: BaselineTask) -> dict[str, list[Prediction]]:
 def majority_predictions(
     train: Sequence[Example], examples: Sequence[Example], parser: str = "choice"
 ) -> list[Prediction]:
-    """The training answer that is right most often, given to every example; for numbers the median.
+    """The training answer that is right most often, given to every example; for numbers the median,
+    for tagged words each word's commonest tag.
 
     Among an example's own choices where it has any; the first seen of equals.
     """
+    if parser == "tags":
+        texts = commonest_tags(train, examples)
+        return [_prediction(e, text) for e, text in zip(examples, texts, strict=True)]
     counts = Counter(example.completion for example in train)
     constant = max(counts, key=lambda text: counts[text], default="")
     numbers = [value for text in counts.elements() if (value := parse_number(text)) is not None]
@@ -107,12 +112,24 @@ def copy_predictions(examples: Sequence[Example], layout: str | None = None) -> 
     ]
 
 
-def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> list[Prediction]:
-    """scikit-learn's logistic regression on word 1- and 2-gram TF-IDF of the prompts.
+def linear_predictions(
+    train: Sequence[Example], test: Sequence[Example], parser: str = "choice"
+) -> list[Prediction]:
+    """scikit-learn's logistic regression on word 1- and 2-gram TF-IDF of the prompts; for sets of
+    labels one for each label.
 
-    Where it cannot be fitted (one label in all rows, or no word in any) the commonest label, which
+    Where it cannot be fitted (one label in all rows, or no word in any) the commonest answer, which
     is what is left of it.
     """
+    fit = linear_sets if parser == "labels" else _linear_labels
+    try:
+        answers = fit(train, test)
+    except ValueError:
+        return majority_predictions(train, test, "choice")
+    return [_prediction(example, text) for example, text in zip(test, answers, strict=True)]
+
+
+def _linear_labels(train: Sequence[Example], test: Sequence[Example]) -> list[str]:
     # scikit-learn takes a second to import, and only this baseline needs it
     from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
@@ -122,12 +139,8 @@ def linear_predictions(train: Sequence[Example], test: Sequence[Example]) -> lis
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         LogisticRegression(C=10.0, max_iter=1000),
     )
-    try:
-        model.fit([example.prompt for example in train], [example.completion for example in train])
-    except ValueError:
-        return majority_predictions(train, test, "choice")
-    labels = model.predict([example.prompt for example in test])
-    return [_prediction(example, str(label)) for example, label in zip(test, labels, strict=True)]
+    model.fit([example.prompt for example in train], [example.completion for example in train])
+    return [str(label) for label in model.predict([example.prompt for example in test])]
 
 
 def _prediction(example: Example, text: str) -> Prediction:
@@ -136,7 +149,7 @@ def _prediction(example: Example, text: str) -> Prediction:
 
 def _has_a_majority(task: BaselineTask) -> bool:
     """Free text and JSON rarely repeat an answer: they get the best constant one instead."""
-    return task.parser in ("choice", "number")
+    return task.parser in ("choice", "number", "labels", "tags")
 
 
 BASELINES: dict[str, Baseline] = {
@@ -144,7 +157,7 @@ BASELINES: dict[str, Baseline] = {
         _has_a_majority, lambda task: majority_predictions(task.train, task.test, task.parser)
     ),
     "constant": Baseline(
-        lambda task: not _has_a_majority(task),
+        lambda task: task.parser == "labels" or not _has_a_majority(task),
         lambda task: constant_predictions(
             task.train, task.test, task.metric, task.parser, task.options
         ),
@@ -154,7 +167,7 @@ BASELINES: dict[str, Baseline] = {
         lambda task: copy_predictions(task.test, task.layout),
     ),
     LINEAR: Baseline(
-        lambda task: bool(task.test[0].choices),
-        lambda task: linear_predictions(task.train, task.test),
+        lambda task: task.parser == "labels" or bool(task.test[0].choices),
+        lambda task: linear_predictions(task.train, task.test, task.parser),
     ),
 }

@@ -188,7 +188,7 @@ def confidences(
         accuracy=estimate_mean(rows.right_N, rows.clusters, confidence, proportion=True),
         ece=ece(rows, temperature, confidence=confidence, resamples=resamples, seed=seed),
         ece_if_calibrated=ece_if_calibrated(rows.confidence(temperature), seed),
-        brier=estimate_mean(brier(rows, temperature), rows.clusters, confidence),
+        brier=estimate_mean(brier(rows, temperature), rows.clusters, confidence, bounds=(0.0, 2.0)),
         aurc=aurc,
         curve=curve,
     )

@@ -21,24 +21,25 @@ from tunesmith.evaluate.metrics import (
 from tunesmith.evaluate.parse import Json
 from tunesmith.evaluate.power import largest_gain, smallest_detectable
 from tunesmith.evaluate.statistics import (
+    MAX_SWAPPED,
     Floats,
+    PairedDifference,
     approximate_randomisation,
+    can_enumerate,
     estimate_mean,
     estimate_value,
-    mcnemar,
-    paired_bootstrap,
-    percentile_interval,
+    paired_difference,
     standard_error,
     wins_ties_losses,
 )
 from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
 from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction
 
-SE_RESAMPLES = 1000  # for the standard error by row, which is only shown, never judged by
-
 
 class Resampling(TypedDict):
-    """How intervals and tests are computed: `confidence` of the intervals, `resamples`, `seed`."""
+    """How intervals and tests are computed: `confidence` of the intervals; `resamples` and `seed`
+    of swap tests.
+    """
 
     confidence: float
     resamples: int
@@ -57,8 +58,6 @@ def evaluate(
     parser: str,
     *,
     confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
     metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
 ) -> Evaluation:
     """Scores and estimates of the metrics and of the general ones (valid, stopped, empty ...).
@@ -70,13 +69,12 @@ def evaluate(
     """
     result = score_predictions(examples, predictions, metrics, parser, metric_options)
     clusters = [example.group or example.row_id or example.id for example in examples]
-    options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
     chosen = find_metrics(metrics)
-    estimates = _estimates({**chosen, **GENERAL}, result.rows, clusters, options)
+    estimates = _estimates({**chosen, **GENERAL}, result.rows, clusters, confidence)
     keep = np.array(result.scores["valid"]) == 1
     if not keep.all():
         rows = {name: result.rows[name][keep] for name in chosen}
-        given_valid = _estimates(chosen, rows, list(itertools.compress(clusters, keep)), options)
+        given_valid = _estimates(chosen, rows, list(itertools.compress(clusters, keep)), confidence)
     else:
         given_valid = {name: estimates[name] for name in chosen}
     return Evaluation(
@@ -96,18 +94,26 @@ def _estimates(
     metrics: Mapping[str, Metric],
     rows: Mapping[str, Floats],
     clusters: Sequence[str],
-    options: Resampling,
+    confidence: float,
 ) -> dict[str, Estimate]:
     """The estimates by metric; none where there are no rows."""
-    found = {}
-    for name, metric in metrics.items() if clusters else ():
-        if metric.per_example:
-            found[name] = estimate_mean(
-                rows[name][:, 0], clusters, options["confidence"], metric.binary
-            )
-        else:
-            found[name] = estimate_value(metric.value, rows[name], clusters, **options)
-    return found
+    return {
+        name: estimate_metric(metric, rows[name], clusters, confidence)
+        for name, metric in (metrics.items() if clusters else ())
+    }
+
+
+def estimate_metric(
+    metric: Metric, rows_ND: Floats, clusters: Sequence[str] | None, confidence: float = 0.95
+) -> Estimate:
+    """The metric of some rows, with the interval that suits it."""
+    if not metric.per_example:
+        return estimate_value(
+            metric.value, rows_ND, clusters, confidence=confidence, kind=metric.kind
+        )
+    return estimate_mean(
+        rows_ND[:, 0], clusters, confidence, metric.binary, bounds=metric.kind.bounds
+    )
 
 
 def best_baseline(evaluations: Sequence[Evaluation], metric: str) -> Evaluation:
@@ -133,9 +139,11 @@ def compare(
     """`b` minus `a`, paired by example id and clustered.
 
     The sign of the difference is the metric's own (a lower TER is negative); `wins` are rows where
-    b is better. The interval is the percentile interval of a paired bootstrap over clusters. The
-    test is exact McNemar for right and wrong on unclustered rows, else approximate randomisation
-    over clusters.
+    b is better. The interval is statistics.paired_difference's. The test is exact McNemar for right
+    and wrong on unclustered rows. Else p is the larger of two: that of swapping the systems by
+    cluster, which is exact where nothing tells them apart, and the level at which the interval
+    touches zero, which also holds where they differ but are equally good. So p below 1 - confidence
+    never goes with an interval that holds zero.
 
     Raises:
         DataError: the two are not on the same examples, one was not evaluated on the metric, or
@@ -145,24 +153,26 @@ def compare(
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
     _check_settings(a, b, metric)
     clusters, n, count = list(a.clusters), len(rows_a), len(set(a.clusters))
-    draws_R = paired_bootstrap(kind.value, rows_a, rows_b, clusters, resamples, seed)
-    se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, draws_R)
-    wins, ties, losses = wins_ties_losses(kind.row_quality(rows_a), kind.row_quality(rows_b))
-    if kind.binary and count == n:
-        p, test = mcnemar(losses, wins), "exact McNemar"
-    else:
-        p = approximate_randomisation(kind.value, rows_a, rows_b, clusters, resamples, seed)
-        test = f"approximate randomisation, {resamples:,} swaps"
-    ones = np.ones((1, n))
-    difference = float((kind.value(ones, rows_b) - kind.value(ones, rows_a))[0])
+    found = paired_difference(
+        kind.value,
+        rows_a,
+        rows_b,
+        clusters,
+        confidence=confidence,
+        kind=kind.kind,
+    )
+    p, test = _test(kind, found, rows_a, rows_b, clusters, resamples, seed)
+    se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, found.se)
+    quality_a, quality_b = kind.row_quality(rows_a), kind.row_quality(rows_b)
+    wins, ties, losses = wins_ties_losses(quality_a, quality_b)
     return Comparison(
         a=a.system,
         b=b.system,
         metric=metric,
-        difference=difference,
+        difference=found.value,
         se=se,
         se_clustered=se_clustered,
-        ci=percentile_interval(draws_R, count, confidence),
+        ci=found.ci,
         p=p,
         wins=wins,
         ties=ties,
@@ -170,17 +180,39 @@ def compare(
         n=n,
         clusters=count,
         smallest_detectable=smallest_detectable(
-            difference=kind.sign * difference,
+            difference=kind.sign * found.value,
             se=se_clustered,
             differences_N=rows_b[:, 0] - rows_a[:, 0] if kind.per_example else None,
             differs_N=(rows_a != rows_b).any(axis=1),
             clusters=clusters,
             binary=kind.binary,
-            most=largest_gain(kind, float(kind.value(ones, rows_a)[0])),
+            most=largest_gain(kind, float(kind.value(np.ones((1, n)), rows_a)[0])),
             confidence=confidence,
         ),
         test=test,
+        note=found.note,
     )
+
+
+def _test(
+    metric: Metric, found: PairedDifference, rows_a: Floats, rows_b: Floats,
+    clusters: Sequence[str], resamples: int, seed: int,
+) -> tuple[float, str]:  # fmt: skip
+    """p and the name of the test that gave it."""
+    count = len(set(clusters))
+    if metric.binary and count == len(rows_a):
+        return 1.0 if math.isnan(found.p) else found.p, "exact McNemar"
+    if count > MAX_SWAPPED:
+        return found.p, "the level at which the interval touches zero"
+    p = approximate_randomisation(metric.value, rows_a, rows_b, clusters, resamples, seed)
+    test = (
+        f"exact randomisation, all {2**count:,} swaps"
+        if can_enumerate(count, resamples)
+        else f"approximate randomisation, {resamples:,} swaps"
+    )
+    if found.p > p:
+        return found.p, f"{test}; larger by the interval"
+    return p, test
 
 
 def _check_settings(a: Evaluation, b: Evaluation, metric: str) -> None:
@@ -193,18 +225,15 @@ def _check_settings(a: Evaluation, b: Evaluation, metric: str) -> None:
 
 
 def _standard_errors(
-    metric: Metric, rows_a: Floats, rows_b: Floats, clusters: Sequence[str], draws_R: Floats
+    metric: Metric, rows_a: Floats, rows_b: Floats, clusters: Sequence[str], by_cluster: float
 ) -> tuple[float, float]:
-    """Of the difference, by row and by cluster: a formula for a mean, else from the bootstrap."""
+    """Of the difference, by row and by cluster: a formula for a mean, else the jackknife."""
     if metric.per_example:
         difference_N = rows_b[:, 0] - rows_a[:, 0]
         return standard_error(difference_N), standard_error(difference_N, clusters)
-    count, n = len(set(clusters)), len(clusters)
-    by_cluster = float(draws_R.std(ddof=1)) if count > 1 else math.nan
-    if count == n:
+    if len(set(clusters)) == len(clusters):
         return by_cluster, by_cluster
-    by_row = paired_bootstrap(metric.value, rows_a, rows_b, None, SE_RESAMPLES, seed=0)
-    return float(by_row.std(ddof=1)) if n > 1 else math.nan, by_cluster
+    return paired_difference(metric.value, rows_a, rows_b, None).se, by_cluster
 
 
 def _places(a: Evaluation, b: Evaluation) -> list[int]:

@@ -75,13 +75,10 @@ class Scale:
 
 def scale_of(metric: Metric, values: Sequence[float]) -> Scale:
     """The scale on which a metric's line is drawn."""
-    if metric.title in ("Pearson r", "Spearman rho"):
-        return Scale("log odds", -1.0, 2.0)
-    if not metric.higher_is_better and metric.unit != "fraction":
-        return Scale("log" if min(values) > 0 else "plain")
-    if metric.unit == "plain":
-        return Scale("plain")
-    return Scale("log odds", 0.0, 100.0 if metric.unit == "points" else 1.0)
+    low, high = metric.kind.bounds
+    if math.isfinite(low) and math.isfinite(high):
+        return Scale("log odds", low, high - low)
+    return Scale("log" if low == 0 and min(values) > 0 else "plain")
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,8 @@ def _gain(row: RetentionRow) -> float:
 
 
 def _gain_ci(row: RetentionRow) -> tuple[float, float]:
+    if row.difference == 0 and row.note == "no row differs":
+        return 0.0, 0.0  # the same on every text: there is nothing that more texts could show
     sign = find_metric(row.metric).sign
     low, high = sorted(sign * end for end in row.ci)
     return low, high

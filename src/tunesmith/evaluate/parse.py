@@ -12,7 +12,9 @@ from tunesmith.data.templates.families import Parser
 from tunesmith.evaluate.reading.characters import bare, fold
 from tunesmith.evaluate.reading.choices import find_choice
 from tunesmith.evaluate.reading.json_values import Json, find_json, load_json
+from tunesmith.evaluate.reading.labels import parse_labels, text_after_labels
 from tunesmith.evaluate.reading.numbers import find_number, is_bare_number
+from tunesmith.evaluate.reading.tags import parse_tags
 
 __all__ = [
     "PARSERS",
@@ -33,9 +35,18 @@ PARSERS: tuple[Parser, ...] = get_args(Parser)
 
 
 def parse(text: str, parser: str, choices: Sequence[str] = ()) -> Json:
-    """The answer in `text` as `parser` (one of PARSERS) reads it; None where it cannot."""
+    """The answer in `text` as `parser` (one of PARSERS) reads it; None where it cannot.
+
+    `choices` are what the answer may be: for labels and tags the right answers of all examples.
+    """
     if parser == "choice":
         return parse_choice(text, choices)
+    if parser == "labels":
+        labels = parse_labels(text, choices)
+        return None if labels is None else [*labels]
+    if parser == "tags":
+        tagged = parse_tags(text, choices)
+        return None if tagged is None else [[*pair] for pair in tagged]
     if parser == "number":
         return parse_number(text)
     return parse_json(text) if parser == "json" else parse_text(text)
@@ -100,6 +111,8 @@ def text_after_answer(
         "number": _after_number,
         "json": _after_json,
         "text": _after_first_line if one_line else _nothing,
+        "labels": lambda text, _: text_after_labels(text),
+        "tags": _nothing,
     }[parser]
     return bare(fold(rest(text, choices)))
 

@@ -195,9 +195,8 @@ def smallest_detectable_effect(n: int, sd: float, confidence: float = 0.95) -> f
 
 def largest_gain(metric: Metric, value: float) -> float:
     """The largest gain over a system that has this value of the metric."""
-    if not metric.higher_is_better:
-        return value
-    return {"fraction": 1.0, "points": 100.0, "plain": math.inf}[metric.unit] - value
+    low, high = metric.kind.bounds
+    return high - value if metric.higher_is_better else value - low
 
 
 def smallest_detectable(

@@ -28,8 +28,8 @@ from tunesmith.evaluate.forward import (
 from tunesmith.evaluate.power import smallest_detectable_effect
 from tunesmith.evaluate.statistics import (
     Floats,
-    paired_bootstrap,
-    percentile_interval,
+    Kind,
+    paired_difference,
 )
 
 MIN_PIECE = 400  # characters: shorter paragraphs are joined with the next
@@ -48,7 +48,8 @@ class TextScore:
 class TextChange:
     """Bits per byte of `n` texts before and after training; a positive `difference` is a loss.
 
-    `detectable` is the smallest change that this many texts would have shown at 80 % power.
+    `detectable` is the smallest change that this many texts would have shown at 80 % power. Where
+    no interval would hold, `ci` is (nan, nan) and `note` says why.
     """
 
     before: float
@@ -57,6 +58,7 @@ class TextChange:
     ci: tuple[float, float]
     detectable: float
     n: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +182,12 @@ def compare_panel(
     before: Sequence[TextScore],
     after: Sequence[TextScore],
     *,
-    resamples: int = 10_000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> TextChange:
-    """After minus before in bits per byte over the same texts, with the interval of a paired
-    bootstrap over texts.
+    """After minus before in bits per byte over the same texts, with its paired interval by text.
+
+    Raises:
+        DataError: the texts before and after are not the same.
     """
     if [score.num_bytes for score in before] != [score.num_bytes for score in after]:
         raise DataError(
@@ -195,17 +197,19 @@ def compare_panel(
     before_ND, after_ND = (
         np.array([[s.nll, s.num_bytes] for s in scores]) for scores in (before, after)
     )
-    draws_R = paired_bootstrap(_bits, before_ND, after_ND, None, resamples, seed)
+    change = paired_difference(
+        _bits, before_ND, after_ND, None, confidence=confidence, kind=Kind((0.0, math.inf))
+    )
     ones, n = np.ones((1, len(before))), len(before)
     first, second = float(_bits(ones, before_ND)[0]), float(_bits(ones, after_ND)[0])
-    sd = float(draws_R.std(ddof=1)) * math.sqrt(n)
     return TextChange(
         before=first,
         after=second,
-        difference=second - first,
-        ci=percentile_interval(draws_R, n, confidence),
-        detectable=smallest_detectable_effect(n, sd, confidence=confidence),
+        difference=change.value,
+        ci=change.ci,
+        detectable=smallest_detectable_effect(n, change.se * math.sqrt(n), confidence=confidence),
         n=n,
+        note=change.note,
     )
 
 

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast, get_args
 
+from tunesmith.data.sources.answers import is_missing, plain_text
 from tunesmith.data.sources.rows import read_rows
-from tunesmith.errors import DataError, did_you_mean
+from tunesmith.errors import DataError, RecipeError, did_you_mean
 from tunesmith.evaluate.compare import Resampling, compare, evaluate, plain, to_json
 from tunesmith.evaluate.fitness import by_family, check_fitness, find_misfit, sampled
+from tunesmith.evaluate.gold import (
+    MAX_LABEL_CHARACTERS,
+    MAX_LABELS,
+    TEXT_PARSERS,
+    Gold,
+    Meaning,
+    has_lists,
+    look_like_sets,
+    looks_separated,
+    read_gold,
+    rows_with_several,
+    say_references,
+)
 from tunesmith.evaluate.metrics import GENERAL, find_metric, find_metrics
 from tunesmith.evaluate.metrics.table import GROUPS
 from tunesmith.evaluate.metrics.translation import check_tokenizer
-from tunesmith.evaluate.parse import Json, is_bare_number, is_json, load_json
+from tunesmith.evaluate.parse import Json, is_bare_number, is_json
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.unreadable import MANY as MANY_UNREADABLE
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_share
@@ -37,16 +50,18 @@ INPUT_COLUMNS = {
     "instruction",
 }
 LONG_TEXT = 20  # characters on average: a column of texts, not of names or ids
-MAX_LABELS, MAX_LABEL_CHARACTERS, SHORT_ANSWER_WORDS = 100, 60, 5
+SHORT_ANSWER_WORDS = 5
+SET_METRICS = ["multilabel_micro_f1", "multilabel_macro_f1", "exact_set", "jaccard"]
 
 
 class EstimateJson(TypedDict):
-    """An Estimate; null where a number is not finite."""
+    """An Estimate; null where a number is not finite. `note` says why there is no interval."""
 
     mean: float | None
     n: int
     se: float | None
     ci: list[float | None]
+    note: str
 
 
 class ScoreResult(TypedDict):
@@ -54,7 +69,8 @@ class ScoreResult(TypedDict):
 
     `metrics[system][metric]` are estimates. `comparisons` are all pairs of systems, the fields of
     records.Comparison with `p_holm`, adjusted over all of them, and a `verdict`. `details[system]`
-    are classes, signatures and the metrics over valid answers alone. `rule` says why these metrics.
+    are classes, signatures and the metrics over valid answers alone. `rule` says why these metrics,
+    `references` what several right answers in a row are, "" where no row has any.
     """
 
     file: str
@@ -64,16 +80,18 @@ class ScoreResult(TypedDict):
     comparisons: list[dict[str, Any]]
     details: dict[str, dict[str, Json]]
     rule: str
+    references: str
     warnings: list[str]
 
 
 def score_file(
     path: str | Path,
-    reference: str,
+    reference: str | Sequence[str],
     predictions: Mapping[str, str],
     metrics: Sequence[str] | None = None,
     cluster_by: str | None = None,
     *,
+    references_are: Meaning | None = None,
     metric_options: MetricOptions = DEFAULT_METRIC_OPTIONS,
     encoding: str = "utf-8",
     confidence: float = 0.95,
@@ -82,33 +100,38 @@ def score_file(
 ) -> ScoreResult:
     """Metrics of each system with intervals, and all pairs compared.
 
-    `reference` and the values of `predictions` (system name -> column) are columns of the file. A
-    list, or JSON text of a list of texts, is several references. Without `metrics` they are chosen
-    by what the references look like. Rows with the same value in `cluster_by` belong together.
+    `reference` names a column, or several of which each holds a right answer, and the values of
+    `predictions` (system name -> column) are columns of the file. A list in a cell, also as JSON or
+    Python text, is several references: alternatives, of which any one is right, or a set, of which
+    all are right together. Metrics of sets read sets, the others alternatives; without `metrics`,
+    `references_are` decides, else what the references look like. Rows with the same value in
+    `cluster_by` belong together.
 
     Raises:
         DataError: a column, or the reference of a row, is missing; a metric does not fit the
             references.
-        RecipeError: a metric is unknown.
+        RecipeError: a metric is unknown, or compares with the other of alternatives and sets.
     """
     check_tokenizer(metric_options)
     rows = list(read_rows(path, encoding))
+    columns = [reference] if isinstance(reference, str) else list(dict.fromkeys(reference))
     _check_columns(
-        rows, path, [reference, *predictions.values(), *([cluster_by] if cluster_by else [])]
+        rows, path, [*columns, *predictions.values(), *([cluster_by] if cluster_by else [])]
     )
     asked = [name for item in metrics or () for name in GROUPS.get(item, (item,))]
+    _check_meaning(asked, references_are)
     as_json = any(metric.parsers[:1] == ("json",) for metric in find_metrics(asked).values())
-    references = _references(rows, reference, as_json)
     chosen, rule = (
         (list(dict.fromkeys(asked)), "the metrics that were asked for")
         if asked
-        else _choose_metrics(references)
+        else _choose_metrics(rows, columns, references_are)
     )
     clusters = [_cluster(row, cluster_by) for row in rows]
     options = Resampling(confidence=confidence, resamples=resamples, seed=seed)
-    by_parser = _by_parser(chosen, references)
+    by_parser = _by_parser(rows, columns, chosen, as_json)
+    gold = {parser: read_gold(rows, columns, parser, as_json) for parser in by_parser}
     unfit, fitness = _check_fitness(
-        {parser: _examples(rows, references, clusters, parser) for parser in by_parser},
+        {parser: _examples(rows, gold[parser], clusters, parser) for parser in by_parser},
         by_parser,
         metric_options,
         asked,
@@ -116,9 +139,11 @@ def score_file(
     if unfit:
         chosen = [name for name in chosen if name not in unfit]
         chosen += ["chrf"] if "token_f1" in unfit else []
+        by_parser = _by_parser(rows, columns, chosen, as_json)
+        gold = {parser: read_gold(rows, columns, parser, as_json) for parser in by_parser}
     parts: dict[str, list[Evaluation]] = {name: [] for name in predictions}
-    for parser, names in _by_parser(chosen, references).items():
-        examples = _examples(rows, references, clusters, parser)
+    for parser, names in by_parser.items():
+        examples = _examples(rows, gold[parser], clusters, parser)
         for name, column in predictions.items():
             answers = _predictions(rows, column)
             parts[name].append(
@@ -130,7 +155,7 @@ def score_file(
                     names,
                     parser,
                     metric_options=metric_options,
-                    **options,
+                    confidence=confidence,
                 )
             )
     return {
@@ -141,9 +166,11 @@ def score_file(
         "comparisons": _compare_all(parts, chosen, options),
         "details": {name: _details(evaluations) for name, evaluations in parts.items()},
         "rule": rule,
+        "references": say_references(rows, columns, gold, by_parser),
         "warnings": [
             *fitness,
-            *_warnings(rows, references, reference, predictions, cluster_by, parts),
+            *_warnings(rows, columns, predictions, cluster_by, parts),
+            *([] if as_json or references_are else _set_warnings(rows, columns, gold, predictions)),
         ],
     }
 
@@ -162,46 +189,7 @@ def _check_columns(rows: Sequence[Row], path: str | Path, columns: Sequence[str]
 
 
 def _text(value: object) -> str:
-    if _is_missing(value):
-        return ""
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float) and value.is_integer():
-        # a column of whole numbers with gaps is read as floats: the label 3 as 3.0
-        return str(int(value))
-    return str(value)
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _references(rows: Sequence[Row], column: str, as_json: bool) -> list[tuple[str, ...]]:
-    """All right answers of each row.
-
-    Where every row has a list, or JSON text of a list of texts, its items are the references.
-    With `as_json` such a list is itself the answer.
-    """
-    for row in rows:
-        if not _text(row.values.get(column)).strip() or row.values[column] == []:
-            raise DataError(
-                f"{row.source}: no reference in {column!r}", hint="every row needs its right answer"
-            )
-    values = [row.values[column] for row in rows]
-    lists = [_as_list(value) for value in values]
-    if as_json or not all(lists):
-        return [(_text(value),) for value in values]
-    return [tuple(_text(item) for item in items) for items in lists]
-
-
-def _as_list(value: object) -> Sequence[object]:
-    """The items of a list, or of JSON text of a list of texts; empty for anything else."""
-    if isinstance(value, list):
-        return value
-    if not (isinstance(value, str) and value.lstrip().startswith("[") and is_json(value)):
-        return []
-    read = load_json(value)
-    return read if isinstance(read, list) and all(isinstance(item, str) for item in read) else []
+    return "" if is_missing(value) else plain_text(value)
 
 
 def _cluster(row: Row, column: str | None) -> str:
@@ -214,7 +202,7 @@ def _cluster(row: Row, column: str | None) -> str:
 
 
 def _examples(
-    rows: Sequence[Row], references: Sequence[tuple[str, ...]], clusters: Sequence[str], parser: str
+    rows: Sequence[Row], references: Gold, clusters: Sequence[str], parser: str
 ) -> list[Example]:
     labels = (
         tuple(dict.fromkeys(text.strip() for row in references for text in row))
@@ -236,8 +224,37 @@ def _predictions(rows: Sequence[Row], column: str) -> list[Prediction]:
 # ---- which metrics, and how answers are read for them
 
 
-def _choose_metrics(references: Sequence[tuple[str, ...]]) -> tuple[list[str], str]:
-    """Metrics by what the references look like, and the rule that chose them."""
+def meaning(text: str | None) -> Meaning | None:
+    """What `--references-are` says; RecipeError for another word."""
+    if text is None or text in get_args(Meaning):
+        return cast("Meaning | None", text)
+    raise RecipeError(f"--references-are {text}: unknown", hint="alternatives or set")
+
+
+def _check_meaning(metrics: Sequence[str], references_are: Meaning | None) -> None:
+    """RecipeError for a metric that cannot read references as they are said to be."""
+    for name, metric in find_metrics(metrics).items():
+        reads = "set" if metric.parsers[:1] == ("labels",) else "alternatives"
+        if references_are is not None and references_are != reads:
+            raise RecipeError(
+                f"{name} reads the references of a row as {reads}, not as {references_are}",
+                hint=f"metrics of sets are {', '.join(SET_METRICS)}",
+            )
+
+
+def _choose_metrics(
+    rows: Sequence[Row], columns: Sequence[str], references_are: Meaning | None
+) -> tuple[list[str], str]:
+    """Metrics by what the references are or look like, and the rule that chose them."""
+    if references_are == "set":
+        return SET_METRICS, "sets: that is what the references are said to be"
+    if references_are is None and has_lists(rows, columns) and look_like_sets(rows, columns):
+        rule = f"sets: lists of at most {MAX_LABELS} different labels, each in two rows on average"
+        return SET_METRICS, rule
+    return _choose_text_metrics(read_gold(rows, columns, "text", as_json=False))
+
+
+def _choose_text_metrics(references: Gold) -> tuple[list[str], str]:
     texts = [text for row in references for text in row]
     if _look_like_labels(references):
         rule = (
@@ -258,7 +275,7 @@ def _choose_metrics(references: Sequence[tuple[str, ...]]) -> tuple[list[str], s
     return metrics, "texts: none of labels, numbers, JSON, short answers"
 
 
-def _look_like_labels(references: Sequence[tuple[str, ...]]) -> bool:
+def _look_like_labels(references: Gold) -> bool:
     if any(len(row) > 1 for row in references):
         return False
     labels = {row[0].strip() for row in references}
@@ -267,9 +284,11 @@ def _look_like_labels(references: Sequence[tuple[str, ...]]) -> bool:
 
 
 def _by_parser(
-    metrics: Sequence[str], references: Sequence[tuple[str, ...]]
+    rows: Sequence[Row], columns: Sequence[str], metrics: Sequence[str], as_json: bool
 ) -> dict[str, list[str]]:
     """Metrics by the parser that reads answers for them: the first that fits the references."""
+    may_be_choice = any("choice" in find_metric(name).parsers for name in metrics)
+    references = read_gold(rows, columns, "text", as_json) if may_be_choice else []
     one_line = all("\n" not in text.strip() for row in references for text in row)
     found: dict[str, list[str]] = {}
     for name in metrics:
@@ -328,6 +347,7 @@ def _estimate(found: Estimate) -> EstimateJson:
         "n": found.n,
         "se": _finite(found.se),
         "ci": [low, high],
+        "note": found.note,
     }
 
 
@@ -373,17 +393,44 @@ def _compare_all(
     return results
 
 
+def _set_warnings(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    gold: Mapping[str, Gold],
+    predictions: Mapping[str, str],
+) -> list[str]:
+    """Texts that look like sets, and systems that answer with several of a row's alternatives, as
+    if all of them were wanted.
+    """
+    texts = next((g for parser, g in gold.items() if parser in TEXT_PARSERS), None)
+    if texts is None:
+        return []
+    found = []
+    if looks_separated(rows, columns):
+        found.append(
+            "the references look like several labels in one text, and are compared as one text; "
+            "if all of them are wanted, in any order, use --references-are set"
+        )
+    for name, column in predictions.items():
+        several = rows_with_several(texts, [_text(row.values.get(column)) for row in rows])
+        if several:
+            found.append(
+                f"{name}: {several} of {len(rows)} answers name several of the row's references, "
+                "any one of which is right; if all of them are wanted, use --references-are set"
+            )
+    return found
+
+
 def _warnings(
     rows: Sequence[Row],
-    references: Sequence[tuple[str, ...]],
-    reference: str,
+    references: Sequence[str],
     predictions: Mapping[str, str],
     cluster_by: str | None,
     parts: Mapping[str, Sequence[Evaluation]],
 ) -> list[str]:
     found = []
     for name, column in predictions.items():
-        missing = sum(_is_missing(row.values.get(column)) for row in rows)
+        missing = sum(is_missing(row.values.get(column)) for row in rows)
         if missing:
             found.append(
                 f"{name}: {missing} of {len(rows)} rows have no value in {column!r}; "
@@ -394,7 +441,7 @@ def _warnings(
         found += [
             text
             for column in columns
-            if (text := _repeat_warning(rows, column, column == reference))
+            if (text := _repeat_warning(rows, column, column in references))
         ]
     every = [
         warning
@@ -446,14 +493,20 @@ def render(result: ScoreResult) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     ]
-    said = [comparison["verdict"]["sentence"] for comparison in result["comparisons"]]
+    verdicts = [comparison["verdict"]["sentence"] for comparison in result["comparisons"]]
     size = f"{result['n']} rows, {result['clusters']} clusters"
     head = f"{result['file']}: {size}. Metrics: {result['rule']}."
-    return "\n".join([head, "", *lines, *([""] if said else []), *said])
+    said = [f"References: {result['references']}."] if result["references"] else []
+    return "\n".join([head, *said, "", *lines, *([""] if verdicts else []), *verdicts])
 
 
 def _cell(estimate: EstimateJson | None) -> str:
     if estimate is None:
         return "-"
-    low, high = ("?" if end is None else f"{end:.3f}" for end in estimate["ci"])
-    return f"{estimate['mean']:.3f} [{low}, {high}] n={estimate['n']}"
+    low, high = estimate["ci"]
+    interval = (
+        f"[{low:.3f}, {high:.3f}]"
+        if low is not None and high is not None
+        else f"no interval: {estimate['note']};"
+    )
+    return f"{estimate['mean']:.3f} {interval} n={estimate['n']}"

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tunesmith.evaluate.compare import estimate_metric
 from tunesmith.evaluate.decisions import SliceFinding, SliceRow
 from tunesmith.evaluate.metrics import find_metric
 from tunesmith.evaluate.power import smallest_detectable_effect
 from tunesmith.evaluate.statistics import (
     cluster_numbers,
-    estimate_mean,
-    estimate_value,
     holm,
 )
 from tunesmith.records import Comparison, Estimate, Evaluation, Example
@@ -202,8 +201,8 @@ def judge_slices(
     compared = [compare(a, b, metric) for a, b in pairs]
     adjusted = holm([1.0 if math.isnan(c.p) else c.p for c in compared])
     whole = compare(reference, tuned, metric)
-    estimates = [tuple(_estimate(e, metric, confidence) for e in pair) for pair in pairs]
-    level = _estimate(reference, metric, confidence).mean
+    estimates = [tuple(_estimated(e, metric, confidence) for e in pair) for pair in pairs]
+    level = _estimated(reference, metric, confidence).mean
     rows = []
     for (way, name), c, p, (before, after) in zip(
         parts, compared, adjusted, estimates, strict=True
@@ -230,11 +229,10 @@ def subset(evaluation: Evaluation, keep: Sequence[bool]) -> Evaluation:
     )
 
 
-def _estimate(evaluation: Evaluation, name: str, confidence: float) -> Estimate:
-    metric, rows_ND = find_metric(name), evaluation.rows[name]
-    if metric.per_example:
-        return estimate_mean(rows_ND[:, 0], evaluation.clusters, confidence, metric.binary)
-    return estimate_value(metric.value, rows_ND, evaluation.clusters, confidence=confidence)
+def _estimated(evaluation: Evaluation, name: str, confidence: float) -> Estimate:
+    return estimate_metric(
+        find_metric(name), evaluation.rows[name], evaluation.clusters, confidence
+    )
 
 
 def _detectable(part: Comparison, whole: Comparison, confidence: float) -> float:

@@ -85,7 +85,11 @@ def _result(report: Report, found: Estimate) -> dict[str, object]:
         "type": report.primary_metric,
         "value": round(found.mean, 4),
         "name": f"{metric_name(report.primary_metric)}, n = {found.n}, "
-        f"{percent(report.confidence)} interval {found.ci[0]:.4f} to {found.ci[1]:.4f}",
+        + (
+            f"no interval: {found.note}"
+            if found.note
+            else f"{percent(report.confidence)} interval {found.ci[0]:.4f} to {found.ci[1]:.4f}"
+        ),
     }
     return {
         "name": report.name,

@@ -50,9 +50,14 @@ class Forest:
     def alt(self) -> str:
         """The values in words, for readers who cannot see the plot."""
         return f"{self.title}: " + "; ".join(
-            f"{row.label} {row.value:.3f} from {row.ci[0]:.3f} to {row.ci[1]:.3f}"
-            for row in self.rows
+            f"{row.label} {row.value:.3f} {_ends(row.ci)}" for row in self.rows
         )
+
+
+def _ends(ci: tuple[float, float]) -> str:
+    if any(map(math.isnan, ci)):
+        return "without an interval"
+    return f"from {ci[0]:.3f} to {ci[1]:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +139,10 @@ Chart: TypeAlias = Forest | Gains | Lines | LearningCurve
 def forest(
     name: str, title: str, rows: Sequence[ForestRow], axis: str = "", zero: bool = False
 ) -> Forest | None:
-    """The rows whose value and interval are finite; None if there are none."""
-    finite = tuple(row for row in rows if all(map(math.isfinite, (row.value, *row.ci))))
+    """The rows whose value is finite, a dot alone where there is no interval; None if there are
+    none.
+    """
+    finite = tuple(row for row in rows if math.isfinite(row.value))
     return Forest(name, title, finite, axis, zero) if finite else None
 
 

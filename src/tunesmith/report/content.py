@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from tunesmith.evaluate.decisions import Broken, Calibration, Gate, SliceRow
+from tunesmith.evaluate.preference import Preference
 from tunesmith.records import (
     Comparison,
     Estimate,
@@ -120,6 +121,7 @@ class Report:
     gates: Sequence[Gate] = ()
     calibration: Calibration | None = None
     unreadable: Sequence[Unreadable] = ()
+    preferences: Sequence[Preference] = ()
 
     @property
     def verdict_line(self) -> str:
@@ -215,6 +217,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "calibration": report.calibration,
         "learning_curve": report.learning_curve,
         "unreadable": report.unreadable,
+        "preferences": report.preferences,
         "history": report.history,
         "data": report.data,
         "recipe": report.recipe,

@@ -59,17 +59,21 @@ def signed(value: float | None, decimals: int = 3) -> str:
     return text if text in (DASH, number(0, decimals)) or text.startswith(MINUS) else f"+{text}"
 
 
-def interval(ci: tuple[float, float], plus: bool = False) -> str:
-    """`[0.77, 0.85]`, with enough decimals to tell its two ends apart."""
+def interval(ci: tuple[float, float], plus: bool = False, note: str = "") -> str:
+    """`[0.77, 0.85]`, with enough decimals to tell its two ends apart; `(no interval: only 5
+    groups)` where there is none, with the note that says why.
+    """
     low, high = ci
+    if math.isnan(low) or math.isnan(high):
+        return f"(no interval: {note})" if note else "(no interval)"
     decimals = 2 if high - low >= 0.03 or low == high else 3 if high - low >= 0.003 else 4
     show = signed if plus else number
     return f"[{show(low, decimals)}, {show(high, decimals)}]"
 
 
 def estimate(value: Estimate) -> str:
-    """`0.812 [0.77, 0.85]`."""
-    return f"{number(value.mean)} {interval(value.ci)}"
+    """`0.812 [0.77, 0.85]`, or `0.812 (no interval: only 5 groups)`."""
+    return f"{number(value.mean)} {interval(value.ci, note=value.note)}"
 
 
 def p_value(p: float) -> str:

@@ -63,8 +63,16 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
         found = report.system(name)
         if found and c.metric in found.estimates:
             value = found.estimates[c.metric]
-            figures.append((fmt.system_name(name), fmt.number(value.mean), fmt.interval(value.ci)))
-    figures.append(("Difference", fmt.signed(c.difference), fmt.interval(c.ci, plus=True)))
+            figures.append(
+                (
+                    fmt.system_name(name),
+                    fmt.number(value.mean),
+                    fmt.interval(value.ci, note=value.note),
+                )
+            )
+    figures.append(
+        ("Difference", fmt.signed(c.difference), fmt.interval(c.ci, plus=True, note=c.note))
+    )
     figures.append(
         ("Won / tied / lost", f"{c.wins:,} / {c.ties:,} / {c.losses:,}", f"p {_with_sign(c.p)}")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tunesmith.records import RetentionRow
@@ -36,7 +37,7 @@ def retention_table(panel: Sequence[RetentionRow]) -> Table:
                 metric_name(row.metric),
                 number(row.before),
                 number(row.after),
-                f"{signed(row.difference)} {interval(row.ci, plus=True)}",
+                f"{signed(row.difference)} {interval(row.ci, plus=True, note=row.note)}",
                 number(row.detectable),
                 panel_verdict(row.metric, row.ci),
             ),
@@ -47,7 +48,11 @@ def retention_table(panel: Sequence[RetentionRow]) -> Table:
 
 
 def panel_verdict(metric: str, ci: tuple[float, float]) -> str:
-    """`worse`, `better` or `no change shown`, by the side of zero on which the interval lies."""
+    """`worse`, `better` or `no change shown`, by the side of zero on which the interval lies;
+    `cannot tell` without one.
+    """
+    if any(map(math.isnan, ci)):
+        return "cannot tell"
     low, high = (-ci[1], -ci[0]) if lower_is_better(metric) else ci
     return "worse" if high < 0 else "better" if low > 0 else "no change shown"
 

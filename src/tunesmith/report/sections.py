@@ -26,6 +26,7 @@ from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.slices import broken_note, gate_table, slice_chart, slice_table
 from tunesmith.report.tables import Table
 from tunesmith.report.unreadable import unreadable_table
+from tunesmith.report.votes import TITLE, bias_table, preference_notes, preference_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,18 @@ def _calibration(report: Report) -> Section | None:
     )
 
 
+def _preferred(report: Report) -> Section | None:
+    if not report.preferences:
+        return None
+    return Section(
+        "preferred",
+        TITLE,
+        notes=preference_notes(report.preferences),
+        tables=(preference_table(report.preferences),),
+        details=(bias_table(report.preferences),),
+    )
+
+
 def _training(report: Report) -> Section | None:
     shown = _present(
         charts.loss_chart(report.history, report.best_step),
@@ -199,6 +212,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _gates,
     _slices,
     _calibration,
+    _preferred,
     _training,
     _classes,
     _rows,

@@ -161,7 +161,7 @@ def difference_table(report: Report) -> Table:
             else f"{system_name(c.b)} against {in_sentence(system_name(c.a))}",
             (
                 *(() if one_metric else (metric_name(c.metric),)),
-                f"{signed(c.difference)} {interval(c.ci, plus=True)}",
+                f"{signed(c.difference)} {interval(c.ci, plus=True, note=c.note)}",
                 p_value(c.p),
                 f"{c.wins:,} / {c.ties:,} / {c.losses:,}",
                 number(c.smallest_detectable),
@@ -181,7 +181,7 @@ def judged_table(report: Report) -> Table:
         TableRow(
             metric_name(c.metric),
             (
-                f"{signed(c.difference)} {interval(c.ci, plus=True)}",
+                f"{signed(c.difference)} {interval(c.ci, plus=True, note=c.note)}",
                 p_value(c.p),
                 p_value(found.p_holm),
                 f"{c.wins:,} / {c.ties:,} / {c.losses:,}",

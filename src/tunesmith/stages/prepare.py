@@ -19,7 +19,8 @@ from tunesmith.data.store import example_ids, num_examples, only_answer, sample_
 from tunesmith.errors import DataError
 from tunesmith.evaluate.fitness import SAMPLE, check_fitness
 from tunesmith.evaluate.generate import check_vllm
-from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
+from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics, semantic
+from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
@@ -92,7 +93,7 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
     _check_splits(run)
-    task = _task(recipe, sources[0])
+    task = _with_embeddings(_task(recipe, sources[0]), recipe)
     facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources[0], task)))
     write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
@@ -126,6 +127,15 @@ def _task(recipe: Recipe, source: Source) -> Task:
         held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
         options=options,
     )
+
+
+def _with_embeddings(task: Task, recipe: Recipe) -> Task:
+    """Free text is also compared by its embeddings where the recipe names a model for that."""
+    model = recipe.evaluation.metric_options.semantic_similarity.model
+    check_embedding_model(task.metrics, model)  # a template can name the metric too
+    if not model or (task.parser != "text" and semantic.NAME not in task.metrics):
+        return task
+    return replace(task, metrics=tuple(dict.fromkeys([*task.metrics, semantic.NAME])))
 
 
 def _check_metrics(run: RunDir, recipe: Recipe, source: Source, task: Task) -> list[str]:
@@ -225,6 +235,9 @@ def check_evaluation(recipe: Recipe) -> None:
     training.
     """
     check_recipe_metrics(recipe.evaluation.metrics or ())
+    check_embedding_model(
+        recipe.evaluation.metrics or (), recipe.evaluation.metric_options.semantic_similarity.model
+    )
     check_tokenizer(recipe.evaluation.metric_options)
     check_backend(recipe)
     check_gates(recipe)

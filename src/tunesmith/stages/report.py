@@ -49,6 +49,7 @@ from tunesmith.seal import read_seal
 from tunesmith.stages.common import run_recipe
 from tunesmith.stages.deciding import run_broken, run_gates, run_slices
 from tunesmith.stages.opponents import how_chosen, strongest
+from tunesmith.stages.preferences import read_preferences
 from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
 from tunesmith.stages.threshold import read_calibration
@@ -166,6 +167,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         broken=broken,
         gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
         calibration=read_calibration(run, test, judging.how),
+        preferences=read_preferences(run, confidence),
     )
 
 
@@ -237,8 +239,8 @@ def _evaluation(
         answers,
         [*task.metrics, *likelihood_metrics(answers)],
         task.parser,
+        confidence=recipe.evaluation.confidence,
         metric_options=task.options,
-        **asdict(Judging.of(recipe)),
     )
 
 

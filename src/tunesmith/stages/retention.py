@@ -61,9 +61,7 @@ def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> Reten
     change = compare_panel(
         before,
         after,
-        resamples=settings.resamples,
         confidence=settings.confidence,
-        seed=recipe.train.seed,
     )
     return RetentionRow(path.name, "bits_per_byte", **asdict(change))
 
@@ -117,4 +115,5 @@ def _task(
         ci=change.ci,
         detectable=change.smallest_detectable,
         n=change.n,
+        note=change.note,
     )

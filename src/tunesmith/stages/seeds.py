@@ -171,11 +171,8 @@ def _within(
         n = certain * (z / half) ** 2 if half > 0 and certain > 0 else float(found.clusters)
         n = min(n, float(first.n * found.runs))
         return wilson_interval(found.mean * n, n, how["confidence"])
-    top = {"fraction": 1.0, "points": 100.0, "plain": math.inf}[kind.unit]
-    # error rates in points (TER) have no upper end, correlations no lower one at 0
-    top = top if kind.higher_is_better else math.inf
-    bottom = -math.inf if kind.unit == "plain" and kind.higher_is_better else 0.0
-    return max(bottom, found.mean - half), min(top, found.mean + half)
+    low, high = kind.kind.bounds
+    return max(low, found.mean - half), min(high, found.mean + half)
 
 
 def _crossed(

@@ -261,3 +261,13 @@ def test_the_shown_column_is_named_by_its_path() -> None:
         shown_column(values, "ulm", render) == ""
     )  # the target does not hold the value as it stands
     assert shown_column(values, "Ulm", render) == "a.b[0].c"
+
+
+def test_words_that_are_answered_with_their_tags_are_no_leak() -> None:
+    """A text of one word is in the prompt and in the answer, and has to be."""
+    rows = [
+        Row("1", {"tokens": ["Cork"], "tags": ["B-LOC"]}, "a:2"),
+        Row("2", {"tokens": ["rain"], "tags": ["O"]}, "a:3"),
+    ]
+    [template] = templates.find_templates("tag/terse")
+    assert lint([from_library(template, columns={})], rows) == []

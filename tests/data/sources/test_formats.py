@@ -694,3 +694,22 @@ def test_questions_under_one_long_list_of_tools_are_no_near_duplicates(tmp_path:
         for word in words
     ]
     assert index_of(tmp_path, records).near_duplicate_clusters == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prompt": "Where?", "completion": ["Cork", "in Cork"]},
+        {"instruction": "Where?", "output": ["Cork", "in Cork"]},
+        {"prompt": "Where?", "completion": {"text": ["Cork", "in Cork"], "answer_start": [0, 1]}},
+    ],
+)
+def test_a_list_of_completions_is_several_right_answers(values: dict[str, Any]) -> None:
+    [found] = examples(values)
+    assert (found.completion, found.references) == ("Cork", ("Cork", "in Cork"))
+    column = list(values)[1]
+    [empty] = outcomes({**values, column: []})
+    assert isinstance(empty, Excluded)
+    assert empty.reason == "the completion is empty"
+    [text] = examples({**values, column: '["Cork", "in Cork"]'})
+    assert text.references == ('["Cork", "in Cork"]',)

@@ -28,16 +28,25 @@ from tunesmith.recipe import build_recipe
 from tunesmith.records import Example, Row
 
 FAMILIES = {
-    "answer", "answer_from_context", "classify", "data_to_text", "extract", "free",
-    "multiple_choice", "pair_classify",
+    "answer", "answer_from_context", "classify", "data_to_text", "extract", "free", "keywords",
+    "multi_label_classify", "multiple_choice", "pair_classify",
     "rewrite", "score", "summarise", "tag", "title", "translate",
 }  # fmt: skip
 WORDINGS = [(name, wording) for name in family_names() for wording in load_family(name).wordings]
 DOCS = Path(__file__).parents[3] / "docs" / "templates.md"
 IN = {"text", "text_pair", "question", "data"}
+ANSWERS = ("target", "label", "labels", "tags", "number")
+WRITTEN = {
+    "extract": '{"fruit": "mango"}',
+    "multi_label_classify": "mango",
+    "tag": "TOKENS O\nvalue O",
+}
 CHOICES = ("lemon", "mango", "peach")
 BY_TYPE: dict[str, Any] = {
     "label": "mango",
+    "labels": ["mango"],
+    "tokens": ["TOKENS", "value"],
+    "tags": ["O", "O"],
     "choices": list(CHOICES),
     "number": 7,
     "json": {"fruit": "mango"},
@@ -128,8 +137,8 @@ def test_every_wording_shows_the_input_and_hides_the_answer() -> None:
 def test_an_inverted_wording_writes_the_input_from_the_answer() -> None:
     for name, wording in WORDINGS:
         example, values = rendered(name, wording, True), made_row(load_family(name), True).values
-        wanted = next(values[key] for key in ("target", "label", "number") if key in values)
-        wanted = '{"fruit": "mango"}' if name == "extract" else str(wanted)
+        wanted = next(values[key] for key in ANSWERS if key in values)
+        wanted = WRITTEN.get(name, str(wanted))
         if wording.inverted:
             assert wanted in example.prompt, f"{name}/{wording.name}"
             assert example.completion.split()[0] in {"TEXT", "TEXT_PAIR", "QUESTION", "DATA"}
@@ -155,14 +164,18 @@ def test_separators_and_jinja_in_values_survive_in_every_wording() -> None:
             key: trap if isinstance(value, str) else value for key, value in row.values.items()
         }
         values |= {"label": trap} if "label" in values else {}
+        values |= {"labels": [trap]} if "labels" in values else {}
         values |= {"choices": ["z", trap]} if name == "multiple_choice" else {}
         values |= {"target": {"fruit": trap}} if name == "extract" else {}
+        values |= {"tokens": [trap.replace(" ", "_")]} if name == "tag" else {}
+        values |= {"tags": ["O"]} if name == "tag" else {}
         [template] = from_family(family, wording.name)
         example = render_row(
             template, Row("1", values, "made.csv:2"), columns={}, choices=(trap, "z")
         )
         assert isinstance(example, Example)
-        assert trap in example.prompt or example.prompt.count("7") == 1, f"{name}/{wording.name}"
+        shown = trap.replace(" ", "_") if name == "tag" else trap
+        assert shown in example.prompt or example.prompt.count("7") == 1, f"{name}/{wording.name}"
         assert MARK not in example.prompt + example.completion
         if not wording.answer_choices and family.parser in ("choice", "text"):
             assert example.completion == trap
@@ -292,7 +305,7 @@ def test_the_docs_list_the_library_as_it_is() -> None:
 
 def test_every_yaml_in_the_docs_is_a_recipe_or_a_family() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for block in blocks:
         values = yaml.safe_load(block)
         if "family" in values:

@@ -322,3 +322,106 @@ def test_separators_in_labels_survive_and_stay_choices(labels: list[str]) -> Non
         found = render_row(template, row, columns={}, choices=choices)
         assert isinstance(found, Example)
         assert (found.completion, found.choices) == (label, tuple(sorted(labels)))
+
+
+# ---- several right answers, label sets, tagged words
+
+
+def test_each_right_answer_counts_as_the_template_would_have_written_it() -> None:
+    data = {"template": "{{ question }} ||| It is {{ target }}.", "task": "answer"}
+    found = example({"question": "Where?", "target": "['Cork', 'in Cork']"}, data)
+    assert found.completion == "It is Cork."
+    assert found.references == ("It is Cork.", "It is in Cork.")
+
+
+@pytest.mark.parametrize(
+    "target, references",
+    [
+        ("Cork", ("Cork",)),
+        (["Cork", "in Cork"], ("Cork", "in Cork")),
+        ('["Cork", "in Cork"]', ("Cork", "in Cork")),
+        ({"text": ["Cork"], "answer_start": [3]}, ("Cork",)),
+        ("{'text': ['Cork', 'in Cork'], 'answer_start': [3, 0]}", ("Cork", "in Cork")),
+    ],
+)
+def test_each_row_is_read_by_itself(target: Any, references: tuple[str, ...]) -> None:
+    found = example({"question": "Where?", "target": target}, {"task": "answer"})
+    assert (found.completion, found.references) == (references[0], references)
+
+
+def test_a_target_slot_of_any_name_may_hold_several_answers(tmp_path: Path) -> None:
+    family = tmp_path / "mine.yaml"
+    family.write_text(
+        "family: mine\nabout: a\nslots: {q: {type: text}, reply: {type: target}}\n"
+        "metrics: [exact_match]\nparser: text\n"
+        "wordings: [{name: one, template: '{{ q }} ||| {{ reply }}'}]\n",
+        encoding="utf-8",
+    )
+    found = example({"q": "Where?", "reply": ["a", "b"]}, {"template": str(family)})
+    assert found.references == ("a", "b")
+
+
+def test_labels_are_written_one_a_line_in_the_order_of_the_list() -> None:
+    values = {"text": "a", "labels": ["joy", "fear, dread"]}
+    template = template_of(values, task="multi_label_classify/plain")
+    row = Row("1", values, "a.jsonl:2")
+    found = render_row(template, row, columns={}, choices=("joy", "fear, dread"))
+    assert isinstance(found, Example)
+    assert (found.completion, found.choices) == ("joy\nfear, dread", ())
+    empty = render_row(
+        template, Row("1", values | {"labels": []}, "a.jsonl:2"), columns={}, choices=("joy",)
+    )
+    assert isinstance(empty, Example)
+    assert empty.completion == "none"
+
+
+def test_words_are_shown_as_a_text_and_answered_with_a_tag_each() -> None:
+    values = {"tokens": ["Ada", "left"], "tags": [1, 0]}
+    found = example(values, {"task": "tag/plain", "labels": ["O", "B-PER"]})
+    assert found.prompt.endswith("Text: Ada left\nTagged:")
+    assert found.completion == "Ada B-PER\nleft O"
+    with pytest.raises(TemplateError, match=r"the column 'tags' has 1 tags for 2 words"):
+        example(values | {"tags": ["O"]}, {"task": "tag/plain"})
+
+
+def test_free_tags_are_pointed_to_their_family() -> None:
+    with pytest.raises(TemplateError, match="are the family keywords"):
+        template_of({"text": "a", "target": "b"}, task="tag")
+
+
+def test_a_list_that_is_the_whole_completion_of_an_inline_template_is_alternatives() -> None:
+    data = {"template": "{{ q }} ||| {{ answers }}"}
+    found = example({"q": "Where?", "answers": ["Cork", "in Cork"]}, data)
+    assert (found.completion, found.references) == ("Cork", ("Cork", "in Cork"))
+    squad = {"text": ["Cork"], "answer_start": [3]}
+    assert example({"q": "Where?", "answers": squad}, data).references == ("Cork",)
+    assert render({"q": "Where?", "answers": []}, data) == Excluded(
+        "r7", "inline", "the completion is empty", "a.csv:8"
+    )
+    assert refusal({"q": "Where?", "answers": ["a", None]}, data) == (
+        "a.csv:8: the column 'answers' has a list with a missing answer\n"
+        "hint: correct it, or drop the row"
+    )
+
+
+def test_other_columns_of_an_inline_template_are_as_they_are() -> None:
+    data = {"template": "{{ q }} ||| {{ answers }}"}
+    as_text = '["Cork", "in Cork"]'
+    assert example({"q": "Where?", "answers": as_text}, data).references == (as_text,)
+    data = {"template": "{{ q }} ||| {{ answers[1] }}"}
+    assert example({"q": "?", "answers": ["Cork", "in Cork"]}, data).references == ("in Cork",)
+
+
+def test_tags_that_are_numbers_want_names() -> None:
+    values = {"tokens": ["Ada", "left"], "tags": [1, 0]}
+    assert refusal(values, {"task": "tag"}) == (
+        "tag/default: the tags are numbers, 0, 1\n"
+        "hint: name them in data.labels, in order: [O, B-PER, I-PER]"
+    )
+
+
+def test_a_row_may_bring_the_labels_that_it_is_labelled_from() -> None:
+    values = {"text": "a", "labels": [2, "x"], "choices": ["x", "y", "z"]}
+    found = example(values, {"task": "multi_label_classify"})
+    assert "To choose from: x; y; z\n" in found.prompt
+    assert found.completion == "x\nz"

@@ -84,7 +84,11 @@ def test_a_missing_value_in_a_required_slot_is_refused(kind: str, raw: Any) -> N
 @pytest.mark.parametrize(
     "kind, raw, message",
     [
-        ("target", ["a", None], "has a list with a missing answer\nhint: fill it, or drop the row"),
+        (
+            "target",
+            ["a", None],
+            "has a list with a missing answer\nhint: correct it, or drop the row",
+        ),
         (
             "number",
             "four",

@@ -58,8 +58,11 @@ def from_library(
     given = frozenset(
         name for name, slot in template.slots if not slot.required and name not in columns
     )
+    repeated = frozenset(
+        columns.get(name, name) for name, slot in template.slots if slot.type == "tokens"
+    )
     return LintTemplate(
-        template.name, template.source, render, template.answer_choices, columns, given
+        template.name, template.source, render, template.answer_choices, columns, given, repeated
     )
 
 

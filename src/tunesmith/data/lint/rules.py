@@ -40,7 +40,8 @@ class LintTemplate:
 
     `render(row, seed)` is None for a row left out and raises TemplateError for one that cannot be
     rendered. `columns` maps the source's names to the table's; `given` are names that need no
-    column (choices, optional slots).
+    column (choices, optional slots). `repeated` are columns that an answer repeats on purpose:
+    words that are written with their tags.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LintTemplate:
     answer_choices: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
+    repeated: frozenset[str] = frozenset()
 
 
 Hit = tuple[str, str] | None
@@ -228,14 +230,15 @@ def target_in_prompt(case: Case) -> Hit:
         row, _ = case.rendered[0]
         return row.id, "each prompt names its own target more often than the other choices"
     for row, rendered in case.rendered:
-        column = lint_leak.shown_column(row.values, rendered.target, partial(_parts, case, row))
+        values = {k: v for k, v in row.values.items() if k not in case.template.repeated}
+        column = lint_leak.shown_column(values, rendered.target, partial(_parts, case, row))
         if column:
             return row.id, f"the column {column!r} is in the prompt and in the target"
     return None
 
 
 def _parts(case: Case, row: Row, values: Mapping[str, object]) -> lint_leak.Parts | None:
-    result = case.render(replace(row, values=values))
+    result = case.render(replace(row, values={**row.values, **values}))
     return (result.prompt, result.target, result.choices) if isinstance(result, Rendered) else None
 
 

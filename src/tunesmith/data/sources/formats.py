@@ -6,8 +6,10 @@ The same data in each of these forms gives the same prompt, completion and histo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Literal
 
+from tunesmith.data.sources.answers import alternatives, read_list
 from tunesmith.data.sources.messages import (
     NOT_TEXT,
     Message,
@@ -69,6 +71,7 @@ def format_examples(fmt: Format, row: Row) -> list[Example | Excluded]:
     that are not trained on.
     """
     _check_meaning(fmt, row)
+    row, references = _one_answer(fmt, row)
     messages = _with_system(row, _messages(fmt, row))
     turns = [message.turn for message in messages]
     if turns[-1].role != "assistant":
@@ -93,11 +96,33 @@ def format_examples(fmt: Format, row: Row) -> list[Example | Excluded]:
     ids = {
         i: f"{row.id}/{k}" if len(answers) > 1 else row.id for k, i in enumerate(answers, start=1)
     }
-    return [_example(fmt, row, turns[: i + 1], ids[i], tools) for i in asked]
+    return [
+        _example(fmt, row, turns[: i + 1], ids[i], tools, references if i == answers[-1] else ())
+        for i in asked
+    ]
+
+
+def _one_answer(fmt: Format, row: Row) -> tuple[Row, tuple[str, ...]]:
+    """The row with the first of its right answers, and all of them, where `completion` or `output`
+    is a list of texts.
+    """
+    column = COLUMNS[fmt][-1]
+    value = row.values.get(column)
+    items = None if isinstance(value, str) or column not in ANSWERS else read_list(value)
+    in_messages = isinstance(row.values.get("prompt"), list)
+    if items is None or in_messages or not all(isinstance(item, str) for item in items):
+        return row, ()
+    texts = alternatives(value)
+    return replace(row, values={**row.values, column: texts[0] if texts else ""}), texts
 
 
 def _example(
-    fmt: str, row: Row, turns: list[Turn], example_id: str, tools: str
+    fmt: str,
+    row: Row,
+    turns: list[Turn],
+    example_id: str,
+    tools: str,
+    references: tuple[str, ...],
 ) -> Example | Excluded:
     *history, prompt, answer = turns
     if _is_blank(answer.content) and '"tool_calls":' not in answer.keys:
@@ -108,7 +133,7 @@ def _example(
         template=fmt,
         prompt=prompt.content,
         completion=answer.content,
-        references=(answer.content,),
+        references=references or (answer.content,),
         history=tuple(history),
         group=row.id,
         source=row.source,

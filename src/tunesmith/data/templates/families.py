@@ -7,6 +7,7 @@ slots.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,18 +20,19 @@ from tunesmith.yaml_files import load_yaml
 FOLDER = Path(__file__).parents[2] / "assets" / "families"
 
 SlotType = Literal[
-    "text", "question", "context", "target", "label", "choices", "number", "json", "date", "id",
-    "group", "any", "position",
+    "text", "question", "context", "target", "label", "labels", "choices", "tokens", "tags",
+    "number", "json", "date", "id", "group", "any", "position",
 ]  # fmt: skip
 """What a slot does with a table's value.
 
 `text`, `question`, `context`, `id`: text. `target`: text, or a list of right answers. `label`: goes
-through `data.labels`. `choices`: a list of texts. `number`, `json`, `date`: checked. `group`: text;
-rows of one group stay on one side of a split. `any`: the value as it is. `position`: the integer of
-a label, for PromptSource's templates.
+through `data.labels`. `labels`: any number of labels (label_cells.py). `choices`: a list of texts.
+`tokens`, `tags`: words and one tag for each (tag_cells.py). `number`, `json`, `date`: checked.
+`group`: text; rows of one group stay on one side of a split. `any`: the value as it is. `position`:
+the integer of a label, for PromptSource's templates.
 """
 
-Parser = Literal["choice", "text", "number", "json"]
+Parser = Literal["choice", "text", "number", "json", "labels", "tags"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -40,13 +42,18 @@ class _Entry(BaseModel):
 
 class Slot(_Entry):
     """One variable of a family's wordings. An optional slot without a column renders as its
-    `default`.
+    `default`. `separator` stands between the labels of a text cell, for the type `labels`.
     """
 
     type: SlotType
     about: str = ""
     required: bool = True
     default: str = ""
+    separator: str = ""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Without an empty `separator`: older runs hold hashes of what slots without it print."""
+        return [arg for arg in super().__repr_args__() if arg != ("separator", "")]
 
 
 class Wording(_Entry):

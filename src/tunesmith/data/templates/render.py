@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tunesmith.data.sources.answers import is_missing, read_list
 from tunesmith.data.templates import slots
-from tunesmith.data.templates.environment import draw_keys, render_parts
+from tunesmith.data.templates.environment import SEPARATOR, draw_keys, render_parts
 from tunesmith.data.templates.families import Slot
-from tunesmith.data.templates.resolve import Excluded, PromptTemplate
-from tunesmith.data.templates.slots import Cell, Labels
+from tunesmith.data.templates.label_cells import write_set
+from tunesmith.data.templates.resolve import INLINE, Excluded, PromptTemplate
+from tunesmith.data.templates.slots import Cell, Labels, RowChoices
+from tunesmith.data.templates.tag_cells import write_tagged
 from tunesmith.errors import TemplateError, did_you_mean
 from tunesmith.records import Example, Row
 
 MAX_CHOICES = 1000  # more different labels than this are free text
 GROUP = Slot(type="group")
+ONE_VARIABLE = re.compile(r"\s*\{\{\s*(\w+)\s*\}\}\s*")
+LABEL_TYPES = ("label", "labels", "tags")
+FIRST = {"choices": 0, "tokens": 1}  # a row's own choices give its labels, its words are tagged
 
 
 def render_row(
@@ -40,9 +47,8 @@ def render_row(
     for name, slot in template.slots:
         if slot.required and slot.type != "any" and values[name] in ("", (), []):
             return Excluded(row.id, template.name, f"the slot {name!r} is empty", row.source)
-    targets = values["target"] if isinstance(values.get("target"), tuple) else ()
-    if targets:
-        values["target"] = targets[0]
+    answers = _answers(template, values)
+    values |= {name: texts[0] for name, texts in answers.items()}
     where, keys = (
         f"{row.source}: {template.name}",
         draw_keys(seed, template.id or template.name, row.id),
@@ -58,27 +64,61 @@ def render_row(
     if not completions or not all(completions):  # an empty one would make an empty answer right
         reason = "the completion is empty" if completions else "the template leaves the row out"
         return Excluded(row.id, template.name, reason, row.source)
-    if (
-        targets and completions[0] == targets[0].strip()
-    ):  # the blanks around a template's parts are not the answer's
-        completions[0] = targets[0]
+    others = _other_completions(template, values, answers, keys.body, where)
+    # the blanks around a template's parts are not the answer's
+    exact = {text.strip(): text for texts in answers.values() for text in texts}
+    references = [exact.get(text, text) for text in (*completions, *others)]
     if template.parser == "choice":
-        _check_choice(completions[0], own, where)
+        _check_choice(references[0], own, where)
     return Example(
         id=f"{row.id}/{template.name}" if several else row.id,
         row_id=row.id,
         template=template.name,
         prompt=prompt,
-        completion=completions[0],
-        references=tuple(
-            dict.fromkeys([*completions, *(targets if completions[0] in targets else ())])
-        ),
+        completion=references[0],
+        references=tuple(dict.fromkeys(text for text in references if text)),
         choices=tuple(own) if template.parser == "choice" else (),
         group=slots.convert(GROUP, _cell(template, row, "group", GROUP, columns))
         if "group" in columns
         else row.id,
         source=row.source,
     )
+
+
+def _answers(template: PromptTemplate, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The right answers of each slot that holds any, by its name, the one to train first."""
+    whole = _whole_completion(template)
+    found = {
+        name: values[name]
+        for name, slot in template.slots
+        if slot.type == "target" or name == whole
+    }
+    return {name: texts for name, texts in found.items() if isinstance(texts, tuple) and texts}
+
+
+def _whole_completion(template: PromptTemplate) -> str:
+    """The column that alone is the completion of an inline template: a list in it is alternatives,
+    of which the template would write brackets and quotes.
+    """
+    found = ONE_VARIABLE.fullmatch(template.source.partition(SEPARATOR)[2])
+    is_plain = found and dict(template.slots)[found[1]].type == "any"
+    return found[1] if found and is_plain and template.name == INLINE else ""
+
+
+def _other_completions(
+    template: PromptTemplate,
+    values: Mapping[str, Any],
+    answers: Mapping[str, Sequence[str]],
+    rng_key: str,
+    where: str,
+) -> list[str]:
+    """What the template would have written with each right answer after the first in its place."""
+    found: list[str] = []
+    for name, texts in answers.items():
+        for text in texts[1:]:
+            other = {**values, name: text}
+            found += render_parts(template.source, other, rng_key=rng_key, where=where)[1:]
+    return found
 
 
 def _check_choice(completion: str, choices: Sequence[str], where: str) -> None:
@@ -111,21 +151,48 @@ def _values(
     labels: Labels,
     choices: Sequence[str],
 ) -> dict[str, Any]:
-    """What the template's variables are. Choices come first, since a row's own choices give its
-    label.
-    """
+    """What the template's variables are."""
     values: dict[str, Any] = {}
-    own = None
-    for name, slot in sorted(template.slots, key=lambda pair: pair[1].type != "choices"):
+    own, words, whole = None, (), _whole_completion(template)
+    for name, slot in sorted(template.slots, key=lambda pair: FIRST.get(pair[1].type, 2)):
         cell = _cell(template, row, name, slot, columns)
         if slot.type == "choices":
             own = slots.convert(slot, cell) or None
             values[name] = list(own.texts) if own else list(choices)
-        elif slot.type == "label" and own and not slots.is_missing(cell.value):
-            values[name] = slots.pick_choice(cell, own)
+        elif own and slot.type in ("label", "labels") and not is_missing(cell.value):
+            values[name] = _picked(slot, cell, own)
+        elif name == whole and _is_list(cell.value):
+            values[name] = slots.as_targets(cell) or ""
         else:
             values[name] = slots.convert(slot, cell, labels)
+        if slot.type == "tokens":
+            words = values[name]
+        values[name] = _printed(slot, cell, values[name], own.texts if own else choices, words)
     return values
+
+
+def _picked(slot: Slot, cell: Cell, own: RowChoices) -> str | tuple[str, ...]:
+    """The right one of a row's own choices, or for `labels` all the right ones."""
+    if slot.type == "label":
+        return slots.pick_choice(cell, own)
+    return tuple(slots.pick_choice(one, own) for one in slots.label_cells(slot, cell))
+
+
+def _is_list(value: object) -> bool:
+    """Whether a cell holds a list or SQuAD's answers, not a text of them."""
+    return not isinstance(value, str) and read_list(value) is not None
+
+
+def _printed(slot: Slot, cell: Cell, value: Any, order: Sequence[str], words: Sequence[str]) -> Any:
+    """Labels, words and tags as the text that a template prints; other values as they are."""
+    if not isinstance(value, tuple) or slot.type not in ("labels", "tokens", "tags"):
+        return value
+    try:
+        if slot.type == "labels":
+            return write_set(value, order)
+        return write_tagged(words, value) if slot.type == "tags" else " ".join(value)
+    except ValueError as error:
+        raise cell.error(str(error), hint="correct it, or drop the row") from error
 
 
 def collect_choices(
@@ -135,28 +202,35 @@ def collect_choices(
     columns: Mapping[str, str],
     label_names: Labels = None,
 ) -> tuple[str, ...]:
-    """The sorted set of labels: the declared one, else what the rows hold.
+    """The sorted set of labels, or of tags: the declared one, else what the rows hold.
 
     It is empty where the template has no label, and where each row brings its own choices.
     Raises TemplateError above MAX_CHOICES different labels.
     """
     if label_names is not None:
         return slots.declared_choices(label_names)
-    slot = dict(template.slots).get("label")
-    if slot is None or slot.type != "label":
+    labelled = ((name, slot) for name, slot in template.slots if slot.type in LABEL_TYPES)
+    name, slot = next(labelled, ("", GROUP))
+    if not name:
         return ()
     found: set[str] = set()
     for row in rows:
         if columns.get("choices", "choices") in row.values:
             return ()
-        cell = _cell(template, row, "label", slot, columns)
-        found.add(slots.convert(slot, cell))
+        cell = _cell(template, row, name, slot, columns)
+        value = slots.convert(slot, cell)
+        found.update(value if isinstance(value, tuple) else (value,))
         if len(found) > MAX_CHOICES:
             raise TemplateError(
                 f"{row.source}: the column {cell.column!r} "
                 f"has more than {MAX_CHOICES} different labels",
                 hint="is it free text? then use the family answer or free",
             )
+    if slot.type == "tags" and found and all(tag.isdigit() for tag in found):
+        raise TemplateError(
+            f"{template.name}: the tags are numbers, {', '.join(sorted(found)[:3])}",
+            hint="name them in data.labels, in order: [O, B-PER, I-PER]",
+        )
     return tuple(sorted(found - {""}))
 
 

@@ -29,6 +29,7 @@ PROMPTSOURCE_METRICS = {
     "Trivia QA": ("squad_em", "token_f1"),
     "COQA F1": ("token_f1",),
 }
+INLINE = "inline"
 ANY = Slot(type="any")
 CHOICES = Slot(type="choices", required=False)
 
@@ -238,7 +239,7 @@ def _from_text(source: str, config: DataConfig) -> PromptTemplate:
         types["choices"] = family.slots.get("choices", CHOICES) if family else CHOICES
     own_metrics = ["accuracy", "macro_f1"] if choice else ["exact_match", "token_f1", "rougeL"]
     return PromptTemplate(
-        name="inline",
+        name=INLINE,
         source=source,
         family=family.family if family else "free",
         parser=family.parser if family else "choice" if choice else "text",
@@ -291,9 +292,20 @@ def _used(source: str, answer_choices: str, name: str) -> set[str]:
         raise TemplateError(f"{name}: {error.message}", hint=error.hint) from error
 
 
+def _check_tagged(template: PromptTemplate, names: set[str]) -> None:
+    """Free tags of a text were the family `tag` before words with a tag each were."""
+    if template.family == "tag" and "tokens" not in names and {"text", "target"} <= names:
+        raise TemplateError(
+            f"{template.name}: it takes words ('tokens') and a tag for each ('tags'), "
+            "not a text and a target",
+            hint="keywords, topics and other free tags are the family keywords",
+        )
+
+
 def _check_columns(
     template: PromptTemplate, known: set[str], mapped: Mapping[str, str], columns: Sequence[str]
 ) -> None:
+    _check_tagged(template, {*mapped, *columns})
     for slot, column in mapped.items():
         if slot not in known:
             raise TemplateError(

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from tunesmith.data.sources.answers import alternatives, is_missing
 from tunesmith.data.templates.families import Slot
+from tunesmith.data.templates.label_cells import split_labels
+from tunesmith.data.templates.tag_cells import tags_in, words_in
 from tunesmith.errors import TemplateError, did_you_mean
 
 Labels = Sequence[str] | Mapping[str, str] | None
@@ -22,6 +25,7 @@ Labels = Sequence[str] | Mapping[str, str] | None
 None where the column holds the names.
 """
 
+Read = TypeVar("Read")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -48,30 +52,30 @@ class RowChoices:
     keys: tuple[str, ...] = ()
 
 
-def is_missing(value: object) -> bool:
-    """None and NaN, which tables write for a missing value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def convert(slot: Slot, cell: Cell, labels: Labels = None) -> Any:
     """The cell's value for a slot of this type: see `library.SlotType`. TemplateError naming
     file:line and column.
 
     A missing or blank value fills an optional slot with its default; a blank one in a required slot
-    is "". `choices` give RowChoices, `target` a tuple of texts (all the right answers), everything
-    else what the template prints.
+    is "". `choices` give RowChoices, `target` a tuple of texts (all the right answers), `labels` a
+    tuple of label names, `tokens` and `tags` tuples, everything else what the template prints.
     """
     if slot.type == "any":  # a None is the template's business: it may test for it
         return cell.value
     blank = isinstance(cell.value, str) and not cell.value.strip()
     if is_missing(cell.value) and slot.required:
-        raise cell.error("has no value", hint="fill it, or drop the row")
+        empty = "write [] or none where no label applies, " if slot.type == "labels" else ""
+        raise cell.error("has no value", hint=f"{empty}fill it, or drop the row")
     if blank or is_missing(cell.value):
         return "" if slot.required else slot.default
     if slot.type == "label":
         return label_name(cell, labels)
     if slot.type == "position":
         return [*(labels or ())].index(label_name(cell, labels))
+    if slot.type == "labels":
+        return tuple(label_name(one, labels) for one in label_cells(slot, cell, labels))
+    if slot.type == "tags":
+        return tuple(label_name(one, labels) for one in _parts(cell, read_cell(cell, tags_in)))
     return CONVERSIONS[slot.type](cell)
 
 
@@ -93,20 +97,41 @@ def as_text(cell: Cell) -> str:
     )
 
 
+def read_cell(cell: Cell, read: Callable[[Any], Read]) -> Read:
+    """What `read` makes of the value; its ValueError as an error that names file:line."""
+    try:
+        return read(cell.value)
+    except ValueError as error:
+        raise cell.error(str(error), hint="correct it, or drop the row") from error
+
+
 def as_targets(cell: Cell) -> tuple[str, ...]:
-    """All right answers, the one to train first: a text, a list of texts, or SQuAD's {"text":
-    [...]}. A text is kept byte for byte, as it is trained.
+    """All right answers, the one to train first (`alternatives`). A text is kept byte for byte, as
+    it is trained.
     """
-    value = (
-        cell.value["text"] if isinstance(cell.value, dict) and "text" in cell.value else cell.value
-    )
-    answers = value if isinstance(value, list) else [value]
-    if any(is_missing(answer) for answer in answers):
-        raise cell.error("has a list with a missing answer", hint="fill it, or drop the row")
-    texts = [
-        a if isinstance(a, str) else as_text(Cell(a, cell.column, cell.source)) for a in answers
-    ]
-    return tuple(dict.fromkeys(text for text in texts if text.strip()))
+    return read_cell(cell, alternatives)
+
+
+def as_words(cell: Cell) -> tuple[str, ...]:
+    """The words of a list or a text (`words_in`)."""
+    return tuple(read_cell(cell, words_in))
+
+
+def label_cells(slot: Slot, cell: Cell, labels: Labels = None) -> list[Cell]:
+    """Each of the labels in a cell as a cell of its own, for `label_name` and `pick_choice`."""
+    if isinstance(cell.value, str) and cell.value.strip() in declared_choices(labels):
+        return [cell]
+    found = read_cell(cell, lambda value: split_labels(value, slot.separator))
+    if labels is not None and len(found) == len(labels) > 2 and set(map(_plain, found)) <= {*"01"}:
+        raise cell.error(
+            f"has {len(found)} zeros and ones, one for each label",
+            hint="list the labels that apply instead, by name or by position",
+        )
+    return _parts(cell, found)
+
+
+def _parts(cell: Cell, values: Sequence[Any]) -> list[Cell]:
+    return [Cell(value, cell.column, cell.source) for value in values]
 
 
 def as_number(cell: Cell) -> int | float:
@@ -180,6 +205,7 @@ CONVERSIONS = {
     "id": as_text,
     "group": as_text,
     "target": as_targets,
+    "tokens": as_words,
     "number": as_number,
     "json": as_json,
     "date": as_date,
@@ -224,9 +250,14 @@ def label_name(cell: Cell, labels: Labels) -> str:
     """The name of a raw label. With a list: a position from 0, or one of its names; with a mapping:
     one of its keys.
 
-    TemplateError for -1 (unless it is declared), a position out of range, and a value that is not
-    declared.
+    TemplateError for -1 (unless it is declared), a position out of range, a value that is not
+    declared, and a list.
     """
+    if isinstance(cell.value, list | tuple):
+        raise cell.error(
+            f"holds a list, {str(cell.value)[:60]}, where one label is wanted",
+            hint="several labels a row are the family multi_label_classify",
+        )
     raw = _plain(cell.value)
     if isinstance(labels, Mapping):
         names = {str(key): name for key, name in labels.items()}

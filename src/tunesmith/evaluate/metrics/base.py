@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,9 @@ import numpy as np
 from tunesmith.data.templates.families import Parser
 from tunesmith.errors import DataError
 from tunesmith.evaluate.parse import Json, has_json, parse
-from tunesmith.evaluate.statistics import Floats, Value, weighted_mean
+from tunesmith.evaluate.statistics import Floats, Interval, Kind, Value, weighted_mean
 from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, MetricOptions
-from tunesmith.records import Example, Prediction
+from tunesmith.records import ClassScores, Example, Prediction
 
 Unit: TypeAlias = Literal["fraction", "points", "plain"]
 """`fraction`: 0 to 1, shown as a percentage; `points`: 0 to 100; `plain`: shown as it is."""
@@ -93,7 +94,7 @@ class Answers:
             values: tuple[Json, ...] = (
                 references
                 if parser == "choice"
-                else tuple(parse(reference, parser) for reference in references)
+                else tuple(parse(reference, parser, self.labels) for reference in references)
             )
             if None in values:
                 unread = references[values.index(None)]
@@ -120,6 +121,10 @@ class Metric:
         higher_is_better: False for errors and perplexity.
         binary: The scores are 0 and 1: proportions, with Wilson's interval and McNemar's test.
         unit: How a value is written.
+        range: The least and the greatest value there can be; intervals stay inside. None: 0 to 1
+            for a fraction, 0 to 100 for points, and no ends for a plain number.
+        support: rows_ND -> support_K, the rows of each class, for a metric that averages K classes
+            with equal weight; intervals need a few rows of each. None: all rows count alike.
         parsers: The parsers that read answers for this metric, the preferred one first;
             `tunesmith score` takes the first that suits the references.
         needs: What a prediction must hold. Metrics of likelihoods cannot be asked for in a recipe,
@@ -127,6 +132,7 @@ class Metric:
         uses_reference: False where only the form of an answer counts.
         auxiliary: Shown in the second table, beside the task's metrics.
         by_class: The report adds a table of classes and the confusion matrix.
+        per_class: The table of classes, for answers that have several at once and so no matrix.
         warn: A warning that the report shows, or None.
         signature: The settings that must agree for two scores to be comparable, written as
             sacrebleu does.
@@ -139,11 +145,14 @@ class Metric:
     higher_is_better: bool = True
     binary: bool = False
     unit: Unit = "fraction"
+    range: Interval | None = None
+    support: Callable[[Floats], Floats] | None = None
     parsers: tuple[Parser, ...] = ("text",)
     needs: Needs = "text"
     uses_reference: bool = True
     auxiliary: bool = False
     by_class: bool = False
+    per_class: Callable[[Answers], list[ClassScores]] | None = None
     warn: Callable[[Answers], str | None] | None = None
     signature: Callable[[Answers], str] | None = None
 
@@ -151,6 +160,12 @@ class Metric:
     def per_example(self) -> bool:
         """Whether every example has its own score."""
         return self.value is weighted_mean
+
+    @property
+    def kind(self) -> Kind:
+        """What intervals need to know."""
+        ends = {"fraction": (0.0, 1.0), "points": (0.0, 100.0), "plain": (-math.inf, math.inf)}
+        return Kind(self.range or ends[self.unit], self.binary, self.support)
 
     @property
     def sign(self) -> int:

@@ -113,6 +113,12 @@ def _is_right(rows_ND: Floats) -> Floats:
     return right
 
 
+def _class_sizes(rows_ND: Floats) -> Floats:
+    """The true rows of each class."""
+    sizes: Floats = rows_ND[:, 2 * rows_ND.shape[1] // 3 :].sum(axis=0)
+    return sizes
+
+
 def class_report(answers: Answers) -> ClassReport:
     """Precision, recall, F1 and rows of each class, and the confusion matrix, by scikit-learn.
 
@@ -158,6 +164,7 @@ METRICS: dict[str, Metric] = {
         _class_counts,
         of_sums(_macro_f1),
         quality=_is_right,
+        support=_class_sizes,
         parsers=_LABELS,
         by_class=True,
         warn=_warn_of_unseen_classes,
@@ -184,6 +191,8 @@ METRICS: dict[str, Metric] = {
         of_sums(_mcc),
         quality=_is_right,
         unit="plain",
+        range=(-1.0, 1.0),
+        support=_class_sizes,
         parsers=_LABELS,
         by_class=True,
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tunesmith.evaluate.metrics.base import Answers, Metric, per_example
 from tunesmith.evaluate.parse import text_after_answer
 
@@ -50,6 +52,10 @@ METRICS: dict[str, Metric] = {
         auxiliary=True,
     ),
     "length_ratio": Metric(
-        "Length against reference", per_example(length_ratio), unit="plain", auxiliary=True
+        "Length against reference",
+        per_example(length_ratio),
+        unit="plain",
+        range=(0.0, math.inf),
+        auxiliary=True,
     ),
 }

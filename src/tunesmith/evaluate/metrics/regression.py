@@ -8,6 +8,8 @@ also gives the share of answers that have a number (`valid`) and the metric over
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tunesmith.evaluate.metrics.base import Answers, Metric, per_example
@@ -91,6 +93,7 @@ METRICS: dict[str, Metric] = {
         per_example(absolute_error),
         higher_is_better=False,
         unit="plain",
+        range=(0.0, math.inf),
         parsers=("number",),
     ),
     "rmse": Metric(
@@ -99,10 +102,25 @@ METRICS: dict[str, Metric] = {
         _root_mean,
         higher_is_better=False,
         unit="plain",
+        range=(0.0, math.inf),
         parsers=("number",),
     ),
-    "pearson": Metric("Pearson r", _pairs, _pearson, _closeness, unit="plain", parsers=("number",)),
+    "pearson": Metric(
+        "Pearson r",
+        _pairs,
+        _pearson,
+        _closeness,
+        unit="plain",
+        range=(-1.0, 1.0),
+        parsers=("number",),
+    ),
     "spearman": Metric(
-        "Spearman rho", _pairs, _spearman, _closeness, unit="plain", parsers=("number",)
+        "Spearman rho",
+        _pairs,
+        _spearman,
+        _closeness,
+        unit="plain",
+        range=(-1.0, 1.0),
+        parsers=("number",),
     ),
 }

@@ -96,6 +96,8 @@ def _details(answers: Answers, chosen: Mapping[str, Metric]) -> EvaluationDetail
     if any(metric.by_class for metric in metrics.values()):
         report = class_report(answers)
         details["per_class"], details["confusion"] = report["per_class"], report["confusion"]
+    for table in dict.fromkeys(m.per_class for m in metrics.values() if m.per_class):
+        details["per_class"] = table(answers)
     # metrics of a family share their warning, which is given once
     for warn in dict.fromkeys(metric.warn for metric in metrics.values() if metric.warn):
         warning = warn(answers)

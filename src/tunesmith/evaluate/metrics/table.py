@@ -21,9 +21,12 @@ from tunesmith.evaluate.metrics import (
     exact,
     general,
     likelihood,
+    multilabel,
     regression,
     rouge,
+    semantic,
     squad,
+    tagging,
     translation,
 )
 from tunesmith.evaluate.metrics.base import Metric
@@ -37,7 +40,10 @@ METRICS: dict[str, Metric] = {
     **squad.METRICS,
     **rouge.METRICS,
     **translation.METRICS,
+    **semantic.METRICS,
     **regression.METRICS,
+    **multilabel.METRICS,
+    **tagging.METRICS,
     **likelihood.METRICS,
 }
 """tunesmith's own metrics of answers, in the order in which they are shown."""

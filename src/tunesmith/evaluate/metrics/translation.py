@@ -6,6 +6,7 @@ resamples cheap.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias
@@ -64,7 +65,9 @@ def _score(kind: Kind, sums_RD: Floats) -> Floats:
     # BLEU compares n-gram counts with whole numbers
     sums = (sums_RD.round().astype(int) if kind is BLEU else sums_RD).tolist()
     metric = kind()
-    return np.array([metric._compute_score_from_stats(row).score for row in sums])
+    scores = np.array([metric._compute_score_from_stats(row).score for row in sums])
+    # 100 is written as 100.00000000000004 by rounding
+    return scores if kind is TER else np.minimum(scores, 100.0)
 
 
 def _negative_ter(rows_ND: Floats) -> Floats:
@@ -102,6 +105,7 @@ METRICS: dict[str, Metric] = {
         of_sums(partial(_score, TER)),
         quality=_negative_ter,
         unit="points",
+        range=(0.0, math.inf),
         higher_is_better=False,
         signature=partial(signature, TER),
     ),

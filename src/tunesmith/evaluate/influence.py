@@ -1,0 +1,153 @@
+"""What each independent unit of the rows (a row, or a cluster of rows) adds to a number.
+
+An interval needs of a number no more than this: how far each unit pulls it up or down. For a mean
+that is its residual; for any other value it is the jackknife's, what leaving the unit out changes.
+Shape suffixes: N rows, D numbers a row, C units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tunesmith.evaluate.values import Floats, Ints, Value, chunks
+
+MAX_UNITS = 1000  # left out one by one; more units than that are left out in this many parts
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """A value and the pull of each unit on it.
+
+    Attributes:
+        value: The number.
+        share_C: The share of the rows that each unit holds; sums to 1.
+        residual_C: How far each unit pulls the value from what the others say; sums to 0.
+        bias: By how much the value is expected to be too high, by the jackknife.
+        n: Rows.
+        units: Independent units; more than C where they were left out in parts.
+        concentration: The sum of squared shares of the units: 1/C for equal ones. Its inverse is
+            Kish's (1965) effective number of units.
+    """
+
+    value: float
+    share_C: Floats
+    residual_C: Floats
+    bias: float
+    n: int
+    units: int
+    concentration: float
+
+    @property
+    def clustered(self) -> bool:
+        """Whether some unit holds several rows."""
+        return self.units < self.n
+
+    @cached_property
+    def weight_C(self) -> Floats:
+        """The factor that makes each squared residual unbiased where a unit's rows are all alike.
+
+        The residual of unit c then has the variance 1 - 2 w_c + sum w^2 times a unit's (Bell and
+        McCaffrey 2002). For equal units it is Liang and Zeger's C / (C - 1).
+        """
+        share = self.share_C
+        return 1.0 / (1.0 - 2.0 * share + float(share @ share))
+
+    @cached_property
+    def variance(self) -> float:
+        """The variance of the value, by units."""
+        return float(self.weight_C @ self.residual_C**2)
+
+    @cached_property
+    def freedom(self) -> float:
+        """The degrees of freedom of `variance`: Satterthwaite's (1946), as Bell and McCaffrey
+        (2002) have them for clusters whose rows are all alike. C - 1 for equal units, fewer where
+        some hold most of the rows.
+        """
+        share = self.share_C
+        total = float(share @ share)
+        scale = self.weight_C * share**2
+        own = float(((scale * (1 - 2 * share + total)) ** 2).sum())
+        # the sum over all pairs c, d of scale_c scale_d (total - share_c - share_d)^2
+        s0, s1, s2 = (float((scale * share**power).sum()) for power in (0, 1, 2))
+        pairs = total**2 * s0**2 + 2 * s0 * s2 + 2 * s1**2 - 4 * total * s0 * s1
+        same = float((scale**2 * (total - 2 * share) ** 2).sum())
+        return total**2 / (own + pairs - same)
+
+    @cached_property
+    def skewness(self) -> float:
+        """The skewness of the value as an estimate: a row's divided by the root of n."""
+        squares = float(self.residual_C @ self.residual_C)
+        return float((self.residual_C**3).sum()) / squares**1.5 if squares > 0 else 0.0
+
+    @property
+    def contribution_C(self) -> Floats:
+        """What each unit adds to the value; sums to it."""
+        contribution: Floats = self.residual_C + self.share_C * self.value
+        return contribution
+
+    def scaled(self, bounds: tuple[float, float]) -> Influence:
+        """The same of (value - low) / (high - low)."""
+        low, width = bounds[0], bounds[1] - bounds[0]
+        return Influence(
+            (self.value - low) / width,
+            self.share_C,
+            self.residual_C / width,
+            self.bias / width,
+            self.n,
+            self.units,
+            self.concentration,
+        )
+
+
+def influence_of_mean(values_N: Floats, number_N: Ints) -> Influence:
+    """The influence of each unit on the mean of all rows; `number_N` are the rows' units."""
+    n, sizes_C = len(values_N), np.bincount(number_N)
+    mean = float(values_N.mean())
+    residual_C = np.bincount(number_N, weights=values_N - mean) / n
+    share_C = sizes_C / n
+    return Influence(mean, share_C, residual_C, 0.0, n, len(sizes_C), float(share_C @ share_C))
+
+
+def influence_of_value(value: Value, rows_ND: Floats, number_N: Ints) -> Influence:
+    """The influence of each unit by the jackknife (Efron and Stein 1981): each is left out once.
+
+    For a mean it equals `influence_of_mean`. From MAX_UNITS on, units are left out in parts, drawn
+    at random with a fixed seed.
+    """
+    n, sizes = len(rows_ND), np.bincount(number_N)
+    share = sizes / n
+    part_N = _parts(number_N, len(sizes))
+    share_C = np.bincount(part_N) / n
+    whole = float(value(np.ones((1, n)), rows_ND)[0])
+    pull_C = (whole - _left_out(value, rows_ND, part_N, len(share_C))) * (1 - share_C)
+    total = float(pull_C.sum())
+    return Influence(
+        whole, share_C, pull_C - share_C * total, -total, n, len(sizes), float(share @ share)
+    )
+
+
+def _parts(number_N: Ints, units: int) -> Ints:
+    if units <= MAX_UNITS:
+        return number_N
+    part_of = np.random.default_rng(0).permutation(units) % MAX_UNITS
+    parts: Ints = part_of[number_N]
+    return parts
+
+
+def _left_out(value: Value, rows_ND: Floats, part_N: Ints, parts: int) -> Floats:
+    """The value without each part; values_C."""
+    found = []
+    for some in chunks(parts, len(rows_ND)):
+        weights = (part_N != np.array(some)[:, None]).astype(float)
+        found.append(value(weights, rows_ND))
+    return np.concatenate(found)
+
+
+def few_units(units: int, confidence: float) -> bool:
+    """Whether so few units can never show a difference: of all 2^C ways to swap two systems by
+    unit, the two most extreme are already more than 1 - confidence.
+    """
+    return 2.0 ** (1 - units) > 1 - confidence + 1e-12
