@@ -24,7 +24,18 @@ LAYERS = [
     {"models"},
     {"seal"},
     {"run_files"},
-    {"recipe", "records", "errors", "rundir", "progress", "packages", "machine"},
+    {
+        "recipe",
+        "records",
+        "errors",
+        "rundir",
+        "progress",
+        "packages",
+        "machine",
+        "inert",
+        "yaml_files",
+        "jinja_budget",
+    },
 ]
 HEAVY = (
     "torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "matplotlib", "pyarrow",

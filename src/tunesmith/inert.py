@@ -1,8 +1,8 @@
-"""Strangers' text made fit to be shown: what would act on a terminal or page is spelled out.
+r"""Strangers' text made fit to be shown: what would act on a terminal or page is spelled out.
 
 A row, a file name or a template's own message may hold escape sequences that move the cursor or set
 the window's title, marks that turn the order of letters round, or characters that are not to be
-seen. They are shown as Python would write them: `\\x1b`, `\\u202e`. Letters of every script stay as
+seen. They are shown as Python would write them: `\x1b`, `\u202e`. Letters of every script stay as
 they are, and so do the joiners that Persian, Indic scripts and emoji need.
 """
 

@@ -32,7 +32,7 @@ BUILT_IN_MODEL = "built-in"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-# upper bounds keep typing errors (1e9 epochs, a seed of 40 digits) from becoming hangs and overflows
+# Upper bounds keep typing errors (a seed of 40 digits) from becoming hangs and overflows.
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Tokens = Annotated[int, Field(ge=16, le=1_000_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -81,12 +81,12 @@ class Section(BaseModel):
         if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
             raise PydanticCustomError("number", "Input should be a number, not true or false")
         if isinstance(value, (int, float)) and not isinstance(value, bool) and bool in kinds:
-            raise PydanticCustomError("true_or_false", "Input should be true or false, not a number")
+            raise PydanticCustomError("bool", "Input should be true or false, not a number")
         return value
 
 
 def _kinds(annotation: object) -> set[object]:
-    """The plain types that an annotation allows at its top: `int` and `NoneType` of `int | None`."""
+    """The plain types in an annotation: `int` and `NoneType` of `int | None`."""
     inner = get_args(annotation)
     return {annotation}.union(*map(_kinds, inner)) if inner else {annotation}
 
@@ -208,9 +208,7 @@ class DataConfig(Section):
         description="The share of rows that may be unusable (too long, empty, unreadable) before "
         "it is an error.",
     )
-    max_rows: Count | None = Field(
-        None, description="Read at most this many rows of each source."
-    )
+    max_rows: Count | None = Field(None, description="Read at most this many rows of each source.")
     mixture_cap: Count = Field(
         3000,
         description="In a mixture, a source counts as at most this many examples: "
@@ -237,7 +235,9 @@ class LoraConfig(Section):
 class TrainConfig(Section):
     """Names and meanings are those of Hugging Face's `TrainingArguments` where it has them."""
 
-    num_train_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(3, description="Passes over the training rows.")
+    num_train_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        3, description="Passes over the training rows."
+    )
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
         None,
         description="The peak of the schedule. `null`: chosen by the number of parameters (2e-5 at "
@@ -278,9 +278,7 @@ class TrainConfig(Section):
     adam_beta2: BelowOne = Field(
         0.999, description="AdamW's decay rate of the running mean of squared gradients."
     )
-    adam_epsilon: Annotated[float, Field(gt=0, le=1)] = Field(
-        1e-8, description="AdamW's epsilon."
-    )
+    adam_epsilon: Annotated[float, Field(gt=0, le=1)] = Field(1e-8, description="AdamW's epsilon.")
     neftune_noise_alpha: Annotated[float, Field(ge=0, le=1000)] = Field(
         0.0,
         description="Noise on the embeddings during training (NEFTune); 5 is usual, 0 turns it "

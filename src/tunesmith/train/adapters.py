@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ALL_LINEAR = "all-linear"
 
+
 def check_lora(model: PreTrainedModel, config: LoraConfig) -> None:
     """RecipeError where the adapters do not suit the model: a target that no layer is named after,
     a layer that is no matrix, a rank above the smaller side of a matrix. Weights are not looked at.
@@ -34,7 +35,7 @@ def check_lora(model: PreTrainedModel, config: LoraConfig) -> None:
         sides = {name: min(linear[name].weight.shape) for name in matched & linear.keys()}
         if not sides:
             known = {name.rpartition(".")[2] for name in linear}
-            what = f"{min(matched)} is no linear layer" if matched else "the model has no such layer"
+            what = f"{min(matched)} is no linear layer" if matched else "no layer is called so"
             raise RecipeError(
                 f"train.lora.target_modules: {target!r}: {what}",
                 hint=did_you_mean(target, known | {ALL_LINEAR}),
@@ -49,7 +50,7 @@ def check_lora(model: PreTrainedModel, config: LoraConfig) -> None:
 
 
 def _targets(config: LoraConfig) -> list[str]:
-    """The names of layers, of which a single one may stand without a list; none is an empty name."""
+    """Names of layers; a single one may stand without a list, and none is an empty name."""
     found = config.target_modules
     return [found] if isinstance(found, str) else found or [""]
 

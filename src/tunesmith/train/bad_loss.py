@@ -15,7 +15,11 @@ LOWEST_RATE = 1e-7
 
 
 def bad_loss(
-    step: int, what: str, rows: Sequence[str], peak: float, weights: Iterable[tuple[str, torch.Tensor]]
+    step: int,
+    what: str,
+    rows: Sequence[str],
+    peak: float,
+    weights: Iterable[tuple[str, torch.Tensor]],
 ) -> TrainingError:
     """The error for `what` is wrong with the loss of step `step`; `rows` are the ids of those whose
     own loss is not finite, none where all are. `peak` is the schedule's highest learning rate.
@@ -26,7 +30,8 @@ def bad_loss(
     if damaged is not None:
         return TrainingError(
             f"step {step}: {what}: {damaged} has a NaN or an infinity in it",
-            hint=f"the weights were damaged before this step, not by its rows: {_lower(peak)}",
+            hint="not a fault of the rows: "
+            + ("get the base model again" if step == 1 else _lower(peak)),
         )
     shown = ", ".join(rows[:NAMED_ROWS]) + (
         f" and {len(rows) - NAMED_ROWS} more" if len(rows) > NAMED_ROWS else ""
