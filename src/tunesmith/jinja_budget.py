@@ -32,6 +32,8 @@ STEPS_PER_CHARACTER = 50
 TURN, CALL, ITEM = 20, 100, 5
 MAX_SOURCE = 200_000
 """Characters of a template; the longest chat templates have 30,000."""
+MAX_LEVELS = 150
+"""Of a template's syntax tree; a sum of 150 terms has as many."""
 MAX_BITS = 100_000
 """Of a whole number: 30,000 digits. Arithmetic on much longer ones takes minutes in one call."""
 MAX_DEPTH = 100
@@ -114,7 +116,9 @@ def put_under_budget(environment: SandboxedEnvironment) -> None:
 
     def bounded_parse(source: str, *args: Any, **kwargs: Any) -> nodes.Template:
         _check_length(source)
-        return _limited(lambda: parse(source, *args, **kwargs))
+        tree = _limited(lambda: parse(source, *args, **kwargs))
+        _check_levels(tree)
+        return tree
 
     environment.filters.update(
         {name: _priced(name, function) for name, function in environment.filters.items()}
@@ -143,6 +147,16 @@ def _check_length(source: str) -> None:
         raise jinja2.TemplateSyntaxError(
             f"the template has {len(source):,} characters, more than {MAX_SOURCE:,}", 1
         )
+
+
+def _check_levels(tree: nodes.Template) -> None:
+    """So that whoever goes down the tree by recursion gets to its ground."""
+    waiting: list[tuple[nodes.Node, int]] = [(tree, 1)]
+    while waiting:
+        node, level = waiting.pop()
+        if level > MAX_LEVELS:
+            raise jinja2.TemplateSyntaxError("it nests too deeply", 1)
+        waiting.extend((child, level + 1) for child in node.iter_child_nodes())
 
 
 def _limited(work: Callable[[], T]) -> T:
