@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tunesmith.errors import DataError
 from tunesmith.recipe import metric_options
+from tunesmith.records import RetentionRow
 from tunesmith.run_files import (
     Evaluated,
     FewShot,
@@ -26,6 +28,17 @@ from tunesmith.rundir import RunDir, read_json, write_json
 
 TASK = Task("classify", "choice", ("accuracy", "macro_f1"), "Label {text}", ("classify/a",))
 WITH_OPTIONS = replace(TASK, options=metric_options({"bleu": {"tokenize": "zh"}}))
+
+
+def test_a_number_that_is_not_finite_is_read_as_it_was_written(tmp_path: Path) -> None:
+    row = RetentionRow("t", "bits_per_byte", 1.0, 1.0, 0.0, (math.nan, math.inf), math.nan, 3)
+    write_record(tmp_path / "panel.json", (row,))
+    text = (tmp_path / "panel.json").read_text()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name))  # strict JSON
+    (found,) = read_record(tmp_path / "panel.json", tuple[RetentionRow, ...])
+    assert (math.isnan(found.ci[0]), found.ci[1], math.isnan(found.detectable)) == (
+        True, math.inf, True
+    )  # fmt: skip
 
 
 def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from support import shared, write_rows
 
 from tunesmith import stages
@@ -128,6 +129,16 @@ def test_rows_are_made_of_the_data_sets_that_are_no_tables(
         json.loads(line)["task"] for line in (tmp_path / "induction.jsonl").read_text().splitlines()
     }
     assert len(tasks) == 22
+    by_task = {path.stem: path for path in (tmp_path / "induction").glob("*.jsonl")}
+    assert len(by_task) == 24
+    rhymes = [json.loads(line) for line in by_task["rhymes"].read_text().splitlines()]
+    assert len(rhymes) == 60
+    assert all(row["question"].rpartition(" ")[2] not in row["target"] for row in rhymes)
+    members = yaml.safe_load((ROOT / "examples" / "unseen_tasks.yaml").read_text())["data"][
+        "source"
+    ]
+    assert {member["name"] for member in members} == by_task.keys()
+    assert sum(member.get("held_out", False) for member in members) == 6
 
 
 def recipe_of_few_rows(folder: Path, model: Path) -> Recipe:

@@ -29,7 +29,7 @@ from tunesmith.rundir import RunDir, read_json, write_json
 
 EXAMPLES = (
     "demo", "customer_reviews", "trec", "dialogsum", "snips", "instruction_induction", "gsm8k",
-    "mts_dialog", "banking77",
+    "mts_dialog", "banking77", "unseen_tasks",
 )  # fmt: skip
 SYSTEMS = ("majority", "constant", "copy", "base", "base_few_shot", "tfidf_linear", "tuned")
 STAGES = ("prepare", "train", "evaluate", "verify", "report")

@@ -137,14 +137,26 @@ class SplitConfig(Section):
 class SourceConfig(Section):
     """A mixture: each member is a path or a mapping of these keys.
 
-    Keys that are left out are taken from `data`.
+    Keys that are left out are taken from `data`. Members of several tasks are judged task by task;
+    see [templates.md](templates.md#mixtures).
     """
 
     source: str = Field(description="As `data.source`, one path.")
+    name: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="The name of its task: members with one name are one task. Without names, "
+        "members of one family and with labels in common are one task, named after the first file.",
+    )
     task: str | None = Field(None, description="As `data.task`.")
     template: str | None = Field(None, description="As `data.template`.")
     columns: dict[str, str] | None = Field(None, description="As `data.columns`.")
     labels: Labels | None = Field(None, description="As `data.labels`.")
+    metrics: list[str] | None = Field(None, description="As `evaluation.metrics`, for its task.")
+    held_out: bool = Field(
+        False,
+        description="A task that is never trained or validated on, only tested before and after "
+        "training: does the model follow instructions for tasks that it never saw?",
+    )
     replay: bool = Field(
         False,
         description="General rows against forgetting: trained on, never validated or tested on.",
@@ -479,10 +491,17 @@ class EvaluationConfig(Section):
         description="The loss of general language that is still accepted, as a share of the base "
         "model's value.",
     )
+    retention: Literal["auto"] | bool = Field(
+        "auto",
+        description="Ask 505 general questions and read plain text, both included here, before and "
+        "after training. `auto`: for models that come with a chat template, except the built-in "
+        "one.",
+    )
     panel: list[str] = Field(
         [],
-        description="General text files, and recipes with their test sets, scored before and after "
-        "training to show what was forgotten.",
+        description="What else is scored before and after training to show what was forgotten: "
+        "general text files, recipes with their test sets, and tasks of lm-evaluation-harness "
+        "(`lm_eval:arc_easy`, or `lm_eval:FILE.yaml`; needs `pip install 'tunesmith[lm-eval]'`).",
     )
     slices: list[str] = Field(
         [],

@@ -53,6 +53,7 @@ class Example:
     examples. `prompt_keys` and `answer_keys` are those messages' other keys, as in Turn, and
     `tools` is a JSON list. `references` are all answers that count as right, the completion first.
     `choices` is empty for free text. Examples of one `group` are never on two sides of a split.
+    `task` is that of its source in a mixture of several tasks.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Example:
     prompt_keys: str = ""
     answer_keys: str = ""
     tools: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ class Evaluation:
     `scores[metric][i]` belongs to `example_ids[i]`; `estimates[metric]` is its summary. Corpus
     metrics (macro_f1, bleu ...) have an estimate and no per-example score. `rows[metric]` is
     rows_ND, one row for each example, from which the metric is computed on any resample of the
-    examples; it is not written to reports.
+    examples; it is not written to reports. `tasks` are those that a mixture's evaluation is made
+    of, by name.
     """
 
     system: str
@@ -204,6 +207,14 @@ class Evaluation:
     rows: Mapping[str, npt.NDArray[np.float64]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    tasks: Mapping[str, TaskEvaluation] = field(default_factory=dict, repr=False, compare=False)
+
+
+class TaskEvaluation(NamedTuple):
+    """One task of a mixture: its primary metric, and a system on its rows."""
+
+    metric: str
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +248,63 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskVerdict:
+    """One task of a mixture: each system's estimate of its primary metric, and the tuned model
+    against the best of the systems that a verdict compares with (`kind`, as in evaluate.verdict).
+
+    `p_holm` is adjusted for all tasks of the report.
+    """
+
+    task: str
+    held_out: bool
+    metric: str
+    n: int
+    estimates: Mapping[str, Estimate]
+    comparison: Comparison
+    p_holm: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverTasks:
+    """The mean over the tasks that have a place in it (`left_out` have none): `means` by system,
+    and the tuned model against the best of them.
+
+    `these` is the comparison over these tasks, `others` the same difference with the tasks as a
+    sample of tasks.
+    """
+
+    held_out: bool
+    tasks: tuple[str, ...]
+    left_out: tuple[str, ...]
+    means: Mapping[str, Estimate]
+    these: Comparison
+    others: Comparison
+
+    @property
+    def comparison(self) -> Comparison:
+        """The one that answers the question: of trained tasks, is it better on these; of held-out
+        ones, is it better on tasks that it never saw?
+        """
+        return self.others if self.held_out else self.these
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What a mixture's report says of its tasks. A mean is None where no task has a place in it."""
+
+    verdicts: tuple[TaskVerdict, ...]
+    trained: OverTasks | None
+    held_out: OverTasks | None
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionRow:
     """One held-out text or task of `evaluation.panel`, before and after training.
 
     `difference` is after minus before, `ci` its paired interval; `detectable` is the smallest
-    change that `n` rows show with 80 % power. Where no interval would hold, `ci` is (nan, nan) and
-    `note` says why.
+    change that `n` rows show with 80 % power, None where it cannot be told. Where no interval would
+    hold, `ci` is (nan, nan) and `note` says why. `p` is that of the paired test.
     """
 
     name: str
@@ -251,9 +313,10 @@ class RetentionRow:
     after: float
     difference: float
     ci: tuple[float, float]
-    detectable: float
+    detectable: float | None
     n: int = 0
     note: str = ""
+    p: float | None = None
 
 
 Answer = Literal["yes", "no", "cannot tell", "not measured"]
@@ -295,4 +358,19 @@ class Unreadable:
     system: str
     share: float
     ranked: Comparison | None = None
+    levels: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TwinScores:
+    """`rows_with_twin` of the `rows` test rows have a near-twin in training.
+
+    `without` is the verdict's comparison on the others alone, `levels` the reference system's and
+    the tuned model's value there; None where no row has a twin, or too few are without one.
+    """
+
+    rows: int
+    rows_with_twin: int
+    sentence: str
+    without: Comparison | None = None
     levels: tuple[float, float] | None = None

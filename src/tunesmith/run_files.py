@@ -7,6 +7,7 @@ older tunesmith opens. One of a newer format is refused with what to do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +35,11 @@ class Task:
     `parser` says how answers are read (choice, number, json, text); `metrics[0]` is the primary
     one, which picks the checkpoint and carries the verdict. `prompt_layout` is the prompt with
     `{text}` where its only text goes, None where it takes more than one text. Training never sees a
-    row in one of the `held_out_wordings`. `options` are the metrics' settings.
+    row in one of the `held_out_wordings`, nor any row of a task that is `held_out`.
+    `options` are the metrics' settings.
+
+    Of a mixture of several tasks, `tasks` holds each under its name (Example.task); the task itself
+    then stands for all of them, and its metric is their mean (evaluate/tasks.py).
     """
 
     family: str = "free"
@@ -43,11 +48,20 @@ class Task:
     prompt_layout: str | None = None
     held_out_wordings: tuple[str, ...] = ()
     options: MetricOptions = DEFAULT_METRIC_OPTIONS
+    held_out: bool = False
+    tasks: Mapping[str, Task] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
         """The metric that decides."""
         return self.metrics[0]
+
+    @property
+    def judged(self) -> Mapping[str, Task]:
+        """Every task that has answers to read and to score: its members, or itself alone under an
+        empty name.
+        """
+        return self.tasks or {"": self}
 
 
 @dataclass(frozen=True)
@@ -109,14 +123,36 @@ class FewShot:
 
 
 @dataclass(frozen=True)
+class FewShotByTask:
+    """How the few-shot base was asked in each trained task of a mixture."""
+
+    tasks: Mapping[str, FewShot]
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Row ids of the test rows that have a near-twin (data/dedup) among the training rows, and how
+    many validation rows do.
+
+    `searched` is False where the recipe turns the search off, or there were too many rows for it.
+    """
+
+    searched: bool
+    test: tuple[str, ...] = ()
+    validation: int = 0
+
+
+@dataclass(frozen=True)
 class Opponents:
     """What the systems that the tuned model may have to beat scored on `rows` validation rows:
     `scores[metric][system]`. `likeliest` says by which likelihoods choices were ranked.
+    Of a mixture, `tasks` holds the same for each trained task, and the scores are their means.
     """
 
     rows: int
     scores: Mapping[str, Mapping[str, float]]
     likeliest: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, Opponents] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -189,9 +225,21 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 
 
 def write_record(path: Path, record: object) -> None:
-    """As JSON, atomically."""
+    """As JSON, atomically. What is not finite becomes "NaN" or "Infinity", which `read_record`
+    takes for the number that it is; null would be none.
+    """
     kind: Any = type(record)
-    write_json(path, _adapter(kind).dump_python(record, mode="json"))
+    write_json(path, _finite(_adapter(kind).dump_python(record)))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    return value
 
 
 def read_evaluated(run: RunDir, known: tuple[str, ...]) -> tuple[str, ...]:

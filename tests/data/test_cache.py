@@ -60,6 +60,7 @@ def run_with_files(path: Path) -> RunDir:
         run.examples(split).write_bytes(f"{split} rows".encode())
     run.rows.write_bytes(b"all rows")
     run.rejected.write_text("{}\n")
+    run.twins.write_text("{}\n")
     return run
 
 
@@ -127,6 +128,7 @@ def test_an_entry_comes_back_with_its_facts(tmp_path: Path) -> None:
     assert restore("k", run) == FACTS
     assert run.examples("test").read_bytes() == b"test rows"
     assert run.rejected.read_text() == "{}\n"
+    assert run.twins.read_text() == "{}\n"
     assert run.rows.read_bytes() == b"all rows"
     assert [path.name for path in folder().iterdir()] == ["k"]
 

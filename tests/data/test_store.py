@@ -19,6 +19,7 @@ from tunesmith.data.store import (
     read_examples,
     read_token_arrays,
     sample_examples,
+    task_counts,
 )
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample, Turn
 
@@ -42,6 +43,7 @@ def pair(i: int, input_ids: list[int], n: int) -> tuple[Example, TokenizedExampl
         prompt_keys='{"name": "a"}' if i == 1 else "",
         answer_keys='{"thinking": "é"}' if i == 1 else "",
         tools="[{}]" if i == 1 else "",
+        task="sum" if i else "rhymes",
     )
     return example, TokenizedExample(example.id, input_ids, [IGNORE_INDEX] * n + input_ids[n:], n)
 
@@ -125,3 +127,14 @@ def test_a_file_that_is_not_closed_has_not_taken_its_name(tmp_path: Path) -> Non
     writer = ExampleWriter(tmp_path / "test.parquet")
     writer.write(PAIRS)
     assert not (tmp_path / "test.parquet").exists()
+
+
+def test_the_examples_of_each_task_are_counted(tmp_path: Path) -> None:
+    assert task_counts(write(tmp_path / "test.parquet", PAIRS)) == {"rhymes": 1, "sum": 2}
+
+
+def test_a_file_from_before_there_were_tasks_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "test.parquet", PAIRS)
+    pq.write_table(pq.read_table(path).drop_columns(["task"]), path)
+    assert read_examples(path) == [replace(e, task="") for e, _ in PAIRS]
+    assert task_counts(path) == {"": 3}

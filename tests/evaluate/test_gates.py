@@ -34,7 +34,7 @@ def evaluated(
         Prediction(e.id, "yes" if is_right else "no", True, 1)
         for e, is_right in zip(examples, right, strict=True)
     ]
-    return evaluate(name, "test", examples, answers, [metric], "choice", resamples=200)
+    return evaluate(name, "test", examples, answers, [metric], "choice")
 
 
 def gained(low: float, high: float, metric: str = "accuracy") -> Comparison:

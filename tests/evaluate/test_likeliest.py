@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tunesmith.evaluate.likeliest import RANKINGS, can_rank, likeliest_predictions
 from tunesmith.records import Estimate, Evaluation, Example, Prediction
-from tunesmith.run_files import Opponents
-from tunesmith.stages.opponents import best_rankings, strongest
+from tunesmith.run_files import Opponents, Task
+from tunesmith.stages.opponents import likeliest_by_task, opponents_by_task, strongest
 
 EXAMPLE = Example("e", "r", "t", "Prompt", "sports", ("sports",), ("no", "sports"))
 # as answers that end "no" is likelier, as text that may go on "sports"; by byte -3/2 and -2/6
@@ -20,13 +20,18 @@ def test_each_ranking_takes_its_own_likeliest_choice() -> None:
 
 
 def test_the_ranking_is_the_one_that_does_best_on_validation() -> None:
-    assert best_rankings([EXAMPLE], {"base": [RANKED]}) == {"base": "without stop"}
+    task = Task(metrics=("accuracy",), parser="choice")
+    found = opponents_by_task(
+        task, [EXAMPLE], {"base": {"e": RANKED}, "base_likeliest": {"e": RANKED}}
+    )
+    assert found.likeliest == {"base": "without stop"}
 
 
 def test_what_has_no_likelihoods_is_not_ranked() -> None:
     bare = Prediction("e", "no", True, 1)
     assert not can_rank([RANKED, bare])
-    assert best_rankings([EXAMPLE], {"base": [bare]}) == {}
+    task = Task(metrics=("accuracy",), parser="choice")
+    assert likeliest_by_task(task, [EXAMPLE], [], {"base": {"e": bare}}) == {}
 
 
 def test_the_opponent_is_chosen_on_validation_and_by_the_test_only_among_equals() -> None:

@@ -15,8 +15,16 @@ from tunesmith.evaluate import systems
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated
 from tunesmith.evaluate.likelihood import Ranked, rank_choices
-from tunesmith.evaluate.systems import Decoding, _greedy, answer
+from tunesmith.evaluate.systems import (
+    Decoding,
+    TaskDecoding,
+    _greedy,
+    answer,
+    task_decodings,
+    with_tasks,
+)
 from tunesmith.models.load import load_model
+from tunesmith.recipe import EvaluationConfig
 
 DECODING = Decoding(4, (1,), frozenset(), 4096, rank_choices=False)
 
@@ -113,3 +121,38 @@ def test_answers_in_bfloat16_are_those_of_a_copy_and_the_model_stays_as_it_is() 
     )
     assert model.training
     assert all(torch.equal(weight, kept[name]) for name, weight in model.named_parameters())
+
+
+def test_each_task_has_its_own_budget_and_its_own_choices() -> None:
+    model, chat = tiny_llama(), plain_chat()
+    long = [replace(example(i, prompt="tell"), task="tell") for i in (1, 3)]
+    short = [replace(example(i, choices=("yes", "no")), task="say") for i in (2, 4)]
+    examples = [long[0], short[0], long[1], short[1]]
+    tasks = {
+        "tell": TaskDecoding(7, frozenset(), rank_choices=False),
+        "say": TaskDecoding(3, frozenset(), rank_choices=True),
+    }
+    found = answer(model, chat, examples, with_tasks(DECODING, tasks))
+    assert [p.example_id for p in found] == ["e1", "e2", "e3", "e4"]
+    assert [p.num_tokens for p in found] == [7, 3, 7, 3]
+    assert [len(p.choice_logprobs) for p in found] == [0, 2, 0, 2]
+    alone = answer(model, chat, short, replace(DECODING, max_new_tokens=3, rank_choices=True))
+    assert [p.text for p in alone] == [found[1].text, found[3].text]
+
+
+def test_a_tasks_decoding_follows_from_its_own_training_answers() -> None:
+    """A quarter more than the longest answer, two tokens at least; one line unless it has two."""
+    examples = [
+        replace(example(1, choices=("yes", "no")), task="say"),
+        replace(example(2, completion="one\ntwo"), task="tell"),
+    ]
+    found = task_decodings(
+        ["say", "tell", "new"], examples, [5, 16], plain_chat(), tiny_llama(), EvaluationConfig()
+    )
+    assert {name: own.max_new_tokens for name, own in found.items()} == {
+        "say": 7,
+        "tell": 20,
+        "new": 20,
+    }
+    assert [bool(own.newline_ids) for own in found.values()] == [True, False, False]
+    assert [own.rank_choices for own in found.values()] == [True, False, False]

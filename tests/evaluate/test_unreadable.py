@@ -14,6 +14,12 @@ LABELS = ("good", "bad")
 N = 20
 
 
+def logprobs(i: int, right: int | None) -> tuple[float, ...]:
+    if right is None:
+        return ()
+    return (-1.0, -2.0) if i < right else (-2.0, -1.0)
+
+
 def answered(system: str, texts: Sequence[str], right: int | None) -> Evaluation:
     """`right` of the N rows have their right label as the likeliest one; None: no likelihoods."""
     examples = [
@@ -25,7 +31,8 @@ def answered(system: str, texts: Sequence[str], right: int | None) -> Evaluation
             text,
             True,
             1,
-            () if right is None else ((-1.0, -2.0) if i < right else (-2.0, -1.0)),
+            choice_logprobs=logprobs(i, right),
+            choice_logprobs_without_stop=logprobs(i, right),
         )
         for i, text in enumerate(texts)
     ]

@@ -28,6 +28,7 @@ from tunesmith.records import (
     Example,
     Prediction,
     RetentionRow,
+    TwinScores,
     Unreadable,
 )
 from tunesmith.report.content import CurvePoint, Report
@@ -145,6 +146,13 @@ def classify_report() -> Report:
             "transformers": "5.24.0",
         },
         notes=["the context of the base model holds 3 of the 4 few-shot exemplars"],
+        twins=TwinScores(
+            N,
+            8,
+            "8 of the 78 test rows have a near-twin in training.",
+            replace(best, n=70, difference=0.2, ci=(0.1, 0.3)),
+            (0.6, 0.8),
+        ),
         unreadable=[Unreadable("base", 0.34)],
         retention=[
             RetentionRow(

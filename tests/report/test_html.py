@@ -79,6 +79,7 @@ def test_the_verdict_is_the_one_first_heading(html: str, report: Report) -> None
         "Answers that could not be read",
         "What was lost",
         "Gates",
+        "Without near-twins of training rows",
         "By slice",
         "When may it answer?",
         "Which answer is preferred",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -59,14 +60,15 @@ def test_many_slices_are_cut_in_the_table_and_whole_in_the_json(report: Report) 
     assert len(to_json(replace(report, slices=rows))["slices"]) == MAX_SLICES + 5
 
 
-def test_a_slice_whose_interval_is_not_known_is_in_the_table_and_not_in_the_chart(
+def test_a_slice_whose_interval_is_not_known_is_a_dot_in_the_chart(
     report: Report,
 ) -> None:
     nan = float("nan")
     lone = replace(report.slices[3], comparison=replace(report.slices[3].comparison, ci=(nan, nan)))
     chart = slice_chart([*report.slices[:3], lone])
     assert chart is not None
-    assert [row.label for row in chart.rows] == ["stars: 2", "stars: 4", "stars: 1"]
+    assert [row.label for row in chart.rows] == ["stars: 2", "stars: 4", "stars: 1", "stars: 3"]
+    assert all(map(math.isnan, chart.rows[3].ci))
     assert slice_table([lone]).rows[0].cells[3].endswith("[–, –]")
     assert to_json(replace(report, slices=[lone]))["slices"][0]["comparison"]["ci"] == [None, None]
 

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tunesmith.data.store import example_ids, read_examples
 from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.recipe import build_recipe
 from tunesmith.records import IGNORE_INDEX, SPLITS, Turn
-from tunesmith.run_files import read_manifest
+from tunesmith.run_files import Twins, read_manifest, read_record
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.seal import open_seal
 
@@ -536,31 +537,171 @@ def test_rows_that_a_metric_cannot_score_are_noted(tmp_path: Path, tiny_model_di
     assert any("rougeL, rouge1, rouge2 takes the right answer for wrong" in n for n in notes)
 
 
-def test_a_mixture_caps_each_source_and_judges_the_first_task(
-    tmp_path: Path, tiny_model_dir: Path
-) -> None:
+def two_tasks(tmp_path: Path, model: Path, second: dict[str, Any], **data: Any) -> RunDir:
     rows = [(f"quite other text {i}", f"its own answer {i}") for i in range(50)]
     other = write_csv(tmp_path / "other.csv", rows, header=("text", "target"))
-    second = {
-        "source": str(other),
-        "task": "rewrite",
-        "columns": {"text": "text", "target": "target"},
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    members = [str(first), {"source": str(other), "task": "rewrite"} | second]
+    values = {
+        "model": str(model),
+        "data": {"source": members, "task": "classify", **data},
+        "output_dir": str(tmp_path / "run"),
     }
+    stages.prepare.prepare(build_recipe(values)[0])
+    return RunDir(tmp_path / "run")
+
+
+def tasks_by_split(run: RunDir) -> dict[str, Counter[str]]:
+    return {split: Counter(e.task for e in read_examples(run.examples(split))) for split in SPLITS}
+
+
+def test_a_mixture_caps_each_source_and_every_task_is_in_every_split(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    run = two_tasks(tmp_path, tiny_model_dir, {}, mixture_cap=20)
+    assert tasks_by_split(run) == {
+        "train": {"first": 20, "other": 20},
+        "validation": {"first": 4, "other": 5},
+        "test": {"first": 4, "other": 5},
+    }
+    assert read_json(run.ledger)["rows"]["raw"] == 90
+    task = read_manifest(run).task
+    assert task.primary == "task_mean"
+    found = {name: (own.family, own.parser, own.primary) for name, own in task.tasks.items()}
+    assert found == {
+        "first": ("classify", "choice", "accuracy"),
+        "other": ("rewrite", "text", task.tasks["other"].primary),
+    }
+    assert not any(own.held_out for own in task.tasks.values())
+
+
+def test_each_task_of_a_mixture_needs_a_metric_that_can_judge_its_answers(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    """Those of a held-out task are the test's, and are not looked at."""
+    chinese = write_csv(tmp_path / "zh.csv", ZH, header=("text", "target"))
+    second = {"source": str(chinese), "task": "summarise", "name": "zh"}
+    with pytest.raises(DataError, match=r"rougeL (.|\n)*zh.csv:\d+(.|\n)*hint: use chrf"):
+        two_tasks(tmp_path, tiny_model_dir, second)
+    run = two_tasks(tmp_path, tiny_model_dir, second | {"held_out": True})
+    assert read_manifest(run).task.tasks["zh"].primary == "rougeL"
+
+
+def test_a_held_out_task_has_no_row_in_training_or_validation(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    run = two_tasks(tmp_path, tiny_model_dir, {"held_out": True, "name": "unseen"})
+    found = tasks_by_split(run)
+    assert found["test"] == {"first": 4, "unseen": 50}
+    assert found["train"] == {"first": 32}
+    assert found["validation"] == {"first": 4}
+    assert read_manifest(run).task.tasks["unseen"].held_out
+    notes = read_json(run.manifest)["notes"]
+    assert "held-out tasks, tested and never trained: unseen (50 rows)" in notes
+    assert "0 of 50 inputs of held-out tasks share 13 words in a row with a training input" in notes
+
+
+def test_what_a_held_out_task_shares_with_training_is_reported_and_not_removed(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    shared = write_csv(tmp_path / "shared.csv", [(text, "plus") for text, _ in ROWS])
     first = write_csv(tmp_path / "first.csv", ROWS)
     values = {
         "model": str(tiny_model_dir),
-        "data": {"source": [str(first), second], "task": "classify", "mixture_cap": 20},
+        "data": {
+            "source": [str(first), {"source": str(shared), "held_out": True}],
+            "task": "classify",
+        },
         "output_dir": str(tmp_path / "run"),
     }
     stages.prepare.prepare(build_recipe(values)[0])
     run = RunDir(tmp_path / "run")
-    train = [e.template for e in read_examples(run.examples("train"))]
-    assert (train.count("classify/default"), len(train)) == (20, 40)
-    assert {e.template for split in SPLITS[1:] for e in read_examples(run.examples(split))} == {
-        "classify/default"
+    ledger = read_json(run.ledger)
+    assert tasks_by_split(run)["train"] == {"first": 32}
+    assert tasks_by_split(run)["test"] == {"first": 4, "shared": 40}
+    assert (ledger["rows"]["duplicates"], ledger["rows"]["leaked"]) == (0, 0)
+    assert ledger["conflicting_rows"] == 0  # the same text has another answer in another task
+    assert any(
+        note.startswith("32 of 40 inputs of held-out tasks share 13 words in a row with a training")
+        for note in read_json(run.manifest)["notes"]
+    )
+
+
+def test_sources_of_one_family_with_a_label_in_common_are_one_task(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    more = write_csv(tmp_path / "more.csv", [(f"one more text {i}", "yes") for i in range(20)])
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {"source": [str(first), str(more)], "task": "classify"},
+        "output_dir": str(tmp_path / "run"),
     }
-    assert any("other.csv is another task" in note for note in read_json(run.manifest)["notes"])
-    assert read_json(run.ledger)["rows"]["raw"] == 90
+    stages.prepare.prepare(build_recipe(values)[0])
+    run = RunDir(tmp_path / "run")
+    assert tasks_by_split(run)["test"].keys() == {""}
+    assert read_manifest(run).task.tasks == {}
+    assert all(e.choices == ("no", "yes") for e in read_examples(run.examples("train")))
+
+
+def test_a_test_file_is_the_first_tasks_and_the_others_keep_their_own_rows(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    test = write_csv(tmp_path / "test.csv", [(f"unlike the others {i}", "yes") for i in range(7)])
+    run = two_tasks(tmp_path, tiny_model_dir, {}, test_source=str(test))
+    found = tasks_by_split(run)
+    assert found["test"] == {"first": 7, "other": 5}
+    assert found["train"]["other"] == 40
+    assert found["train"]["first"] + found["validation"]["first"] == 40
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"held_out": True, "replay": True}, "other.csv is both replay, which is only trained on"),
+        ({"metrics": ["acuracy"]}, "unknown metric 'acuracy'"),
+        ({"metrics": ["task_mean"]}, "task_mean is computed by itself"),
+    ],
+)
+def test_a_member_that_cannot_be_judged_is_refused_before_any_work(
+    tmp_path: Path, tiny_model_dir: Path, second: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TunesmithError, match=message):
+        two_tasks(tmp_path, tiny_model_dir, second)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mixture_without_a_task_to_train_is_refused(tmp_path: Path, tiny_model_dir: Path) -> None:
+    first = write_csv(tmp_path / "first.csv", ROWS)
+    values = {
+        "model": str(tiny_model_dir),
+        "data": {"source": [{"source": str(first), "held_out": True}], "task": "classify"},
+        "output_dir": str(tmp_path / "run"),
+    }
+    with pytest.raises(DataError, match="there is no task to train"):
+        stages.prepare.prepare(build_recipe(values)[0])
+
+
+def test_a_task_without_test_rows_is_refused(tmp_path: Path, tiny_model_dir: Path) -> None:
+    few = write_csv(tmp_path / "few.csv", [("one", "a b c")], header=("text", "target"))
+    with pytest.raises(DataError, match="the task 'few' has no rows in the test split"):
+        two_tasks(tmp_path, tiny_model_dir, {"source": str(few)})
+
+
+def test_a_mixture_that_has_no_mean_over_its_tasks_is_refused(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    second = {"held_out": True, "name": "unseen"}
+    with pytest.raises(RecipeError, match=r"the metric of none is .*: first \(mcc\)"):
+        two_tasks(
+            tmp_path,
+            tiny_model_dir,
+            second,
+            source=[
+                {"source": str(write_csv(tmp_path / "first.csv", ROWS)), "metrics": ["mcc"]},
+                {"source": str(write_csv(tmp_path / "b.csv", ROWS)), **second},
+            ],
+        )
 
 
 def test_replayed_rows_are_trained_and_never_held_out(tmp_path: Path, tiny_model_dir: Path) -> None:
@@ -589,3 +730,66 @@ def test_one_text_can_be_put_into_the_prompt_layout(tmp_path: Path, tiny_model_d
         e.prompt.replace(e.prompt.splitlines()[-2], "Text: {x}")
         for e in read_examples(run.examples("test"))
     }
+
+
+TWIN_ROWS = [
+    ("how do I close my account", "yes"),
+    ("why is my transfer still pending", "no"),
+    *ROWS,
+]
+TWIN_TESTS = [
+    ("How can I close the account?", "yes"),  # of the first training row
+    ("where is the nearest branch", "no"),
+    ("my transfer is still pending, why", "no"),  # of the second
+]
+
+
+def test_test_rows_with_a_near_twin_in_training_are_recorded_and_named(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    test_file = write_csv(tmp_path / "test.csv", TWIN_TESTS)
+    run = prepare(tmp_path, tiny_model_dir, rows=TWIN_ROWS, test_source=str(test_file))
+    twins = read_record(run.twins, Twins)
+    rows = {example.row_id: example for example in read_examples(run.examples("test"))}
+    assert twins.searched
+    assert ["account" in rows[i].prompt or "pending" in rows[i].prompt for i in twins.test] == [
+        True,
+        True,
+    ]
+    notes = read_json(run.ledger)["notes"]
+    (note,) = [note for note in notes if "near-twin among" in note]
+    # they are left in training: a user's file is left as it is, and the report shows both scores
+    assert note.startswith("2 test inputs have a near-twin among the training inputs, for example ")
+
+
+def test_near_twins_are_never_on_two_sides_of_a_split_that_is_drawn(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    colours = ["red", "blue", "green", "brown", "grey", "pink", "black", "white", "gold", "teal"]
+    pairs = [
+        (f"{how} i close the {word} account{end}", "yes" if i % 2 else "no")
+        for i, word in enumerate(colours)
+        for how, end in (("how do", ""), ("how can", " please"), ("how would", ""))
+    ]
+    run = prepare(tmp_path, tiny_model_dir, rows=pairs)
+    splits: dict[str, set[str]] = {}
+    for split in SPLITS:
+        for example in read_examples(run.examples(split)):
+            splits.setdefault(example.group, set()).add(split)
+    assert len(splits) == 10
+    assert all(len(found) == 1 for found in splits.values())
+    assert read_record(run.twins, Twins) == Twins(searched=True)
+
+
+def test_without_the_search_for_near_duplicates_nothing_is_said_of_twins(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    test_file = write_csv(tmp_path / "test.csv", TWIN_TESTS)
+    run = prepare(
+        tmp_path,
+        tiny_model_dir,
+        rows=TWIN_ROWS,
+        test_source=str(test_file),
+        near_duplicates=False,
+    )
+    assert read_record(run.twins, Twins) == Twins(searched=False)

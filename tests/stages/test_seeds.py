@@ -39,7 +39,7 @@ def right_and_wrong(
         Prediction(f"e{i}", answer if is_right else other[answer], True, 1)
         for i, (answer, is_right) in enumerate(zip(truth, right, strict=True))
     ]
-    return evaluate(system, "test", examples, predictions, metrics, "choice", resamples=300)
+    return evaluate(system, "test", examples, predictions, metrics, "choice")
 
 
 # ---- rows and trainings

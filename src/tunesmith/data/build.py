@@ -185,19 +185,19 @@ def render_source_row(
             for template in _templates(source, row, split, data)
         ]
     return [
-        Rendering(_placed(outcome, split, group), template, source, row)
+        Rendering(_placed(outcome, split, group, source.task), template, source, row)
         if isinstance(outcome, Example)
         else outcome
         for outcome, template in outcomes
     ]
 
 
-def _placed(e: Example, split: str, group: str | None) -> Example:
+def _placed(e: Example, split: str, group: str | None, task: str) -> Example:
     """`dataclasses.replace`, which takes four times as long, a tenth of all preparation."""
     group = e.group if group is None else group
     return Example(
         e.id, e.row_id, e.template, e.prompt, e.completion, e.references, e.choices, e.history,
-        group, split, e.source, e.asked_by, e.prompt_keys, e.answer_keys, e.tools,
+        group, split, e.source, e.asked_by, e.prompt_keys, e.answer_keys, e.tools, task,
     )  # fmt: skip
 
 
@@ -258,7 +258,8 @@ def shorten(item: Rendering, data: DataConfig, chat: Format, max_length: int) ->
         example = _render(item.source, item.template, item.row, data, fit_to)
         if not isinstance(example, Example):
             break
-        example = replace(example, split=item.example.split, group=item.example.group)
+        own = item.example
+        example = replace(example, split=own.split, group=own.group, task=own.task)
         tokens = tokenize_examples([example], chat, max_length)[0]
         if isinstance(tokens, TokenizedExample):
             cut = len(item.example.prompt) - len(example.prompt)

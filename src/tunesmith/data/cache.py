@@ -148,7 +148,7 @@ def restore(key: str, run: RunDir) -> LedgerFacts | None:
 
 
 def _prepared_files(run: RunDir) -> list[Path]:
-    return [run.rows, *(run.examples(split) for split in SPLITS), run.rejected]
+    return [run.rows, *(run.examples(split) for split in SPLITS), run.twins, run.rejected]
 
 
 def _link(source: Path, target: Path) -> None:

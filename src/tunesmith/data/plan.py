@@ -19,16 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith.data.columns import Coded, CodedWriter, RowIds, TakenIds
+from tunesmith.data.dedup.clusters import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.dedup.contamination import Overlap, overlap
 from tunesmith.data.dedup.exact import (
+    Duplicates,
     find_duplicates,
     first_with_same,
+    hash64,
     hash_of_normalised,
     normalise,
     normalised_value,
     target_hash,
 )
-from tunesmith.data.dedup.minhash import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.dedup.shingles import Words
 from tunesmith.data.label_columns import (
     inspect_separator,
@@ -47,7 +49,7 @@ from tunesmith.data.sources.formats import (
 from tunesmith.data.sources.members import Member, Rows, members
 from tunesmith.data.sources.messages import is_empty
 from tunesmith.data.split.assign import SplitKeys, TimeColumn, assign_splits
-from tunesmith.data.split.mixture import sample_mixture
+from tunesmith.data.split.mixture import Kind, sample_mixture, task_names
 from tunesmith.data.templates.environment import SEPARATOR, used_columns
 from tunesmith.data.templates.render import collect_choices
 from tunesmith.data.templates.resolve import PromptTemplate, load_templates
@@ -57,6 +59,7 @@ from tunesmith.recipe import DataConfig, SplitConfig
 from tunesmith.records import SPLITS, Row, Split
 
 TARGET_TYPES = ("label", "labels", "tags", "target")
+JUDGED: tuple[Split, Split] = ("validation", "test")
 BATCH_ROWS = 1000
 
 
@@ -66,7 +69,9 @@ class Source:
 
     `fmt` is set for tables that need no template (messages ...). `split` is set where all rows
     belong to one. `inputs` are the columns that make two rows the same question, `targets` those
-    that make them the same answer. `notes` say what was found by a look at the columns.
+    that make them the same answer. `notes` say what was found by a look at the columns. `task` is
+    the member's in a mixture of several tasks, else empty; `metrics` are its own in the recipe. A
+    source that is `held_out` is only tested.
     """
 
     path: str
@@ -79,6 +84,14 @@ class Source:
     targets: tuple[str, ...]
     split: Split | None = None
     notes: tuple[str, ...] = ()
+    task: str = ""
+    metrics: tuple[str, ...] = ()
+    held_out: bool = False
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether its rows belong to no task: they are trained on and never judged."""
+        return self.split == "train"
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ class Index:
     user's test file, `not_drawn` those beyond a mixture's cap; `conflicting` rows have the input of
     another row and a different target. `clusters` are the numbers of the first row with the same or
     nearly the same input; `groups` are the user's own. `words` are those of the inputs, None where
-    the recipe turns near-duplicates off.
+    the recipe turns near-duplicates off. `searched`: whether near-duplicates were looked for.
     """
 
     sources: tuple[Source, ...]
@@ -106,6 +119,7 @@ class Index:
     notes: tuple[str, ...]
     ids: Sequence[str]
     words: Words | None
+    searched: bool
 
     @cached_property
     def is_shared(self) -> NDArray[np.bool_]:
@@ -127,20 +141,45 @@ def plan_sources(data: DataConfig, rows: Rows) -> list[Source]:
     sources = list[Source]()
     for number, member in enumerate(named):
         if sources and member.is_own_file and (same := separator_of(sources[0].templates)):
-            own = member.data.model_copy(update={"label_separator": same})
-            member = replace(member, data=own)
-        sources.append(_source(member, number, rows))
+            as_in_the_first = member.data.model_copy(update={"label_separator": same})
+            member = replace(member, data=as_in_the_first)
+        sources.append(
+            replace(_source(member, number, rows), metrics=member.metrics, held_out=member.held_out)
+        )
     if data.label_separator is not None and not any(labels_slot(s.templates) for s in sources):
         raise RecipeError(
             f"data.label_separator is {data.label_separator!r}, but the task takes one label a row",
             hint="several labels a row are the family multi_label_classify",
         )
+    task_of = _tasks(named, sources)
     # a label may occur only in the user's test file, and is a choice all the same
-    one_task = [i for i, member in enumerate(named) if i == 0 or member.is_own_file]
-    choices = tuple(sorted({choice for i in one_task for choice in sources[i].choices}))
-    for i in one_task:
-        sources[i] = replace(sources[i], choices=choices)
+    for task in dict.fromkeys(task_of.values()):
+        own = [i for i, name in task_of.items() if name == task]
+        choices = tuple(sorted({choice for i in own for choice in sources[i].choices}))
+        for i in own:
+            sources[i] = replace(sources[i], choices=choices, task=task)
     return sources
+
+
+def _tasks(named: Sequence[Member], sources: Sequence[Source]) -> dict[int, str]:
+    """The task of each source but those for replay, by the source's number. The user's validation
+    and test files are of the first one's task.
+    """
+    own_files = [i for i, member in enumerate(named) if member.is_own_file]
+    judged = [i for i, s in enumerate(sources) if not (i in own_files or s.is_replay)]
+    names = task_names(
+        [
+            Kind(
+                path=sources[i].path,
+                form=_form(sources[i]),
+                choices=sources[i].choices,
+                name=named[i].name,
+                held_out=named[i].held_out,
+            )
+            for i in judged
+        ]
+    )
+    return dict.fromkeys(own_files, names[0]) | dict(zip(judged, names, strict=True))
 
 
 def _source(member: Member, number: int, rows: Rows) -> Source:
@@ -216,33 +255,39 @@ def build_index(
     keys.check_unreadable(data.max_rejected)
     num_rows, inputs = tuple(keys.num_rows), np.frombuffer(keys.inputs, dtype=np.uint64)
     first = first_with_same(inputs)
-    duplicates = find_duplicates(first, inputs, np.frombuffer(keys.targets, dtype=np.uint64))
+    duplicates = _duplicates(sources, num_rows, inputs, first, keys)
     given = [-1 if source.split is None else SPLITS.index(source.split) for source in sources]
     fixed = np.repeat(np.array(given, dtype=np.int8), num_rows)
     # A duplicate is dropped only if its first occurrence has the same fixed split: a row of the
     # user's test file must not go because a training row with the same text came first.
     dropped = duplicates.dropped & (fixed == fixed[duplicates.first])
-    leaked = (fixed != SPLITS.index("test")) & _is_among(
-        inputs, inputs[fixed == SPLITS.index("test")]
-    )
-    clusters, num_clusters, notes = first, 0, list[str]()
+    is_test = fixed == SPLITS.index("test")
+    # the rows of a held-out task change nothing in training: what they share with it is reported
+    own_test = is_test & ~_is_held_out(sources, num_rows)
+    leaked = ~is_test & _is_among(inputs, inputs[own_test])
+    clusters, num_clusters, notes, searched = first, 0, list[str](), False
     if keys.words is not None:
         found = near_duplicate_clusters(keys.words, first, folder)
-        clusters, num_clusters = found.clusters, found.num_clusters
+        clusters, num_clusters, searched = found.clusters, found.num_clusters, not found.note
         notes = _near_duplicate_notes(found, first, keys.ids)
     # Rows that are left out take no part in the draw, so they do not change the sizes of splits.
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
     splits = fixed.copy()
-    config, more = _split_config(data.split, sources)
-    assigned, split_notes = assign_splits(_split_keys(keys, free, inputs), config, clusters[free])
-    splits[free] = assigned
+    split_notes = list[str]()
+    for rows_of_draw, config in _draws(free, sources, num_rows, data.split):
+        tasks = _row_tasks(sources, num_rows, rows_of_draw)
+        splits[rows_of_draw], found_notes = assign_splits(
+            _split_keys(keys, rows_of_draw, inputs, tasks), config, clusters[rows_of_draw]
+        )
+        split_notes += found_notes
     # those left out of the draw; they are in no split, but the ledger needs a value
     splits[splits < 0] = SPLITS.index("train")
-    not_drawn, mixture_notes = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
+    not_drawn = _not_drawn(sources, num_rows, splits, dropped | leaked, data)
     looked = [note for source in sources for note in source.notes]
     if labels_slot(sources[0].templates):  # the strata are combinations, of which many are rare
         split_notes = [note.replace("classes", "combinations of labels") for note in split_notes]
-    notes = [*looked, *keys.notes, *notes, *more, *split_notes, *mixture_notes]
+    held_out = _held_out_notes(sources, num_rows)
+    notes = [*looked, *keys.notes, *notes, *split_notes, *held_out]
     if leaked.any():
         notes.append(
             f"{int(leaked.sum()):,} rows are in the test file too: they are left out of training"
@@ -262,6 +307,7 @@ def build_index(
         notes=tuple(notes),
         ids=keys.ids,
         words=keys.words,
+        searched=searched,
     )
 
 
@@ -292,17 +338,14 @@ def _not_drawn(
     splits: NDArray[np.int8],
     gone: NDArray[np.bool_],
     data: DataConfig,
-) -> tuple[NDArray[np.bool_], list[str]]:
-    """Rows that a mixture leaves out: training rows beyond a source's share (see mixture.py), and
-    the validation and test rows of a source with another task than the first, whose metrics would
-    not fit them.
-    """
+) -> NDArray[np.bool_]:
+    """Training rows that a mixture leaves out: those beyond a source's share, see mixture.py."""
     out = np.zeros(len(splits), dtype=np.bool_)
     members = [i for i, source in enumerate(sources) if source.split in (None, "train")]
     if len(members) < 2:
-        return out, []
+        return out
     ends = np.cumsum(num_rows)
-    number, notes = np.arange(len(splits)), []
+    number = np.arange(len(splits))
     rows = {i: (number >= ends[i] - num_rows[i]) & (number < ends[i]) & ~gone for i in members}
     train = {str(i): np.flatnonzero(rows[i] & (splits == SPLITS.index("train"))) for i in members}
     drawn = sample_mixture(
@@ -311,19 +354,71 @@ def _not_drawn(
     kept = {name: [index for source, index in drawn if source == name] for name in train}
     for name, own in train.items():
         out[np.delete(own, kept[name])] = True
-    for i in members[1:]:
-        if _task(sources[i]) != _task(sources[0]):
-            out |= rows[i] & (splits != SPLITS.index("train"))
-            notes.append(
-                f"{sources[i].path} is another task: "
-                "it is trained on and not judged; see evaluation.panel"
-            )
-    return out, notes
+    return out
 
 
-def _task(source: Source) -> tuple[str, ...]:
+def _form(source: Source) -> tuple[str, ...]:
+    """Family, parser and metrics."""
     template = source.templates[0] if source.templates else None
-    return (template.parser, *template.metrics) if template else ("text",)
+    if template is None:
+        return ("free", "text", *source.metrics)
+    return (template.family, template.parser, *(source.metrics or template.metrics))
+
+
+def _is_held_out(sources: Sequence[Source], num_rows: Sequence[int]) -> NDArray[np.bool_]:
+    """Of each row."""
+    return np.repeat(np.array([source.held_out for source in sources]), num_rows)
+
+
+def _held_out_notes(sources: Sequence[Source], num_rows: Sequence[int]) -> list[str]:
+    found = dict[str, int]()
+    for source, count in zip(sources, num_rows, strict=True):
+        if source.held_out:
+            found[source.task] = found.get(source.task, 0) + count
+    listed = ", ".join(f"{task} ({count:,} rows)" for task, count in found.items())
+    return [f"held-out tasks, tested and never trained: {listed}"] if found else []
+
+
+def _duplicates(
+    sources: Sequence[Source],
+    num_rows: Sequence[int],
+    inputs: NDArray[np.uint64],
+    first: NDArray[np.int32],
+    keys: _Keys,
+) -> Duplicates:
+    """Duplicates and conflicts within each task: one text may be the input of several tasks."""
+    targets = np.frombuffer(keys.targets, dtype=np.uint64)
+    tasks = [source.task for source in sources]
+    if len(set(tasks)) == 1:
+        return find_duplicates(first, inputs, targets)
+    salts = np.array([hash64(task) for task in tasks], dtype=np.uint64)
+    own = inputs ^ np.repeat(salts, num_rows)
+    return find_duplicates(first_with_same(own), own, targets)
+
+
+def _draws(
+    free: NDArray[np.int64], sources: Sequence[Source], num_rows: Sequence[int], config: SplitConfig
+) -> list[tuple[NDArray[np.int64], SplitConfig]]:
+    """Rows that are divided together, and by which fractions: all, but where the user gave files
+    for the first task only, the other tasks apart.
+    """
+    rest = _split_config(config, sources)
+    if rest is config or len({source.task for source in sources if not source.is_replay}) == 1:
+        return [(free, rest)]
+    is_first = np.repeat(np.array([s.task == sources[0].task for s in sources]), num_rows)[free]
+    draws = [(free[is_first], rest), (free[~is_first], config)]
+    return [(rows, fractions) for rows, fractions in draws if len(rows)]
+
+
+def _row_tasks(
+    sources: Sequence[Source], num_rows: Sequence[int], rows: NDArray[np.int64]
+) -> Coded | None:
+    """The task of each of the rows; None where there is one only."""
+    names = list(dict.fromkeys(source.task for source in sources))
+    if len(names) == 1:
+        return None
+    numbers = np.repeat([names.index(source.task) for source in sources], num_rows)
+    return Coded(names, numbers.astype(np.int32)).take(rows)
 
 
 class _Keys:
@@ -479,38 +574,85 @@ def _text_cell(row: Row, column: str, key: str) -> str | None:
     return None if value is None and key != "stratify" else str(value)
 
 
-def _split_keys(keys: _Keys, free: NDArray[np.int64], inputs: NDArray[np.uint64]) -> SplitKeys:
+def _split_keys(
+    keys: _Keys, free: NDArray[np.int64], inputs: NDArray[np.uint64], tasks: Coded | None
+) -> SplitKeys:
     all_free = len(free) == len(inputs)  # the usual case, in which nothing is copied
 
     def column(key: str) -> Coded | None:
         values = keys.column(key)
         return values if values is None or all_free else values.take(free)
 
-    strata, times = column("stratify"), keys.times()
+    strata, times = _strata(column("stratify"), tasks), keys.times()
     return SplitKeys(
         keys.ids if all_free else TakenIds(keys.ids, free),
         inputs if all_free else inputs[free],
-        strata if strata is None else Coded([str(value) for value in strata.values], strata.codes),
+        strata,
         column("group"),
         times if times is None or all_free else times[free],
         column("column"),
     )
 
 
-def _split_config(config: SplitConfig, sources: Sequence[Source]) -> tuple[SplitConfig, list[str]]:
+def _strata(labels: Coded | None, tasks: Coded | None) -> Coded | None:
+    """What has the same share in each split: labels, in a mixture those of each task."""
+    if labels is not None:
+        labels = Coded([str(value) for value in labels.values], labels.codes)
+    if labels is None or tasks is None:
+        return tasks if labels is None else labels
+    pairs = tasks.codes.astype(np.int64) * len(labels.values) + labels.codes
+    found, codes = np.unique(pairs, return_inverse=True)
+    names = [divmod(int(pair), len(labels.values)) for pair in found]
+    return Coded(
+        [f"{tasks.values[task]}: {labels.values[label]}" for task, label in names],
+        codes.astype(np.int32),
+    )
+
+
+def _split_config(config: SplitConfig, sources: Sequence[Source]) -> SplitConfig:
     """The fractions left for the drawn splits where the user gave files for the others."""
-    given = {source.split for source in sources} & {"validation", "test"}
+    given = {source.split for source in sources if not source.held_out} & {"validation", "test"}
     if not given:
-        return config, []
+        return config
     left = {split: 0.0 if split in given else getattr(config, split) for split in SPLITS}
     total = sum(left.values())
-    return config.model_copy(update={split: value / total for split, value in left.items()}), []
+    return config.model_copy(update={split: value / total for split, value in left.items()})
 
 
-def find_overlap(index: Index) -> Overlap:
-    """Test inputs that share 13 words in a row with a training input (short ones: all words)."""
+def find_overlap(index: Index, held_out: bool = False) -> Overlap:
+    """Test inputs that share 13 words in a row with a training input (short ones: all words); those
+    of the trained tasks, or with `held_out` those of the others.
+    """
     if index.words is None:
         return Overlap(0, 0, [])
-    used = ~index.dropped & ~index.leaked & ~index.not_drawn
-    train, test = (used & (index.splits == SPLITS.index(split)) for split in ("train", "test"))
-    return overlap(index.words, train, test)
+    wanted = _is_held_out(index.sources, index.num_rows) == held_out
+    return overlap(index.words, _used(index, "train"), _used(index, "test") & wanted)
+
+
+@dataclass(frozen=True)
+class TwinRows:
+    """Row numbers, per split, of the rows in a cluster of near-duplicates with a training row; and
+    that training row. There are none but in a split that the user gave.
+    """
+
+    rows: dict[Split, NDArray[np.int64]]
+    in_train: dict[Split, NDArray[np.int64]]
+
+
+def find_twins(index: Index) -> TwinRows:
+    """The validation and test rows that have a near-twin, or an equal, among the training rows."""
+    # for each cluster its first training row
+    train = np.flatnonzero(_used(index, "train"))
+    first_of = np.full(len(index.clusters), -1, dtype=np.int64)
+    first_of[index.clusters[train[::-1]]] = train[::-1]
+    rows, in_train = dict[Split, NDArray[np.int64]](), dict[Split, NDArray[np.int64]]()
+    for split in JUDGED:
+        rows[split] = np.flatnonzero(_used(index, split) & (first_of[index.clusters] >= 0))
+        in_train[split] = first_of[index.clusters[rows[split]]]
+    return TwinRows(rows, in_train)
+
+
+def _used(index: Index, split: Split) -> NDArray[np.bool_]:
+    """The rows of a split that give examples."""
+    gone = index.dropped | index.leaked | index.not_drawn
+    return np.asarray(~gone & (index.splits == SPLITS.index(split)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -32,6 +33,7 @@ SCHEMA = pa.schema(
         ("prompt_keys", pa.string()),
         ("answer_keys", pa.string()),
         ("tools", pa.string()),
+        ("task", pa.string()),
         ("input_ids", pa.list_(pa.int32())),
         ("num_prompt_tokens", pa.int32()),
     ]
@@ -90,7 +92,8 @@ def _batch(examples: Sequence[Example], tokens: Sequence[TokenizedExample]) -> p
 
 def read_examples(path: Path) -> list[Example]:
     """The examples of a split, without their token ids. Equal choices are one object, however many
-    rows have them.
+    rows have them. Files of an older tunesmith lack the newest columns, which then have their
+    defaults.
     """
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     return [
@@ -163,6 +166,15 @@ def read_token_arrays(
     none = np.zeros(0, dtype=np.int32)
     offsets = np.concatenate([[0], *lengths]).cumsum(dtype=np.int64)
     return np.concatenate([none, *tokens]), offsets, np.concatenate([none, *prompts]), ids
+
+
+def task_counts(path: Path) -> dict[str, int]:
+    """The number of a split's examples of each task; one entry with an empty name where the run has
+    a single task.
+    """
+    if "task" not in pq.read_schema(path).names:
+        return {"": num_examples(path)}
+    return dict(Counter(_texts(pq.read_table(path, columns=["task"]), "task")))
 
 
 def num_examples(path: Path) -> int:

@@ -10,12 +10,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.chat.template import CHAT_TEMPLATE
 from tunesmith.data.plan import Source, plan_sources
+from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import StoredRows
 from tunesmith.data.templates.families import family_names
 from tunesmith.data.templates.render import few_shot_prompt, render_row
@@ -46,6 +48,14 @@ class Trial:
     metric: str
     rows: int
     scores: dict[str, float]
+
+
+class _Found(NamedTuple):
+    """A row as it was read, and the source and the data section that apply to it."""
+
+    source: Source
+    row: Row
+    data: DataConfig
 
 
 def few_shot_exemplars(train: Sequence[Example], k: int, seed: int) -> list[Example]:
@@ -143,9 +153,7 @@ def best_wording(
 
     asked: dict[str, list[Example]] = {own: list(validation)}
     shown: dict[str, list[Example]] = {own: list(exemplars)}
-    templates = {
-        template.name: template for template in _candidates(next(iter(rows.values()))[0], data)
-    }
+    templates = {template.name: template for template in _candidates(next(iter(rows.values())))}
     for name, template in templates.items():
         examples = reworded(validation, template)
         if name != own and examples != list(validation):
@@ -184,27 +192,29 @@ def _scores(
     return scores
 
 
-def _rows(data: DataConfig, stored: Path, wanted: set[str]) -> dict[str, tuple[Source, Row]]:
+def _rows(data: DataConfig, stored: Path, wanted: set[str]) -> dict[str, _Found]:
     """The wanted rows as they were read when the run was prepared, by id; none of sources without a
     template.
     """
     if not stored.exists():
         say(f"note: there is no {stored}: the few-shot base is asked in the run's own wording")
         return {}
-    rows, found = StoredRows(stored), dict[str, tuple[Source, Row]]()
+    rows, found = StoredRows(stored), dict[str, _Found]()
     try:
-        for number, source in enumerate(plan_sources(data, rows)):
+        planned = zip(plan_sources(data, rows), members(data), strict=True)
+        for number, (source, member) in enumerate(planned):
             if source.templates:
-                found |= {row.id: (source, row) for row in rows.find(number, wanted)}
+                own = rows.find(number, wanted)
+                found |= {row.id: _Found(source, row, member.data) for row in own}
     except InputError:  # a template file that is gone, or has changed
         return {}
     return found
 
 
-def _candidates(source: Source, data: DataConfig) -> list[PromptTemplate]:
+def _candidates(found: _Found) -> list[PromptTemplate]:
     """The family's wordings that training may see and that are answered in the same form."""
-    own = source.templates[0]
-    template = data.template or ""
+    source, own = found.source, found.source.templates[0]
+    template = found.data.template or ""
     if template.endswith((".yaml", ".yml")) or ".yaml/" in template:
         family = template.partition(".yaml/")[0] + ".yaml" if ".yaml/" in template else template
     elif own.name.startswith(f"{own.family}/") and own.family in family_names():
@@ -225,12 +235,12 @@ def _candidates(source: Source, data: DataConfig) -> list[PromptTemplate]:
 def _reworded(
     example: Example,
     template: PromptTemplate,
-    rows: dict[str, tuple[Source, Row]],
+    rows: dict[str, _Found],
     data: DataConfig,
 ) -> Example:
     if example.row_id not in rows:
         return example
-    source, row = rows[example.row_id]
+    source, row, _ = rows[example.row_id]
     before = next((t for t in source.templates if t.name == example.template), None)
     if before is None:
         return example

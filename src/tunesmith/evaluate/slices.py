@@ -201,8 +201,8 @@ def judge_slices(
     compared = [compare(a, b, metric) for a, b in pairs]
     adjusted = holm([1.0 if math.isnan(c.p) else c.p for c in compared])
     whole = compare(reference, tuned, metric)
-    estimates = [tuple(_estimated(e, metric, confidence) for e in pair) for pair in pairs]
-    level = _estimated(reference, metric, confidence).mean
+    estimates = [tuple(estimate_of(e, metric, confidence) for e in pair) for pair in pairs]
+    level = estimate_of(reference, metric, confidence).mean
     rows = []
     for (way, name), c, p, (before, after) in zip(
         parts, compared, adjusted, estimates, strict=True
@@ -229,7 +229,8 @@ def subset(evaluation: Evaluation, keep: Sequence[bool]) -> Evaluation:
     )
 
 
-def _estimated(evaluation: Evaluation, name: str, confidence: float) -> Estimate:
+def estimate_of(evaluation: Evaluation, name: str, confidence: float) -> Estimate:
+    """A metric's estimate from the rows alone: a `subset` has none."""
     return estimate_metric(
         find_metric(name), evaluation.rows[name], evaluation.clusters, confidence
     )
@@ -246,6 +247,8 @@ def _detectable(part: Comparison, whole: Comparison, confidence: float) -> float
     ]
     weights = [0.0 if math.isnan(part.se_clustered) else part.n, PRIOR_ROWS]
     variance = float(np.average(variances, weights=weights))
+    if variance == 0:  # the two systems differ nowhere, in no row of the whole split
+        return 0.0
     return smallest_detectable_effect(part.n, math.sqrt(variance), confidence=confidence)
 
 

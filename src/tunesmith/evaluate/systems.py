@@ -5,8 +5,8 @@ Base, few-shot base and tuned model differ in weights or prompt only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from transformers import PreTrainedModel
@@ -23,6 +23,15 @@ from tunesmith.records import Example, Prediction, TokenizedExample
 
 
 @dataclass(frozen=True)
+class TaskDecoding:
+    """What differs between the tasks of a mixture; the fields are those of Decoding."""
+
+    max_new_tokens: int
+    newline_ids: frozenset[int]
+    rank_choices: bool
+
+
+@dataclass(frozen=True)
 class Decoding:
     """What is the same for every system.
 
@@ -35,6 +44,7 @@ class Decoding:
         score_references: Compute the log-likelihood of the right answer.
         backend: What generates, as in the recipe.
         dtype: What is computed in.
+        tasks: What differs by Example.task, in a mixture of several.
     """
 
     max_new_tokens: int
@@ -45,6 +55,20 @@ class Decoding:
     score_references: bool = False
     backend: str = "transformers"
     dtype: str = "float32"
+    tasks: Mapping[str, TaskDecoding] = field(default_factory=dict)
+
+    def of_task(self, task: str) -> Decoding:
+        """As it is for one task; itself where it is the same for all."""
+        if not self.tasks:
+            return self
+        own = self.tasks[task]
+        return replace(
+            self,
+            max_new_tokens=own.max_new_tokens,
+            newline_ids=own.newline_ids,
+            rank_choices=self.rank_choices and own.rank_choices,
+            tasks={},
+        )
 
 
 def decoding_for(
@@ -74,6 +98,36 @@ def decoding_for(
     )
 
 
+def with_tasks(decoding: Decoding, tasks: Mapping[str, TaskDecoding]) -> Decoding:
+    """The decoding with what these tasks need besides those that it has; choices are ranked where
+    one of them has any.
+    """
+    known = {**decoding.tasks, **tasks}
+    return replace(decoding, tasks=known, rank_choices=any(t.rank_choices for t in known.values()))
+
+
+def task_decodings(
+    tasks: Sequence[str],
+    examples: Sequence[Example],
+    lengths: Sequence[int],
+    chat: ChatFormat,
+    model: PreTrainedModel,
+    settings: EvaluationConfig,
+) -> dict[str, TaskDecoding]:
+    """What the completions of each task call for, as `decoding_for` has it for one; those of all
+    examples where a task has none among them.
+    """
+    found = {}
+    for task in tasks:
+        own = [i for i, example in enumerate(examples) if example.task == task]
+        rows = own or range(len(examples))
+        how = decoding_for(
+            [examples[i] for i in rows], [lengths[i] for i in rows], chat, model, settings
+        )
+        found[task] = TaskDecoding(how.max_new_tokens, how.newline_ids, how.rank_choices)
+    return found
+
+
 def answer(
     model: PreTrainedModel,
     chat: ChatFormat,
@@ -87,7 +141,38 @@ def answer(
     reads the weights from where `model` was loaded.
     """
     model = in_dtype(model, decoding.dtype)
+    found: dict[int, Prediction] = {}
+    for how, rows in _alike(examples, decoding):
+        answers = _answer_alike(model, chat, [examples[i] for i in rows], how, on_progress)
+        found.update(zip(rows, answers, strict=True))
+    return [found[i] for i in range(len(examples))]
+
+
+def _alike(examples: Sequence[Example], decoding: Decoding) -> list[tuple[Decoding, Sequence[int]]]:
+    """Examples, by number, that are answered together: all of one task, and those of tasks that
+    differ in their budgets only.
+    """
+    if not decoding.tasks:
+        return [(decoding, range(len(examples)))]
+    groups: dict[tuple[frozenset[int], bool], list[int]] = {}
+    for i, example in enumerate(examples):
+        own = decoding.of_task(example.task)
+        groups.setdefault((own.newline_ids, own.rank_choices), []).append(i)
+    return [
+        (replace(decoding, newline_ids=newline_ids, rank_choices=ranked), rows)
+        for (newline_ids, ranked), rows in groups.items()
+    ]
+
+
+def _answer_alike(
+    model: PreTrainedModel,
+    chat: ChatFormat,
+    examples: Sequence[Example],
+    decoding: Decoding,
+    on_progress: Callable[[int], None] | None,
+) -> list[Prediction]:
     prompts = tokenize_prompts(examples, chat)
+    budgets = [decoding.of_task(example.task).max_new_tokens for example in examples]
     ranked: Sequence[Ranked] = [Ranked([])] * len(examples)
     written: list[Generated | None] = [None] * len(examples)
     if decoding.rank_choices:
@@ -95,8 +180,8 @@ def answer(
         ranked = rank_choices(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
         if decoding.backend == "transformers":
             written = [
-                _greedy(found, options, decoding)
-                for found, options in zip(ranked, wanted, strict=True)
+                _greedy(found, options, decoding.of_task(example.task))
+                for example, found, options in zip(examples, ranked, wanted, strict=True)
             ]
     references = _reference_ids(model, chat, examples) if decoding.score_references else None
     waiting = [i for i, output in enumerate(written) if output is None]
@@ -108,6 +193,7 @@ def answer(
         model,
         [prompts[i] for i in waiting],
         None if together is None else [together[i] for i in waiting],
+        [budgets[i] for i in waiting],
         decoding,
         on_progress,
     )
@@ -193,6 +279,7 @@ def _generated(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     references: Sequence[list[int]] | None,
+    budgets: Sequence[int],
     decoding: Decoding,
     on_progress: Callable[[int], None] | None,
 ) -> list[Generated]:
@@ -203,7 +290,8 @@ def _generated(
         "stop_ids": decoding.stop_ids,
         "newline_ids": decoding.newline_ids,
         "max_new_tokens": [
-            max(1, min(decoding.max_new_tokens, room - len(prompt))) for prompt in prompts
+            max(1, min(budget, room - len(prompt)))
+            for budget, prompt in zip(budgets, prompts, strict=True)
         ],
     }
     if decoding.backend == "vllm":

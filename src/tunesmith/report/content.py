@@ -20,6 +20,8 @@ from tunesmith.records import (
     Example,
     Question,
     RetentionRow,
+    TaskReport,
+    TwinScores,
     Unreadable,
 )
 
@@ -79,7 +81,8 @@ class Report:
     `verdict_kind` is "better", "not better" or "cannot tell"; `heading` says it in ten words,
     `verdict` with the levels, and `questions` are the three that it is made of, with all numbers.
     `reference_note` says how the reference system was chosen. `unreadable` are the systems of which
-    many answers could not be read.
+    many answers could not be read; `twins` are the scores without the test rows that have a
+    near-twin in training, None where these were not searched.
 
     `comparisons[0]` is the one the verdict rests on. `judged` holds every metric the
     recipe names if there are several, the primary one first; the verdict then rests on its adjusted
@@ -116,7 +119,9 @@ class Report:
     command: str = ""
     prompt_layout: str = ""
     confidence: float = 0.95
+    tasks: TaskReport | None = None
     slices: Sequence[SliceRow] = ()
+    twins: TwinScores | None = None
     broken: Broken | None = None
     gates: Sequence[Gate] = ()
     calibration: Calibration | None = None
@@ -212,10 +217,12 @@ def to_json(report: Report) -> dict[str, Any]:
         "details": {evaluation.system: evaluation.details for evaluation in report.evaluations},
         "forgetting": report.retention,
         "slices": report.slices,
+        "twins": report.twins,
         "broken": report.broken,
         "gates": report.gates,
         "calibration": report.calibration,
         "learning_curve": report.learning_curve,
+        "tasks": report.tasks,
         "unreadable": report.unreadable,
         "preferences": report.preferences,
         "history": report.history,

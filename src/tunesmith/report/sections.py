@@ -25,6 +25,8 @@ from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
 from tunesmith.report.slices import broken_note, gate_table, slice_chart, slice_table
 from tunesmith.report.tables import Table
+from tunesmith.report.tasks import task_notes, task_tables, tasks_chart
+from tunesmith.report.twins import twin_table
 from tunesmith.report.unreadable import unreadable_table
 from tunesmith.report.votes import TITLE, bias_table, preference_notes, preference_table
 
@@ -73,10 +75,11 @@ def _systems(report: Report) -> Section:
         if report.test_uses > 1
         else "The test split was opened once, for this report."
     )
+    no_twins = report.twins.sentence if report.twins and not report.twins.without else ""
     return Section(
         "systems",
         "How the systems compare",
-        notes=(" ".join(filter(None, [same, report.reference_note, opened])),),
+        notes=(" ".join(filter(None, [same, report.reference_note, opened, no_twins])),),
         tables=_filled(tables.comparison_table(report)),
         charts=_present(charts.systems_chart(report)),
         details=_filled(tables.auxiliary_table(report), *tables.wording_tables(report)),
@@ -89,6 +92,18 @@ def _gained(report: Report) -> Section | None:
         return None
     shown = _present(charts.differences_chart(report))
     return Section("gained", "What was gained", tables=found, charts=shown)
+
+
+def _tasks(report: Report) -> Section | None:
+    if report.tasks is None:
+        return None
+    return Section(
+        "tasks",
+        "By task",
+        notes=tuple(task_notes(report.tasks, report.confidence)),
+        tables=tuple(task_tables(report.tasks)),
+        charts=_present(tasks_chart(report.tasks)),
+    )
 
 
 def _unreadable(report: Report) -> Section | None:
@@ -117,6 +132,11 @@ def _lost(report: Report) -> Section:
 def _gates(report: Report) -> Section | None:
     found = _filled(gate_table(report.gates))
     return Section("gates", "Gates", tables=found) if found else None
+
+
+def _twins(report: Report) -> Section | None:
+    found = _filled(twin_table(report))
+    return Section("twins", "Without near-twins of training rows", tables=found) if found else None
 
 
 def _slices(report: Report) -> Section | None:
@@ -207,9 +227,11 @@ def _repeat(report: Report) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _systems,
     _gained,
+    _tasks,
     _unreadable,
     _lost,
     _gates,
+    _twins,
     _slices,
     _calibration,
     _preferred,

@@ -15,10 +15,10 @@ from tunesmith.data.build import PLACEHOLDER
 from tunesmith.data.cache import input_hashes
 from tunesmith.data.store import read_examples, read_token_arrays
 from tunesmith.errors import DataError
-from tunesmith.evaluate.systems import Decoding, decoding_for
+from tunesmith.evaluate.systems import Decoding, decoding_for, task_decodings, with_tasks
 from tunesmith.machine import fastest_dtype
 from tunesmith.models.load import default_device, fingerprint, load_model, load_tokenizer
-from tunesmith.recipe import Recipe, load_recipe
+from tunesmith.recipe import BUILT_IN_MODEL, Recipe, load_recipe
 from tunesmith.records import Example
 from tunesmith.run_files import AnsweredIn, read_manifest, read_record, run_state, write_record
 from tunesmith.rundir import RunDir, file_sha256
@@ -86,6 +86,16 @@ def tuned_chat(run: RunDir, recipe: Recipe) -> ChatFormat:
     )
 
 
+def asks_general_questions(recipe: Recipe) -> bool:
+    """Whether the retention suite is on: by default for models that come with a chat template."""
+    asked = recipe.evaluation.retention
+    if asked != "auto":
+        return asked
+    if recipe.model == BUILT_IN_MODEL:
+        return False
+    return load_tokenizer(recipe.model, recipe.trust_remote_code).chat_template is not None
+
+
 def load_base(recipe: Recipe) -> PreTrainedModel:
     """The model that the run starts from, in float32."""
     return load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
@@ -128,8 +138,12 @@ def decoding(
     if train_split is None:
         train_split = read_examples(run.examples("train"))
     lengths = training_data(run, "train").num_trained.tolist()
-    dtype = answered_in(run, recipe)
-    return decoding_for(train_split, lengths, chat, model, recipe.evaluation, dtype)
+    dtype, settings = answered_in(run, recipe), recipe.evaluation
+    how = decoding_for(train_split, lengths, chat, model, settings, dtype)
+    trained = [name for name, task in read_manifest(run).task.tasks.items() if not task.held_out]
+    if not trained:
+        return how
+    return with_tasks(how, task_decodings(trained, train_split, lengths, chat, model, settings))
 
 
 def answered_in(run: RunDir, recipe: Recipe) -> str:

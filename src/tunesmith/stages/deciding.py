@@ -26,6 +26,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, RetentionRow
 from tunesmith.run_files import Task
 from tunesmith.rundir import RunDir
+from tunesmith.stages.common import asks_general_questions
 
 # ---- before any work
 
@@ -33,10 +34,11 @@ from tunesmith.rundir import RunDir
 def check_gates(recipe: Recipe) -> None:
     """RecipeError for a gate on what the recipe does not measure."""
     settings = recipe.evaluation
-    if settings.gates.largest_retention_loss is not None and not settings.panel:
+    limit, measured = settings.gates.largest_retention_loss, bool(settings.panel)
+    if limit is not None and not measured and not asks_general_questions(recipe):
         raise RecipeError(
             "evaluation.gates.largest_retention_loss: nothing is measured before and after",
-            hint="list held-out texts or tasks in evaluation.panel",
+            hint="set evaluation.retention=true, or list texts or tasks in evaluation.panel",
         )
 
 
@@ -69,7 +71,7 @@ def check_slices(recipe: Recipe, rows: StoredRows) -> None:
 def _test_members(recipe: Recipe) -> list[int]:
     """Numbers of the sources that test rows come from: the user's test file, where there is one."""
     named = list(enumerate(members(recipe.data)))
-    own = [number for number, member in named if member.split == "test"]
+    own = [number for number, m in named if m.is_own_file and m.split == "test"]
     return own or [number for number, member in named if member.split is None]
 
 

@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.baselines import BaselineTask, baseline_predictions
 from tunesmith.evaluate.few_shot import (
     TRIAL_ROWS,
     best_wording,
@@ -19,25 +18,37 @@ from tunesmith.evaluate.few_shot import (
     with_exemplars,
 )
 from tunesmith.evaluate.forward import in_dtype
-from tunesmith.evaluate.likeliest import likeliest_predictions
 from tunesmith.evaluate.predictions import write_predictions
-from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, LIKELIEST, SYSTEMS, TUNED
-from tunesmith.evaluate.systems import Decoding, answer
+from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
+from tunesmith.evaluate.systems import Decoding, answer, task_decodings, with_tasks
 from tunesmith.models.load import fit_embeddings
 from tunesmith.progress import progress, say
 from tunesmith.recipe import Recipe
 from tunesmith.records import Example, Prediction
-from tunesmith.run_files import Evaluated, FewShot, Task, read_manifest, run_state, write_record
+from tunesmith.run_files import (
+    Evaluated,
+    FewShot,
+    FewShotByTask,
+    Task,
+    read_manifest,
+    run_state,
+    write_record,
+)
 from tunesmith.rundir import RunDir
 from tunesmith.seal import check_seal, open_seal
-from tunesmith.stages.common import decoding, load_base, load_tuned, run_recipe, sample, tuned_chat
-from tunesmith.stages.opponents import (
-    OPPONENT_ROWS,
-    best_rankings,
-    scores_of_opponents,
+from tunesmith.stages.common import (
+    decoding,
+    load_base,
+    load_tuned,
+    run_recipe,
+    sample,
+    training_data,
+    tuned_chat,
 )
+from tunesmith.stages.opponents import likeliest_by_task, opponents_by_task, trial_rows
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
+from tunesmith.stages.tasks import baselines_by_task, of_task
 from tunesmith.stages.threshold import save_threshold
 
 
@@ -63,20 +74,24 @@ def evaluate(run: RunDir) -> None:
     for stale in (run.verification, run.evaluated, run.panel, run.threshold):
         stale.unlink(missing_ok=True)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
+    how = with_held_out(how, run, recipe, task, test, chat, tuned)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
-    save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)  # before the test is opened
-    trial = sample(validation, OPPONENT_ROWS)
+    # before the test is opened
+    save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)
+    trial = trial_rows(task, validation)
     asked = [*test, *trial]
     prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)
     systems = [(BASE, base, asked), (TUNED, tuned, test)]
-    if prompted is not None:
+    if prompted:
         systems.insert(1, (BASE_FEW_SHOT, base, prompted))
     answers = {
-        system: _answer(run, system, model, chat, examples, how, len(test))
+        system: _answer(run, system, model, chat, examples, how, test)
         for system, model, examples in systems
     }
-    answers |= _baselines(run, task, train_split, asked, len(test))
-    answers |= _opponents(run, task, asked, answers, len(test))
+    answers |= _baselines(run, task, train_split, asked, test)
+    answers |= _likeliest(run, task, test, trial, answers)
+    if trial:
+        write_record(run.opponents, opponents_by_task(task, trial, answers))
     measure_retention(run, recipe, (base, tuned), chat)
     _use_the_test(run, ids)
     write_record(run.evaluated, Evaluated(tuple(name for name in SYSTEMS if name in answers)))
@@ -88,8 +103,9 @@ def answer_tuned(run: RunDir) -> None:
     check_backend(recipe)
     chat, tuned = tuned_chat(run, recipe), load_tuned(run, recipe)
     how = for_the_test(decoding(run, recipe, chat, tuned), recipe)
-    test = read_examples(run.examples("test"))
-    _answer(run, TUNED, tuned, chat, test, how, len(test))
+    test, task = read_examples(run.examples("test")), read_manifest(run).task
+    how = with_held_out(how, run, recipe, task, test, chat, tuned)
+    _answer(run, TUNED, tuned, chat, test, how, test)
     write_record(run.evaluated, Evaluated((TUNED,)))
 
 
@@ -98,6 +114,25 @@ def for_the_test(how: Decoding, recipe: Recipe) -> Decoding:
     program's engine, which reads weights from a folder.
     """
     return replace(how, score_references=True, backend=recipe.evaluation.backend)
+
+
+def with_held_out(
+    how: Decoding,
+    run: RunDir,
+    recipe: Recipe,
+    task: Task,
+    test: Sequence[Example],
+    chat: ChatFormat,
+    model: PreTrainedModel,
+) -> Decoding:
+    """The decoding with that of the held-out tasks, which have no training answers to show how long
+    one may be: their own test answers do, for all systems alike.
+    """
+    held_out = [name for name, own in task.tasks.items() if own.held_out]
+    if not held_out:
+        return how
+    lengths = training_data(run, "test").num_trained.tolist()
+    return with_tasks(how, task_decodings(held_out, test, lengths, chat, model, recipe.evaluation))
 
 
 def _use_the_test(run: RunDir, ids: Sequence[str]) -> None:
@@ -119,10 +154,49 @@ def _few_shot(
     base: PreTrainedModel,
     chat: ChatFormat,
     how: Decoding,
-) -> list[Example] | None:
-    """The examples behind exemplars, in the wording that the base does best with; None where
-    the model has no room for any.
+) -> list[Example]:
+    """The examples behind exemplars of their own task, in the wording that the base does best with;
+    without those for which the model has no room.
+
+    A held-out task has no exemplars, since all its rows are tested: the base model is asked
+    zero-shot there, as the tuned one is.
     """
+    asked: list[Example] = []
+    records: dict[str, FewShot] = {}
+    for name, own in task.judged.items():
+        if own.held_out:
+            continue
+        prompted, records[name] = _few_shot_of_task(
+            run,
+            recipe,
+            own,
+            of_task(train_split, name),
+            of_task(validation, name),
+            of_task(examples, name),
+            base,
+            chat,
+            how.of_task(name),
+        )
+        if records[name].mean_shown:
+            asked += prompted
+    if task.tasks:
+        write_record(run.few_shot_by_task, FewShotByTask(records))
+    else:
+        write_record(run.few_shot, records[""])
+    return asked
+
+
+def _few_shot_of_task(
+    run: RunDir,
+    recipe: Recipe,
+    task: Task,
+    train_split: Sequence[Example],
+    validation: Sequence[Example],
+    examples: Sequence[Example],
+    base: PreTrainedModel,
+    chat: ChatFormat,
+    how: Decoding,
+) -> tuple[list[Example], FewShot]:
     exemplars = few_shot_exemplars(train_split, recipe.evaluation.few_shot, recipe.data.split.seed)
     asked, exemplars, trial = best_wording(
         recipe.data,
@@ -139,8 +213,7 @@ def _few_shot(
     )
     prompted, mean_shown = with_exemplars(asked, exemplars, chat, base, how)
     shown = tuple(exemplar.row_id for exemplar in exemplars)
-    write_record(run.few_shot, FewShot(**asdict(trial), exemplars=shown, mean_shown=mean_shown))
-    return prompted if mean_shown else None
+    return prompted, FewShot(**asdict(trial), exemplars=shown, mean_shown=mean_shown)
 
 
 def _answer(
@@ -150,15 +223,29 @@ def _answer(
     chat: ChatFormat,
     examples: Sequence[Example],
     how: Decoding,
-    num_test: int,
-) -> list[Prediction]:
-    """Answers to all examples, of which the first `num_test`, the test split's, are stored."""
+    test: Sequence[Example],
+) -> dict[str, Prediction]:
+    """By example id the answers to all examples, of which those to the test split are stored."""
     started = time.monotonic()
     with progress(f"evaluating {system}", len(examples)) as advance:
         predictions = answer(model, chat, examples, how, advance)
-    seconds = (time.monotonic() - started) * num_test / len(examples)
-    write_predictions(run, system, examples[:num_test], predictions[:num_test], seconds)
-    return predictions
+    found = {prediction.example_id: prediction for prediction in predictions}
+    ids = {example.id for example in examples}
+    share = sum(example.id in ids for example in test) / len(examples)
+    _store(run, system, test, found, (time.monotonic() - started) * share)
+    return found
+
+
+def _store(
+    run: RunDir,
+    system: str,
+    test: Sequence[Example],
+    answers: Mapping[str, Prediction],
+    seconds: float = 0.0,
+) -> None:
+    answered = [example for example in test if example.id in answers]
+    predictions = [answers[example.id] for example in answered]
+    write_predictions(run, system, answered, predictions, seconds)
 
 
 def _baselines(
@@ -166,44 +253,24 @@ def _baselines(
     task: Task,
     train_split: Sequence[Example],
     examples: Sequence[Example],
-    num_test: int,
-) -> dict[str, list[Prediction]]:
+    test: Sequence[Example],
+) -> dict[str, dict[str, Prediction]]:
     """The answers of what needs no language model, by its name; those to the test are stored."""
-    given = BaselineTask(
-        train_split,
-        examples,
-        task.family,
-        task.parser,
-        task.primary,
-        task.prompt_layout,
-        task.options,
-    )
-    found = baseline_predictions(given)
-    for name, predictions in found.items():
-        write_predictions(run, name, examples[:num_test], predictions[:num_test])
+    found = baselines_by_task(task, train_split, examples)
+    for name, answers in found.items():
+        _store(run, name, test, answers)
     return found
 
 
-def _opponents(
+def _likeliest(
     run: RunDir,
     task: Task,
-    examples: Sequence[Example],
-    answers: Mapping[str, Sequence[Prediction]],
-    num_test: int,
-) -> dict[str, list[Prediction]]:
-    """Store what the opponents score on the validation rows after the first `num_test`, and the
-    answers to the test of those that take the likeliest choice, which are returned.
-    """
-    trial = examples[num_test:]
-    tried = {name: found[num_test:] for name, found in answers.items() if len(found) > num_test}
-    rankings = best_rankings(trial, tried) if trial else {}
-    ranked = {
-        LIKELIEST[name]: likeliest_predictions(examples, answers[name], ranking)
-        for name, ranking in rankings.items()
-    }
-    for name, predictions in ranked.items():
-        write_predictions(run, name, examples[:num_test], predictions[:num_test])
-        tried[name] = predictions[num_test:]
-    if trial:
-        write_record(run.opponents, scores_of_opponents(task, trial, tried, rankings))
-    return ranked
+    test: Sequence[Example],
+    trial: Sequence[Example],
+    answers: Mapping[str, Mapping[str, Prediction]],
+) -> dict[str, dict[str, Prediction]]:
+    """The answers of the systems that take the likeliest choice; those to the test are stored."""
+    found = likeliest_by_task(task, test, trial, answers)
+    for name, predictions in found.items():
+        _store(run, name, test, predictions)
+    return found

@@ -9,17 +9,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from tunesmith.chat.format import ChatFormat, chat_format, complete_tokenizer
-from tunesmith.data.build import prompt_layout, write_splits
+from tunesmith.data.build import write_splits
 from tunesmith.data.cache import cache_key, input_hashes, restore, store
 from tunesmith.data.dedup.contamination import Overlap
 from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
-from tunesmith.data.plan import Source, build_index, find_overlap, plan_sources
+from tunesmith.data.plan import (
+    JUDGED,
+    Index,
+    Source,
+    build_index,
+    find_overlap,
+    find_twins,
+    plan_sources,
+)
+from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import StoredRows, store_rows
-from tunesmith.data.store import example_ids, num_examples, only_answer, sample_examples
+from tunesmith.data.store import (
+    example_ids,
+    num_examples,
+    only_answer,
+    sample_examples,
+    task_counts,
+)
 from tunesmith.errors import DataError
 from tunesmith.evaluate.fitness import SAMPLE, check_fitness
 from tunesmith.evaluate.generate import check_vllm
-from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics, semantic
+from tunesmith.evaluate.harness import check_harness_task, is_harness_task
+from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metrics
 from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
@@ -27,12 +43,13 @@ from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import progress, say, show
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
 from tunesmith.records import SPLITS
-from tunesmith.run_files import Task, new_manifest, write_record
+from tunesmith.run_files import Task, Twins, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, write_atomic
 from tunesmith.seal import write_seal
 from tunesmith.stages.common import chat_settings
 from tunesmith.stages.deciding import check_gates, check_slices, check_task_gates
 from tunesmith.stages.preflight import check_before_work
+from tunesmith.stages.tasks import check_tasks, run_task
 
 
 def prepare(
@@ -84,7 +101,8 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     hashes = store_rows(recipe.data, run.rows)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
     check_slices(recipe, StoredRows(run.rows))
-    check_task_gates(recipe, _task(recipe, sources[0]))
+    task = run_task(recipe, sources)
+    check_task_gates(recipe, task)
     for template in (template for source in sources for template in source.templates):
         check_template_metrics(template.name, template.metrics)
     tokenizer = load_tokenizer(recipe.model, recipe.trust_remote_code)
@@ -92,9 +110,8 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     notes = complete_tokenizer(tokenizer, chat_settings(recipe))
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes, chat, notes)
-    _check_splits(run)
-    task = _with_embeddings(_task(recipe, sources[0]), recipe)
-    facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources[0], task)))
+    _check_splits(run, task)
+    facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources, task)))
     write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
     write_atomic(run.chat_template, tokenizer.chat_template)
@@ -113,46 +130,29 @@ def _fill(run: RunDir, recipe: Recipe) -> LedgerFacts:
     return facts
 
 
-def _task(recipe: Recipe, source: Source) -> Task:
-    """Of a mixture, the first member's."""
-    template = source.templates[0] if source.templates else None
-    asked, options = recipe.evaluation.metrics, recipe.evaluation.metric_options
-    if template is None:
-        return Task(metrics=tuple(asked), options=options) if asked else Task(options=options)
-    return Task(
-        family=template.family,
-        parser=template.parser,
-        metrics=tuple(asked or template.metrics),
-        prompt_layout=prompt_layout(source),
-        held_out_wordings=tuple(t.name for t in source.templates if t.held_out),
-        options=options,
-    )
+def _check_metrics(run: RunDir, recipe: Recipe, sources: Sequence[Source], task: Task) -> list[str]:
+    """Notes on how well the metrics of each trained task fit its right answers; DataError where one
+    that decides does not.
 
-
-def _with_embeddings(task: Task, recipe: Recipe) -> Task:
-    """Free text is also compared by its embeddings where the recipe names a model for that."""
-    model = recipe.evaluation.metric_options.semantic_similarity.model
-    check_embedding_model(task.metrics, model)  # a template can name the metric too
-    if not model or (task.parser != "text" and semantic.NAME not in task.metrics):
-        return task
-    return replace(task, metrics=tuple(dict.fromkeys([*task.metrics, semantic.NAME])))
-
-
-def _check_metrics(run: RunDir, recipe: Recipe, source: Source, task: Task) -> list[str]:
-    """Notes on how well the metrics fit the right answers; DataError where one that decides does
-    not.
-
-    The test's answers stay unseen.
+    The test's answers stay unseen, and so all those of a held-out task.
     """
-    templates = {template.name for template in source.templates}
-    examples = [
+    drawn = [
         example
         for split in ("train", "validation")
-        for example in sample_examples(run.examples(split), SAMPLE)
-        if example.template in templates or not templates
+        for example in sample_examples(run.examples(split), SAMPLE * len(task.judged))
     ]
-    judged = recipe.evaluation.metrics or task.metrics[:1]
-    return check_fitness(examples, judged, task.metrics, task.parser, task.options)
+    notes = []
+    for name, own in task.judged.items():
+        used = [s for s in sources if s.task == name and not s.is_replay]
+        templates = {template.name for source in used for template in source.templates}
+        examples = [
+            e for e in drawn if e.task == name and (e.template in templates or not templates)
+        ]
+        judged = own.metrics[:1] if task.tasks else recipe.evaluation.metrics or own.metrics[:1]
+        if examples:
+            found = check_fitness(examples, judged, own.metrics, own.parser, own.options)
+            notes += [f"{name}: {note}" if name else note for note in found]
+    return notes
 
 
 def _cached_rows(
@@ -196,6 +196,8 @@ def _prepare_rows(
     rows = StoredRows(run.rows)
     index = build_index(sources, data, rows, run.path)
     notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
+    notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
+    notes += _record_twins(run, index)
     num_rows = sum(index.num_rows)
     with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
@@ -214,10 +216,41 @@ def _overlap_note(found: Overlap, ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_splits(run: RunDir) -> None:
+def _record_twins(run: RunDir, index: Index) -> list[str]:
+    """Write which test rows have a near-twin in training, for the report; notes."""
+    found, notes = find_twins(index), []
+    for split in JUDGED:
+        rows, in_train = found.rows[split], found.in_train[split]
+        if index.searched and len(rows):
+            notes.append(
+                f"{len(rows):,} {split} inputs have a near-twin among the training inputs, for "
+                f"example row {index.ids[int(rows[0])]} has row {index.ids[int(in_train[0])]}"
+            )
+    test = tuple(index.ids[int(row)] for row in found.rows["test"])
+    twins = Twins(index.searched, test, len(found.rows["validation"]))
+    write_record(run.twins, twins if index.searched else Twins(False))
+    return notes
+
+
+def _held_out_note(found: Overlap, ids: Sequence[str]) -> list[str]:
+    """What a held-out task shares with the training rows, which is not removed from either."""
+    if not found.num_test:
+        return []
+    what = f"{found.num_overlapping:,} of {found.num_test:,} inputs of held-out tasks"
+    if not found.pairs:
+        return [f"{what} share 13 words in a row with a training input"]
+    test_row, train_row = found.pairs[0]
+    return [
+        f"{what} share 13 words in a row with a training input, or are equal to one, for example "
+        f"row {ids[test_row]} with row {ids[train_row]}"
+    ]
+
+
+def _check_splits(run: RunDir, task: Task) -> None:
     for split in SPLITS:
         if not num_examples(run.examples(split)):
             raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
+    check_tasks(task, {split: task_counts(run.examples(split)) for split in SPLITS})
     answer = only_answer(run.examples("train"))
     if answer is not None:
         raise DataError(
@@ -238,11 +271,15 @@ def check_evaluation(recipe: Recipe) -> None:
     check_embedding_model(
         recipe.evaluation.metrics or (), recipe.evaluation.metric_options.semantic_similarity.model
     )
+    for member in members(recipe.data):
+        check_recipe_metrics(member.metrics)
     check_tokenizer(recipe.evaluation.metric_options)
     check_backend(recipe)
     check_gates(recipe)
     for name in recipe.evaluation.panel:
-        if name.endswith((".yaml", ".yml")):
+        if is_harness_task(name):
+            check_harness_task(name)
+        elif name.endswith((".yaml", ".yml")):
             load_recipe(Path(name))
         else:
             read_texts(Path(name))

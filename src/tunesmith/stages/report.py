@@ -11,7 +11,7 @@ from typing import Any, cast
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import Resampling, compare, evaluate, to_json
+from tunesmith.evaluate.compare import Resampling, to_json
 from tunesmith.evaluate.headline import (
     Headline,
     Options,
@@ -20,15 +20,24 @@ from tunesmith.evaluate.headline import (
     kept_question,
     task_question,
 )
-from tunesmith.evaluate.metrics import likelihood_metrics
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
+from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
+from tunesmith.evaluate.twins import twin_scores
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
 from tunesmith.progress import say
 from tunesmith.recipe import Recipe
-from tunesmith.records import Comparison, Estimate, Evaluation, Example, RetentionRow
+from tunesmith.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    Example,
+    RetentionRow,
+    TaskReport,
+    TwinScores,
+)
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.content import to_json as report_json
@@ -36,9 +45,11 @@ from tunesmith.report.write import write_report
 from tunesmith.run_files import (
     AnsweredIn,
     FewShot,
+    FewShotByTask,
     Opponents,
     Task,
     TrainingFacts,
+    Twins,
     read_evaluated,
     read_manifest,
     read_record,
@@ -52,6 +63,8 @@ from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.preferences import read_preferences
 from tunesmith.stages.retention import read_retention
 from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
+from tunesmith.stages.task_verdicts import task_report
+from tunesmith.stages.tasks import few_shot_note_by_task
 from tunesmith.stages.threshold import read_calibration
 from tunesmith.stages.verify import Verification
 from tunesmith.train.trackers import read_metrics
@@ -78,7 +91,7 @@ class Judging:
 
     def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
         """b minus a."""
-        return compare(a, b, metric, **self.how)
+        return compare_systems(a, b, metric, **self.how)
 
 
 def report(run: RunDir) -> dict[str, Any]:
@@ -108,12 +121,13 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         by_name[TUNED],
         *(tuned_evaluation(other, recipe, test, task) for other in seed_folders(run, recipe)),
     ]
-    by_name[TUNED] = mean_of_seeds(tuned, judging.how)
+    by_name[TUNED] = tuned[0] if task.tasks else mean_of_seeds(tuned, judging.how)
     evaluations = list(by_name.values())
     opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
     reference = strongest(evaluations, primary, opponents)
     others = [e for e in evaluations if e.system not in (reference.system, TUNED)]
-    metrics = dict.fromkeys([primary, *(recipe.evaluation.metrics or ())])
+    asked = () if task.tasks else recipe.evaluation.metrics or ()
+    metrics = dict.fromkeys([primary, *asked])
     judged, seed_notes = zip(
         *(
             _against(strongest(evaluations, metric, opponents), tuned, metric, judging)
@@ -163,12 +177,34 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how),
+        tasks=_by_task(run, recipe, test, task, opponents),
+        twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
+        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how)
+        if primary in reference.rows and primary in tuned[0].rows
+        else (),
         broken=broken,
         gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
         calibration=read_calibration(run, test, judging.how),
         preferences=read_preferences(run, confidence),
     )
+
+
+def _by_task(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    opponents: Opponents | None,
+) -> TaskReport | None:
+    """What there is to say of each task of a mixture; None where there is one task."""
+    if not task.tasks:
+        return None
+    trained, held_out = (
+        _answered(run, recipe, test, task, lambda example: True, held_out=is_held_out)
+        for is_held_out in (False, True)
+    )
+    how = asdict(Judging.of(recipe))
+    return task_report(trained, held_out, opponents, recipe.evaluation.margin, **how)
 
 
 def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
@@ -181,7 +217,9 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
             f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
             "differ by that alone"
         )
-    comparison = compare(_named(a), _named(b), metric or read_manifest(a).task.primary)
+    comparison = Judging(resamples=10_000, confidence=0.95, seed=0).compare(
+        _named(a), _named(b), metric or read_manifest(a).task.primary
+    )
     judged = verdict(comparison)
     return {
         "verdict": {"kind": judged.kind, "sentence": judged.sentence},
@@ -209,16 +247,34 @@ def system_evaluations(
     task: Task,
     wanted: Callable[[Example], bool] = lambda example: True,
 ) -> list[Evaluation]:
-    """Each system that has answers, scored on the examples that are wanted."""
+    """Each system that has answers, scored on the examples that are wanted; of a mixture, each that
+    has answered all trained tasks.
+    """
+    found = _answered(run, recipe, test, task, wanted)
+    return complete(found, recipe.evaluation.confidence) if task.tasks else found
+
+
+def _answered(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    wanted: Callable[[Example], bool],
+    held_out: bool = False,
+) -> list[Evaluation]:
     names = read_evaluated(run, tuple(SYSTEMS))
-    return [_evaluation(run, recipe, test, task, name, wanted) for name in names]
+    found = [_evaluation(run, recipe, test, task, name, wanted, held_out) for name in names]
+    return [evaluation for evaluation in found if evaluation is not None]
 
 
 def tuned_evaluation(
     run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task
 ) -> Evaluation:
-    """The tuned model alone, on all test examples."""
-    return _evaluation(run, recipe, test, task, TUNED, lambda example: True)
+    """The tuned model alone, on all test examples, of a mixture on those of the trained tasks."""
+    found = _evaluation(run, recipe, test, task, TUNED, lambda example: True)
+    if found is None:
+        raise DataError(f"{run.path}: no answers of the tuned model to these test rows")
+    return found
 
 
 def _evaluation(
@@ -228,20 +284,21 @@ def _evaluation(
     task: Task,
     system: str,
     wanted: Callable[[Example], bool],
-) -> Evaluation:
-    predictions = read_predictions(run, system, "test")
-    pairs = [(e, p) for e, p in zip(test, predictions, strict=True) if wanted(e)]
-    answers = [prediction for _, prediction in pairs]
-    return evaluate(
-        system,
-        "test",
-        [example for example, _ in pairs],
-        answers,
-        [*task.metrics, *likelihood_metrics(answers)],
-        task.parser,
-        confidence=recipe.evaluation.confidence,
-        metric_options=task.options,
-    )
+    held_out: bool = False,
+) -> Evaluation | None:
+    """One system on the examples that are wanted, those of trained or of held-out tasks; None where
+    it has answered none of them.
+    """
+    answers = {p.example_id: p for p in read_predictions(run, system, "test")}
+    examples = [
+        e
+        for e in test
+        if e.id in answers and task.judged[e.task].held_out == held_out and wanted(e)
+    ]
+    if not examples:
+        return None
+    predictions = [answers[e.id] for e in examples]
+    return evaluate_task(system, "test", examples, predictions, task, recipe.evaluation.confidence)
 
 
 def _by_wording(
@@ -294,7 +351,37 @@ def _against(
     """The tuned model, in all its trainings, against the reference on one metric; and a note where
     there are several.
     """
-    return against_seeds(reference, tuned, metric, judging.how)
+    if not reference.tasks:
+        return against_seeds(reference, tuned, metric, judging.how)
+    note = "a mixture of several tasks is judged by its first training alone"
+    return judging.compare(reference, tuned[0], metric), note if len(tuned) > 1 else ""
+
+
+def _twins(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    systems: tuple[Evaluation, Sequence[Evaluation]],
+    whole: Comparison,
+    judging: Judging,
+) -> TwinScores | None:
+    """The score without near-twins of training rows; None where they were not searched, and for a
+    mixture whose tasks have other metrics.
+    """
+    found = read_record(run.twins, Twins) if run.twins.exists() else Twins(searched=False)
+    reference, tuned = systems
+    scored = all(whole.metric in system.rows for system in (reference, *tuned))
+    if not found.searched or not scored:
+        return None
+    return twin_scores(
+        {example.id: example for example in test},
+        found.test,
+        systems,
+        whole,
+        lambda a, tuned, metric: _against(a, tuned, metric, judging)[0],
+        confidence=judging.confidence,
+        margin=recipe.evaluation.margin,
+    )
 
 
 def _run_notes(run: RunDir) -> list[str]:
@@ -307,6 +394,8 @@ def _run_notes(run: RunDir) -> list[str]:
 
 def _few_shot_note(run: RunDir) -> list[str]:
     """How the base model was asked with exemplars, if it was."""
+    if run.few_shot_by_task.exists():
+        return few_shot_note_by_task(read_record(run.few_shot_by_task, FewShotByTask))
     found = read_record(run.few_shot, FewShot) if run.few_shot.exists() else None
     if found is None or not found.mean_shown:
         return []

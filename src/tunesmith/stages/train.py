@@ -18,6 +18,7 @@ from tunesmith.evaluate.budget import affordable_rows
 from tunesmith.evaluate.forward import common_prefix
 from tunesmith.evaluate.metrics import MetricResult, find_metric, score_predictions
 from tunesmith.evaluate.systems import Decoding, answer
+from tunesmith.evaluate.tasks import validation_scores
 from tunesmith.machine import probe_machine
 from tunesmith.models.load import fit_embeddings
 from tunesmith.models.save import save_model
@@ -73,11 +74,16 @@ def _validator(
     chat: ChatFormat, examples: Sequence[Example], how: Decoding, task: Task
 ) -> Callable[[PreTrainedModel], dict[str, float]]:
     """What the loop calls after each epoch: the means of the task's metrics over generated answers,
-    the primary one also as what the checkpoint is selected by.
+    the primary one also as what the checkpoint is selected by; of a mixture, the mean over its
+    tasks.
     """
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         predictions = answer(model, chat, examples, how)
+        if task.tasks:
+            mean, error = validation_scores(examples, predictions, task)
+            known = {} if error is None else {f"{SELECTED}{STANDARD_ERROR}": error}
+            return {task.primary: mean, SELECTED: mean, **known}
         result = score_predictions(examples, predictions, task.metrics, task.parser, task.options)
         means = {name: sum(scores) / len(scores) for name, scores in result.scores.items()}
         means |= result.corpus

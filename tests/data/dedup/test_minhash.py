@@ -17,14 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunesmith.data.dedup import minhash as near_duplicates
+from tunesmith.data.dedup.clusters import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.dedup.exact import first_with_same, hash64, normalise
+from tunesmith.data.dedup.forest import Forest
 from tunesmith.data.dedup.minhash import (
     MAX_KEPT_SHINGLES,
     NUM_PERM,
     Link,
-    NearDuplicates,
-    _Forest,
-    near_duplicate_clusters,
     near_duplicate_links,
 )
 from tunesmith.data.dedup.shingles import Words, run_hashes
@@ -42,6 +41,7 @@ def table(texts: list[str]) -> tuple[Words, np.ndarray]:
 
 
 def clusters(texts: list[str], **options: Any) -> NearDuplicates:
+    """By both rules; the texts here are none of the short ones, or differ in more than they may."""
     return near_duplicate_clusters(*table(texts), **options)
 
 
@@ -49,9 +49,17 @@ def links(texts: list[str], **options: Any) -> list[Link]:
     return list(near_duplicate_links(*table(texts), **options))
 
 
+def joined(texts: list[str], **options: Any) -> list[int]:
+    """The clusters of the links alone."""
+    forest = Forest()
+    for a, b, _ in links(texts, **options):
+        forest.join(a, b)
+    return [forest.root(int(row)) for row in table(texts)[1]]
+
+
 def clusters_by_datasketch(texts: list[str], threshold: float) -> list[int]:
     """Row by row through datasketch's sketches and index, each proposed pair compared as sets."""
-    lsh, forest = MinHashLSH(threshold=threshold, num_perm=NUM_PERM), _Forest()
+    lsh, forest = MinHashLSH(threshold=threshold, num_perm=NUM_PERM), Forest()
     sets: list[set[int]] = []
     for row, text in enumerate(texts):
         runs, _ = run_hashes(next(Words.of([normalise(text)]).blocks()), 5)
@@ -91,7 +99,7 @@ def test_clusters_are_those_of_datasketch_and_an_exact_comparison(
     texts = copies_with_changes(seed, 150)
     expected = clusters_by_datasketch(texts, threshold)
     assert 10 < len(set(expected)) < 140  # some are joined and some are not
-    assert clusters(texts, threshold=threshold).clusters.tolist() == expected
+    assert joined(texts, threshold=threshold) == expected
 
 
 def test_blocks_and_a_crowded_table_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +131,7 @@ def test_a_text_of_which_little_stands_elsewhere_needs_no_sketch(
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60))
 def test_the_root_of_a_set_is_its_smallest_member(pairs: list[tuple[int, int]]) -> None:
-    forest = _Forest()
+    forest = Forest()
     sets = [{i} for i in range(31)]
     for a, b in pairs:
         forest.join(a, b)

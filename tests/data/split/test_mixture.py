@@ -1,4 +1,6 @@
-"""Mixtures: rates by hand, counts that add up, and draws that do not depend on the neighbours."""
+"""Mixtures: which sources are one task, rates by hand, counts that add up, and draws that do not
+depend on the neighbours.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunesmith.data.split.mixture import mixture_counts, mixture_rates, sample_mixture
+from tunesmith.data.split.mixture import (
+    Kind,
+    mixture_counts,
+    mixture_rates,
+    sample_mixture,
+    task_names,
+)
 from tunesmith.errors import DataError
 
 SIZES = st.dictionaries(st.sampled_from("abcde"), st.integers(0, 60), min_size=1).filter(
@@ -85,3 +93,54 @@ def test_counts_add_up_stay_within_one_of_the_rate_and_name_rows_that_exist(
     for name, size in sizes.items():
         seen = [times[name, index] for index in range(size)]
         assert not seen or max(seen) - min(seen) <= 1
+
+
+CHOICE, TEXT = ("classify", "choice", "accuracy"), ("rewrite", "text", "rougeL")
+
+
+def test_sources_of_one_form_with_a_common_label_are_one_task_without_a_name() -> None:
+    one = Kind("a.csv", CHOICE, ("no", "yes"))
+    assert task_names([one, Kind("b.csv", CHOICE, ("maybe", "yes"))]) == ["", ""]
+    assert task_names([one]) == [""]
+    assert task_names([Kind("a.csv", TEXT), Kind("b.csv", TEXT)]) == ["", ""]
+
+
+def test_other_labels_other_forms_and_held_out_sources_are_tasks_named_after_their_files() -> None:
+    found = task_names(
+        [
+            Kind("x/reviews.csv", CHOICE, ("no", "yes")),
+            Kind("topics.csv", CHOICE, ("art", "sport")),
+            Kind("more.csv", CHOICE, ("no", "yes")),
+            Kind("y/reviews.csv", TEXT),
+            Kind("unseen.csv", CHOICE, ("no", "yes"), held_out=True),
+        ]
+    )
+    assert found == ["reviews", "topics", "reviews", "reviews 2", "unseen"]
+
+
+def test_a_name_decides_which_sources_are_one_task() -> None:
+    found = task_names(
+        [
+            Kind("a.csv", TEXT, name="sum"),
+            Kind("sum.csv", TEXT),
+            Kind("c.csv", TEXT, name="sum"),
+            Kind("d.csv", TEXT, name="rhymes"),
+        ]
+    )
+    assert found == ["sum", "sum 2", "sum", "rhymes"]
+    assert task_names([Kind("a.csv", TEXT, name="sum"), Kind("c.csv", TEXT, name="sum")]) == [
+        "",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Kind("b.csv", CHOICE, name="sum"), "they are rewrite text rougeL and classify choice"),
+        (Kind("b.csv", TEXT, name="sum", held_out=True), "only one of them is held_out"),
+    ],
+)
+def test_one_name_for_two_tasks_is_refused(other: Kind, message: str) -> None:
+    with pytest.raises(DataError, match=f"a.csv and b.csv have the name 'sum', but {message}"):
+        task_names([Kind("a.csv", TEXT, name="sum"), other])

@@ -305,7 +305,7 @@ def test_the_docs_list_the_library_as_it_is() -> None:
 
 def test_every_yaml_in_the_docs_is_a_recipe_or_a_family() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     for block in blocks:
         values = yaml.safe_load(block)
         if "family" in values:

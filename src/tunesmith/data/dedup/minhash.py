@@ -1,13 +1,12 @@
-"""Clusters of near-duplicates: MinHash LSH over 5-word shingles proposes pairs, and each pair is
-verified.
+"""Pairs of near-duplicates: MinHash LSH over 5-word shingles proposes them, and each is verified.
 
 Broder, "On the resemblance and containment of documents" (1997); banding as in Leskovec,
 Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3.
 
-Two pitfalls. Texts under ten words or in a script without spaces have few shingles, so only those
-that are all but equal are found. Texts that share long boilerplate are clustered though the few
-words that matter differ, which a split survives. Give the user's text, not the rendered prompt: a
-template is boilerplate.
+Two pitfalls. Short texts (for which there is short.py) or those in a script without spaces have few
+shingles, so only those that are all but equal are found. Texts that share long boilerplate are
+clustered though the few words that matter differ, which a split survives. Give the user's text, not
+the rendered prompt: a template is boilerplate.
 
 Most rows need no sketch. Two texts with a Jaccard similarity of t share at least t of each one's
 shingles (|A and B| >= t |A or B| >= t |A|), so a text of which fewer than t occur in any other text
@@ -22,19 +21,18 @@ import os
 import tempfile
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith.data.dedup.exact import starts_of_runs
+from tunesmith.data.dedup.forest import Forest
 from tunesmith.data.dedup.shingles import MULTIPLIER, Block, Words, run_hashes
 
 SHINGLE_WORDS = 5
 THRESHOLD = 0.8
 NUM_PERM = 128
-MAX_NEAR_DUPLICATE_ROWS = 10_000_000  # of which each takes 20 us, with much boilerplate 1 ms
 MAX_KEPT_SHINGLES = 512  # a row's smallest hashes, 2 KB, however long the text
 # of one row in one band; more means boilerplate, where comparing all pairs is quadratic
 MAX_CANDIDATES = 32
@@ -42,44 +40,6 @@ FEW = 4
 MAX_TABLE_BITS = 28  # 256 MB, from four million rows on
 
 Link = tuple[int, int, float]
-
-
-@dataclass(frozen=True)
-class NearDuplicates:
-    """`clusters[i]` is the smallest row number of row i's cluster (i itself when alone).
-
-    `num_clusters` counts clusters of two or more different texts. `note` says why the search was
-    skipped, and is empty otherwise.
-    """
-
-    clusters: NDArray[np.int32]
-    num_clusters: int
-    note: str = ""
-
-
-def near_duplicate_clusters(
-    words: Words,
-    first: NDArray[np.int32],
-    folder: Path | None = None,
-    *,
-    threshold: float = THRESHOLD,
-    max_rows: int = MAX_NEAR_DUPLICATE_ROWS,
-) -> NearDuplicates:
-    """Clusters of rows whose 5-word shingles have a Jaccard similarity of at least `threshold`.
-
-    `first[i]` is the first row with the same input as row i, and in the same cluster. Above
-    `max_rows` nothing is searched and the note says so.
-    """
-    if len(words) > max_rows:
-        note = f"near-duplicates were not searched: {len(words):,} rows, the limit is {max_rows:,}"
-        return NearDuplicates(first, 0, note)
-    forest = _Forest()
-    for a, b, _ in near_duplicate_links(words, first, folder, threshold=threshold):
-        forest.join(a, b)
-    clusters = np.arange(len(first), dtype=np.int32)
-    for row in forest.parent:
-        clusters[row] = forest.root(row)
-    return NearDuplicates(clusters[first], len({forest.root(row) for row in forest.parent}))
 
 
 def near_duplicate_links(
@@ -109,14 +69,14 @@ def near_duplicate_links(
         if chosen.any():
             found.add(rows[chosen], hashes[np.repeat(chosen, sizes)], sizes[chosen], lsh.r)
     del common  # up to 256 MB
-    forest = _Forest()
+    forest = Forest()
     for band in range(lsh.b):
         for members in found.groups(band):
             yield from _links_of_group(found, members, forest, threshold)
 
 
 def _links_of_group(
-    found: _Candidates, members: list[int], forest: _Forest, threshold: float
+    found: _Candidates, members: list[int], forest: Forest, threshold: float
 ) -> Iterator[Link]:
     """Links each member to the earlier ones it resembles, unless they are in one cluster already.
 
@@ -278,28 +238,3 @@ def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
     union = np.union1d(a, b)[:MAX_KEPT_SHINGLES]
     shared = np.intersect1d(a, b, assume_unique=True)
     return float(np.isin(union, shared, assume_unique=True).sum() / len(union))
-
-
-class _Forest:
-    """Disjoint sets of row numbers (union-find); the root of a set is its smallest member.
-
-    Rows that are in no set take no memory.
-    """
-
-    def __init__(self) -> None:
-        self.parent: dict[int, int] = {}
-
-    def root(self, row: int) -> int:
-        """The smallest member of the row's set; halves the path to it on the way."""
-        while (parent := self.parent.get(row, row)) != row:
-            self.parent[row] = self.parent[parent]
-            row = self.parent[row]
-        return row
-
-    def join(self, a: int, b: int) -> None:
-        """Merge the sets of two rows.
-
-        A root is entered as its own parent, so that `parent` lists all rows of sets of two or more.
-        """
-        low, high = sorted((self.root(a), self.root(b)))
-        self.parent[high] = self.parent[low] = low

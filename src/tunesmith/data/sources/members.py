@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tunesmith.data.sources.rows import Unreadable, check_exists, read_rows
-from tunesmith.errors import DataError
+from tunesmith.errors import DataError, RecipeError
 from tunesmith.recipe import DataConfig, SourceConfig
 from tunesmith.records import Row, Split
 
@@ -19,18 +19,22 @@ class Member:
     """One file, folder or data set, and the data section of the recipe as it applies to it.
 
     `prefix` comes before its row ids, so that ids differ between members. `split` is set where all
-    its rows belong to one split: a validation or test file of the user's, and replay.
+    its rows belong to one split: a validation or test file of the user's, replay, and a held-out
+    task. `name` is its task's and `metrics` are its task's, where the recipe gives them.
     """
 
     path: str
     prefix: str
     split: Split | None
     data: DataConfig
+    name: str | None = None
+    metrics: tuple[str, ...] = ()
+    held_out: bool = False
 
     @property
     def is_own_file(self) -> bool:
         """Whether it is the user's own validation or test file, which is no part of a mixture."""
-        return self.split in ("validation", "test")
+        return self.split in ("validation", "test") and not self.held_out
 
 
 class Rows(Protocol):
@@ -56,7 +60,7 @@ def members(data: DataConfig) -> list[Member]:
     other sources of a mixture.
 
     Sources of a mixture are numbered from 1 in their prefixes; a single one has none. Raises
-    DataError where the recipe names no rows.
+    DataError where the recipe names no rows, or none to train on.
     """
     named = data.source if isinstance(data.source, list) else [data.source]
     mixture = [_member(data, source) for source in named if source is not None]
@@ -66,6 +70,15 @@ def members(data: DataConfig) -> list[Member]:
         )
     if len(mixture) > 1:
         mixture = [replace(one, prefix=f"{i}:") for i, one in enumerate(mixture, start=1)]
+    if mixture[0].held_out or mixture[0].split is not None:
+        # the first is the one that validation and test files belong to
+        trained = [one for one in mixture if one.split is None]
+        mixture = [*trained, *(one for one in mixture if one.split is not None)]
+    if mixture[0].split is not None:
+        raise DataError(
+            "every source of the mixture is held out or replayed: there is no task to train",
+            hint="give data.source a member without held_out and replay",
+        )
     own: list[tuple[Split, str | None]] = [
         ("validation", data.validation_source),
         ("test", data.test_source),
@@ -84,10 +97,24 @@ def _member(data: DataConfig, source: str | SourceConfig) -> Member:
     """What a member of a mixture leaves out is taken from `data`."""
     if isinstance(source, str):
         return Member(source, "", None, data.model_copy(update={"source": source}))
-    given = source.model_dump(exclude={"replay"})
+    if source.replay and source.held_out:
+        raise RecipeError(
+            f"data.source: {source.source} is both replay, which is only trained on, and held_out, "
+            "which is never trained on",
+            hint="keep one of the two",
+        )
+    given = source.model_dump(include={"source", "task", "template", "columns", "labels"})
     given = {name: value for name, value in given.items() if value is not None}
-    split: Split | None = "train" if source.replay else None
-    return Member(source.source, "", split, data.model_copy(update=given))
+    split: Split | None = "train" if source.replay else "test" if source.held_out else None
+    return Member(
+        source.source,
+        "",
+        split,
+        data.model_copy(update=given),
+        source.name,
+        tuple(source.metrics or ()),
+        source.held_out,
+    )
 
 
 def read_member(

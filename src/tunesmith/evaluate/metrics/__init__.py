@@ -14,6 +14,7 @@ from tunesmith.evaluate.metrics.score import MetricResult, score_predictions
 from tunesmith.evaluate.metrics.table import (
     GENERAL,
     METRICS,
+    OVER_TASKS,
     check_recipe_metrics,
     check_template_metrics,
     find_metric,
@@ -26,6 +27,7 @@ from tunesmith.evaluate.metrics.table import (
 __all__ = [
     "GENERAL",
     "METRICS",
+    "OVER_TASKS",
     "Answers",
     "Metric",
     "MetricResult",

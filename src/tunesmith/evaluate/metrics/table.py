@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from tunesmith.errors import RecipeError, TemplateError, did_you_mean
+from tunesmith.errors import DataError, RecipeError, TemplateError, did_you_mean
 from tunesmith.evaluate.metrics import (
     classification,
     exact,
@@ -29,7 +29,8 @@ from tunesmith.evaluate.metrics import (
     tagging,
     translation,
 )
-from tunesmith.evaluate.metrics.base import Metric
+from tunesmith.evaluate.metrics.base import Answers, Metric
+from tunesmith.evaluate.statistics import Floats
 from tunesmith.records import Prediction
 
 ENTRY_POINTS = "tunesmith.metrics"
@@ -51,6 +52,20 @@ METRICS: dict[str, Metric] = {
 GENERAL: dict[str, Metric] = general.METRICS
 """What is computed for every system whatever the task."""
 
+OVER_TASKS = "task_mean"
+"""The metric of a mixture: the mean over its tasks of each one's primary metric. It is computed
+from the tasks' own scores (evaluate/tasks.py) and not from answers, so no recipe can ask for it."""
+
+
+def _not_of_answers(answers: Answers) -> Floats:
+    raise DataError(
+        f"{OVER_TASKS} is the mean over the tasks of a mixture, not a metric of answers",
+        hint="score the answers of each task by its own metrics",
+    )
+
+
+_OVER_TASKS = {OVER_TASKS: Metric("Mean over tasks", _not_of_answers)}
+
 GROUPS = {
     "rouge": ("rouge1", "rouge2", "rougeL", "rougeLsum"),
     "f1": ("macro_f1", "micro_f1", "weighted_f1"),
@@ -66,7 +81,7 @@ def metric_names() -> list[str]:
 
 def is_metric(name: str) -> bool:
     """Whether `find_metric` knows the name."""
-    return name in METRICS or name in GENERAL or name in _installed()
+    return name in {**METRICS, **GENERAL, **_OVER_TASKS} or name in _installed()
 
 
 def find_metric(name: str) -> Metric:
@@ -80,6 +95,8 @@ def find_metric(name: str) -> Metric:
         return METRICS[name]
     if name in GENERAL:
         return GENERAL[name]
+    if name in _OVER_TASKS:
+        return _OVER_TASKS[name]
     if name in installed:
         return _load(name)
     raise RecipeError(f"unknown metric {name!r}", hint=did_you_mean(name, metric_names()))
@@ -95,7 +112,7 @@ def _installed() -> dict[str, EntryPoint]:
     """The entry points by name, not loaded; RecipeError where two metrics have one name."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINTS):
-        if entry.name in METRICS or entry.name in GENERAL or entry.name in found:
+        if entry.name in {**METRICS, **GENERAL, **_OVER_TASKS} or entry.name in found:
             other = f"of {_package(found[entry.name])}" if entry.name in found else "of tunesmith"
             raise RecipeError(
                 f"the metric {entry.name!r} of {_package(entry)} has the name of one {other}",
@@ -137,6 +154,11 @@ def check_recipe_metrics(names: Sequence[str]) -> None:
         RecipeError: a metric is unknown, or baselines without a model cannot have it.
     """
     for name, metric in find_metrics(names).items():
+        if name == OVER_TASKS:
+            raise RecipeError(
+                f"evaluation.metrics: {name} is computed by itself where there are several tasks",
+                hint="leave it out",
+            )
         if metric.needs != "text":
             raise RecipeError(f"evaluation.metrics: {_NO_BASELINE.format(name)}", hint=_LEAVE_OUT)
 
