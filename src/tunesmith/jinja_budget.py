@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from types import GeneratorType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jinja2
 from jinja2 import nodes, pass_context
@@ -171,13 +171,7 @@ def _limited(work: Callable[[], T]) -> T:
 # ---- what values cost
 
 
-COLLECTIONS = (
-    list,
-    tuple,
-    set,
-    frozenset,
-    *(type(view()) for view in ({}.keys, {}.values, {}.items)),
-)
+COLLECTIONS = (list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
 """By their own types: to ask for Iterable or Set takes longer than most renderings."""
 
 
@@ -212,7 +206,7 @@ def _items(value: object) -> Iterable[object] | None:
     if isinstance(value, dict):
         return [*value.keys(), *value.values()]
     if isinstance(value, Namespace):
-        return [value._Namespace__attrs]  # type: ignore[attr-defined]  # which it is printed with
+        return [value._Namespace__attrs]  # which it is printed with
     return value if isinstance(value, COLLECTIONS) else None
 
 
@@ -341,7 +335,7 @@ def _priced(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return priced
 
 
-def _compared(function: Callable[..., bool]) -> Callable[..., bool]:
+def _compared(function: Callable[..., Any]) -> Callable[..., bool]:
     @wraps(function)
     def compared(*args: Any) -> bool:
         _meter().charge(CALL + _deep(args, {}))
@@ -391,8 +385,10 @@ def _price_of_replacing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
     whole = _deep(args, kwargs)
     if whole >= UNPAYABLE or len(args) < 3:
         return whole
-    text, old, new = (arg if isinstance(arg, bytes) else str(arg) for arg in args[:3])
-    return whole + (text.count(old) * len(new) if type(text) is type(old) else 0)
+    if isinstance(args[0], bytes):
+        return whole + _price_of_product(args, kwargs)
+    text, old, new = map(str, args[:3])
+    return whole + text.count(old) * len(new)
 
 
 def _price_of_joining(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
@@ -498,7 +494,7 @@ class _Counting(NodeTransformer):
         self.generic_visit(node)
         node.body.insert(0, nodes.ExprStmt(_spending(nodes.Const(None), TURN), lineno=node.lineno))
         if node.test is not None:
-            node.test = _spending(node.test, TURN)
+            node.test = _spending(cast(nodes.Expr, node.test), TURN)
         return node
 
     def visit_Output(self, node: nodes.Output) -> nodes.Node:

@@ -29,11 +29,11 @@ class BoundedLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """As PyYAML's, with each node's values and levels counted, those behind aliases too."""
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if len(self._parents) > MAX_DEPTH:
             _refuse(f"nested deeper than {MAX_DEPTH} levels", mark)
         self._parents.append([])
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         inner = self._parents.pop()
         if id(node) not in self._sizes:
             if self._is_open(node):
@@ -48,26 +48,26 @@ class BoundedLoader(yaml.SafeLoader):
         if levels > MAX_DEPTH:
             _refuse(f"nested deeper than {MAX_DEPTH} levels", mark)
         self._parents[-1].append((values, levels))
-        return node  # type: ignore[no-any-return]
+        return node
 
     def _is_open(self, node: object) -> bool:
         """Whether a collection has not been read to its end, as seen from an alias inside it."""
         return isinstance(node, yaml.CollectionNode) and node.end_mark is None
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """As PyYAML's; ConstructorError for a key that stands twice."""
         seen: dict[object, int] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
-            name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            name = self.construct_object(key, deep=True)
             if not isinstance(name, Hashable):
                 _refuse("a list or mapping is used as a key", key.start_mark)
             line = key.start_mark.line + 1
             if name in seen:
                 _refuse(f"the key {name!r} is given twice, in lines {seen[name]} and {line}")
             seen[name] = line
-        return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return, no-untyped-call]
+        return super().construct_mapping(node, deep=deep)
 
 
 def load_yaml(text: str, loader: type[BoundedLoader] = BoundedLoader) -> object:
@@ -79,7 +79,7 @@ def load_yaml(text: str, loader: type[BoundedLoader] = BoundedLoader) -> object:
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"{len(text):,} characters, more than {MAX_CHARACTERS:,}")
     try:
-        return yaml.load(text, loader)  # type: ignore[no-any-return]  # noqa: S506 - a SafeLoader
+        return yaml.load(text, loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
     # scalars that look like a date, a number or base64 and are none, such as 2024-13-45
