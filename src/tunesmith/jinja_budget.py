@@ -171,7 +171,15 @@ def _limited(work: Callable[[], T]) -> T:
 # ---- what values cost
 
 
-COLLECTIONS = (list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
+COLLECTIONS: tuple[type, ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 """By their own types: to ask for Iterable or Set takes longer than most renderings."""
 
 
@@ -335,11 +343,11 @@ def _priced(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return priced
 
 
-def _compared(function: Callable[..., Any]) -> Callable[..., bool]:
+def _compared(function: Any) -> Callable[..., bool]:
     @wraps(function)
     def compared(*args: Any) -> bool:
         _meter().charge(CALL + _deep(args, {}))
-        return function(*args)
+        return bool(function(*args))
 
     return compared
 
