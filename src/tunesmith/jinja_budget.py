@@ -171,7 +171,7 @@ def _limited(work: Callable[[], T]) -> T:
 # ---- what values cost
 
 
-COLLECTIONS: tuple[type, ...] = (
+COLLECTIONS: tuple[type[Iterable[object]], ...] = (
     list,
     tuple,
     set,
