@@ -24,7 +24,20 @@ LAYERS = [
     {"models"},
     {"seal", "artefacts"},
     {"run_files"},
-    {"recipe", "records", "lock", "rundir", "signals", "errors", "progress", "packages", "machine"},
+    {
+        "recipe",
+        "records",
+        "errors",
+        "rundir",
+        "progress",
+        "packages",
+        "machine",
+        "inert",
+        "lock",
+        "signals",
+        "yaml_files",
+        "jinja_budget",
+    },
 ]
 HEAVY = (
     "torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "matplotlib", "pyarrow",

@@ -76,6 +76,11 @@ def describe(annotation: object, metadata: Sequence[object] = ()) -> str:
     return PLAIN_TYPES[annotation] + bounds(metadata)  # type: ignore[index]
 
 
+def plain(value: float) -> str:
+    """1,000,000, or 0.5."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
 def bounds(metadata: Sequence[object]) -> str:
     """The limits in pydantic's metadata: ", 0 to 1"."""
     flat = [
@@ -88,9 +93,9 @@ def bounds(metadata: Sequence[object]) -> str:
         if hasattr(m, name)
     }
     if limit.keys() == {"ge", "le"}:
-        return f", {limit['ge']:g} to {limit['le']:g}"
+        return f", {plain(limit['ge'])} to {plain(limit['le'])}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return "".join(f", {words[name]} {value:g}" for name, value in limit.items())
+    return "".join(f", {words[name]} {plain(value)}" for name, value in limit.items())
 
 
 def default_of(field: FieldInfo) -> str:

@@ -44,6 +44,7 @@ from tunesmith.cli_options import (
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
 from tunesmith.errors import InputError
+from tunesmith.inert import inert
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
 from tunesmith.rundir import write_atomic
 
@@ -267,7 +268,7 @@ def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
         print_json([asdict(result) for result in results])
     else:
         for result in results:
-            print(f"{'ok  ' if result.ok else 'FAIL'} {result.name}: {result.detail}")
+            print(inert(f"{'ok  ' if result.ok else 'FAIL'} {result.name}: {result.detail}"))
     if not all(result.ok for result in results):
         raise typer.Exit(1)
 
@@ -412,7 +413,7 @@ def compare(
     """
     a, b = (stages.common.open_run(folder) for folder in (run_a, run_b))
     result = stages.report.compare_runs(a, b, metric)
-    print_json(result) if as_json else print(result["verdict"]["sentence"])
+    print_json(result) if as_json else print(inert(result["verdict"]["sentence"]))
 
 
 @app.command()
@@ -522,7 +523,7 @@ def score(
     )
     for text in result["warnings"]:
         note(text)
-    print_json(result) if as_json else print(score_module.render(result))
+    print_json(result) if as_json else print(inert(score_module.render(result)))
 
 
 if __name__ == "__main__":

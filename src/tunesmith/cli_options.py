@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tunesmith.errors import InputError, RecipeError
+from tunesmith.inert import inert, inert_json
 from tunesmith.recipe import Recipe, build_recipe, load_recipe
 
 SLOT_OPTIONS = ("text", "label", "target", "question", "context")
@@ -129,9 +130,9 @@ def recipe_with_rows(
 
 def note(text: str) -> None:
     """A line on stderr: stdout has the result alone."""
-    print(f"note: {text}", file=sys.stderr)
+    print(f"note: {inert(text)}", file=sys.stderr)
 
 
 def print_json(value: object) -> None:
     """Any JSON value, indented, on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(inert_json(json.dumps(value, indent=2, ensure_ascii=False)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Column, Table
 
 from tunesmith import stages
@@ -31,6 +31,8 @@ from tunesmith.data.templates.families import Family, family_names, load_family
 from tunesmith.data.templates.promptsource import PREFIX, import_folder, library
 from tunesmith.data.templates.resolve import PromptTemplate, find_templates
 from tunesmith.errors import InputError
+from tunesmith.inert import inert
+from tunesmith.progress import InertConsole
 from tunesmith.recipe import Recipe, build_recipe, load_recipe
 from tunesmith.rundir import write_atomic
 
@@ -50,7 +52,8 @@ DataColumnOption = Annotated[
 def _print(item: RenderableType) -> None:
     """Print to the terminal, or 160 columns wide to a file or pipe."""
     width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, soft_wrap=True, width=width).print(item, markup=False)
+    console = InertConsole(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    console.print(item)
 
 
 # ---- list and show
@@ -120,7 +123,7 @@ def show(name: TemplateName, as_json: Json = False) -> None:
     if as_json:
         print_json([_plain(template) for template in found])
     else:
-        print("\n\n".join(template.describe() for template in found))
+        print(inert("\n\n".join(template.describe() for template in found)))
 
 
 def _plain(template: PromptTemplate) -> dict[str, object]:
@@ -190,7 +193,16 @@ def _findings_table(findings: Sequence[Finding]) -> Table:
     )
     for finding in sorted(findings, key=lambda f: (_severity(f), f.template)):
         table.add_row(
-            _severity(finding), finding.rule, finding.template, finding.row_id, finding.message
+            *map(
+                inert,
+                (
+                    _severity(finding),
+                    finding.rule,
+                    finding.template,
+                    finding.row_id,
+                    finding.message,
+                ),
+            )
         )
     return table
 

@@ -19,16 +19,21 @@ import os
 import re
 from collections.abc import Iterable
 
+from tunesmith.inert import inert_line
+
 
 class TunesmithError(Exception):
-    """A message of one line and, where there is a remedy, a hint."""
+    """A message of one line and, where there is a remedy, a hint.
+
+    Both may quote a stranger's text, so both are made inert here, once for every error.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(f"{message}\nhint: {hint}" if hint else message)
+        self.message = inert_line(message)
+        self.hint = inert_line(hint)
+        super().__init__(f"{self.message}\nhint: {self.hint}" if hint else self.message)
 
 
 class InputError(TunesmithError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +14,22 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
+
+from tunesmith.inert import inert
+
+
+class InertConsole(Console):
+    """A rich console on which strangers' text stays text: no escape sequence and no markup of its
+    own. Colours and control sequences of rich itself are added later.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich's, with each piece of text made inert."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=inert(segment.text))
 
 
 @contextmanager
@@ -26,7 +42,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
+    console = InertConsole(stderr=True, markup=False)
     with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
         task = bar.add_task(description, total=total)
         yield lambda n: bar.advance(task, n)
@@ -39,4 +55,6 @@ def say(text: str) -> None:
 
 def show(item: RenderableType) -> None:
     """Print a line or a rich table on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(item, markup=False)
+    InertConsole(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(
+        item
+    )

@@ -7,22 +7,35 @@ docstring introduces its section, a field's description is the meaning of its ke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tunesmith.errors import RecipeError, did_you_mean
+from tunesmith.yaml_files import load_yaml
 
 BUILT_IN_MODEL = "built-in"
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+# Upper bounds keep typing errors (a seed of 40 digits) from becoming hangs and overflows.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Tokens = Annotated[int, Field(ge=16, le=1_000_000_000)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Labels = list[str] | dict[str, str]
 UNQUOTED = "unquoted_label"
 
@@ -54,8 +67,29 @@ class Section(BaseModel):
     """A mapping in the recipe: cannot be changed once checked, and allows no unknown keys."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_not_1(cls, value: object, info: ValidationInfo) -> object:
+        """In Python `true` is 1 and `1` may be true, so one typed for the other would pass."""
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+            raise PydanticCustomError("number", "Input should be a number, not true or false")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and bool in kinds:
+            raise PydanticCustomError("bool", "Input should be true or false, not a number")
+        return value
+
+
+def _kinds(annotation: object) -> set[object]:
+    """The plain types in an annotation: `int` and `NoneType` of `int | None`."""
+    inner = get_args(annotation)
+    return {annotation}.union(*map(_kinds, inner)) if inner else {annotation}
 
 
 class SplitConfig(Section):
@@ -96,7 +130,7 @@ class SplitConfig(Section):
     column: str | None = Field(
         None, description="A column that names each row's split (train, validation or test)."
     )
-    seed: int = Field(
+    seed: Seed = Field(
         0, description="Seed of the split, of the choice of wordings and of the few-shot examples."
     )
 
@@ -194,7 +228,7 @@ class DataConfig(Section):
     id: str | None = Field(
         None, description="The column with each row's id. By default the row's number."
     )
-    wordings: AtLeastOne = Field(
+    wordings: Annotated[int, Field(ge=1, le=1000)] = Field(
         1,
         description="The number of the family's wordings to use, one for each row, so that the "
         "model does not learn one phrase.",
@@ -208,10 +242,8 @@ class DataConfig(Section):
         description="The share of examples that may be unusable (too long, without a label or "
         "another value, unreadable) before it is an error.",
     )
-    max_rows: AtLeastOne | None = Field(
-        None, description="Read at most this many rows of each source."
-    )
-    mixture_cap: AtLeastOne = Field(
+    max_rows: Count | None = Field(None, description="Read at most this many rows of each source.")
+    mixture_cap: Count = Field(
         3000,
         description="In a mixture, a source counts as at most this many examples: "
         "rate = min(n, cap) / sum of min(n, cap).",
@@ -235,8 +267,13 @@ class DataConfig(Section):
 class LoraConfig(Section):
     """`lora: {}` takes these defaults. Needs `pip install 'tunesmith[lora]'`."""
 
-    r: int = Field(16, description="Rank of the adapters.")
-    lora_alpha: int = Field(32, description="The adapters' update is scaled by `lora_alpha` / `r`.")
+    r: Annotated[int, Field(ge=1, le=65536)] = Field(
+        16,
+        description="Rank of the adapters, at most the smaller side of the matrices that get one.",
+    )
+    lora_alpha: Count = Field(
+        32, description="The adapters' update is scaled by `lora_alpha` / `r`."
+    )
     target_modules: str | list[str] = Field(
         "all-linear", description="Names of the layers that get an adapter."
     )
@@ -245,18 +282,20 @@ class LoraConfig(Section):
 class TrainConfig(Section):
     """Names and meanings are those of Hugging Face's `TrainingArguments` where it has them."""
 
-    num_train_epochs: AtLeastOne = Field(3, description="Passes over the training rows.")
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+    num_train_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        3, description="Passes over the training rows."
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
         None,
         description="The peak of the schedule. `null`: chosen by the number of parameters (2e-5 at "
         "a billion, 4.5e-5 at 200 million, 1e-3 at most; ten times as much for LoRA).",
     )
-    train_batch_size: AtLeastOne = Field(
+    train_batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         16,
         description="Examples per optimiser step, over all devices. How they are divided into "
         "micro-batches to fit into memory does not change the step.",
     )
-    max_length: Annotated[int, Field(ge=8)] = Field(
+    max_length: Annotated[int, Field(ge=8, le=100_000_000)] = Field(
         1024,
         description="Longest example in tokens, prompt and answer together; the model's own limit "
         "applies too. Longer rows are rejected, never cut.",
@@ -269,7 +308,7 @@ class TrainConfig(Section):
     warmup_ratio: Fraction = Field(
         0.05, description="Share of the steps over which the learning rate rises from 0."
     )
-    weight_decay: NonNegative = Field(
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = Field(
         0.0, description="On weight matrices only, not on norms and biases."
     )
     max_grad_norm: NonNegative = Field(
@@ -280,23 +319,23 @@ class TrainConfig(Section):
         description="`adamw_8bit` needs torchao or bitsandbytes. `muon` trains matrices, with "
         "AdamW for the rest.",
     )
-    adam_beta1: Fraction = Field(
+    adam_beta1: BelowOne = Field(
         0.9, description="AdamW's decay rate of the running mean of gradients."
     )
-    adam_beta2: Fraction = Field(
+    adam_beta2: BelowOne = Field(
         0.999, description="AdamW's decay rate of the running mean of squared gradients."
     )
-    adam_epsilon: float = Field(1e-8, description="AdamW's epsilon.")
-    neftune_noise_alpha: NonNegative = Field(
+    adam_epsilon: Annotated[float, Field(gt=0, le=1)] = Field(1e-8, description="AdamW's epsilon.")
+    neftune_noise_alpha: Annotated[float, Field(ge=0, le=1000)] = Field(
         0.0,
         description="Noise on the embeddings during training (NEFTune); 5 is usual, 0 turns it "
         "off.",
     )
-    label_smoothing_factor: Fraction = Field(
+    label_smoothing_factor: BelowOne = Field(
         0.0,
         description="Share of the target probability that is spread over the whole vocabulary.",
     )
-    merge_with_base: Fraction = Field(
+    merge_with_base: BelowOne = Field(
         0.0,
         description="Share of the base model's weights that is averaged into the trained ones at "
         "the end: each weight becomes (1 - share) tuned + share base, against forgetting.",
@@ -322,7 +361,7 @@ class TrainConfig(Section):
         description="Compute what the prompts of a batch have in common at the beginning only "
         "once. The gradients are the same.",
     )
-    max_batch_tokens: Annotated[int, Field(ge=16)] | None = Field(
+    max_batch_tokens: Tokens | None = Field(
         None,
         description="Most tokens, padding included, in memory at once; rows that share little use "
         "a quarter of it. `null`: measured against the available memory.",
@@ -339,15 +378,15 @@ class TrainConfig(Section):
         None,
         description="Train low-rank adapters instead of all weights (see train.lora below).",
     )
-    seed: int = Field(
+    seed: Seed = Field(
         0, description="Seed of the order of the rows and of all other randomness in training."
     )
-    seeds: AtLeastOne = Field(
+    seeds: Annotated[int, Field(ge=1, le=100)] = Field(
         1,
         description="The number of trainings, each with its own seed; the variance between them "
         "widens the interval.",
     )
-    save_steps: AtLeastOne | None = Field(
+    save_steps: Count | None = Field(
         None,
         description="Save a checkpoint every this many steps, besides the one after each epoch.",
     )
@@ -356,12 +395,19 @@ class TrainConfig(Section):
         description="Save a checkpoint when this many minutes have passed since the last one, "
         "after the step that is being taken. SIGTERM, SIGUSR1 and Ctrl-C save one in any case.",
     )
-    save_total_limit: AtLeastOne = Field(
+    save_total_limit: Count = Field(
         2, description="Keep this many of the newest checkpoints, and the best."
     )
     report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field(
         ["tensorboard"], description="Where the curves go, besides `metrics.jsonl`."
     )
+
+    @field_validator("seeds")
+    @classmethod
+    def _every_seed_is_one(cls, seeds: int, info: ValidationInfo) -> int:
+        if info.data.get("seed", 0) + seeds > 2**32:
+            raise PydanticCustomError("seeds", "The last seed would be above 4294967295")
+        return seeds
 
 
 class RougeOptions(Section):
@@ -447,12 +493,12 @@ class EvaluationConfig(Section):
         "tested together (Holm). `null`: the task family's, of which the first is tested.",
     )
     metric_options: MetricOptions = MetricOptions()
-    few_shot: Annotated[int, Field(ge=0)] = Field(
+    few_shot: Annotated[int, Field(ge=0, le=1000)] = Field(
         4,
         description="Training rows shown to the base model in the few-shot baseline, as many as "
         "fit, in the wording that does best on validation, of up to five; 0: no such baseline.",
     )
-    max_new_tokens: AtLeastOne | None = Field(
+    max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None,
         description="Longest answer in tokens. `null`: a quarter more than the longest training "
         "answer.",
@@ -462,19 +508,19 @@ class EvaluationConfig(Section):
         description="For closed tasks, also rank all choices by their likelihood, at the cost of a "
         "forward pass over all of them.",
     )
-    num_validation_examples: AtLeastOne = Field(
+    num_validation_examples: Count = Field(
         200,
         description="Most validation rows answered after each epoch; fewer if answering them would "
         "take more than a fifth of the epoch's training, estimated by tokens. The loss is computed "
         "on all rows.",
     )
-    resamples: Annotated[int, Field(ge=100)] = Field(
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         10_000, description="Random swaps or resamples behind a p or an interval that needs them."
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
         0.95, description="Confidence level of the intervals."
     )
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+    margin: NonNegative | None = Field(
         None,
         description="The gain that counts, in the metric's own unit. `not better` is said only "
         "where the whole interval is below it. `null`: 0.01, or a tenth of the baseline's error "
@@ -509,7 +555,7 @@ class EvaluationConfig(Section):
         "answers by itself. The threshold of its confidence is fitted on validation and saved with "
         "the model.",
     )
-    batch_tokens: Annotated[int, Field(ge=16)] = Field(
+    batch_tokens: Tokens = Field(
         16384, description="Most tokens in the key-value cache of one batch of answers."
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -565,15 +611,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list
     RecipeError naming the file and the key.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe", hint="`tunesmith init` writes one") from error
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}", hint="give a recipe file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
-        ) from error
+    except ValueError as error:  # bytes that are not UTF-8 among them
+        raise RecipeError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(
             f"{path}: a recipe is a mapping, found {type(values).__name__}",
@@ -621,15 +665,13 @@ def dump_recipe(recipe: Recipe) -> str:
 def _parse_scalar(text: str) -> object:
     """An override's value, read as YAML, or as plain text if it is not valid YAML."""
     try:
-        value: object = yaml.safe_load(text) if text.strip() else ""
-    except yaml.YAMLError:  # a template such as {{text}} ||| {{label}} is text, not YAML
+        value = load_yaml(text) if text.strip() else ""
+    except ValueError:  # a template such as {{text}} ||| {{label}} is text, not YAML
         return text
-    # YAML 1.1 reads 1e-5 as a string; a user of the command line means the number
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+    # YAML 1.1 reads 1e-5 as a string; a user of the command line means the number. Only that form:
+    # a column may be called nan, and a folder 1_000.
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+        return float(value)
     return value
 
 
@@ -694,8 +736,14 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
             hint='quote them: ["no", "yes"]',
         )
     return RecipeError(
-        f"{where}: {key} = {first['input']!r}: {first['msg']}", hint="see docs/recipe.md"
+        f"{where}: {key} = {_brief(first['input'])}: {first['msg']}", hint="see docs/recipe.md"
     )
+
+
+def _brief(value: object) -> str:
+    """The value as Python writes it, of a long one the beginning: it may be a whole section."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _keys(path: Sequence[str]) -> list[str]:

@@ -12,11 +12,11 @@ conversation ends with it too. What cannot be served is refused, row by row.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tunesmith.chat.syntax import writes_content_as_is
 from tunesmith.chat.template import (
@@ -27,7 +27,8 @@ from tunesmith.chat.template import (
     pinned,
     with_stop_token,
 )
-from tunesmith.errors import ModelError
+from tunesmith.errors import ModelError, TemplateError
+from tunesmith.jinja_budget import OverBudget
 from tunesmith.records import Example, Turn, Unserved, Written
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ TOOL = {
     },
 }
 END_OF_REASONING = "</think>"
+OVER_BUDGET = "set chat_template to a file with a template that is known to work"
 REASONING = ("reasoning_content", "reasoning", "thinking")
 KEYS_TO_WRITE = ("name", "tool_calls", *REASONING)
 """Keys of a message that mean something: a row is refused where its template leaves them out."""
 
 Message = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,18 @@ class ChatFormat:
 
     def prompts(self, examples: Sequence[Example]) -> list[str | Unserved]:
         """The text of each prompt as it is served."""
-        return [self._prompt(example) for example in examples]
+        return [self._of_row(self._prompt, example) for example in examples]
 
     def written(self, examples: Sequence[Example]) -> list[Written | Unserved]:
         """Prompt and answer of each example."""
-        return [self._written(example) for example in examples]
+        return [self._of_row(self._written, example) for example in examples]
+
+    def _of_row(self, write: Callable[[Example], T], example: Example) -> T:
+        try:
+            return write(example)
+        except TemplateError as error:
+            where = example.source or f"row {example.id}"
+            raise TemplateError(f"{where}: {error.message}", hint=error.hint) from error
 
     def prompt_text(self, prompt: str) -> str:
         """A single user turn, ModelError where the template refuses it."""
@@ -436,7 +446,9 @@ def render_chat(
     add_generation_prompt: bool,
     tools: list[Message] | None = None,
 ) -> str:
-    """ModelError where the template refuses these messages."""
+    """ModelError where the template refuses these messages; TemplateError where it takes more steps
+    than a rendering may.
+    """
     try:
         text = tokenizer.apply_chat_template(
             list(messages),
@@ -444,6 +456,8 @@ def render_chat(
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
+    except OverBudget as error:  # stops the work: each row would cost as much again
+        raise TemplateError(f"the chat template {error}", hint=OVER_BUDGET) from error
     except Exception as error:  # a template is the model author's program and may raise anything
         roles = ", ".join(str(message["role"]) for message in messages)
         raise ModelError(f"the chat template cannot render the roles {roles}: {error}") from error

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from jinja2 import nodes
 from jinja2.meta import find_undeclared_variables
-from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from tunesmith.chat.budget import parse_chat_template
 
 OTHER, CONTENT, MESSAGE, LIST = range(4)
 TYPE_TESTS = {"defined", "undefined", "none", "string", "mapping", "sequence", "iterable", "number"}
@@ -23,31 +24,23 @@ class _NotProved(Exception):
     pass
 
 
-def parse(template: str) -> nodes.Template:
-    """The syntax tree as transformers reads it, its extensions and white space included; jinja2's
-    error for none.
-    """
-    tree: nodes.Template = _compile_jinja_template(template).environment.parse(template)
-    return tree
-
-
 def variables(template: str) -> set[str]:
     """The names that a template reads and does not set."""
-    return set(find_undeclared_variables(parse(template)))
+    return set(find_undeclared_variables(parse_chat_template(template)))
 
 
 def asks_the_clock(template: str) -> bool:
     """Whether it uses transformers' `strftime_now`, and has no macro of that name (a stopped
     clock).
     """
-    tree = parse(template)
+    tree = parse_chat_template(template)
     stopped = any(macro.name == "strftime_now" for macro in tree.find_all(nodes.Macro))
     return not stopped and any(name.name == "strftime_now" for name in tree.find_all(nodes.Name))
 
 
 def clock_formats(template: str) -> list[str]:
     """The formats in which it asks for the time, where they are written out."""
-    calls = parse(template).find_all(nodes.Call)
+    calls = parse_chat_template(template).find_all(nodes.Call)
     asked = [
         c
         for c in calls
@@ -61,7 +54,7 @@ def writes_content_as_is(template: str) -> bool:
 
     False says that it is not proved, not that the template changes anything.
     """
-    tree = parse(template)
+    tree = parse_chat_template(template)
     kinds = {"messages": LIST}
     try:
         # a name may be read before a later turn of a loop sets it: go on until nothing is new

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from tunesmith.data.preview import Preview, ShownRow, Token
+from tunesmith.inert import inert
 
 FURTHER_BYTE = "·"  # stands for a token that is a further byte of the character before
 COLOUR_LEGEND = (
@@ -126,9 +127,13 @@ def as_html(preview: Preview) -> str:
 
 
 def _row_html(row: ShownRow) -> str:
-    remarks = "".join(f'<p class="warning">{escape(remark)}</p>\n' for remark in _remarks(row))
+    remarks = "".join(
+        f'<p class="warning">{escape(inert(remark))}</p>\n' for remark in _remarks(row)
+    )
     tokens = "".join(map(_token_html, row.tokens))
-    return f"<h2>{escape(_title(row))}</h2>\n{remarks}" + (f"<pre>{tokens}</pre>" if tokens else "")
+    return f"<h2>{escape(inert(_title(row)))}</h2>\n{remarks}" + (
+        f"<pre>{tokens}</pre>" if tokens else ""
+    )
 
 
 def _token_html(token: Token) -> str:

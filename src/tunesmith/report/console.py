@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from tunesmith.inert import inert
+from tunesmith.progress import InertConsole
 from tunesmith.report.content import Report, verdict_class
 from tunesmith.report.sections import sections_of
 from tunesmith.report.tables import Table
@@ -21,7 +23,7 @@ def show(report: Report, console: Console | None = None) -> None:
 
     The verdict comes last, where a reader's eye is when the run ends.
     """
-    console = console or Console(stderr=True)
+    console = console or InertConsole(stderr=True)
     for section in sections_of(report):
         for table in section.tables:
             console.print(_rich_table(table, table.title or section.title))
@@ -53,5 +55,5 @@ def _rich_table(table: Table, title: str) -> RichTable:
         shown.add_column(Text(column), justify=justify, header_style="dim")
     for row in table.rows:
         style = "bold" if row.marked else ""
-        shown.add_row(Text(row.label), *map(Text, row.cells), style=style)
+        shown.add_row(*(Text(inert(cell)) for cell in (row.label, *row.cells)), style=style)
     return shown

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tunesmith.inert import inert
 from tunesmith.report import format as fmt
 from tunesmith.report.content import Report, verdict_class
 from tunesmith.report.plots import PALETTE, Plot
@@ -29,6 +30,7 @@ def render_html(report: Report, plots: Sequence[Plot]) -> str:
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_inert,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -39,6 +41,11 @@ def render_html(report: Report, plots: Sequence[Plot]) -> str:
     }
     template = environment.get_template("report.html.j2")
     return template.render(_context(report, plots))
+
+
+def _inert(value: object) -> object:
+    """What is printed on the page; our own markup has been made already."""
+    return inert(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _context(report: Report, plots: Sequence[Plot]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from tunesmith.inert import inert
 from tunesmith.report.cases import Case, Cases
 from tunesmith.report.content import Report
 from tunesmith.report.format import number, system_name
@@ -64,21 +65,29 @@ def markdown_table(table: Table) -> str:
         _row(["---" if i in words else "---:" for i in range(len(table.columns))]),
     ]
     for row in table.rows:
-        cells = [line("- " * row.depth + row.label), *map(line, row.cells)]
+        cells = [inside("- " * row.depth + row.label), *map(inside, row.cells)]
         lines.append(_row([f"**{text}**" if row.marked and text else text for text in cells]))
     return "\n".join(lines) + (f"\n\n{line(table.note)}" if table.note else "")
 
 
 def line(text: str) -> str:
-    """The text on one line, escaped so that Markdown shows it as it is."""
-    return re.sub(r"[\\`*_|]|\](?=\()|<(?=[A-Za-z/!?])", r"\\\g<0>", " ".join(text.split()))
+    """The text on one line, escaped so that Markdown shows it as it is, wherever it stands."""
+    # what begins a quotation, a heading, a rule or a list at the start of a block
+    shown = re.sub(r"^(?=>|#{1,6}(?: |$)|[-+](?: |$)|-[- ]*$)", r"\\", inside(text))
+    return re.sub(r"^(\d{1,9})([.)])(?= |$)", r"\1\\\2", shown)
+
+
+def inside(text: str) -> str:
+    """As `line`, for a table's cell or the middle of a line."""
+    shown = " ".join(inert(text).split())
+    return re.sub(r"[\\`*_|~$]|\](?=[\[(:])|<(?=[A-Za-z/!?])|&(?=[#\w]+;)", r"\\\g<0>", shown)
 
 
 def fence(text: str, language: str = "") -> str:
     """A code block whose fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     marks = "`" * max(3, longest + 1)
-    return f"{marks}{language}\n{text.rstrip()}\n{marks}"
+    return f"{marks}{language}\n{inert(text).rstrip()}\n{marks}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -7,11 +7,13 @@ from tunesmith.report.content import Report, to_json
 from tunesmith.report.html import render_html
 from tunesmith.report.markdown import render_markdown
 from tunesmith.report.plots import plots_of
+from tunesmith.report.portable import portable
 from tunesmith.rundir import RunDir, write_atomic, write_json
 
 
 def write_report(run: RunDir, report: Report) -> None:
     """Write report.html, report.md, report.json, plots/ and, if the run has a model, its card."""
+    report = portable(report, run.path)
     plots = plots_of(report)
     for plot in plots:
         write_atomic(run.plots / f"{plot.name}.svg", plot.svg)

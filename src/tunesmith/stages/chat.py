@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from tunesmith.chat.format import ChatFormat
 from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import generate
+from tunesmith.inert import inert
 from tunesmith.models.load import max_positions
 from tunesmith.run_files import run_state
 from tunesmith.stages.common import (
@@ -41,13 +42,13 @@ def chat(folder: Path, *, once: str | None = None, plain: bool = False) -> None:
     write = str if plain else prompt_writer(run) or str
     reply = _reply(load_tuned(run, recipe), tuned_chat(run, recipe), write)
     if once is not None:
-        print(reply(once))
+        print(inert(reply(once)))
         return
     print(f"model: {run.model}   an empty line ends", file=sys.stderr)
     if write is not str:
         print(f"each line is put into the task's prompt:\n{write('<your line>')}", file=sys.stderr)
     for line in _lines():
-        print(reply(line), flush=True)
+        print(inert(reply(line)), flush=True)
 
 
 def _reply(

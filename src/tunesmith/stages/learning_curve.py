@@ -53,7 +53,7 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> Curve:
     fewer than two.
     """
     parts = sorted(set(fractions))
-    if len(parts) < 2 or parts[0] <= 0 or parts[-1] > 1:
+    if len(parts) < 2 or not all(0 < part <= 1 for part in parts):  # nan is neither
         raise RecipeError(
             f"fractions {', '.join(f'{f:g}' for f in fractions)}",
             hint="two or more, above 0, at most 1",

@@ -15,6 +15,7 @@ from tunesmith.errors import InputError, RecipeError
 from tunesmith.models.load import check_numbers, check_weights, default_device
 from tunesmith.packages import installed
 from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
+from tunesmith.train.adapters import check_lora
 from tunesmith.train.kernels import check_liger
 from tunesmith.train.optim import OPTIMIZERS, check_optimizer
 from tunesmith.train.processes import check_single_process
@@ -33,6 +34,8 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
     check_output(folder)
     _check_packages(recipe.train)
     model = check_weights(recipe.model, recipe.trust_remote_code)
+    if recipe.train.lora is not None:
+        check_lora(model, recipe.train.lora)
     if trainings:
         _check_disk(folder, model, recipe.train, trainings)
     check_numbers(recipe.model, model.config, READ_WHOLE, recipe.trust_remote_code)

@@ -9,12 +9,54 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
-from tunesmith.errors import InputError
+from tunesmith.errors import InputError, RecipeError, did_you_mean
 from tunesmith.recipe import LoraConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+ALL_LINEAR = "all-linear"
+
+
+def check_lora(model: PreTrainedModel, config: LoraConfig) -> None:
+    """RecipeError where the adapters do not suit the model: a target that no layer is named after,
+    a layer that is no matrix, a rank above the smaller side of a matrix. Weights are not looked at.
+    """
+    head = model.get_output_embeddings()
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+    }
+    for target in _targets(config):
+        matched = {name for name, _ in model.named_modules() if _matches(name, target)}
+        sides = {name: min(linear[name].weight.shape) for name in matched & linear.keys()}
+        if not sides:
+            known = {name.rpartition(".")[2] for name in linear}
+            what = f"{min(matched)} is no linear layer" if matched else "no layer is called so"
+            raise RecipeError(
+                f"train.lora.target_modules: {target!r}: {what}",
+                hint=did_you_mean(target, known | {ALL_LINEAR}),
+            )
+        narrowest = min(sides, key=lambda name: sides[name])
+        if config.r > sides[narrowest]:
+            raise RecipeError(
+                f"train.lora.r = {config.r} is above {sides[narrowest]}, the smaller side of "
+                f"{narrowest}",
+                hint="8 to 64 is usual; to train all weights, leave train.lora out",
+            )
+
+
+def _targets(config: LoraConfig) -> list[str]:
+    """Names of layers; a single one may stand without a list, and none is an empty name."""
+    found = config.target_modules
+    return [found] if isinstance(found, str) else found or [""]
+
+
+def _matches(name: str, target: str) -> bool:
+    return target == ALL_LINEAR or name == target or name.endswith(f".{target}")
 
 
 def wrap_lora(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PreTrainedModel:
@@ -33,7 +75,8 @@ def wrap_lora(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PreT
     settings = peft.LoraConfig(
         r=config.r,
         lora_alpha=config.lora_alpha,
-        target_modules=config.target_modules,
+        # a single name would be a regular expression to peft
+        target_modules=ALL_LINEAR if config.target_modules == ALL_LINEAR else _targets(config),
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
     )

@@ -23,6 +23,7 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.signals import exit_code, name_of, told_to_stop
 from tunesmith.train.adapters import merge_with_base
+from tunesmith.train.bad_loss import bad_loss
 from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
 from tunesmith.train.loss import Objective, Parts, likelihood_objective, nll_sum
 from tunesmith.train.packing.attention import packing
@@ -320,14 +321,18 @@ def _refuse_bad_loss(
         what = f"the loss has grown from {progress.first_loss:.3g} to {progress.recent_loss:.3g}"
     else:
         return
-    ids = [training.data.ids[row] for row in (bad or step.rows)]
-    shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-    rate = float(training.schedules[0].get_last_lr()[0])
-    raise TrainingError(
-        f"step {progress.step + 1}: {what} (rows {shown}; learning rate {rate:.2g})",
-        hint=f"try train.learning_rate={rate / 5:.1g} or a longer train.warmup_ratio, "
-        "and look at these rows",
+    raise bad_loss(
+        progress.step + 1,
+        what,
+        [training.data.ids[row] for row in bad],
+        _peak_rate(training),
+        training.parts.model.named_parameters(),
     )
+
+
+def _peak_rate(training: Training) -> float:
+    """Of the first optimiser: the rate of this step may be the warm-up's 0."""
+    return float(training.schedules[0].base_lrs[0])
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,12 @@ from jinja2.visitor import NodeTransformer
 
 from tunesmith.data.sources.answers import printed_text
 from tunesmith.errors import TemplateError, did_you_mean
+from tunesmith.jinja_budget import OverBudget, compile_template, put_under_budget
 
 SEPARATOR = "|||"
 # stands for the separator while rendering; noncharacters, which no text contains
 MARK = "\ufdd0\ufdd1\ufdd2"
+OVER_BUDGET = "look for loops in loops, `*`, and texts or lists that double"
 _DRAWS, _FIT_TO = "draws of this render", "fit to"  # context keys no template can spell
 
 
@@ -105,6 +107,8 @@ def _render(
         return template.render({"row": own, **own, _DRAWS: Draws(rng_key), _FIT_TO: fit_to})
     except TemplateError as error:
         raise TemplateError(f"{where}: {error.message}", hint=error.hint) from error
+    except OverBudget as error:
+        raise TemplateError(f"{where}: the template {error}", hint=OVER_BUDGET) from error
     except jinja2.UndefinedError as error:
         raise _missing(error, source, values, where) from error
     except jinja2.TemplateSyntaxError as error:
@@ -418,8 +422,9 @@ def _json_null(value: object) -> None:
 
 
 ENVIRONMENT = make_environment()
+put_under_budget(ENVIRONMENT)
 
 
 @lru_cache(maxsize=8192)
 def _compile(source: str) -> jinja2.Template:
-    return ENVIRONMENT.from_string(_Strict().visit(ENVIRONMENT.parse(source)))
+    return compile_template(ENVIRONMENT, _Strict().visit(ENVIRONMENT.parse(source)))

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.errors import TemplateError, did_you_mean
+from tunesmith.yaml_files import load_yaml
 
 FOLDER = Path(__file__).parents[2] / "assets" / "families"
 
@@ -103,15 +103,13 @@ def load_family(name: str) -> Family:
 def read_family(path: Path) -> Family:
     """A family file, checked; TemplateError naming the file and the key."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TemplateError(
             f"{path}: no such template file", hint="`tunesmith templates list` shows all"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TemplateError(
-            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
-        ) from error
+    except ValueError as error:  # bytes that are not UTF-8 among them
+        raise TemplateError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(values, dict):
         raise TemplateError(
             f"{path}: a family is a mapping, found {type(values).__name__}",

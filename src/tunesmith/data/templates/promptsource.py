@@ -20,6 +20,7 @@ import yaml
 from tunesmith.data.templates.environment import draw_keys, render_parts
 from tunesmith.errors import TemplateError, did_you_mean
 from tunesmith.rundir import home_folder
+from tunesmith.yaml_files import BoundedLoader, load_yaml
 
 PREFIX = "promptsource:"
 FILE_NAME = "templates.yaml"
@@ -127,7 +128,7 @@ class _MetadataFields(dict[str, Any]):
     """The mapping behind `!TemplateMetadata`."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader):
     pass
 
 
@@ -161,11 +162,9 @@ def loads(text: str, where: str = FILE_NAME) -> TemplateCollection:
     missing key.
     """
     try:
-        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader with two more tags
-    except yaml.YAMLError as error:
-        raise TemplateError(
-            f"{where}: not readable as YAML: {' '.join(str(error).split())}"
-        ) from error
+        document = load_yaml(text, _Loader)
+    except ValueError as error:
+        raise TemplateError(f"{where}: not readable as YAML: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("templates"), dict):
         raise TemplateError(
             f"{where}: no `templates` mapping", hint="this is not a file of PromptSource templates"

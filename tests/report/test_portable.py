@@ -1,0 +1,45 @@
+"""A report that is passed on tells nobody's folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tunesmith.report.content import Report
+from tunesmith.report.portable import portable
+from tunesmith.report.write import write_report
+from tunesmith.rundir import RunDir
+
+
+def test_paths_are_relative_in_every_file_of_the_report(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunDir(tmp_path / "runs" / "one")
+    run.model.mkdir(parents=True)
+    recipe = {
+        "model": "/home/anna/secret/models/base-1b",
+        "data": {"source": [str(tmp_path / "rows.csv"), {"source": "/srv/secret/more.csv"}]},
+        "output_dir": str(run.path),
+    }
+    notes = [
+        f"rows of {tmp_path / 'rows.csv'}:4 are odd",
+        "the model in /home/anna/secret/models/base-1b",
+    ]
+    command = f"tunesmith run {run.recipe} output_dir=NEW_FOLDER"
+    write_report(run, replace(report, recipe=recipe, notes=notes, command=command))
+    for path in (run.report_json, run.report_md, run.report_html, run.model / "README.md"):
+        text = path.read_text(encoding="utf-8")
+        assert "secret" not in text, path
+        assert str(tmp_path) not in text, path
+    found = portable(replace(report, recipe=recipe, notes=notes, command=command), run.path)
+    assert found.recipe["data"] == {"source": ["rows.csv", {"source": ".../more.csv"}]}
+    assert found.command == "tunesmith run runs/one/recipe.yaml output_dir=NEW_FOLDER"
+    assert found.notes == ["rows of rows.csv:4 are odd", "the model in .../base-1b"]
+
+
+def test_names_of_the_hub_and_relative_paths_stay(report: Report) -> None:
+    recipe = {"model": "org/name", "data": {"source": "rows/a.csv"}, "system": "and/or", "x": "/"}
+    assert portable(replace(report, recipe=recipe), Path("runs/one")).recipe == recipe
