@@ -38,11 +38,17 @@ from tunesmith.evaluate.statistics import (
 )
 from tunesmith.records import Estimate, Evaluation, Example, Prediction
 
-ALL = {**METRICS, **GENERAL}
+ALL = {n: m for n, m in {**METRICS, **GENERAL}.items() if n != "semantic_similarity"}  # a model's
 ANSWERS = {
     "choice": ("red", "green", "blue"),
     "number": ("1", "2.5", "40", "-3"),
     "json": ('{"a": 1}', '{"a": 2, "b": "x"}', "[1, 2]"),
+    "labels": ("joy\nanger", "fear", "none"),
+    "tags": (
+        "Ada B-PER\nleft O\nCork B-LOC",
+        "Ada O\nleft O\nCork B-LOC",
+        "Ada O\nleft O\nCork O",
+    ),
     "text": ("the cat sat on the mat", "a dog ran to the old house by the sea", "rain"),
 }
 
