@@ -31,7 +31,7 @@ Table = list[dict[str, Any]]
 WORDS = st.text("abcXYZ ,.'-é1", min_size=1, max_size=8).filter(
     lambda text: text.strip() not in ("", "-1")
 )
-FLOATS = st.floats(-1e9, 1e9)
+FLOATS = st.floats(-1e9, 1e9).filter(lambda x: x != -1)  # as a label it marks a missing one
 CELLS = {
     "truths": st.booleans(),
     "integers": st.integers(0, 3),

@@ -323,7 +323,15 @@ def test_separators_and_jinja_in_values_survive_as_text(text: str, target: str) 
 
 
 @settings(deadline=None, max_examples=60)
-@given(labels=st.lists(TEXTS.map(str.strip), min_size=2, max_size=4, unique=True))
+@given(
+    labels=st.lists(
+        # a label that is the text of a list or an object is refused
+        TEXTS.map(str.strip).filter(lambda text: text[:1] not in ("[", "{", "(")),
+        min_size=2,
+        max_size=4,
+        unique=True,
+    )
+)
 def test_separators_in_labels_survive_and_stay_choices(labels: list[str]) -> None:
     template = template_of({"text": "", "label": ""}, task="classify")
     rows = rows_of(labels)
