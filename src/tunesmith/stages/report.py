@@ -43,6 +43,7 @@ from tunesmith.records import (
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
 from tunesmith.report.content import to_json as report_json
+from tunesmith.report.portable import portable
 from tunesmith.report.write import write_report
 from tunesmith.run_files import (
     AnsweredIn,
@@ -115,7 +116,7 @@ def report(run: RunDir) -> dict[str, Any]:
     record(run, _report_files(run), listed_hashes(run, read_by_report(run)))
     show_report(content)
     say(f"report: {run.report_html}")
-    return report_json(content)
+    return report_json(portable(content, run.path))
 
 
 def _report_files(run: RunDir) -> list[Path]:
