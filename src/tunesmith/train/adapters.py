@@ -40,7 +40,7 @@ def check_lora(model: PreTrainedModel, config: LoraConfig) -> None:
                 f"train.lora.target_modules: {target!r}: {what}",
                 hint=did_you_mean(target, known | {ALL_LINEAR}),
             )
-        narrowest = min(sides, key=lambda name: sides[name])
+        narrowest = min(sides, key=lambda name: (sides[name], name))
         if config.r > sides[narrowest]:
             raise RecipeError(
                 f"train.lora.r = {config.r} is above {sides[narrowest]}, the smaller side of "
