@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from support import byte_tokenizer, tiny_llama
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+# a shell starts what it runs in the background with SIGINT ignored, and so it would stay
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,6 @@ from tunesmith.stages.working import at_work, stage
 
 CODES = [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
 CODES += [(signal.SIGUSR1, "SIGUSR1", 138)]
-
-
-@pytest.fixture(autouse=True)
-def _not_ignored() -> Iterator[None]:
-    """A shell starts what it runs in the background with SIGINT ignored, and that would stay so."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number, name, code", CODES)

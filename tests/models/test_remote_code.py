@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import byte_tokenizer, tiny_llama, write_rows
+from support import byte_tokenizer, list_again, tiny_llama, write_rows
 
 from tunesmith.rundir import RunDir, file_sha256, read_json, write_json
 
@@ -235,3 +235,4 @@ def distrust(run: RunDir) -> None:
     manifest = read_json(run.manifest)
     manifest["files"]["recipe.yaml"] = file_sha256(run.recipe)
     write_json(run.manifest, manifest)
+    list_again(run)

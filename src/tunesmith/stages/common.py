@@ -122,6 +122,11 @@ def found_beside_answers(run: RunDir) -> list[Path]:
     return [run.panel, run.threshold, run.opponents, run.few_shot, run.few_shot_by_task]
 
 
+def report_files(run: RunDir) -> list[Path]:
+    """But for model/README.md, which is for people to edit."""
+    return [run.report_html, run.report_md, run.report_json, *run.plots.glob("*")]
+
+
 def judged_by_others(run: RunDir) -> list[Path]:
     """Keys and votes of reviews, and what models replied, as far as they are there: a file of votes
     may be deleted.

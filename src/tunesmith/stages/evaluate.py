@@ -45,6 +45,7 @@ from tunesmith.stages.common import (
     found_beside_answers,
     load_base,
     load_tuned,
+    report_files,
     run_recipe,
     sample,
     store_answers,
@@ -124,11 +125,11 @@ def answer_tuned(run: RunDir) -> None:
 
 
 def _clear(run: RunDir) -> None:
-    """Remove what an earlier evaluation found, and take its answers off the list: they are made
-    anew now.
+    """Remove what an earlier evaluation found, and take its answers off the list, and the report on
+    them: they are made anew now.
     """
     stale = [run.verification, run.evaluated, *found_beside_answers(run)]
-    forget(run, [*stale, *run.evaluation.glob("*/*.parquet")])
+    forget(run, [*stale, *report_files(run), *run.evaluation.glob("*/*.parquet")])
     for path in stale:
         path.unlink(missing_ok=True)
     write_record(run.evaluated, Evaluated(()))  # begun, and not done

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 from tunesmith.artefacts import listed_hashes, record
@@ -60,7 +59,7 @@ from tunesmith.run_files import (
 )
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
-from tunesmith.stages.common import check_evaluated, read_by_report, run_recipe
+from tunesmith.stages.common import check_evaluated, read_by_report, report_files, run_recipe
 from tunesmith.stages.deciding import run_broken, run_gates, run_slices
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.preferences import read_preferences
@@ -113,15 +112,10 @@ def report(run: RunDir) -> dict[str, Any]:
         check_evaluated(other)
     content = build_report(run, recipe, read_metrics(run.metrics))
     write_report(run, content)
-    record(run, _report_files(run), listed_hashes(run, read_by_report(run)))
+    record(run, report_files(run), listed_hashes(run, read_by_report(run)))
     show_report(content)
     say(f"report: {run.report_html}")
     return report_json(portable(content, run.path))
-
-
-def _report_files(run: RunDir) -> list[Path]:
-    """But for model/README.md, which is for people to edit."""
-    return [run.report_html, run.report_md, run.report_json, *run.plots.glob("*")]
 
 
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
