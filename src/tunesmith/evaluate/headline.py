@@ -176,8 +176,7 @@ def _question(
     estimates: tuple[Estimate, Estimate],
     margin: float,
 ) -> Question:
-    sign = find_metric(c.metric).sign
-    low, high = sorted(sign * end for end in c.ci)
+    metric = find_metric(c.metric)
     before, after = (estimate.mean for estimate in estimates)
     return Question(
         name,
@@ -186,8 +185,8 @@ def _question(
         sentence,
         c.metric,
         c.a,
-        sign * c.difference,
-        (low, high),
+        metric.sign * c.difference,
+        metric.gain_interval(c.ci),
         margin,
         before,
         after,
@@ -201,9 +200,7 @@ def _gain(row: RetentionRow) -> float:
 def _gain_ci(row: RetentionRow) -> tuple[float, float]:
     if row.difference == 0 and row.note == "no row differs":
         return 0.0, 0.0  # the same on every text: there is nothing that more texts could show
-    sign = find_metric(row.metric).sign
-    low, high = sorted(sign * end for end in row.ci)
-    return low, high
+    return find_metric(row.metric).gain_interval(row.ci)
 
 
 def _slack(row: RetentionRow, margin: float) -> float:

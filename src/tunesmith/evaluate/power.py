@@ -323,9 +323,9 @@ def rows_to_tell(
     because one that is just significant would be found again only half of the time.
     """
     c = comparison
-    sign = find_metric(c.metric).sign
-    low, high = sorted(sign * end for end in c.ci)
-    gain = sign * c.difference
+    metric = find_metric(c.metric)
+    low, high = metric.gain_interval(c.ci)
+    gain = metric.sign * c.difference
     if not all(map(math.isfinite, (low, high, c.se_clustered))) or gain <= 0:
         return None
 

@@ -247,7 +247,7 @@ def _margin(metric: str, level: float) -> float:
 def _finding(
     c: Comparison, p: float, detectable: float, slices: int, margin: float, confidence: float
 ) -> SliceFinding:
-    low, high = sorted(find_metric(c.metric).sign * end for end in c.ci)
+    low, high = find_metric(c.metric).gain_interval(c.ci)
     if p < 1 - confidence and high < 0:
         return "worse"
     if p < 1 - confidence and low > 0:

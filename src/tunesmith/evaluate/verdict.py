@@ -56,7 +56,7 @@ def verdict(
     c = comparison
     p_text = _p_text(c.p) if p is None else f"{_p_text(p)} after Holm"
     p = c.p if p is None else p
-    low, high = _gains(c)
+    low, high = find_metric(c.metric).gain_interval(c.ci)
     numbers = _numbers(c, p_text, confidence, estimates)
     beyond_rows = _no_verdict_possible(c, confidence)
     if beyond_rows:
@@ -83,13 +83,6 @@ def verdict(
         f"Cannot tell with {_rows_text(c)} whether {c.b} is better than {c.a}"
         f"{_what_would_tell(c, confidence)}: {numbers}.",
     )
-
-
-def _gains(c: Comparison) -> tuple[float, float]:
-    """The interval of the gain: positive is better."""
-    sign = find_metric(c.metric).sign
-    low, high = sorted(sign * end for end in c.ci)
-    return low, high
 
 
 def _no_verdict_possible(c: Comparison, confidence: float) -> str:

@@ -172,6 +172,11 @@ class Metric:
         """1 where higher is better, -1 where lower is."""
         return 1 if self.higher_is_better else -1
 
+    def gain_interval(self, ci: tuple[float, float]) -> tuple[float, float]:
+        """The interval of a gain, which is positive where it is better, from a difference's."""
+        low, high = ci
+        return (low, high) if self.higher_is_better else (-high, -low)
+
     def row_quality(self, rows_ND: Floats) -> Floats:
         """quality_N, higher is better: for wins, ties and losses."""
         return self.quality(rows_ND) if self.quality else self.sign * rows_ND[:, 0]
