@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import best_baseline, compare, evaluate, to_json
+from tunesmith.evaluate.compare import compare, evaluate, to_json
 from tunesmith.evaluate.metrics.classification import METRICS as BY_CLASS
 from tunesmith.evaluate.power import rows_to_tell, smallest_accuracy_gain
 from tunesmith.evaluate.statistics import (
@@ -122,21 +122,6 @@ def test_an_evaluation_is_json_without_arrays_or_nan() -> None:
         "note": "only 1 row",
     }
     assert "rows" not in found
-
-
-# ---- baselines
-
-
-def test_the_best_baseline_is_the_highest_or_for_errors_the_lowest() -> None:
-    low, high = (
-        evaluation(name, [name] * 2, ["1", "3"], ["mae", "spearman"], "number")
-        for name in ("2", "9")
-    )
-    assert best_baseline([high, low], "mae").system == "2"
-    right, wrong = right_and_wrong("right", "11"), right_and_wrong("wrong", "01")
-    assert best_baseline([wrong, right], "accuracy").system == "right"
-    with pytest.raises(DataError, match="no baseline"):
-        best_baseline([], "accuracy")
 
 
 # ---- two systems

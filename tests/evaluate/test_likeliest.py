@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tunesmith.errors import DataError
 from tunesmith.evaluate.likeliest import RANKINGS, can_rank, likeliest_predictions
 from tunesmith.records import Estimate, Evaluation, Example, Prediction
 from tunesmith.run_files import Opponents, Task
@@ -45,3 +48,15 @@ def test_the_opponent_is_chosen_on_validation_and_by_the_test_only_among_equals(
     assert strongest(systems, "accuracy", fewer).system == "base_few_shot"
     assert strongest(systems, "accuracy", equal).system == "base"
     assert strongest(systems, "accuracy", None).system == "base"
+    with pytest.raises(DataError, match="no baseline"):
+        strongest([systems[-1]], "accuracy", None)
+
+
+def test_of_errors_the_lowest_is_the_strongest_and_one_without_a_score_comes_last() -> None:
+    low, high = (
+        Evaluation(system, "test", [], [], [], {}, {"mae": Estimate(mae, 9, 0.0, (0.0, 9.0))})
+        for system, mae in (("majority", 1.0), ("base", 7.0))
+    )
+    assert strongest([high, low], "mae", None).system == "majority"
+    known = Opponents(48, {"mae": {"base": 7.0}})
+    assert strongest([high, low], "mae", known).system == "base"  # no score is not an error of 0

@@ -116,14 +116,6 @@ def estimate_metric(
     )
 
 
-def best_baseline(evaluations: Sequence[Evaluation], metric: str) -> Evaluation:
-    """The evaluation with the best estimate; the first of equals."""
-    if not evaluations:
-        raise DataError("there is no baseline to compare with")
-    sign = find_metric(metric).sign
-    return max(evaluations, key=lambda evaluation: sign * evaluation.estimates[metric].mean)
-
-
 # ---- two systems
 
 

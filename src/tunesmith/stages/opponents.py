@@ -7,8 +7,10 @@ to 0.35.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
+from tunesmith.errors import DataError
 from tunesmith.evaluate.likeliest import RANKINGS, can_rank, likeliest_predictions
 from tunesmith.evaluate.metrics import OVER_TASKS, find_metric, score_predictions
 from tunesmith.evaluate.system_table import LIKELIEST, SYSTEMS
@@ -128,15 +130,19 @@ def strongest(
     """The opponent that the verdict on a metric is against: the best on the validation rows.
 
     Of equals there the better one on the test rows, which can only make the verdict stricter. All
-    of them count as equal in a run folder that has no such scores.
+    of them count as equal in a run folder that has no such scores, and one that has none of its own
+    comes last. DataError where there is none.
     """
     candidates = [e for e in evaluations if SYSTEMS[e.system].reference]
+    if not candidates:
+        raise DataError("there is no baseline to compare with")
     sign = find_metric(metric).sign
     on_validation = opponents.scores.get(metric, {}) if opponents else {}
 
     def rank(evaluation: Evaluation) -> tuple[float, float]:
-        score = on_validation.get(evaluation.system, 0.0)
-        return sign * score, sign * evaluation.estimates[metric].mean
+        score = on_validation.get(evaluation.system)
+        known = -math.inf if score is None else sign * score
+        return known, sign * evaluation.estimates[metric].mean
 
     return max(candidates, key=rank)
 
