@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from mixture_rows import (
+    ALL,
+    BASE,
+    JSON,
+    LABELS,
+    MIXTURE,
+    MOOD,
+    OPTIONS,
+    TUNED,
+    evaluation,
+    examples,
+)
 
-from tunesmith.evaluate.compare import Resampling, compare
+from tunesmith.evaluate.compare import compare
 from tunesmith.evaluate.metrics import OVER_TASKS
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.tasks import evaluate_task
@@ -14,38 +26,6 @@ from tunesmith.records import Evaluation, Example, Prediction
 from tunesmith.run_files import Opponents, Task
 from tunesmith.stages.opponents import likeliest_by_task, opponents_by_task, trial_rows
 from tunesmith.stages.task_verdicts import task_report
-
-OPTIONS = Resampling(confidence=0.95, resamples=2000, seed=0)
-LABELS = Task("classify", "choice", ("accuracy",))
-FIELDS = Task("extract", "json", ("json_f1", "valid_json"))
-MIXTURE = Task("mixture", metrics=(OVER_TASKS,), tasks={"mood": LABELS, "fields": FIELDS})
-
-
-def examples(task: str, answers: list[str], choices: tuple[str, ...] = ()) -> list[Example]:
-    return [
-        Example(f"{task}{i}", f"{task}{i}", "t", "Q", a, (a,), choices, task=task)
-        for i, a in enumerate(answers)
-    ]
-
-
-MOOD = examples("mood", ["good", "bad", "good", "bad"], ("good", "bad"))
-JSON = examples("fields", ['{"a": 1, "b": 2}', '{"a": 1, "b": 3}'])
-ALL = [*MOOD, *JSON]
-
-
-def evaluation(system: str, texts: list[str], task: Task = MIXTURE) -> Evaluation:
-    rows = [e for e in ALL if e.task in task.tasks]
-    predictions = [
-        Prediction(e.id, text, stopped=True, num_tokens=1)
-        for e, text in zip(rows, texts, strict=True)
-    ]
-    return evaluate_task(system, "test", rows, predictions, task)
-
-
-BASE = ["good", "what?", "bad", "good", "no idea", '{"a": 1, "b": 2}']
-"""Accuracy 1/4; fields: none and one of two right (F1 0 and 0.5)."""
-TUNED = ["good", "bad", "good", "good", '{"a": 1, "b": 2}', '{"a": 1, "b": 2}']
-"""Accuracy 3/4; F1 1 and 0.5."""
 
 
 def test_a_task_without_a_place_in_the_mean_is_named_and_judged() -> None:

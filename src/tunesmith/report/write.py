@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tunesmith.report.card import render_card
 from tunesmith.report.content import Report, to_json
 from tunesmith.report.html import render_html
@@ -11,15 +13,19 @@ from tunesmith.report.portable import portable
 from tunesmith.rundir import RunDir, write_atomic, write_json
 
 
-def write_report(run: RunDir, report: Report) -> None:
-    """Write report.html, report.md, report.json, plots/ and, if the run has a model, its card."""
+def write_report(run: RunDir, report: Report) -> dict[str, Any]:
+    """Write report.html, report.md, report.json, plots/ and, if the run has a model, its card.
+    Returns what report.json holds.
+    """
     report = portable(report, run.path)
     plots = plots_of(report)
     for plot in plots:
         write_atomic(run.plots / f"{plot.name}.svg", plot.svg)
         write_atomic(run.plots / f"{plot.name}.png", plot.png)
-    write_json(run.report_json, to_json(report))
+    values = to_json(report)
+    write_json(run.report_json, values)
     write_atomic(run.report_md, render_markdown(report, plots))
     write_atomic(run.report_html, render_html(report, plots))
     if run.model.is_dir():
         write_atomic(run.model / "README.md", render_card(report))
+    return values

@@ -41,8 +41,6 @@ from tunesmith.records import (
 )
 from tunesmith.report.console import show as show_report
 from tunesmith.report.content import JudgedMetric, LedgerCounts, Report
-from tunesmith.report.content import to_json as report_json
-from tunesmith.report.portable import portable
 from tunesmith.report.write import write_report
 from tunesmith.run_files import (
     AnsweredIn,
@@ -111,11 +109,11 @@ def report(run: RunDir) -> dict[str, Any]:
     for other in seed_folders(run, recipe):
         check_evaluated(other)
     content = build_report(run, recipe, read_metrics(run.metrics))
-    write_report(run, content)
+    written = write_report(run, content)
     record(run, report_files(run), listed_hashes(run, read_by_report(run)))
     show_report(content)
     say(f"report: {run.report_html}")
-    return report_json(portable(content, run.path))
+    return written
 
 
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
