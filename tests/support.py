@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tunesmith import cli
 from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.data.store import read_token_arrays
 from tunesmith.models.save import save_model
@@ -134,3 +135,13 @@ def plain_chat() -> Any:
     tokenizer = byte_tokenizer()
     complete_tokenizer(tokenizer)
     return chat_format(tokenizer)
+
+
+def exit_code_of(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
+    """A command's exit code, as a shell sees it."""
+    monkeypatch.setattr("sys.argv", ["tunesmith", *args])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import as_older, list_again, write_rows
+from support import as_older, exit_code_of, list_again, write_rows
 
-from tunesmith import artefacts, cli, pipeline, stages
+from tunesmith import artefacts, pipeline, stages
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
 from tunesmith.evaluate.predictions import read_predictions, write_predictions
@@ -321,20 +321,11 @@ def test_an_older_run_folder_opens_with_one_note(
 # ---- reproduce
 
 
-def _exit_code(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
-    monkeypatch.setattr("sys.argv", ["tunesmith", *args])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 def test_the_verify_command_checks_the_report_too(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(run.report_md, "#", "Better. #")
-    assert _exit_code(monkeypatch, "verify", str(run.path)) == 2
+    assert exit_code_of(monkeypatch, "verify", str(run.path)) == 2
     said = capsys.readouterr().err
     assert re.search(rf"^error: .*report.md: changed .*{HASH}, made as {HASH}$", said, re.M)
     assert "hint: `tunesmith report" in said
@@ -344,7 +335,7 @@ def test_a_run_is_reproduced_bit_for_bit_and_nothing_comes_from_the_cache(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stages.prepare, "restore", lambda *_: pytest.fail("the cache was read"))
-    assert _exit_code(monkeypatch, "reproduce", str(run.path), "--json") == 0
+    assert exit_code_of(monkeypatch, "reproduce", str(run.path), "--json") == 0
     again = RunDir(run.path.with_name("run-again"))
     assert file_sha256(again.model / "model.safetensors") == file_sha256(
         run.model / "model.safetensors"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
-from support import as_older, list_again, write_rows
+from support import as_older, exit_code_of, list_again, write_rows
 
-from tunesmith import cli, pipeline, stages
+from tunesmith import pipeline, stages
 from tunesmith.data.store import read_examples
 from tunesmith.errors import RecipeError
 from tunesmith.evaluate.decisions import Threshold
@@ -88,7 +88,7 @@ def test_gates_are_in_the_report_and_one_that_is_not_passed_gives_exit_code_4(
         ("least_gain", "failed"),
         ("largest_broken_share", "passed"),
     ]
-    assert _exit_code(monkeypatch, "report", str(run.path)) == 4
+    assert exit_code_of(monkeypatch, "report", str(run.path)) == 4
     assert "gate not passed: least_gain: failed" in capsys.readouterr().err
 
 
@@ -103,19 +103,10 @@ def test_a_share_of_broken_rows_on_the_command_line_needs_no_gate_in_the_recipe(
     plain = values(tmp_path, tmp_path / "rows.csv")
     run.recipe.write_text(dump_recipe(build_recipe(plain)[0]))
     list_again(run)
-    assert _exit_code(monkeypatch, "report", str(run.path)) == 0
-    assert _exit_code(monkeypatch, "report", str(run.path), "--fail-if-broken-over", "1") == 0
-    assert _exit_code(monkeypatch, "report", str(run.path), "--fail-if-broken-over", "0") == 4
+    assert exit_code_of(monkeypatch, "report", str(run.path)) == 0
+    assert exit_code_of(monkeypatch, "report", str(run.path), "--fail-if-broken-over", "1") == 0
+    assert exit_code_of(monkeypatch, "report", str(run.path), "--fail-if-broken-over", "0") == 4
     assert "broken rows: " in capsys.readouterr().err
-
-
-def _exit_code(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
-    monkeypatch.setattr("sys.argv", ["tunesmith", *args])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_the_base_itself_as_the_tuned_model_passes_no_gate(
