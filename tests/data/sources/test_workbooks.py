@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import zipfile
 from datetime import datetime
@@ -58,6 +59,21 @@ def test_the_first_sheet_with_cells_is_read_and_the_others_are_named(tmp_path: P
     assert [dict(row.values) for row in read_rows(path, sheet="More")] == [{"text": "three"}]
     with pytest.raises(DataError, match=r"a.xlsx: no sheet 'Mor'\nhint: did you mean 'More'"):
         list(read_rows(path, sheet="Mor"))
+
+
+def test_no_error_leaves_the_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = workbook(tmp_path / "a.xlsx", Data=TABLE)
+    archive = tmp_path / "b.xlsx"  # a zip file, and no workbook
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.txt", "a")
+    left_open: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: left_open.append(unraisable))
+    for wrong, sheet in [(path, "Mor"), (archive, None)]:
+        with pytest.raises(DataError):
+            list(read_rows(wrong, sheet=sheet))
+    next(iter(read_rows(path)))  # not read to the end
+    gc.collect()  # a file that is still open warns now, and warnings are errors here
+    assert left_open == []
 
 
 def test_a_cell_in_a_column_without_a_name_refuses_its_row(tmp_path: Path) -> None:

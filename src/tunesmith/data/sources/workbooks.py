@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tunesmith.data.sources.header import find_header, without_empty_end
 from tunesmith.data.sources.reading import Placed, Reading
@@ -36,16 +36,24 @@ def read_workbook(path: Path, reading: Reading) -> Iterator[Placed]:
     number. Raises DataError for what is no workbook, and for a sheet that it does not have.
     """
     check_library(path)
+    with path.open("rb") as file:  # opened here, so that no error leaves it open in a library
+        yield from _rows(path, _open(path, file), reading)
+
+
+def _open(path: Path, file: BinaryIO) -> dict[str, Iterator[Cells]]:
     open_ = _ods if path.suffix.lower() == ".ods" else _xlsx
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a workbook has beside its cells
         try:
-            sheets = open_(path)
+            return open_(file)
         except Exception as error:  # the libraries raise many kinds for a damaged file
             raise DataError(
                 f"{path}: not a workbook that can be read: {error}",
                 hint="open it in a spreadsheet program and save it as csv",
             ) from error
+
+
+def _rows(path: Path, sheets: dict[str, Iterator[Cells]], reading: Reading) -> Iterator[Placed]:
     name, rows = _choose(path, sheets, reading)
     numbered = ((list(cells), number) for number, cells in enumerate(rows, start=1))
     filled = ((c, n) for c, n in numbered if any(cell is not None for cell in c))
@@ -96,20 +104,20 @@ def _choose(
     return name, filled[name]
 
 
-def _xlsx(path: Path) -> dict[str, Iterator[Cells]]:
+def _xlsx(file: BinaryIO) -> dict[str, Iterator[Cells]]:
     import openpyxl  # noqa: PLC0415 - an extra
 
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
     for sheet in sheets:
         sheet.reset_dimensions()  # some programs write wrong ones, which would cut rows off
     return {sheet.title: sheet.iter_rows(values_only=True) for sheet in sheets}
 
 
-def _ods(path: Path) -> dict[str, Iterator[Cells]]:
+def _ods(file: BinaryIO) -> dict[str, Iterator[Cells]]:
     import python_calamine  # noqa: PLC0415 - an extra
 
-    book = python_calamine.load_workbook(str(path))
+    book = python_calamine.load_workbook(file)
     return {name: _rows_of_ods(book, name) for name in book.sheet_names}
 
 
