@@ -357,6 +357,12 @@ def prepare_process(in_place: bool) -> None:
         save.write_model_folder = save._write_files
 
 
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def spread(calls: int, sample: int) -> list[int]:
     """Numbers of calls, `sample` of them evenly from the first to the last, or all for 0."""
     if not sample or sample >= calls:
@@ -380,13 +386,13 @@ def sweep(
         calls, wanted = references[name]
         for fault in faults:
             chosen = spread(calls, sample)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), cpu_seconds()
             here = [b for n in chosen if (b := one.try_one(name, fault, n, wanted)) is not None]
             counts.setdefault(name, {})[fault] = len(chosen)
             found += here
             print(
                 f"{name:9} {fault:7} {len(chosen):4} of {calls} calls, {len(here)} broken, "
-                f"{time.perf_counter() - started:.0f} s",
+                f"{time.perf_counter() - started:.0f} s, {cpu_seconds() - used:.0f} s of CPU",
                 flush=True,
             )
             for broken in here:
@@ -403,7 +409,9 @@ def main() -> None:
     parser.add_argument("--write-model", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
-    parser.add_argument("--sample", type=int, default=0, help="calls of each, evenly from first to last")
+    parser.add_argument(
+        "--sample", type=int, default=0, help="calls of each, evenly from first to last"
+    )
     options = parser.parse_args()
     folder = options.folder.absolute()
     if options.write_model:

@@ -61,7 +61,9 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Detached: an output that its own operation saves would hold that operation, which holds
+        # the output, and with both the whole model for good.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         # While the result lives, so does all it keeps: no address is reused and counted twice.

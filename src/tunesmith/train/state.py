@@ -244,9 +244,7 @@ def save(training: Training, progress: Progress) -> None:
     )
     if progress.step == progress.best_step:
         progress.best_sha256 = weights_sha256(saved)
-    prune_checkpoints(
-        folder, progress.step, training.config.save_total_limit, progress.best_step
-    )
+    prune_checkpoints(folder, progress.step, training.config.save_total_limit, progress.best_step)
 
 
 def _fingerprint(
