@@ -195,10 +195,10 @@ def trained(
     most = (0, 0, 0)
     prune = state.prune_checkpoints
 
-    def watched(place: Path, keep: int, best: int | None) -> None:
+    def watched(place: Path, step: int, keep: int, best: int | None) -> None:
         nonlocal most
         most = max(most, room(place))
-        prune(place, keep, best)
+        prune(place, step, keep, best)
         if stop and (place / f"step-{stop:06d}").exists():
             raise _Stop
 
