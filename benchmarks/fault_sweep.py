@@ -201,7 +201,7 @@ class Sweep:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         found = {}
-        for name in STAGES[: STAGES.index(names[-1]) + 1]:
+        for name in STAGES[: max(map(STAGES.index, names)) + 1]:
             shutil.rmtree(self.folder / f"from-{name}", ignore_errors=True)
             shutil.copytree(self.work, self.folder / f"from-{name}")
             done = self.child(name, NOTHING, 0)

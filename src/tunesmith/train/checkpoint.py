@@ -128,7 +128,7 @@ class Found:
 
 def find_checkpoints(folder: Path) -> Found:
     """What is there to resume from, by checksums."""
-    damaged = []
+    damaged: list[tuple[Path, str]] = []
     for path in sorted(folder.glob("step-*"), key=_step_of, reverse=True):
         wrong = damage(path)
         if not wrong:

@@ -114,14 +114,16 @@ def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
             hint=f"`tunesmith resume {run.path}`, or another output_dir",
         )
     found = find_checkpoints(run.checkpoints)
-    if has_some and found.latest is None:
-        path, wrong = found.damaged[0]
-        raise TrainingError(
-            f"{run.checkpoints}: no checkpoint is whole; the newest, {path.name}: {wrong}",
-            hint="put one back from a copy, or remove the folder: then `tunesmith resume "
-            f"{run.path}` trains from the first step",
-        )
-    for path, wrong in reversed(found.damaged if found.latest else []):
+    if found.latest is None:
+        if has_some:
+            path, wrong = found.damaged[0]
+            raise TrainingError(
+                f"{run.checkpoints}: no checkpoint is whole; the newest, {path.name}: {wrong}",
+                hint="put one back from a copy, or remove the folder: then `tunesmith resume "
+                f"{run.path}` trains from the first step",
+            )
+        return None
+    for path, wrong in reversed(found.damaged):
         say(
             f"note: {path}: damaged, and passed over: {wrong}; the steps after "
             f"{found.latest.path.name} are trained again, to the same bits"
