@@ -42,6 +42,7 @@ from tunesmith.cli_options import (
     print_json,
     recipe_with_rows,
 )
+from tunesmith.cli_predict import predict, runs
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
@@ -59,6 +60,8 @@ app = typer.Typer(
 app.add_typer(templates_app, name="templates")
 app.command()(review)
 app.command()(judge)
+app.command()(predict)
+app.command()(runs)
 
 
 def main() -> None:
