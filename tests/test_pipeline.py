@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,12 @@ from tunesmith.evaluate.retention import TextScore
 from tunesmith.evaluate.statistics import holm
 from tunesmith.machine import Machine
 from tunesmith.models.load import load_model
+from tunesmith.packages import installed
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
 from tunesmith.run_files import read_manifest
 from tunesmith.rundir import RunDir, file_sha256, read_json
 from tunesmith.stages import dry_run as rehearse
+from tunesmith.stages import serve as serving
 from tunesmith.stages.seeds import copy_of
 from tunesmith.stages.train import validation_rows
 
@@ -124,6 +128,50 @@ def test_predictions_are_the_answers_of_the_evaluation(
     with pytest.raises(DataError, match="has a column 'answer', which answers are written to"):
         stages.predict.predict(run, out, tmp_path / "again.csv")
     assert not (tmp_path / "again.csv").exists()
+
+
+@pytest.mark.skipif(not all(map(installed, serving.NEEDED)), reason="no server is installed")
+def test_the_openai_client_gets_the_answers_of_the_report(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    openai = pytest.importorskip("openai")
+    run = RunDir(finished[0] / "run")
+    test, stored = read_examples(run.examples("test")), read_predictions(run, "tuned", "test")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen(serving.server_command(run, "localhost", port)) as server:
+        try:
+            with openai.OpenAI(
+                base_url=f"http://localhost:{port}/v1", api_key="none", max_retries=30
+            ) as client:
+                served = client.models.list().data[0].id
+                for example, prediction in list(zip(test, stored, strict=True))[:4]:
+                    found = client.chat.completions.create(
+                        model=served,
+                        messages=[{"role": "user", "content": example.prompt}],
+                        temperature=0,
+                        max_tokens=prediction.num_tokens + 1,
+                    )
+                    assert found.choices[0].message.content.strip() == prediction.text
+        finally:
+            server.terminate()
+
+
+def test_without_a_server_serve_says_what_is_missing(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(finished[0] / "run")
+    monkeypatch.setattr(serving, "installed", lambda name: name == "openai")
+    with pytest.raises(InputError) as caught:
+        serving.server_command(run, "localhost", 8000)
+    assert str(caught.value) == (
+        "no server is installed: transformers' needs fastapi, uvicorn\n"
+        "hint: pip install 'tunesmith[serve]', or vllm on a GPU"
+    )
+    monkeypatch.setattr(serving, "installed", lambda name: True)
+    command = serving.server_command(run, "0.0.0.0", 80)
+    assert command[1:5] == ["-m", "vllm.entrypoints.cli.main", "serve", str(run.model)]
 
 
 def test_runs_lists_each_run_with_its_verdict_and_no_run_stops_the_list(

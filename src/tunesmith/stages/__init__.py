@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tunesmith.stages import reproduce as reproduce
     from tunesmith.stages import review as review
     from tunesmith.stages import runs as runs
+    from tunesmith.stages import serve as serve
     from tunesmith.stages import train as train
     from tunesmith.stages import verify as verify
 

@@ -1,4 +1,4 @@
-"""`tunesmith predict` and `tunesmith runs`: what comes after a run."""
+"""What comes after a run: `tunesmith predict`, `runs` and `serve`."""
 
 from __future__ import annotations
 
@@ -73,3 +73,24 @@ def runs(
         day = row.created[:10]
         table.add_row(str(name), day, row.state, row.metric or "", *shown, row.verdict or "")
     InertConsole(highlight=False, markup=False).print(table)
+
+
+def serve(
+    run_folder: RunArgument,
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "localhost",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+) -> None:
+    """Serve the tuned model of a run with an OpenAI-compatible API.
+
+    By vLLM where it is installed, else by transformers (pip install 'tunesmith[serve]'). Ctrl-C
+    ends it.
+
+    Example: tunesmith serve runs/reviews --port 8000
+    """
+    run = stages.common.open_run(run_folder)
+    command = stages.serve.server_command(run, host, port)
+    note(f"the address is http://{host}:{port}/v1, and /v1/models gives the model's name")
+    layout = stages.serve.example_prompt(run)
+    if layout:
+        note(f"the model was trained on messages like this:\n{layout}")
+    stages.serve.start(command)
