@@ -181,7 +181,7 @@ class _Stop(Exception):
 def trained(
     folder: Path, name: str, epochs: int, train: Mapping[str, object], stop: int = 0
 ) -> tuple[float, tuple[int, int, int], bytes]:
-    """Seconds of CPU, the most checkpoints, bytes of all and bytes of the last, and the weights' bytes."""
+    """Seconds of CPU, what `room` found at most, and the bytes of the weights."""
     from tunesmith import stages
     from tunesmith.rundir import RunDir
     from tunesmith.train import state

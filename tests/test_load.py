@@ -1,4 +1,4 @@
-"""benchmarks/load.py: a few runs here, many in `make test-slow`; the figures are in benchmarks.md."""
+"""benchmarks/load.py: what it counts, and a few of its runs; docs/benchmarks.md has the figures."""
 
 from __future__ import annotations
 
