@@ -1,17 +1,13 @@
-"""Where a run's numbers go: metrics.jsonl, trackers, and a bar on stderr."""
+"""Where a run's numbers go: metrics.jsonl and trackers."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tunesmith.errors import DataError, InputError
 from tunesmith.rundir import DAMAGED, RunDir, write_atomic
@@ -160,35 +156,3 @@ TRACKERS: dict[str, Callable[[RunDir, int], Tracker]] = {
     "trackio": _wandb_like("trackio"),
     "mlflow": _mlflow,
 }
-
-
-class ProgressBar:
-    """Steps done, loss, trained tokens per second and time left, on stderr if it is a terminal."""
-
-    def __init__(self, total: int, done: int) -> None:
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} trained tokens/s"),
-            TimeRemainingColumn(),
-        )
-        console = Console(file=sys.stderr)
-        self._progress = Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        )
-        self._task = self._progress.add_task(
-            "", total=total, completed=done, loss=float("nan"), rate=0.0
-        )
-        self._progress.start()
-
-    def update(self, metrics: StepMetrics) -> None:
-        """Show a step's numbers."""
-        rate = metrics["trained_tokens"] / max(metrics["seconds"], 1e-9)
-        self._progress.update(
-            self._task, completed=metrics["step"], loss=metrics["loss"], rate=rate
-        )
-
-    def close(self) -> None:
-        """Remove the bar from the terminal."""
-        self._progress.stop()
