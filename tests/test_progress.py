@@ -9,7 +9,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from rich.console import Console
@@ -151,9 +151,9 @@ def test_the_end_of_what_took_its_time_is_told_and_no_other(board: Board, clock:
             clock.now += 120
         with progress("a moment", 3):
             clock.now += 0.5
-        with pytest.raises(ValueError, match="x"), progress("an error", 3):
+        with suppress(ValueError), progress("an error", 3):
             clock.now += 9
-            raise ValueError("x")
+            raise ValueError
     assert printed(board.console) == "evaluation: Tuned model: 240 rows in 2:00, 2 rows/s\n"
     assert board.counted.tasks == []
 

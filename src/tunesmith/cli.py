@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,7 @@ from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
 from tunesmith.rundir import write_atomic
+from tunesmith.signals import Interrupted
 
 app = typer.Typer(
     name="tunesmith",
@@ -355,6 +357,19 @@ def report(
     found = stages.report.report(stages.common.open_run(run_folder), all_tables)
     _finish(found, as_json)
     _check_gates(found, fail_if_broken_over)
+
+
+@app.command()
+def watch(run_folder: RunArgument) -> None:
+    """Show a run's report in the browser while it grows, on this machine only; Ctrl-C ends it.
+
+    Example: tunesmith watch runs/reviews
+    """
+    server = stages.watch.server_for(run_folder)
+    print(server.url, flush=True)
+    note("open it in a browser on this machine; Ctrl-C ends it")
+    with server, suppress(Interrupted, KeyboardInterrupt):
+        server.serve_forever()
 
 
 @app.command()

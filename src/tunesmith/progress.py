@@ -88,7 +88,8 @@ def progress(
 ) -> Iterator[Progress]:
     """Something that takes time; `done` of `total` (None: unknown) were done before.
 
-    Inside another one it is a part of that. Its end is told in a line, if it was worth one.
+    Inside another one it is a part of that. The end of an outermost one is told in a line, if it
+    took its time.
     """
     with showing():
         counter = _Counter(_shown(), what, total, unit, done)
@@ -130,7 +131,8 @@ class _Counter:
 
     def tell_the_end(self) -> None:
         task, board = self._now(), self._board
-        if (task.elapsed or 0.0) >= SHORT:
+        outermost = len(board.counted.tasks) == 1
+        if outermost and (task.elapsed or 0.0) >= SHORT:
             board.say(f"{board.stage}{self._what}: {screen.finished(task)}")
 
     def close(self) -> None:

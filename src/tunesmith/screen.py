@@ -157,7 +157,7 @@ def counts(task: Task) -> str:
         parts.append(f"{done:,} {unit}")
     rate = _rate(task)
     if rate:
-        parts.append(f"{_number(rate)} {unit}/s")
+        parts.append(f"{_plain(rate)} {unit}/s")
     left = "" if task.total is None or not rate else _duration((task.total - done) / rate)
     return ", ".join([*parts, f"{left} left" if left else f"{_duration(elapsed)} so far"])
 
@@ -167,7 +167,7 @@ def finished(task: Task) -> str:
     unit, elapsed, done = task.fields["unit"], task.elapsed or 0.0, int(task.completed)
     rate = _rate(task)
     counted = f"{done:,} {unit} in " if done else ""
-    return f"{counted}{_duration(elapsed)}" + (f", {_number(rate)} {unit}/s" if rate else "")
+    return f"{counted}{_duration(elapsed)}" + (f", {_plain(rate)} {unit}/s" if rate else "")
 
 
 def _rate(task: Task) -> float:
@@ -177,7 +177,7 @@ def _rate(task: Task) -> float:
     return task.speed or (done / elapsed if elapsed else 0.0)
 
 
-def _number(value: float) -> str:
+def _plain(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
@@ -228,7 +228,7 @@ def beside(task: Task) -> str:
     numbers = [f"{name} {value:.3g}" for name, value in task.fields["numbers"].items()]
     rate = _rate(task)
     if rate:
-        numbers.append(f"{_number(rate)} {task.fields['unit']}/s")
+        numbers.append(f"{_plain(rate)} {task.fields['unit']}/s")
     if rate and task.total is not None:
         numbers.append(_duration((task.total - task.completed) / rate))
     return "  ".join(numbers)

@@ -170,10 +170,11 @@ def _run_steps(
         due = _CheckpointsDue(training, last=_clock())
         for step, batches in _planned_steps(training, progress.step):
             metrics = _take_step(training, progress, step, batches)
+            _show_step(bar, training, step, metrics)
             ends_epoch = progress.step % training.epoch_steps == 0
             if ends_epoch:
                 metrics |= judge.look(progress)
-            _show_step(bar, training, step, metrics)
+                _say_epoch(training, metrics)
             for tell in (log.write, on_progress):
                 if tell is not None:
                     tell(metrics)
@@ -204,21 +205,21 @@ def _bar(training: Training, progress: Progress) -> AbstractContextManager[Shown
 
 
 def _show_step(bar: Shown, training: Training, step: Step, metrics: StepMetrics) -> None:
-    """A step's numbers, and a line of its own where an epoch was validated."""
-    bar.at(f"step {metrics['step']:,} of {training.num_steps:,}")
+    bar.at(f"step {int(metrics['step']):,} of {training.num_steps:,}")
     bar.number("loss", metrics["loss"])
     bar(len(step.rows))
-    epoch, left = divmod(int(metrics["step"]), training.epoch_steps)
-    if left == 0:
-        numbers = [f"{name.replace('_', ' ')} {metrics[name]:.4g}" for name in _told(metrics)]
-        epochs = training.config.num_train_epochs
-        say(f"training: epoch {epoch} of {epochs}: {', '.join(numbers)}")
 
 
-def _told(metrics: StepMetrics) -> list[str]:
-    """The loss and what validation gave, without what only the choice of a checkpoint needs."""
-    found = [name for name in metrics if name == "loss" or name.startswith("validation_")]
-    return [n for n in found if not n.endswith(STANDARD_ERROR) and n != "validation_selected_by"]
+def _say_epoch(training: Training, metrics: StepMetrics) -> None:
+    """The loss of its last step, and what validation gave: the loss and the metric that decides,
+    which comes first.
+    """
+    found = [name for name in metrics if name.startswith("validation_")]
+    metric = [name for name in found if name != "validation_loss"][:1]
+    told = ["loss", *(name for name in found if name == "validation_loss"), *metric]
+    numbers = ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.4g}" for name in told)
+    epoch, epochs = int(metrics["epoch"]), training.config.num_train_epochs
+    say(f"training: epoch {epoch} of {epochs}: {numbers}")
 
 
 @dataclass

@@ -86,6 +86,13 @@ def read_metrics(path: Path) -> list[StepMetrics]:
     return [step for step in steps if step is not None]
 
 
+def steps_so_far(path: Path) -> list[StepMetrics]:
+    """The lines of a metrics.jsonl that is being written, without one that is not whole yet; none
+    where the file is not there.
+    """
+    return [step for line in _lines(path) if (step := _step(line)) is not None]
+
+
 def _step(line: str) -> StepMetrics | None:
     """A line's numbers; None where it was torn or damaged."""
     try:
