@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tunesmith.progress import showing
+from tunesmith.progress import say, showing
 from tunesmith.recipe import Recipe
 from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
@@ -95,11 +95,13 @@ def _remaining_stages(first: RunDir, show_all: bool) -> dict[str, Any]:
             config = recipe.train.model_copy(update=changes)
             copy_of(first, other.path, recipe.model_copy(update={"train": config}))
         if not run_state(other).trained:
+            say(f"training with seed {recipe.train.seed + number}")
             train(other)
     if not run_state(first).evaluated:
         evaluate(first)
     for other in others:
         if not run_state(other).evaluated:
+            say(f"evaluating what was trained in {other.path}")
             answer_tuned(other)
     if not run_state(first).verified:
         verify(first)

@@ -7,6 +7,7 @@ how much is done. screen.py shows it.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -167,7 +168,8 @@ def console() -> Console:
 
 
 def _console() -> Console:
-    return InertConsole(stderr=True, highlight=False, markup=False, emoji=False)
+    # bound to stderr as it is now: a library's own output may be sent elsewhere for a while
+    return InertConsole(file=sys.stderr, stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _shown() -> Board:

@@ -86,7 +86,7 @@ class Board:
 
     def say(self, text: str) -> None:
         """A line, above the live view where there is one."""
-        self.console.print(text, soft_wrap=True)
+        self.console.print(inert_line(text), soft_wrap=True)
 
     def begin(self, stage: str) -> None:
         """A stage inside those that are at work."""
@@ -110,7 +110,8 @@ def shown(board: Board) -> Iterator[None]:
 
 def is_live() -> bool:
     """Whether stderr is a terminal on which lines can be drawn over."""
-    return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    there = sys.stderr is not None and sys.stderr.isatty()  # None: closed by who started us
+    return there and not Console(stderr=True).is_dumb_terminal
 
 
 # ---- lines
@@ -199,6 +200,7 @@ def _live(board: Board) -> Iterator[None]:
         refresh_per_second=REFRESHED,
         transient=True,
         vertical_overflow="crop",
+        redirect_stdout=False,  # results go there
     )
     with drawn:
         board.redraw = drawn.refresh  # at what is new; what goes on is drawn by rich's clock
