@@ -195,7 +195,7 @@ def test_a_run_that_is_not_better_fails_on_request_and_names_the_questions(
         {"title": "Kept its general language", "answer": "not measured"},
     ]
     said = finished[1] | {"verdict": {"kind": "not better", "questions": questions}}
-    monkeypatch.setattr(pipeline, "run", lambda recipe: said)
+    monkeypatch.setattr(pipeline, "run", lambda recipe, show_all: said)
     recipe = str(finished[0] / "run" / "recipe.yaml")
     with pytest.raises(SystemExit) as caught:
         cli.app(["run", recipe, "--fail-if-not-better"])

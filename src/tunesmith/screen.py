@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn
 from rich.table import Table
@@ -277,8 +278,8 @@ def _only_ascii(console: Console) -> bool:
 
 def memory() -> str:
     """The most that this process has used, of the machine's memory and of a GPU's."""
-    used = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.1f} GB"
+    used = decimal(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     torch = sys.modules.get("torch")  # loaded by whoever computes with it, and not for a view
     if torch is None or not torch.cuda.is_initialized():
         return used
-    return f"{used}, GPU {torch.cuda.max_memory_allocated() / 1e9:.1f} GB"
+    return f"{used}, GPU {decimal(torch.cuda.max_memory_allocated())}"

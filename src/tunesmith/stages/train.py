@@ -7,6 +7,7 @@ import resource
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from os.path import commonprefix
 
 import torch
 from transformers import PreTrainedModel
@@ -127,9 +128,13 @@ def _validator(
 
 
 def _shown(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Answered]:
-    """The first rows: the same after each epoch, so that one sees them change."""
+    """The first rows: the same after each epoch, so that one sees them change. What all prompts
+    begin with is left out, as there is room for a few words only.
+    """
     pairs = list(zip(examples, predictions, strict=True))[:ANSWERS]
-    return [Answered(e.prompt, p.text, e.completion) for e, p in pairs]
+    prompts = {example.prompt for example, _ in pairs}
+    shared = len(commonprefix(list(prompts))) if len(prompts) > 1 else 0
+    return [Answered(e.prompt[shared:], p.text, e.completion) for e, p in pairs]
 
 
 def _standard_error(result: MetricResult, metric: str) -> dict[str, float]:
