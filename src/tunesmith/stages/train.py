@@ -7,7 +7,6 @@ import resource
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from os.path import commonprefix
 
 import torch
 from transformers import PreTrainedModel
@@ -132,8 +131,8 @@ def _shown(examples: Sequence[Example], predictions: Sequence[Prediction]) -> li
     begin with is left out, as there is room for a few words only.
     """
     pairs = list(zip(examples, predictions, strict=True))[:ANSWERS]
-    prompts = {example.prompt for example, _ in pairs}
-    shared = len(commonprefix(list(prompts))) if len(prompts) > 1 else 0
+    characters = {tuple(map(ord, example.prompt)) for example, _ in pairs}
+    shared = common_prefix(list(characters)) if len(characters) > 1 else 0
     return [Answered(e.prompt[shared:], p.text, e.completion) for e, p in pairs]
 
 
