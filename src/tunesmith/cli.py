@@ -45,6 +45,7 @@ from tunesmith.cli_options import (
     recipe_with_rows,
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
+from tunesmith.cli_use import predict, runs, serve
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
@@ -62,6 +63,9 @@ app = typer.Typer(
 app.add_typer(templates_app, name="templates")
 app.command()(review)
 app.command()(judge)
+app.command()(predict)
+app.command()(runs)
+app.command()(serve)
 
 
 def main() -> None:
