@@ -44,6 +44,7 @@ from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
+from tunesmith.train.memory import give_back_freed_memory
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.processes import check_single_process
 from tunesmith.train.roofline import lower_bound, model_size
@@ -80,6 +81,7 @@ def train(run: RunDir) -> None:
         select=SELECTED,
         resume=True,
     )
+    give_back_freed_memory()
     model = merge_lora(model)
     write_record(run.training, _facts(model, data, recipe, result))
     # the threshold of an evaluation stays true where the same weights come back; the template that

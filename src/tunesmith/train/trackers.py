@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunesmith.errors import DataError, InputError
+from tunesmith.progress import say
 from tunesmith.rundir import DAMAGED, RunDir, write_atomic
 
 StepMetrics = dict[str, float]
@@ -56,13 +57,20 @@ class MetricsLog:
 
 
 def keep_steps(path: Path, last_step: int) -> None:
-    """Keep the lines up to `last_step`; a line torn by a crash goes too."""
-    kept = []
+    """Keep the lines up to `last_step`; a line torn by a crash goes too. Lines that should be there
+    and are not, or are damaged, are said to be missing.
+    """
+    kept = {}
     for line in _lines(path):
         record = _step(line)
         if record is not None and record["step"] <= last_step:
-            kept.append(line + "\n")
-    write_atomic(path, "".join(kept))
+            kept[record["step"]] = line + "\n"
+    if len(kept) < last_step:
+        say(
+            f"note: {path}: the numbers of {last_step - len(kept):,} of the first {last_step:,} "
+            "steps are missing or damaged, and so in the report; no weight depends on them"
+        )
+    write_atomic(path, "".join(kept.values()))
 
 
 def _lines(path: Path) -> list[str]:
