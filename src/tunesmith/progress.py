@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import TaskID
+from rich.progress import Task, TaskID
 from rich.segment import Segment
 from rich.text import Text
 
@@ -139,7 +139,7 @@ class _Counter:
     def close(self) -> None:
         self._board.counted.remove_task(self._task)
 
-    def _now(self) -> screen.Task:
+    def _now(self) -> Task:
         return next(task for task in self._board.counted.tasks if task.id == self._task)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 
 from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
@@ -24,8 +25,10 @@ from rich.text import Text
 
 from tunesmith.inert import inert_line
 
-EVERY = 20.0
-"""Seconds between two lines where there is no terminal."""
+FIRST, EVERY = 5.0, 20.0
+"""Seconds until the first line and between two lines where there is no terminal. The first comes
+soon: the program may have taken a while to start.
+"""
 SHORT = 1.0
 """What took less, in seconds, gets no line of its own when it is done."""
 RATE_OVER = 300.0
@@ -93,8 +96,6 @@ class Board:
         """A stage inside those that are at work."""
         self.stages.append((stage, self.clock()))
         self.redraw()
-        if not self.live:
-            self.say(f"{stage} ...")
 
     def end(self) -> None:
         """The innermost stage is over, and what it has shown."""
@@ -132,7 +133,8 @@ def _lines(board: Board) -> Iterator[None]:
 
 
 def _print_lines(board: Board, waited: Callable[[float], bool]) -> None:
-    while not waited(EVERY):
+    waits = chain([FIRST], repeat(EVERY))
+    while not waited(next(waits)):
         # a reader that is gone is found out by the stage itself, which can stop the program
         with suppress(OSError, ValueError):
             text = line(board)
