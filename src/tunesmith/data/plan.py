@@ -63,6 +63,7 @@ from tunesmith.records import SPLITS, Finding, Row, Split
 TARGET_TYPES = ("label", "labels", "tags", "target")
 JUDGED: tuple[Split, Split] = ("validation", "test")
 BATCH_ROWS = 1000
+FEWEST_LEFT, MANY_LEFT_OUT = 3, 20
 
 
 @dataclass(frozen=True)
@@ -302,6 +303,7 @@ def build_index(
         notes = _near_duplicate_notes(found, first, keys.ids)
     # Rows that are left out take no part in the draw, so they do not change the sizes of splits.
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
+    _check_some_left(len(free), fixed == -1, dropped, leaked)
     splits = fixed.copy()
     split_notes = list[str]()
     for rows_of_draw, config in _draws(free, sources, num_rows, data.split):
@@ -409,6 +411,23 @@ def _held_out_notes(sources: Sequence[Source], num_rows: Sequence[int]) -> list[
             found[source.task] = found.get(source.task, 0) + count
     listed = ", ".join(f"{task} ({count:,} rows)" for task, count in found.items())
     return [f"held-out tasks, tested and never trained: {listed}"] if found else []
+
+
+def _check_some_left(
+    num_free: int, drawn: NDArray[np.bool_], dropped: NDArray[np.bool_], leaked: NDArray[np.bool_]
+) -> None:
+    """DataError where nothing remains to be divided because almost all rows are left out."""
+    if num_free >= FEWEST_LEFT or drawn.sum() < MANY_LEFT_OUT:
+        return
+    total, twice = int(drawn.sum()), int((drawn & dropped).sum())
+    in_test = int((drawn & leaked & ~dropped).sum())
+    raise DataError(
+        f"{num_free:,} of {total:,} rows remain: {twice:,} repeat the input and answer of an "
+        f"earlier row, and {in_test:,} have an input of the test file",
+        hint="give other rows to test on"
+        if in_test > twice
+        else "does data.columns name the columns that differ from row to row?",
+    )
 
 
 def _by_task(

@@ -33,6 +33,10 @@ RULES = (
 )
 
 
+# Families whose answers are written anew: one that stands in the text is no extract.
+WRITTEN_ANEW = {"answer", "data_to_text", "rewrite", "summarise", "title", "translate"}
+
+
 def findings_before_training(index: Index, data: DataConfig, rows: StoredRows) -> list[Finding]:
     """Errors first. Of the splits only the training rows are looked at one by one."""
     found = [finding for source in index.sources for finding in source.findings]
@@ -74,7 +78,8 @@ def _rendered_findings(source: Source, rows: Sequence[Row]) -> list[Finding]:
     found = lint(templates, rows, rules=RULES)
     if any(slot.type == "tags" for template in source.templates for _, slot in template.slots):
         return found  # words that are written again with their tags
-    visible = visible_target(_rendered(source, templates, rows))
+    families = {template.family for template in source.templates}
+    visible = visible_target(_rendered(source, templates, rows), not families & WRITTEN_ANEW)
     return [*found, visible] if visible else found
 
 

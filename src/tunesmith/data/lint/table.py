@@ -20,7 +20,7 @@ from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS, Finding, Row, Severity, Split
 
 MIN_ROWS = 20  # of fewer rows no share says much
-MOST_CLASSES = 50  # of a table whose targets are classes, though no template says so
+MOST_CLASSES = 50  # that targets are taken for where no template says so
 # Shares of a table's rows. Where raters disagree a tenth of the rows may well conflict, half of
 # them do not.
 CONFLICTS_ERROR, CONFLICTS_WARNING = 0.5, 0.02
@@ -88,8 +88,7 @@ def are_classes(index: Index, source: Source, own: Mask) -> bool:
     slot = label_slot(source.templates)
     if slot is not None:
         return slot[1].type == "label"
-    different = len(np.unique(index.targets[own]))
-    return not source.templates and different <= min(MOST_CLASSES, own.sum() / 10)
+    return bool(len(np.unique(index.targets[own])) <= min(MOST_CLASSES, own.sum() / 10))
 
 
 def _same_input(table: Table, own: Mask) -> Finding | None:

@@ -20,8 +20,10 @@ LONG = 5  # words that are in a prompt by no chance
 Shown = Sequence[tuple[Row, Rendered]]
 
 
-def visible_target(rendered: Shown) -> Finding | None:
-    """`rendered` are rows from all over the table."""
+def visible_target(rendered: Shown, extractive: bool = True) -> Finding | None:
+    """`rendered` are rows from all over the table. `extractive`: answers may be a part of the text,
+    word for word.
+    """
     if len(rendered) < MIN_ROWS:
         return None
     targets = {one.target for _, one in rendered}
@@ -32,7 +34,7 @@ def visible_target(rendered: Shown) -> Finding | None:
     if len(targets) <= MOST_CLASSES * len(rendered):
         choices = tuple(sorted(targets))
         return _named([(row, Rendered(r.prompt, r.target, choices)) for row, r in rendered])
-    return _written(rendered)
+    return _written(rendered, extractive)
 
 
 def _named(rendered: Shown) -> Finding | None:
@@ -54,7 +56,7 @@ def _named(rendered: Shown) -> Finding | None:
     return None
 
 
-def _written(rendered: Shown) -> Finding | None:
+def _written(rendered: Shown, extractive: bool) -> Finding | None:
     """Rows whose prompt ends with the answer, or has a long one in it."""
     ends = [(row, one) for row, one in rendered if _ends_with(one.prompt, one.target)]
     if len(ends) >= SHOWN_ERROR * len(rendered):
@@ -65,7 +67,8 @@ def _written(rendered: Shown) -> Finding | None:
         if len(one.target.split()) >= LONG and one.target.strip() in one.prompt
     ]
     if len(inside) >= SHOWN_ERROR * len(rendered):
-        return _finding(inside, len(rendered), "warning", "has its own answer in it, word for word")
+        severity: Severity = "warning" if extractive else "error"
+        return _finding(inside, len(rendered), severity, "has its own answer in it, word for word")
     return None
 
 
