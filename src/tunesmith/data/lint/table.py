@@ -27,6 +27,7 @@ CONFLICTS_ERROR, CONFLICTS_WARNING = 0.5, 0.02
 # Shares of the smaller split that are left in both. A few equal questions are found everywhere.
 EQUAL_ERROR, EQUAL_WARNING = 0.1, 0.01
 NEAR_ERROR, NEAR_WARNING = 0.5, 0.1
+FEWEST_ERROR = 5  # rows: a tenth of ten may be chance
 REMOVED_ERROR = 0.5  # share of a split that is left out because the test file has it too
 SORTED_RUN = 5  # rows in a run of one label, on average, that make a file sorted
 
@@ -172,7 +173,7 @@ def _in_both(table: Table, one: Split, other: Split) -> Finding | None:
     removed = in_one & index.leaked
     if not in_one.any() or not in_other.any():
         return None
-    if removed.sum() >= REMOVED_ERROR * in_one.sum() and removed.sum() >= 2:
+    if other == "test" and removed.sum() >= max(FEWEST_ERROR, REMOVED_ERROR * in_one.sum()):
         pair = _pair(index.inputs, removed, in_other)
         what = f"{int(removed.sum()):,} of {int(in_one.sum()):,} {one} inputs are {other} inputs"
         return _overlap(table, one, other, "error", f"{what} too, and would be left out", pair)
@@ -182,10 +183,10 @@ def _in_both(table: Table, one: Split, other: Split) -> Finding | None:
     clusters = _clusters_in_tasks(index)
     near = in_other & np.isin(clusters, clusters[in_one]) & ~equal
     fewer = max(1, min(int(in_one.sum()), int(in_other.sum())))
-    severity = _severity(int(equal.sum()) / fewer, int(near.sum()) / fewer)
+    severity = _severity(int(equal.sum()), int(near.sum()), fewer)
     if severity is None:
         return None
-    is_equal = equal.sum() >= EQUAL_WARNING * fewer
+    is_equal = bool(equal.any())
     pair = _pair(index.inputs if is_equal else clusters, in_one, equal if is_equal else near)
     what = (
         f"{int(equal.sum()):,} of {int(in_other.sum()):,} {other} inputs are equal to a {one} "
@@ -194,10 +195,14 @@ def _in_both(table: Table, one: Split, other: Split) -> Finding | None:
     return _overlap(table, one, other, severity, what, pair)
 
 
-def _severity(equal: float, near: float) -> Severity | None:
-    if equal >= EQUAL_ERROR or near >= NEAR_ERROR:
+def _severity(equal: int, near: int, rows: int) -> Severity | None:
+    """Of rows of two splits that are equal, or nearly so; the smaller one has `rows`."""
+    if equal >= max(FEWEST_ERROR, EQUAL_ERROR * rows):
         return "error"
-    return "warning" if equal >= EQUAL_WARNING or near >= NEAR_WARNING else None
+    if near >= max(FEWEST_ERROR, NEAR_ERROR * rows):
+        return "error"
+    is_told = equal >= max(1, EQUAL_WARNING * rows) or near >= max(1, NEAR_WARNING * rows)
+    return "warning" if is_told else None
 
 
 def _overlap(

@@ -24,6 +24,7 @@ _SIGNS = (
 )
 _MOJIBAKE = re.compile(
     f"[\u00c3\u00c2\u00c4\u00c5][{_SIGNS}]"
+    "|\u00e2\u0080[\u0080-\u00bf]"
     "|\u00e2\u20ac[\u0098-\u009d\u02dc\u2122\u0153\u201c\u201d\u00a6\u00a2\u00af]"
     f"|(?:[\u00d0\u00d1][{_SIGNS}\u00a0]){{2}}"  # Cyrillic
     "|\ufffd"  # what a decoder writes for bytes that it cannot read
