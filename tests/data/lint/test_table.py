@@ -15,8 +15,8 @@ from tunesmith.errors import DataError
 from tunesmith.recipe import build_recipe
 from tunesmith.records import Finding
 
-WORDS = "lamp chair table sofa mirror carpet shelf clock vase candle".split()
-COLOURS = "red blue green black white yellow brown grey pink purple".split()
+WORDS = ["lamp", "chair", "table", "sofa", "mirror", "carpet", "shelf", "clock", "vase", "candle"]
+COLOURS = ["red", "blue", "green", "black", "white", "yellow", "brown", "grey", "pink", "purple"]
 # a hundred inputs of which no two are nearly equal
 TEXTS = [
     f"{a} {b} {a}{b} made in {i}" for i, (a, b) in enumerate((a, b) for a in WORDS for b in COLOURS)
