@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import shared
 
 from tunesmith.data.lint.before import findings_before_training
 from tunesmith.data.plan import build_index, plan_sources
@@ -209,3 +210,31 @@ def test_a_group_in_the_training_and_the_test_file_is_an_error(tmp_path: Path) -
     assert finding.message.startswith("1 of 30 groups have rows in two splits, for example 'w3': ")
     assert finding.rows[0].startswith(f"{source}:")
     assert finding.rows[1] == at(tmp_path, 1, name="test")[0]
+
+
+# ---- the small inputs of ../shared/cases: what is odd there is said, and nothing else
+
+SAID: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
+    "01-message-weight/shop.jsonl": ({"task": None}, []),
+    "02-tool-calls/tools_content.jsonl": ({"task": None}, []),
+    "04-code-indent/code.jsonl": ({"task": None}, []),
+    "05-bool-labels/toxic.csv": ({"columns": {"text": "comment", "label": "toxic"}}, []),
+    "07-tsv-quotes/q.tsv": ({}, []),
+    "10-label-case/case.csv": ({}, [("label_spelling", "warning")]),
+    "11-nan-alpaca/alp.json": ({"task": None}, []),
+    "21-yes-no/yn.csv": ({"labels": ["no", "yes"]}, []),
+    "22-folder-splits/data": ({}, []),
+    "23-float-labels/mix.csv": ({}, [("number_labels", "warning")]),
+    "23-float-labels/f.csv": ({"labels": ["no", "yes"]}, []),
+    "24-chinese-summaries/zh.jsonl": ({"task": "summarise", "columns": {"target": "summary"}}, []),
+    "27-excel-semicolon/de.csv": ({"columns": {"text": "Text", "label": "Label"}}, []),
+    "30-bos-per-turn/multi.jsonl": ({"task": None}, []),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_small_inputs_that_are_sound_raise_no_false_alarm(name: str, tmp_path: Path) -> None:
+    data, expected = SAID[name]
+    assert (
+        shown(findings(tmp_path, source=str(shared("cases", *name.split("/"))), **data)) == expected
+    )

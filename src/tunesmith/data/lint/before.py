@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -75,12 +76,21 @@ def _rendered_findings(source: Source, rows: Sequence[Row]) -> list[Finding]:
         )
         for template in source.templates
     ]
-    found = lint(templates, rows, rules=RULES)
+    found = [_with_place(finding) for finding in lint(templates, rows, rules=RULES)]
     if any(slot.type == "tags" for template in source.templates for _, slot in template.slots):
         return found  # words that are written again with their tags
     families = {template.family for template in source.templates}
     visible = visible_target(_rendered(source, templates, rows), not families & WRITTEN_ANEW)
-    return [*found, visible] if visible else found
+    return [visible, *found] if visible else found
+
+
+def _with_place(finding: Finding) -> Finding:
+    """A template's finding as one of a run, where its template and row are not seen in a table."""
+    where = (
+        f"{finding.template}, for example {finding.rows[0]}" if finding.rows else finding.template
+    )
+    hint = "change the template or data.columns; `tunesmith templates lint` tries them"
+    return replace(finding, message=f"{where}: {finding.message}", hint=hint)
 
 
 def _rendered(
