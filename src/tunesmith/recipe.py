@@ -575,7 +575,7 @@ class EvaluationConfig(Section):
     backend: Literal["transformers", "vllm"] = Field(
         "transformers",
         description="What generates the answers to the test set; likelihoods, and validation "
-        "during training, always use transformers. `vllm` needs `pip install 'tunesmith[serve]'`.",
+        "during training, always use transformers. `vllm` needs `pip install 'tunesmith[vllm]'`.",
     )
 
 

@@ -106,6 +106,6 @@ def test_a_templates_finding_names_the_template_and_a_row(
     with pytest.raises(DataError) as caught:
         prepare(tmp_path, tiny_model_dir, rows[:10], task=None, template=template)
     assert caught.value.message == (
-        f"target_in_prompt: {template}, for example {tmp_path / 'rows.jsonl'}:1: "
+        f"target_in_prompt: the template inline, for example {tmp_path / 'rows.jsonl'}:1: "
         "the column 'label' is in the prompt and in the target"
     )

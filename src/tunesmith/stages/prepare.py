@@ -43,7 +43,7 @@ from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
-from tunesmith.progress import progress, say, show
+from tunesmith.progress import note, progress, say, show, working
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
 from tunesmith.records import SPLITS, Finding
 from tunesmith.run_files import Task, Twins, new_manifest, write_record
@@ -74,13 +74,14 @@ def prepare(
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     check_evaluation(recipe)
     folder, again = Path(recipe.output_dir), "run the same command again"
-    with at_work(folder, "preparation", again), _appearing(folder, list_rejected) as run:
-        facts = _fill(run, recipe, use_cache)
-    show(ledger_table(facts))
-    for text in facts.notes:
-        say(f"note: {text}")
-    for finding in not_allowed(facts.findings, recipe.data.allow):
-        say(f"{finding.severity}: {finding.text}")
+    with at_work(folder, "preparation", again), working("preparation"):
+        with _appearing(folder, list_rejected) as run:
+            facts = _fill(run, recipe, use_cache)
+        show(ledger_table(facts))
+        for text in facts.notes:
+            note(text)
+        for finding in not_allowed(facts.findings, recipe.data.allow):
+            say(f"{finding.severity}: {finding.text}")
     return facts
 
 
@@ -101,7 +102,7 @@ def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
         if list_rejected and run.rejected.exists() and run.rejected.stat().st_size:
             listed = folder.with_name(f"{folder.name}.rejected.jsonl")
             shutil.move(run.rejected, listed)
-            say(f"note: the rejected rows are listed in {listed}")
+            note(f"the rejected rows are listed in {listed}")
         raise
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
@@ -110,7 +111,8 @@ def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
 def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
     recognised: list[str] = []  # in the files
-    hashes = store_rows(recipe.data, run.rows, recognised)
+    with progress("reading rows") as advance:
+        hashes = store_rows(recipe.data, run.rows, recognised, advance)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
     check_slices(recipe, StoredRows(run.rows))
     task = run_task(recipe, sources)
@@ -181,8 +183,8 @@ def _cached_rows(
     key = cache_key(sources, hashes, recipe.data, chat, max_length)
     facts = restore(key, run) if key else None
     if facts is not None:
-        say(
-            "note: these rows were prepared before, by the same recipe, tokenizer and code: taken "
+        note(
+            "these rows were prepared before, by the same recipe, tokenizer and code: taken "
             "from the cache"
         )
         return facts
@@ -207,14 +209,20 @@ def _prepare_rows(
 ) -> LedgerFacts:
     """Index, search, render, tokenise and write. `notes` are those of the tokenizer."""
     rows = StoredRows(run.rows)
-    index = build_index(sources, data, rows, run.path)
-    found = findings_before_training(index, data, rows)
-    stop_on_errors(found, data.allow)
-    notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
-    notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
-    notes += _record_twins(run, index)
+    with progress("splitting, and looking for duplicates"):
+        index = build_index(sources, data, rows, run.path)
+    with progress("looking for what is wrong with the rows"):
+        found = findings_before_training(index, data, rows)
+        stop_on_errors(found, data.allow)
+    with progress("looking for overlaps of test and training rows"):
+        notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
+        notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
+        notes += _record_twins(run, index)
     num_rows = sum(index.num_rows)
-    with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
+    with (
+        Ledger(run.rejected) as ledger,
+        progress("rendering and tokenising rows", num_rows) as advance,
+    ):
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
     ledger.near_duplicate_clusters = index.near_duplicate_clusters
     ledger.notes = [*notes, *ledger.notes, *ledger.remarks()]

@@ -4,6 +4,7 @@ baseline.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
@@ -28,7 +29,7 @@ from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
 from tunesmith.evaluate.twins import twin_scores
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
-from tunesmith.progress import say
+from tunesmith.progress import note, progress, say
 from tunesmith.recipe import Recipe
 from tunesmith.records import (
     Comparison,
@@ -96,9 +97,10 @@ class Judging:
 
 
 @stage("the report")
-def report(run: RunDir) -> dict[str, Any]:
+def report(run: RunDir, show_all: bool = False) -> dict[str, Any]:
     """Score the stored answers, compare, and write report.html, report.md, report.json and the
-    model card; the contents of report.json. DataError where nothing was evaluated yet.
+    model card; the contents of report.json. The terminal shows the verdict and one metric, or with
+    `show_all` every table. DataError where nothing was evaluated yet.
     """
     if not run_state(run).evaluated:
         raise DataError(
@@ -108,10 +110,14 @@ def report(run: RunDir) -> dict[str, Any]:
     recipe = run_recipe(run)
     for other in seed_folders(run, recipe):
         check_evaluated(other)
-    content = build_report(run, recipe, read_metrics(run.metrics))
-    written = write_report(run, content)
+    with progress("scoring the answers and resampling"):
+        content = build_report(run, recipe, read_metrics(run.metrics))
+    with progress("drawing and writing the page"):
+        written = write_report(run, content)
     record(run, report_files(run), listed_hashes(run, read_by_report(run)))
-    show_report(content)
+    show_report(content, show_all)
+    if not show_all:
+        say(f"all tables: tunesmith report {shlex.quote(str(run.path))} --all")
     say(f"report: {run.report_html}")
     return written
 
@@ -226,8 +232,8 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
         check_evaluated(run)
     dtypes = [_answered_in(run) for run in (a, b)]
     if dtypes[0] != dtypes[1]:
-        say(
-            f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
+        note(
+            f"{a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
             "differ by that alone"
         )
     comparison = Judging(resamples=10_000, confidence=0.95, seed=0).compare(

@@ -86,9 +86,8 @@ def _rendered_findings(source: Source, rows: Sequence[Row]) -> list[Finding]:
 
 def _with_place(finding: Finding) -> Finding:
     """A template's finding as one of a run, where its template and row are not seen in a table."""
-    where = (
-        f"{finding.template}, for example {finding.rows[0]}" if finding.rows else finding.template
-    )
+    place = f", for example {finding.rows[0]}" if finding.rows else ""
+    where = f"the template {finding.template}{place}"
     hint = "change the template or data.columns; `tunesmith templates lint` tries them"
     return replace(finding, message=f"{where}: {finding.message}", hint=hint)
 

@@ -8,7 +8,7 @@ or give the baseline other rows than the model was trained on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -36,11 +36,16 @@ SCHEMA = pa.schema(_FIELDS)
 _State = tuple[int, int, int]  # of a file: inode, bytes, nanoseconds of its last change
 
 
-def store_rows(data: DataConfig, path: Path, notes: list[str] | None = None) -> dict[str, str]:
+def store_rows(
+    data: DataConfig,
+    path: Path,
+    notes: list[str] | None = None,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> dict[str, str]:
     """Read all that the recipe names, once, and write it to `path`, an Arrow IPC file.
 
     Returns the hash of each source, by its path (see `source_hash`); a hub id has none. `notes`
-    receives what was recognised in the files. Raises
+    receives what was recognised in the files, `on_rows` the number of rows just read. Raises
     DataError for what cannot be read, for a source without rows, and for one that changed while it
     was read.
     """
@@ -53,6 +58,7 @@ def store_rows(data: DataConfig, path: Path, notes: list[str] | None = None) -> 
                 lines = _lines(member, of_files, notes)
                 while batch := list(islice(lines, BATCH_ROWS)):
                     writer.write_batch(_batch(number, batch))
+                    on_rows(len(batch))
                 found = source_hash(member.path, of_files)
             if hashes.get(member.path, found) != found:
                 raise _changed(member.path)
