@@ -13,6 +13,9 @@ from tunesmith.data.build import write_splits
 from tunesmith.data.cache import cache_key, input_hashes, restore, store
 from tunesmith.data.dedup.contamination import Overlap
 from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
+from tunesmith.data.lint.before import findings_before_training
+from tunesmith.data.lint.names import check_names, not_allowed, stop_on_errors
+from tunesmith.data.lint.texts import check_scan
 from tunesmith.data.plan import (
     JUDGED,
     Index,
@@ -40,9 +43,9 @@ from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
-from tunesmith.progress import note, progress, show, working
+from tunesmith.progress import note, progress, say, show, working
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
-from tunesmith.records import SPLITS
+from tunesmith.records import SPLITS, Finding
 from tunesmith.run_files import Task, Twins, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, sync, sync_tree, temporary_name, write_atomic
 from tunesmith.seal import write_seal
@@ -66,6 +69,8 @@ def prepare(
     given. Without `list_rejected` the list goes too: for a folder that will not stay. Without
     `use_cache` all is made anew, and nothing is kept.
     """
+    check_names(recipe.data.allow)
+    check_scan(recipe.data.scan)
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     check_evaluation(recipe)
     folder, again = Path(recipe.output_dir), "run the same command again"
@@ -75,6 +80,8 @@ def prepare(
         show(ledger_table(facts))
         for text in facts.notes:
             note(text)
+        for finding in not_allowed(facts.findings, recipe.data.allow):
+            say(f"{finding.severity}: {finding.text}")
     return facts
 
 
@@ -117,7 +124,7 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
     notes = [*recognised, *complete_tokenizer(tokenizer, chat_settings(recipe))]
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes if use_cache else {}, chat, notes)
-    _check_splits(run, task)
+    _check_splits(run, task, recipe.data.allow)
     facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources, task)))
     write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
@@ -131,7 +138,7 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
         files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
-        notes=facts.notes,
+        notes=(*facts.notes, *(finding.text for finding in facts.findings)),
     )
     write_record(run.manifest, manifest)
     list_prepared(run)
@@ -204,6 +211,9 @@ def _prepare_rows(
     rows = StoredRows(run.rows)
     with progress("splitting, and looking for duplicates"):
         index = build_index(sources, data, rows, run.path)
+    with progress("looking for what is wrong with the rows"):
+        found = findings_before_training(index, data, rows)
+        stop_on_errors(found, data.allow)
     with progress("looking for overlaps of test and training rows"):
         notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
         notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
@@ -216,6 +226,8 @@ def _prepare_rows(
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
     ledger.near_duplicate_clusters = index.near_duplicate_clusters
     ledger.notes = [*notes, *ledger.notes, *ledger.remarks()]
+    ledger.findings = [*found, *ledger.findings]
+    stop_on_errors(ledger.findings, data.allow)
     return ledger.finish(data.max_rejected, num_rows + index.num_unreadable)
 
 
@@ -259,18 +271,21 @@ def _held_out_note(found: Overlap, ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_splits(run: RunDir, task: Task) -> None:
+def _check_splits(run: RunDir, task: Task, allow: Sequence[str]) -> None:
     for split in SPLITS:
         if not num_examples(run.examples(split)):
             raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
     check_tasks(task, {split: task_counts(run.examples(split)) for split in SPLITS})
     answer = only_answer(run.examples("train"))
     if answer is not None:
-        raise DataError(
+        constant = Finding(
+            "constant_target",
+            "error",
             f"every training row has the same answer, {answer!r}: there is nothing to learn",
             hint="are the rows sorted by their label, and only the first of them taken? "
             "`tunesmith preview` shows them",
         )
+        stop_on_errors([constant], allow)
 
 
 # ---- what evaluation will need, looked at before hours of training

@@ -143,6 +143,15 @@ def _batch(number: int, lines: Iterable[Row | tuple[str, str]]) -> pa.RecordBatc
     return pa.record_batch(arrays, schema=SCHEMA)
 
 
+def _rows(batch: pa.RecordBatch, unreadable: Unreadable | None = None) -> Iterator[Row]:
+    columns = (batch[name].to_pylist() for name in ("id", "source", "problem", "values"))
+    for row_id, source, problem, values in zip(*columns, strict=True):
+        if problem is None:
+            yield Row(row_id, decode_values(values), source)
+        elif unreadable is not None:
+            unreadable(source, problem)
+
+
 class StoredRows:
     """The rows of a run, from the file that `store_rows` wrote. It is mapped into memory."""
 
@@ -156,12 +165,20 @@ class StoredRows:
         `unreadable` receives (file:line, problem) of each line that is no row, where it stood.
         """
         for batch in self._batches(number):
-            columns = (batch[name].to_pylist() for name in ("id", "source", "problem", "values"))
-            for row_id, source, problem, values in zip(*columns, strict=True):
-                if problem is None:
-                    yield Row(row_id, decode_values(values), source)
-                elif unreadable is not None:
-                    unreadable(source, problem)
+            yield from _rows(batch, unreadable)
+
+    def stretches(self, number: int, most: int) -> Iterator[list[tuple[int, Row]]]:
+        """At most that many stretches of up to BATCH_ROWS rows, from all over a member: each row
+        with its place among the member's rows. No values of others are decoded.
+        """
+        sizes = [batch["problem"].null_count for batch in self._batches(number)]
+        n = min(most, len(sizes))
+        chosen = {(2 * i + 1) * len(sizes) // (2 * n) for i in range(n)}
+        start = 0
+        for k, batch in enumerate(self._batches(number)):
+            if k in chosen:
+                yield list(enumerate(_rows(batch), start))
+            start += sizes[k]
 
     def find(self, number: int, ids: Collection[str]) -> Iterator[Row]:
         """The rows of a member that have these ids. No values of others are decoded."""
