@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tunesmith.evaluate.compare import estimate_metric, tested_difference
+from tunesmith.evaluate.compare import estimate_metric, difference_and_test
 from tunesmith.evaluate.metrics import METRICS, Answers, find_metric
 from tunesmith.records import Example, Prediction
 
@@ -92,7 +92,7 @@ def numbers(rng: Rng, n: int) -> Floats:
 
 
 def long_tailed_numbers(rng: Rng, n: int) -> Floats:
-    """Right numbers that are lognormal(0, 1), answers that are off by a lognormal(0, 0.5) factor."""
+    """Right numbers are lognormal(0, 1), answers off by a factor that is lognormal(0, 0.5)."""
     wanted = rng.lognormal(0, 1, n)
     return np.column_stack([wanted * rng.lognormal(0, 0.5, n), wanted])
 
@@ -352,7 +352,7 @@ def interval_of_two(
     metric: str, rows_ND: Floats, clusters: Sequence[str] | None
 ) -> tuple[tuple[float, float], float]:
     half = rows_ND.shape[1] // 2
-    found, p, _ = tested_difference(
+    found, p, _ = difference_and_test(
         find_metric(metric),
         rows_ND[:, :half],
         rows_ND[:, half:],

@@ -204,8 +204,8 @@ def test_halls_interval_is_the_inverse_of_his_transformation() -> None:
     values = np.random.default_rng(1).exponential(size=30)
     influence = influence_of_mean(values, np.arange(30))
     assert influence.skewness == pytest.approx(scipy.stats.skew(values) / math.sqrt(30))
-    ends = zip(skewed_interval(influence, (0, math.inf)), (SEEN_SKEWNESS, UNSEEN_SKEWNESS), (1, -1))
-    for end, factor, sign in ends:
+    low, high = skewed_interval(influence, (0, math.inf))
+    for end, factor, sign in ((low, SEEN_SKEWNESS, 1), (high, UNSEEN_SKEWNESS, -1)):
         g = factor * influence.skewness  # the long tail is above, where more is taken out
         t = (values.mean() - end) / scipy.stats.sem(values)
         y = t + g * t**2 / 3 + g**2 * t**3 / 27 + g / 6

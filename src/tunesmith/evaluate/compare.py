@@ -145,7 +145,7 @@ def compare(
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
     _check_settings(a, b, metric)
     clusters, n, count = list(a.clusters), len(rows_a), len(set(a.clusters))
-    found, p, test = tested_difference(
+    found, p, test = difference_and_test(
         kind, rows_a, rows_b, clusters, resamples=resamples, confidence=confidence, seed=seed
     )
     se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, found.se)
@@ -180,7 +180,7 @@ def compare(
     )
 
 
-def tested_difference(
+def difference_and_test(
     metric: Metric,
     rows_a: Floats,
     rows_b: Floats,
@@ -190,7 +190,7 @@ def tested_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[PairedDifference, float, str]:
-    """The difference with its interval, p, and the name of the test that gave p, as in `compare`."""
+    """The difference with its interval, p, and the name of the test that gave it."""
     found = paired_difference(
         metric.value, rows_a, rows_b, clusters, confidence=confidence, kind=metric.kind
     )

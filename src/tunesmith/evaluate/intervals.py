@@ -76,7 +76,8 @@ def correlation_interval(influence: Influence, confidence: float = 0.95) -> Inte
     """The interval of a correlation: Student's on Fisher's (1921) z = atanh r, with the jackknife's
     standard error carried over by the derivative, 1 / (1 - r^2). Few rows with long tails show
     their skewness poorly, so it holds the interval with all of it taken out and the one with half
-    of it put in, and Student's is between. That of bounded_interval where all rows are on a line, so that z has no end.
+    of it put in, and Student's is between. That of bounded_interval where all rows are on a line,
+    so that z has no end.
     """
     r = influence.value
     if abs(r) > 1 - 1e-12 or influence.variance == 0:
@@ -99,9 +100,7 @@ def _limits(
 ) -> Interval:
     """Wilson's limits of a share of this variance, each at its own effective number of rows."""
     z = _z(tail)
-    low, high = (
-        _effective_rows(influence, share, variance, rows, tail, end) for end in (0.0, 1.0)
-    )
+    low, high = (_effective_rows(influence, share, variance, rows, tail, end) for end in (0.0, 1.0))
     return _wilson(share, low, z)[0], _wilson(share, high, z)[1]
 
 

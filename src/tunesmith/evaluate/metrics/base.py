@@ -167,9 +167,7 @@ class Metric:
     def kind(self) -> Kind:
         """What intervals need to know."""
         ends = {"fraction": (0.0, 1.0), "points": (0.0, 100.0), "plain": (-math.inf, math.inf)}
-        return Kind(
-            self.range or ends[self.unit], self.binary, self.support, self.correlation
-        )
+        return Kind(self.range or ends[self.unit], self.binary, self.support, self.correlation)
 
     @property
     def sign(self) -> int:
