@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tunesmith.evaluate.compare import estimate_metric, difference_and_test
+from tunesmith.evaluate.compare import difference_and_test, estimate_metric
 from tunesmith.evaluate.metrics import METRICS, Answers, find_metric
 from tunesmith.records import Example, Prediction
 
@@ -371,8 +371,9 @@ def tally(
     data: Callable[[Rng], tuple[Floats, Sequence[str] | None]],
     truth: float,
     replications: int,
+    seed: int = 1,
 ) -> Tally:
-    rng, held, p_values = np.random.default_rng(1), [], []
+    rng, held, p_values = np.random.default_rng(seed), [], []
     for _ in range(replications):
         (low, high), p = intervals(metric, *data(rng))
         p_values.append(p)
@@ -386,16 +387,17 @@ def tally(
     )
 
 
-def by_size(case: Case, intervals: Intervals, replications: int) -> list[Tally | None]:
+def by_size(
+    case: Case, intervals: Intervals, replications: int, seed: int = 1
+) -> list[Tally | None]:
     truth = true_value(case, np.random.default_rng(2))
-    return [
-        tally(
-            intervals, case.metric, lambda rng, n=n: (case.draw(rng, n), None), truth, replications
+
+    def at(n: int) -> Tally:
+        return tally(
+            intervals, case.metric, lambda rng: (case.draw(rng, n), None), truth, replications, seed
         )
-        if n in case.sizes
-        else None
-        for n in SIZES
-    ]
+
+    return [at(n) if n in case.sizes else None for n in SIZES]
 
 
 def by_shape(case: Clustered, intervals: Intervals, replications: int) -> list[Tally | None]:
