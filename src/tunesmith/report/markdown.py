@@ -96,7 +96,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cases(cases: Cases) -> list[str]:
     before = system_name(cases.before)
-    parts = []
+    parts = [line(cases.summary)]
     for title, chosen in cases.groups:
         parts.append(f"### {title}")
         parts += [_case(case, before, cases.graded) for case in chosen] or ["None."]

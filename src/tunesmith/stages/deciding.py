@@ -21,7 +21,7 @@ from tunesmith.evaluate.gates import (
     right_or_wrong,
     same_answers,
 )
-from tunesmith.evaluate.slices import judge_slices, row_by_row, slicings
+from tunesmith.evaluate.slices import Slicing, judge_slices, row_by_row, slicings
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, RetentionRow
 from tunesmith.run_files import Task
@@ -89,10 +89,22 @@ def run_slices(
     """Every slice of the test rows that both systems answered: the second against the first."""
     by_id = {example.id: example for example in test}
     answered = [by_id[example_id] for example_id in systems[1].example_ids]
-    ways = slicings(answered, _columns(run, recipe, answered))
+    ways = _ways(run, recipe, answered)
     how = partial(compare, **judging)
     (reference, name), (tuned, _) = (row_by_row(system, metric) for system in systems)
     return judge_slices(reference, tuned, ways, name, how, judging["confidence"])
+
+
+def slice_of_rows(
+    run: RunDir, recipe: Recipe, test: Sequence[Example]
+) -> dict[str, dict[str, str]]:
+    """The part that each test row is in, by the way of dividing and the example's id."""
+    ids = [example.id for example in test]
+    return {way.name: dict(zip(ids, way.values, strict=True)) for way in _ways(run, recipe, test)}
+
+
+def _ways(run: RunDir, recipe: Recipe, test: Sequence[Example]) -> list[Slicing]:
+    return slicings(test, _columns(run, recipe, test))
 
 
 def _columns(
