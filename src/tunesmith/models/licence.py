@@ -1,4 +1,4 @@
-"""The licence of a base model, as its own card or file names it."""
+"""The licence of a base model, as its own card names it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from huggingface_hub import hf_hub_download, metadata_load
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from yaml import YAMLError
 
-from tunesmith.models.load import resolve_model
-from tunesmith.packages import installed
+from tunesmith.models.load import model_folder, resolve_model
 
 CARD = "README.md"
 
@@ -18,11 +17,8 @@ def base_licence(name: str) -> str:
     """The identifier of the licence (`apache-2.0`), empty where the model names none. A tuned model
     is derived from its base, so that this licence is the tuned model's too.
     """
-    path = Path(resolve_model(name))
-    if path.is_file():
-        return _of_gguf(path)
-    if path.is_dir():
-        return _of_card(path / CARD)
+    if Path(resolve_model(name)).exists():
+        return _of_card(model_folder(name) / CARD)
     try:
         return _of_card(Path(hf_hub_download(name, CARD)))
     except (HfHubHTTPError, HFValidationError, OSError):
@@ -35,12 +31,3 @@ def _of_card(card: Path) -> str:
     except (OSError, ValueError, YAMLError):
         return ""
     return found.strip().lower() if isinstance(found, str) else ""
-
-
-def _of_gguf(file: Path) -> str:
-    if not installed("gguf"):
-        return ""
-    from gguf import GGUFReader  # noqa: PLC0415 - an extra
-
-    field = GGUFReader(file).get_field("general.license")
-    return str(field.contents()).strip().lower() if field else ""

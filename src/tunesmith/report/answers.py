@@ -40,7 +40,7 @@ def short(question: Question) -> str:
     """What the answer rests on; the question's own sentence where nothing was measured."""
     q = question
     if q.answer == "not measured" or not math.isfinite(q.after):
-        return q.sentence
+        return q.sentence.removesuffix(".")
     if q.name == "kept":
         share = f"a loss of {100 * q.margin / abs(q.before):.2g} %" if q.before else "no loss"
         return (

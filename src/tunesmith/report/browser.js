@@ -183,7 +183,7 @@
       el("p", { class: "note" }, outcomeOf(data, row), ` ${[data.source[row.i], ...about].filter(Boolean).join(" \u00b7 ")}`),
       el("dl", {},
         el("dt", {}, "Prompt"),
-        el("dd", {}, el("span", { class: "score" }, data.start), row.prompt, el("span", { class: "score" }, data.end)),
+        el("dd", {}, el("span", { class: "shared" }, data.start), row.prompt, el("span", { class: "shared" }, data.end)),
         el("dt", {}, "Right answer"), el("dd", {}, row.reference), ...answers),
     ];
   }

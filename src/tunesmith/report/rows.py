@@ -113,18 +113,19 @@ def answered_rows(report: Report) -> AnsweredRows | None:
     place = {
         id: numbers[name] for name, part in tuned.items() for id in part.evaluation.example_ids
     }
-    true = _class_numbers(tuned, true=True)
+    true, classes = _class_numbers(tuned, true=True), tuple(_class_names(tuned))
     return AnsweredRows(
         examples=examples,
         prompts=tuple(map(prompt_of, examples)),
         references=tuple(" | ".join(e.references or (e.completion,)) for e in examples),
         judges=tuple(judges.values()),
         judge_of=tuple(place[id] for id in found),
-        classes=tuple(_class_names(tuned)),
+        classes=classes,
         true_classes=tuple(true.get(id, -1) for id in found),
         slices={
             name: tuple(parts.get(id, "") for id in found)
             for name, parts in report.slice_of.items()
+            if name != "label" or not classes  # which says the same
         },
         answers=tuple(_answers(name, parts, judges, found) for name, parts in systems.items()),
         before=_before(report, list(systems)),
@@ -182,7 +183,7 @@ def _quality(evaluation: Evaluation, metric: str) -> list[float]:
         sign = -1 if lower_is_better(metric) else 1
         return [sign * score for score in evaluation.scores[metric]]
     if metric in evaluation.rows and is_metric(metric):
-        return find_metric(metric).row_quality(evaluation.rows[metric]).tolist()
+        return [float(q) for q in find_metric(metric).row_quality(evaluation.rows[metric])]
     return []
 
 

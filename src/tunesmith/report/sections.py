@@ -100,7 +100,8 @@ def _gained(report: Report) -> Section | None:
     if not found:
         return None
     shown = _present(charts.questions_chart(report), charts.differences_chart(report))
-    return Section("gained", "What was gained", tables=found, charts=shown)
+    said = tuple(q.sentence for q in report.questions if q.name != "kept")
+    return Section("gained", "What was gained", notes=said, tables=found, charts=shown)
 
 
 def _tasks(report: Report) -> Section | None:
@@ -123,7 +124,7 @@ def _unreadable(report: Report) -> Section | None:
 
 
 def _lost(report: Report) -> Section:
-    title = "What was lost"
+    title = "What was lost (forgetting)"
     if not report.retention:
         note = (
             "Forgetting was not measured. To see what training cost, list held-out texts or other "
@@ -133,6 +134,7 @@ def _lost(report: Report) -> Section:
     return Section(
         "lost",
         title,
+        notes=tuple(q.sentence for q in report.questions if q.name == "kept"),
         tables=(retention_table(report.retention),),
         charts=tuple(retention_charts(report.retention)),
     )
