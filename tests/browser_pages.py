@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
@@ -26,9 +27,15 @@ ROWS = [
 ]
 
 
-def classified(copies: int = 1, text: str = "") -> Report:
-    """ROWS as often as asked for, each with `text` behind it; the base is the reference."""
-    rows = [(f"{row[0]}{text}", *row[1:]) for _ in range(copies) for row in ROWS]
+def classified(copies: int = 1, words: int = 0) -> Report:
+    """ROWS as often as asked for, each with so many words of its own behind it; the base is the
+    reference.
+    """
+    random = Random(0)
+    own = [
+        "".join(f" word{random.randrange(2000)}" for _ in range(words)) for _ in range(7 * copies)
+    ]
+    rows = [(f"{row[0]}{text}", *row[1:]) for row, text in zip(ROWS * copies, own, strict=True)]
     examples = [
         Example(
             f"r{i}", f"r{i}", "t", f"Say good or bad.\nText: {row[0]}\nAnswer:", row[1],

@@ -92,7 +92,7 @@ def _on_task(report: Report, task: Question) -> list[Step]:
             Step("keep base", f"Do not use it: {base} does as well and needs no training."),
             Step(
                 "more labels",
-                "Before you label more rows for training, `tunesmith curve` estimates what twice "
+                "Before you label more rows for training, tunesmith curve estimates what twice "
                 "as many would bring; a larger base model is the other way.",
             ),
         ]
@@ -126,7 +126,7 @@ def _on_kept(kept: Question) -> list[Step]:
                 "plain text",
                 "Train on plain text too: its general language got worse "
                 f"({level(kept.metric, kept.before)} before, {level(kept.metric, kept.after)} "
-                "after). List a file of general rows among the sources with `replay: true`, or "
+                "after). List a file of general rows among the sources with replay: true, or "
                 "lower the learning rate.",
             )
         ]
@@ -134,7 +134,7 @@ def _on_kept(kept: Question) -> list[Step]:
         return [
             Step(
                 "measure",
-                "Measure its general language on more text (`evaluation.panel`) before you give it "
+                "Measure its general language on more text (evaluation.panel in the recipe) before you give it "
                 "other work than this task.",
             )
         ]
@@ -142,7 +142,7 @@ def _on_kept(kept: Question) -> list[Step]:
         return [
             Step(
                 "measure",
-                "What it lost elsewhere is not known: set `evaluation.retention: true`, or use it "
+                "What it lost elsewhere is not known: set evaluation.retention to true, or use it "
                 "for this task alone.",
             )
         ]
@@ -186,7 +186,7 @@ def _to_tell(c: Comparison, confidence: float, opponent: str) -> Step:
     if found.runs_decide:
         return Step(
             "more seeds",
-            "Train with more seeds (`train.seeds`): the trainings differ too much for more rows to "
+            "Train with more seeds (train.seeds in the recipe): the trainings differ too much for more rows to "
             "tell.",
         )
     if found.seen is None:
