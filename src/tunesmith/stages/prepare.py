@@ -42,6 +42,7 @@ from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metr
 from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
+from tunesmith.models.licence import base_licence
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import note, progress, say, show, working
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
@@ -139,6 +140,7 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
         notes=(*facts.notes, *(finding.text for finding in facts.findings)),
+        licence=base_licence(recipe.model),
     )
     write_record(run.manifest, manifest)
     list_prepared(run)
