@@ -134,8 +134,8 @@ def _on_kept(kept: Question) -> list[Step]:
         return [
             Step(
                 "measure",
-                "Measure its general language on more text (evaluation.panel in the recipe) before you "
-                "give it other work than this task.",
+                "Measure its general language on more text (evaluation.panel in the recipe) before "
+                "you give it other work than this task.",
             )
         ]
     if kept.answer == "not measured":
