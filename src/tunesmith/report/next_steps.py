@@ -134,8 +134,8 @@ def _on_kept(kept: Question) -> list[Step]:
         return [
             Step(
                 "measure",
-                "Measure its general language on more text (evaluation.panel in the recipe) before you give it "
-                "other work than this task.",
+                "Measure its general language on more text (evaluation.panel in the recipe) before "
+                "you give it other work than this task.",
             )
         ]
     if kept.answer == "not measured":
@@ -186,8 +186,8 @@ def _to_tell(c: Comparison, confidence: float, opponent: str) -> Step:
     if found.runs_decide:
         return Step(
             "more seeds",
-            "Train with more seeds (train.seeds in the recipe): the trainings differ too much for more rows to "
-            "tell.",
+            "Train with more seeds (train.seeds in the recipe): the trainings differ too much for "
+            "more rows to tell.",
         )
     if found.seen is None:
         return Step(
