@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import tunesmith
 from defect_kinds import artefacts, bounds, cells, faults, files, findings, strangers, training
 from defect_kinds.job import Job, Kind, Said, good_rows
 
@@ -85,6 +86,9 @@ def child(arguments: Sequence[str], said: Path, opened: Path, folder: Path,
         os.chdir(folder)
         if limit := os.environ.get(faults.LIMIT):
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+        if environment:  # read when Python starts
+            os.environ["PYTHONPATH"] = str(Path(tunesmith.__file__).parents[1])
+            os.execv(sys.executable, [sys.executable, "-m", "tunesmith.cli", *arguments])
         sys.addaudithook(_noting(opened, str(folder / "rows")))
         sys.argv = ["tunesmith", *arguments]
         from tunesmith import cli
@@ -143,12 +147,14 @@ def attempt(kind: Kind, folder: Path, finished: Path) -> Noticed:
 
 
 def _end(process: int) -> None:
-    """End a process that we started."""
+    """End a process that we started and nobody has waited for: its number is still its own."""
     try:
+        found, _ = os.waitpid(process, os.WNOHANG)
+    except ChildProcessError:
+        return
+    if not found:
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
 
 
 def judged(

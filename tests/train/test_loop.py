@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -222,13 +223,21 @@ def test_a_resumed_run_with_torchaos_optimiser_is_bit_identical_too(
     assert records[-1]["loss"] < records[0]["loss"]
 
 
-def test_a_damaged_last_checkpoint_does_not_change_the_final_weights(tmp_path: Path) -> None:
+def test_a_damaged_last_checkpoint_is_named_and_does_not_change_the_final_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, _ = run_once(tmp_path / "whole", config=config(save_steps=2))
     with pytest.raises(Stop):
         run_once(tmp_path / "cut", config=config(save_steps=2), on_progress=stop_at_step(5))
     (tmp_path / "cut" / "checkpoints" / "step-000004" / "model.safetensors").write_bytes(b"torn")
     resumed, _ = run_once(tmp_path / "cut", config=config(save_steps=2), resume=True)
     assert same(whole, resumed)
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"step-000004: model.safetensors has the sha256 \w{12}, written as \w{12}; "
+        r"training goes on from step-000003",
+        said,
+    )
 
 
 def stop_at_step(step: int) -> Any:

@@ -113,7 +113,7 @@ def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose files match their checksums, or None."""
-    for path in sorted(folder.glob("step-*"), key=_step_of, reverse=True):
+    for path in sorted(folder.glob("step-*"), key=step_of, reverse=True):
         if is_whole(path):
             return read_checkpoint(path)
     return None
@@ -121,7 +121,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in a folder that `is_whole`."""
-    return Checkpoint(path, _step_of(path), json.loads((path / STATE).read_text(encoding="utf-8")))
+    return Checkpoint(path, step_of(path), json.loads((path / STATE).read_text(encoding="utf-8")))
 
 
 def is_whole(path: Path) -> bool:
@@ -207,9 +207,9 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
 
 def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
     """Remove all but the newest `keep` checkpoints and the best one."""
-    by_age = sorted(folder.glob("step-*"), key=_step_of)
+    by_age = sorted(folder.glob("step-*"), key=step_of)
     for path in by_age[:-keep]:
-        if _step_of(path) != best_step:
+        if step_of(path) != best_step:
             _remove(path)
 
 
@@ -281,7 +281,8 @@ def _rng_state() -> Tensors:
     )
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step in the name of a checkpoint's folder; -1 where it is no such name."""
     number = path.name.removeprefix("step-")
     return int(number) if number.isdigit() else -1
 

@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, TrainingError
+from tunesmith.progress import say
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import (
@@ -33,6 +34,7 @@ from tunesmith.train.checkpoint import (
     plain,
     prune_checkpoints,
     save_checkpoint,
+    step_of,
     weights_sha256,
 )
 from tunesmith.train.kernels import use_liger_kernels
@@ -102,20 +104,23 @@ class Training:
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
     """The newest intact checkpoint, or None for a fresh start.
 
-    Raises InputError for a fresh start in a used folder, TrainingError where every checkpoint is
-    damaged.
+    Newer ones that are damaged are named: their steps are trained again. Raises InputError for a
+    fresh start in a used folder, TrainingError where every checkpoint is damaged.
     """
-    has_some = any(run.checkpoints.glob("step-*"))
-    if has_some and not resume:
+    there = sorted(run.checkpoints.glob("step-*"), key=step_of)
+    if there and not resume:
         raise InputError(
             f"{run.checkpoints}: there are checkpoints of an earlier run",
             hint=f"`tunesmith resume {run.path}`, or another output_dir",
         )
     found = latest_checkpoint(run.checkpoints)
-    if has_some and found is None:
+    if there and found is None:
         raise TrainingError(
-            f"{run.checkpoints}: no checkpoint is whole", hint="start again in another output_dir"
+            f"{run.checkpoints}: no checkpoint is whole: {there[-1].name}: {damage(there[-1])}",
+            hint="start again in another output_dir",
         )
+    for path in there[there.index(found.path) + 1 :] if found else ():
+        say(f"note: {path}: {damage(path)}; training goes on from {found.path.name}")
     return found
 
 
