@@ -2,14 +2,15 @@
 job: is it noticed, when, and with which words?
 
     python benchmarks/defects.py                        # a line for each kind
-    python benchmarks/defects.py --only '^3 ' --show    # the kinds of a section, with all that is said
+    python benchmarks/defects.py --only '^3 ' --show    # those of a section, with all that is said
     pip install --target PEERS --no-deps trl==1.16.0 accelerate==1.15.0
-    python benchmarks/defects.py --peers PEERS --write docs/defects.md
+    python benchmarks/defects.py --peers PEERS --keep results.json --write docs/defects.md
 
 Each kind has a folder of its own. A process of its own calls the command line as a user would; a
 kind counts as noticed only where the expected exit code, the expected words and, if the command
 goes on, the right result are all there. --peers gives the same defect to TRL's SFTTrainer, where
-it has a counterpart (defect_kinds/peers.py).
+it has a counterpart (defect_kinds/peers.py). --keep adds the results to those of earlier calls:
+what --only chose is tried again, and the table has them all.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import tunesmith
 from defect_kinds import artefacts, bounds, cells, faults, files, findings, strangers, training
 from defect_kinds.job import Job, Kind, Said, good_rows
+
+import tunesmith
 
 SECTIONS = {
     "1": "One value, one reader; files as they come",
@@ -54,15 +56,16 @@ NOT_NOTICED = "NOT NOTICED"
 
 @dataclass(frozen=True)
 class Noticed:
-    """What became of one kind: when it was noticed, with which exit code and which words."""
+    """What became of one kind: when it was noticed, with which exit code and which words; `peer` is
+    what became of it in TRL, empty where it was not tried.
+    """
 
-    kind: Kind
+    section: str
+    name: str
     when: str
     code: int
     words: str
-    seconds: float
     peer: str = ""
-    said: str = ""
 
 
 # ---- running a command as a user would
@@ -123,10 +126,10 @@ def end_of(process: int) -> int:
     return -signal.SIGKILL
 
 
-def attempt(kind: Kind, folder: Path, finished: Path) -> Noticed:
+def attempt(kind: Kind, folder: Path, finished: Path, show: bool = False) -> Noticed:
     """Inject one kind, run the command and look at what it says."""
     folder.mkdir(parents=True)
-    said, opened, started = folder / ".said", folder / ".opened", time.monotonic()
+    said, opened = folder / ".said", folder / ".opened"
     background: list[int] = []
 
     def start(arguments: Sequence[str]) -> int:
@@ -140,7 +143,10 @@ def attempt(kind: Kind, folder: Path, finished: Path) -> Noticed:
         if kind.meanwhile is not None:
             kind.meanwhile(job, process)
         outcome = Said(end_of(process), said.read_text(errors="backslashreplace"))
-        return judged(kind, job, outcome, opened.exists(), arguments[0], time.monotonic() - started)
+        found = judged(kind, job, outcome, opened.exists(), arguments[0])
+        if show or found.when == NOT_NOTICED:
+            print("      " + outcome.text[-3000:].replace("\n", "\n      "))
+        return found
     finally:
         for process in background:
             _end(process)
@@ -157,9 +163,7 @@ def _end(process: int) -> None:
         os.waitpid(process, 0)
 
 
-def judged(
-    kind: Kind, job: Job, said: Said, rows_read: bool, command: str, seconds: float
-) -> Noticed:
+def judged(kind: Kind, job: Job, said: Said, rows_read: bool, command: str) -> Noticed:
     """Noticed only where code, words and result are as expected, and no traceback is shown."""
     found = re.search(kind.words, said.text)
     whole = said.code == kind.code and found is not None and "Traceback" not in said.text
@@ -169,7 +173,7 @@ def judged(
         print(f"{kind.name}: {error!r}", file=sys.stderr)
         right = False
     when = moment(kind, said, rows_read, command) if right else NOT_NOTICED
-    return Noticed(kind, when, said.code, words_of(kind, said.text, job), seconds, said=said.text)
+    return Noticed(kind.section, kind.name, when, said.code, words_of(kind, said.text, job))
 
 
 def moment(kind: Kind, said: Said, rows_read: bool, command: str) -> str:
@@ -186,15 +190,19 @@ def moment(kind: Kind, said: Said, rows_read: bool, command: str) -> str:
 
 
 def words_of(kind: Kind, text: str, job: Job) -> str:
-    """The line that says it, without the paths of this machine."""
+    """The lines that say it, without the paths of this machine: the error, or what was expected."""
     text = text.replace(f"{job.folder}/", "").replace(str(job.folder), ".")
     error = re.search(r"^error: (.*(?:\nhint: .*)?)", text, re.M)
-    line = error[1] if error else ""
-    if not error and kind.words and (found := re.search(kind.words, text)):
+    found = re.search(kind.words, text) if kind.words else None
+    if error and (found is None or found.start() >= error.start()):
+        lines = error[1]
+    elif found:
         start = text.rfind("\n", 0, found.start()) + 1
         end = text.find("\n", found.end())
-        line = text[start : end if end >= 0 else None]
-    return " / ".join(part.strip() for part in line.splitlines())
+        lines = text[start : end if end >= 0 else None]
+    else:
+        lines = ""
+    return " / ".join(part.strip(" │") for part in lines.splitlines())
 
 
 # ---- the finished run that is copied, and the table
@@ -245,7 +253,8 @@ def document(found: Sequence[Noticed], command: str, peers: str) -> str:
         "",
         f"{len(found)} kinds of defects, faults and hostile input, each injected into a small real "
         f"job and given to the command line as a user would: {noticed} noticed or harmless, "
-        f"{counts[NOT_NOTICED]} not noticed. Written by `{command}` on {time.strftime('%Y-%m-%d')}.",
+        f"{counts[NOT_NOTICED]} not noticed. Written by `{command}` on "
+        f"{time.strftime('%Y-%m-%d')}.",
         "",
         "| noticed | kinds |",
         "|---|---|",
@@ -253,21 +262,24 @@ def document(found: Sequence[Noticed], command: str, peers: str) -> str:
         "",
         "**No harm done** means that there is nothing to tell: the right rows, labels or scores "
         "come out, which the benchmark compares. Exit code 2 is an error before any training, 0 "
-        "goes on with a note. A kind counts only where the exit code, the words and, if the command "
-        "goes on, the result are the expected ones.",
+        "goes on with a note. A kind counts only where the exit code, the words and, if the "
+        "command goes on, the result are the expected ones.",
     ]
     if tried:
-        better = Counter(one.peer.partition(":")[0] for one in tried)
-        told = ", ".join(f"{n} {what}" for what, n in better.most_common())
-        lines += ["", f"**{peers}**, given {len(tried)} of the same defects: {told}. `-`: not tried, "
-                  "most often because it has no such step."]  # fmt: skip
+        outcomes = Counter(re.split(r":| \(", one.peer)[0] for one in tried)
+        told = ", ".join(f"{n} {what}" for what, n in outcomes.most_common())
+        lines += [
+            "",
+            f"**{peers}**, given {len(tried)} of the same defects with its defaults: {told}. "
+            "`-`: not tried, most often because it has no such step.",
+        ]
     for section, title in SECTIONS.items():
-        of_section = [one for one in found if one.kind.section == section]
+        of_section = [one for one in found if one.section == section]
         if of_section:
-            lines += ["", f"## {title}", "", "| what was injected | noticed | exit code | words | "
-                      "TRL |", "|---|---|---|---|---|"]  # fmt: skip
+            head = "| what was injected | noticed | exit code | words | TRL |"
+            lines += ["", f"## {title}", "", head, "|---|---|---|---|---|"]
             lines += [
-                f"| {cell(one.kind.name)} | {one.when} | {one.code} | {cell(one.words)} | "
+                f"| {cell(one.name)} | {one.when} | {one.code} | {cell(one.words)} | "
                 f"{cell(one.peer) or '-'} |"
                 for one in of_section
             ]
@@ -279,6 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="a regular expression on SECTION NAME")
     parser.add_argument("--write", type=Path, help="the Markdown file to write")
     parser.add_argument("--peers", type=Path, help="a folder with trl and accelerate")
+    parser.add_argument("--keep", type=Path, help="a JSON file with the results of earlier calls")
     parser.add_argument("--show", action="store_true", help="print all that the commands say")
     given = parser.parse_args(arguments)
     kinds = [k for k in KINDS if re.search(given.only, f"{k.section} {k.name}")]
@@ -286,13 +299,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from tunesmith import pipeline, stages  # once here, so that each child has them
 
-    assert pipeline and stages.train and stages.evaluate and stages.report
+    assert all((pipeline, stages.train, stages.evaluate, stages.report))
     with tempfile.TemporaryDirectory(prefix="defects-") as name:
         found = run_all(kinds, Path(name), given.peers, given.show)
+    if given.keep:
+        found = with_earlier(found, given.keep)
     broken = [one for one in found if one.when == NOT_NOTICED]
     if given.write:
         peers = trl_version(given.peers) if given.peers else ""
-        command = f"python benchmarks/defects.py --write {given.write}"
+        command = f"python benchmarks/defects.py{' --peers PEERS' if peers else ''} --write"
+        command += f" {given.write}"
         given.write.write_text(document(found, command, peers), encoding="utf-8")
     print(f"{len(found) - len(broken)} of {len(found)} noticed or harmless")
     return 1 if broken else 0
@@ -304,16 +320,23 @@ def run_all(kinds: Sequence[Kind], folder: Path, peers: Path | None, show: bool)
     theirs = peer_results(peers, folder / "peers") if peers else {}
     found = []
     for number, kind in enumerate(kinds):
-        one = attempt(kind, folder / f"{number}", finished)
-        one = Noticed(**{**vars(one), "peer": theirs.get(kind.name, "")})
+        one = attempt(kind, folder / f"{number}", finished, show)
+        one = replace(one, peer=theirs.get(kind.name, ""))
         shutil.rmtree(folder / f"{number}", ignore_errors=True)
-        print(f"{kind.section:5} {one.when:26} {one.code:4} {one.seconds:5.1f} s  {kind.name}")
-        print(f"      {one.words[:240]}")
-        if show or one.when == NOT_NOTICED:
-            print("      " + one.said[-3000:].replace("\n", "\n      "))
+        print(f"{kind.section:5} {one.when:26} {one.code:4}  {kind.name}\n      {one.words[:240]}")
         sys.stdout.flush()
         found.append(one)
     return found
+
+
+def with_earlier(found: Sequence[Noticed], path: Path) -> list[Noticed]:
+    """The results with those of earlier calls, in the order of KINDS; kept in the file again."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for one in found:
+        peer = one.peer or known.get(one.name, {}).get("peer", "")
+        known[one.name] = asdict(replace(one, peer=peer))
+    path.write_text(json.dumps(known, indent=1))
+    return [Noticed(**known[kind.name]) for kind in KINDS if kind.name in known]
 
 
 def trl_version(peers: Path) -> str:

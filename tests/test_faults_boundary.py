@@ -241,7 +241,9 @@ def test_an_export_to_a_place_that_cannot_be_is_refused_before_any_work(tmp_path
     nothing = RunDir(tmp_path / "run")  # not even looked at
     with pytest.raises(RecipeError, match=r"export to .*: .*/file is a file\nhint: name another"):
         export(nothing, tmp_path / "file" / "model", "float32")
-    with pytest.raises(RecipeError, match=r"export to .*link is a link to .*, which is not there\nhint: name"):
+    with pytest.raises(
+        RecipeError, match=r"export to .*link is a link to .*, which is not there\nhint: name"
+    ):
         export(nothing, tmp_path / "link", "float32")
 
 

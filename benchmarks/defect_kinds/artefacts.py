@@ -62,21 +62,31 @@ def forgotten_use(run: Path) -> None:
 
 
 def best_checkpoint(job: Job) -> list[str]:
-    """Training is killed after its second checkpoint, and the best one's weights are damaged."""
+    """Training is killed once its best checkpoint is not its newest, and the best is damaged."""
     source = job.csv(good_rows())
     arguments = [
         "run", str(source), "--task", "classify", "--output-dir", str(job.run),
-        "train.num_train_epochs=50", "train.save_total_limit=50", "evaluation.few_shot=0",
+        "train.num_train_epochs=200", "train.save_total_limit=200", "evaluation.few_shot=0",
+        "train.learning_rate=0.01",
     ]  # fmt: skip
     process = job.start(arguments)
-    checkpoints = job.run / "checkpoints"
-    wait_for(lambda: len(list(checkpoints.glob("step-*/manifest.json"))) >= 3)
+    wait_for(lambda: older_best(job.run) is not None)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    newest = max(checkpoints.glob("step-*/state.json"))
-    best = json.loads(newest.read_text())["progress"]["best_step"]
-    flip(checkpoints / f"step-{best:06d}" / "model.safetensors")
-    return ["resume", str(job.run)]
+    best = older_best(job.run)
+    assert best is not None
+    flip(best / "model.safetensors")
+    return ["train", str(job.run)]
+
+
+def older_best(run: Path) -> Path | None:
+    """The best checkpoint, where it is not the newest."""
+    whole = sorted((run / "checkpoints").glob("step-*/manifest.json"))
+    if not whole:
+        return None
+    best = json.loads(whole[-1].with_name("state.json").read_text())["progress"]["best_step"]
+    path = run / "checkpoints" / f"step-{best:06d}"
+    return path if path != whole[-1].parent else None
 
 
 def a_long_file(job: Job) -> list[str]:
@@ -163,6 +173,6 @@ KINDS = [
     Kind("3", "the tokenizer is deleted from the model folder",
          damaged(lambda run: (run / "model" / "tokenizer.json").unlink(), "chat"),
          r"tokenizer\.json: gone since it was made"),
-    Kind("3", "the best checkpoint is damaged while training, then resume", best_checkpoint,
-         r"step-\d+.*\nhint: "),
+    Kind("3", "the best checkpoint is damaged while training, then train", best_checkpoint,
+         r"step-\d+: the best checkpoint is damaged: .*\nhint: ", 1),
 ]  # fmt: skip

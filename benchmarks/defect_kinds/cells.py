@@ -49,9 +49,7 @@ def python_lists(job: Job) -> list[str]:
 
 
 def unquoted_names(job: Job) -> list[str]:
-    return job.recipe(
-        "data: {source: ROWS, task: classify, labels: [no, yes]}\noutput_dir: RUN\n"
-    )
+    return job.recipe("data: {source: ROWS, task: classify, labels: [no, yes]}\noutput_dir: RUN\n")
 
 
 def comma_decimals(job: Job) -> list[str]:

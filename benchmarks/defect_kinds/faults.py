@@ -172,7 +172,9 @@ def export_into(place: Callable[[Job], str | Path]) -> Callable[[Job], list[str]
 
 
 def ascii_locale(job: Job) -> list[str]:
-    rows = [{**row, "label": {"good": "schön", "bad": "Schön"}[row["label"]]} for row in good_rows()]
+    rows = [
+        {**row, "label": {"good": "schön", "bad": "Schön"}[row["label"]]} for row in good_rows()
+    ]
     return job.prepare(job.csv(rows))
 
 

@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from defect_kinds import training
 from defect_kinds.job import Row, flip, good_rows
-
 from tunesmith.models.load import resolve_model
 
 BASE = resolve_model("built-in")
@@ -52,8 +51,15 @@ def pairs(completion: Callable[[int, str], Any]) -> list[Row]:
     ]
 
 
-def sft(folder: Path, rows: list[Row], template: str = "", model: str = BASE,
-        evaluated: list[Row] | None = None, resume: bool = False, **options: Any) -> Tried:  # fmt: skip
+def sft(
+    folder: Path,
+    rows: list[Row],
+    template: str = "",
+    model: str = BASE,
+    evaluated: list[Row] | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Tried:
     """Two steps of SFTTrainer with its defaults."""
     import datasets
     import torch
@@ -103,6 +109,10 @@ def _trained(trainer: Any, tokenizer: Any) -> list[str]:
             kept = [int(i) for i, label in zip(ids, labels, strict=True) if label != -100]
             texts.append(tokenizer.decode(kept) + "|")
     return texts
+
+
+def shown(tried: Tried) -> str:
+    return ", ".join(f"{loss:.3g}" for loss in tried.losses)
 
 
 def about(tried: Tried, words: str) -> str:
@@ -214,7 +224,7 @@ def rate(value: float) -> Callable[[Path], str]:
     def attempt(folder: Path) -> str:
         tried = sft(folder, pairs(lambda _, x: x), learning_rate=value, max_steps=4)
         found = about(tried, "learning.rate|not finite|nan loss")
-        return found or f"{MISSED}: losses {', '.join(f'{x:.3g}' for x in tried.losses)}"
+        return found or f"{MISSED}: losses {shown(tried)}"
 
     return attempt
 
@@ -230,7 +240,7 @@ def nan_weights(folder: Path) -> str:
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
     tried = sft(folder / "run", pairs(lambda _, x: x), model=str(model))
     found = about(tried, r"\bnan\b|not finite")
-    return found or f"{MISSED} (but for grad_norm: nan): losses {', '.join(f'{x:.3g}' for x in tried.losses)}"
+    return found or f"{MISSED} (but for grad_norm: nan): losses {shown(tried)}"
 
 
 def missing_tensor(folder: Path) -> str:
@@ -272,7 +282,7 @@ NAMES: dict[str, Callable[[Path], str]] = {
     "every row three times": repeated_rows,
     "the test file's rows in the training file": test_in_train,
     "a label in two cases: Good, good": spellings,
-    "the best checkpoint is damaged while training, then resume": damaged_checkpoint(flip),
+    "the best checkpoint is damaged while training, then train": damaged_checkpoint(flip),
     "the newest checkpoint is cut off, then train": damaged_checkpoint(cut),
     "a row is added between prepare and train": changed_rows,
     "recipe: train.learning_rate=.inf": rate(float("inf")),

@@ -13,7 +13,7 @@ from defect_kinds.job import Job, Kind, Said, good_rows
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[31mfine\x1b[0m"
 BIDI = "\u202egnp.exe\u202c"
 MARKUP = "</td></tr><script>document.title='owned'</script><img src=x onerror=alert(1)>"
-MARKDOWN = "](https://evil.example) ![x](https://evil.example/x.png)\n# better\n| a | b |"
+MARKDOWN = "](https://evil.example) ![x](https://evil.example/x.png) | a | b |"
 
 
 def is_inert(_: Job, said: Said) -> bool:
@@ -78,15 +78,14 @@ def one_hint(_: Job, said: Said) -> bool:
 
 
 def in_a_report(text: str) -> Callable[[Job], list[str]]:
-    """A whole run on rows that all hold the text; its report is looked at."""
+    """A whole run on rows whose labels hold the text: a report shows labels in any case."""
 
     def inject(job: Job) -> list[str]:
-        rows = [{**row, "text": f"{row['text']} {text}"} for row in good_rows()]
+        rows = [{**row, "label": f"{row['label']} {text}"} for row in good_rows()]
         path = job.jsonl(rows)
         return [
             "run", str(path), "--task", "classify", "--output-dir", str(job.run),
-            "train.num_train_epochs=4", "train.learning_rate=3e-3", "evaluation.resamples=100", "evaluation.few_shot=0",
-            "data.near_duplicates=false",
+            "train.num_train_epochs=1", "evaluation.resamples=100", "evaluation.few_shot=0",
         ]  # fmt: skip
 
     return inject
@@ -98,7 +97,7 @@ def page_is_inert(job: Job, _: Said) -> bool:
     markdown = (job.run / "report.md").read_text()
     shown = "evil.example" in page and "onerror" in page
     hostile = re.search(r"<img src=x|<script>document", page + markdown)
-    linked = re.search(r"(?<!\\)\]\(https://evil|^# better", markdown, re.M)
+    linked = re.search(r"(?<!\\)\]\(https://evil", markdown)
     return shown and not hostile and not linked
 
 
@@ -115,7 +114,7 @@ def tells_no_folder(job: Job, _: Said) -> bool:
 
 def json_is_whole(job: Job, said: Said) -> bool:
     found = json.JSONDecoder().raw_decode(said.text[said.text.index("{") :])[0]
-    return is_inert(job, said) and ESCAPES in "".join(t["text"] for t in found["rows"][0]["tokens"])
+    return is_inert(job, said) and "\\u001b" in json.dumps(found)
 
 
 def pickled(job: Job) -> list[str]:
@@ -153,14 +152,15 @@ KINDS = [
          r"\\x1b", 0, is_inert),
     Kind("6", "text that runs backwards in a label", as_label(BIDI), r"\\u202e", 0, is_inert),
     Kind("6", "escape sequences in a preview", in_preview(ESCAPES), r"\\x1b", 0, is_inert),
-    Kind("6", "escape sequences in --json", in_preview(ESCAPES, "--json"), r"u001b", 0, json_is_whole),
+    Kind("6", "escape sequences in --json", in_preview(ESCAPES, "--json"), r"u001b", 0,
+         json_is_whole),
     Kind("6", "escape sequences in the id of a row that is refused", in_an_error(ESCAPES + BIDI),
          r"rows\.jsonl:8: .*"),
     Kind("6", "escape sequences in a column's name", column_name, r"\\x1b.*\\u202e"),
     Kind("6", "escape sequences in a file's name", file_name, r"\\x1b.*\\u202e"),
     Kind("6", "a line break and a false hint in a row", hint_in_a_row,
          r"x\\\\?nhint: send.*\nhint: several"),
-    Kind("6", "HTML, scripts, links and headings in rows, in the report",
+    Kind("6", "HTML, scripts, links and tables in labels, in the report",
          in_a_report(MARKUP + MARKDOWN), "", 0, page_is_inert),
     Kind("6", "the paths of this machine in a report that is passed on", paths_of_a_report, "", 0,
          tells_no_folder),

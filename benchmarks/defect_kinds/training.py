@@ -27,13 +27,14 @@ NO_USER = (
 )
 
 
-def chats(turns: Callable[[int, str, str], Sequence[dict[str, Any]]], template: str = CHATML,
-          **more: object) -> Callable[[Job], list[str]]:  # fmt: skip
+def chats(
+    turns: Callable[[int, str, str], Sequence[dict[str, Any]]], template: str = CHATML
+) -> Callable[[Job], list[str]]:
     """Conversations made from the good rows, for a model with a chat template."""
 
     def inject(job: Job) -> list[str]:
         rows = [
-            {"messages": turns(number, row["text"], row["label"]), **more}
+            {"messages": turns(number, row["text"], row["label"])}
             for number, row in enumerate(good_rows())
         ]
         path = job.write("chat.jinja", template)
@@ -117,14 +118,17 @@ def never_trains(word: str) -> Callable[[Job, Said], bool]:
     return right
 
 
-def pairs(completion: Callable[[int, str], object], *overrides: str, n: int = 60,
-          prompt: Callable[[int, str], str] = lambda _, text: text) -> Callable[[Job], list[str]]:  # fmt: skip
+def pairs(
+    completion: Callable[[int, str], object],
+    *overrides: str,
+    prompt: Callable[[int, str], str] = lambda _, text: text,
+) -> Callable[[Job], list[str]]:
     """prompt and completion columns made from the good rows."""
 
     def inject(job: Job) -> list[str]:
         rows = [
             {"prompt": prompt(number, row["text"]), "completion": completion(number, row["label"])}
-            for number, row in enumerate(good_rows(n))
+            for number, row in enumerate(good_rows())
         ]
         return job.prepare(job.jsonl(rows), *overrides, task="")
 
@@ -216,8 +220,8 @@ def cut_weights(job: Job) -> None:
 
 
 def lfs_pointer(job: Job) -> None:
-    job.write("model/model.safetensors",
-              "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4000000\n")  # fmt: skip
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4000000\n"
+    job.write("model/model.safetensors", pointer)
 
 
 def without_a_tensor(job: Job) -> None:
