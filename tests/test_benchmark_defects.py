@@ -29,9 +29,9 @@ def job(defects: ModuleType, tmp_path: Path) -> Any:
     return defects.Job(tmp_path, tmp_path, lambda _: 0)
 
 
-def judged(defects: ModuleType, job: Any, code: int, text: str, **options: Any) -> Any:
+def judged(defects: ModuleType, job: Any, outcome: tuple[int, str], **options: Any) -> Any:
     kind = defects.Kind("1", "x", lambda _: [], "rows.csv:7", **options)
-    return defects.judged(kind, job, defects.Said(code, text), True, "prepare")
+    return defects.judged(kind, job, defects.Said(*outcome), True, "prepare")
 
 
 SAID = "error: {}/rows.csv:7: odd\nhint: look\n"
@@ -50,7 +50,7 @@ SAID = "error: {}/rows.csv:7: odd\nhint: look\n"
 def test_code_words_and_no_traceback_are_all_needed(
     defects: ModuleType, job: Any, code: int, text: str, when: str
 ) -> None:
-    found = judged(defects, job, code, text.format(job.folder))
+    found = judged(defects, job, (code, text.format(job.folder)))
     assert found.when == when
     if text == SAID:
         assert found.words == "rows.csv:7: odd / hint: look"  # no path of this machine
@@ -63,7 +63,7 @@ def test_a_command_that_goes_on_must_end_rightly(
     defects: ModuleType, job: Any, right: bool, when: str
 ) -> None:
     text = "note: rows.csv:7 is passed over\n"
-    found = judged(defects, job, 0, text, code=0, right=lambda job, said: right)
+    found = judged(defects, job, (0, text), code=0, right=lambda job, said: right)
     assert found.when == when
     assert found.words == "note: rows.csv:7 is passed over"
 
