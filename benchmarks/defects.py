@@ -301,9 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     assert all((pipeline, stages.train, stages.evaluate, stages.report))
     with tempfile.TemporaryDirectory(prefix="defects-") as name:
-        found = run_all(kinds, Path(name), given.peers, given.show)
-    if given.keep:
-        found = with_earlier(found, given.keep)
+        found = run_all(kinds, Path(name), given)
     broken = [one for one in found if one.when == NOT_NOTICED]
     if given.write:
         peers = trl_version(given.peers) if given.peers else ""
@@ -314,19 +312,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def run_all(kinds: Sequence[Kind], folder: Path, peers: Path | None, show: bool) -> list[Noticed]:
-    """Each kind in turn, with a line on stdout."""
+def run_all(kinds: Sequence[Kind], folder: Path, given: argparse.Namespace) -> list[Noticed]:
+    """Each kind in turn, with a line on stdout; with `keep` also what earlier calls have found."""
     finished = finished_run(folder / "good") if any(map(needs_finished, kinds)) else folder
-    theirs = peer_results(peers, folder / "peers") if peers else {}
+    theirs = peer_results(given.peers, folder / "peers") if given.peers else {}
     found = []
     for number, kind in enumerate(kinds):
-        one = attempt(kind, folder / f"{number}", finished, show)
+        one = attempt(kind, folder / f"{number}", finished, given.show)
         one = replace(one, peer=theirs.get(kind.name, ""))
         shutil.rmtree(folder / f"{number}", ignore_errors=True)
         print(f"{kind.section:5} {one.when:26} {one.code:4}  {kind.name}\n      {one.words[:240]}")
         sys.stdout.flush()
         found.append(one)
-    return found
+        if given.keep:  # at once: a call that is stopped has not been for nothing
+            with_earlier([one], given.keep)
+    return with_earlier(found, given.keep) if given.keep else found
 
 
 def with_earlier(found: Sequence[Noticed], path: Path) -> list[Noticed]:

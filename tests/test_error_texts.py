@@ -170,8 +170,9 @@ CASES: list[tuple[str, Callable[[Path], None], int, str]] = [
         "TrainingError",
         checkpoints_of_which_none_is_whole,
         1,
-        "FOLDER/checkpoints: no checkpoint is whole: step-000002: manifest.json: "
-        "No such file or directory\nhint: start again in another output_dir",
+        "FOLDER/checkpoints: no checkpoint is whole; the newest, step-000002: manifest.json: No "
+        "such file or directory\nhint: put one back from a copy, or remove the folder: then "
+        "`tunesmith resume FOLDER` trains from the first step",
     ),
     *(
         (

@@ -28,7 +28,7 @@ from tunesmith.errors import ModelError
 from tunesmith.models.save import write_model_folder
 from tunesmith.models.weights import Loaded, check_loaded
 from tunesmith.packages import installed
-from tunesmith.progress import say
+from tunesmith.progress import note, progress
 from tunesmith.rundir import cache_folder, file_sha256
 
 NEEDED = ("gguf", "accelerate")
@@ -48,9 +48,10 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
     key = f"{file_sha256(file)[:32]}-{version('transformers')}"
     folder = cache_folder() / "gguf" / key
     if not folder.is_dir():
-        say(f"note: {file.name} is converted to float32 safetensors, once, in {folder}")
+        note(f"{file.name} is converted to float32 safetensors, once, in {folder}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        write_model_folder(*_read(file), folder)
+        with progress(f"converting {file.name}"):
+            write_model_folder(*_read(file), folder)
     return folder
 
 

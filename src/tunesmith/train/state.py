@@ -28,13 +28,12 @@ from tunesmith.train.checkpoint import (
     MODEL,
     Checkpoint,
     damage,
-    latest_checkpoint,
+    find_checkpoints,
     load_optimizers,
     load_weights,
     plain,
     prune_checkpoints,
     save_checkpoint,
-    step_of,
     weights_sha256,
 )
 from tunesmith.train.kernels import use_liger_kernels
@@ -102,26 +101,34 @@ class Training:
 
 
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
-    """The newest intact checkpoint, or None for a fresh start.
+    """The newest intact checkpoint, or None for a fresh start. What is passed over because it is
+    damaged is said, with what that costs.
 
-    Newer ones that are damaged are named: their steps are trained again. Raises InputError for a
-    fresh start in a used folder, TrainingError where every checkpoint is damaged.
+    Raises InputError for a fresh start in a used folder, TrainingError where every checkpoint is
+    damaged.
     """
-    there = sorted(run.checkpoints.glob("step-*"), key=step_of)
-    if there and not resume:
+    has_some = any(run.checkpoints.glob("step-*"))
+    if has_some and not resume:
         raise InputError(
             f"{run.checkpoints}: there are checkpoints of an earlier run",
             hint=f"`tunesmith resume {run.path}`, or another output_dir",
         )
-    found = latest_checkpoint(run.checkpoints)
-    if there and found is None:
-        raise TrainingError(
-            f"{run.checkpoints}: no checkpoint is whole: {there[-1].name}: {damage(there[-1])}",
-            hint="start again in another output_dir",
+    found = find_checkpoints(run.checkpoints)
+    if found.latest is None:
+        if has_some:
+            path, wrong = found.damaged[0]
+            raise TrainingError(
+                f"{run.checkpoints}: no checkpoint is whole; the newest, {path.name}: {wrong}",
+                hint="put one back from a copy, or remove the folder: then `tunesmith resume "
+                f"{run.path}` trains from the first step",
+            )
+        return None
+    for path, wrong in reversed(found.damaged):
+        say(
+            f"note: {path}: damaged, and passed over: {wrong}; the steps after "
+            f"{found.latest.path.name} are trained again, to the same bits"
         )
-    for path in there[there.index(found.path) + 1 :] if found else ():
-        say(f"note: {path}: {damage(path)}; training goes on from {found.path.name}")
-    return found
+    return found.latest
 
 
 def set_up(
@@ -239,7 +246,7 @@ def save(training: Training, progress: Progress) -> None:
     )
     if progress.step == progress.best_step:
         progress.best_sha256 = weights_sha256(saved)
-    prune_checkpoints(folder, training.config.save_total_limit, progress.best_step)
+    prune_checkpoints(folder, progress.step, training.config.save_total_limit, progress.best_step)
 
 
 def _fingerprint(
