@@ -161,8 +161,22 @@ def cases() -> Iterator[Case]:
                 }
             )
         },
-        "classify: text=description, label=team; id ticket_id; accuracy; "
-        "group customer_id; time created",
+        "classify: text=description, label=team; id ticket_id; accuracy; group customer_id",
+    )
+    yield Case(
+        "dated_rows",
+        "rows with the day on which they were written",
+        {
+            "log.csv": as_csv(
+                lambda i: {
+                    "created_at": f"2024-{i % 12 + 1:02d}-{i % 28 + 1:02d}T10:00:00",
+                    "born": f"19{i % 60 + 20}-01-01",
+                    "entry": sentence(i),
+                    "severity": ("low", "high")[i % 2],
+                }
+            )
+        },
+        "classify: text=entry, label=severity; accuracy; time created_at",
     )
     yield Case(
         "free_answers",
@@ -190,7 +204,7 @@ def cases() -> Iterator[Case]:
             "reports.jsonl": as_jsonl(
                 lambda i: {
                     "doc_name": f"r{i}.txt",
-                    "report": story(i, 110),
+                    "report": story(i, 85),
                     "summary": story(i, 2),
                 },
                 60,

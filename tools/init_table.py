@@ -17,9 +17,11 @@ from init_cases import REFUSED, SHARED, Case, cases, hopeless, write_case
 from tunesmith.errors import DataError
 from tunesmith.init.proposal import in_words
 from tunesmith.init.read import Seen, read_table
+from tunesmith.init.rules import names_of_rules
 from tunesmith.recipe import DataConfig
 
 MARKS = {
+    "rules": ("<!-- tools/init_table.py: rules -->", "<!-- end of rules -->"),
     "made": ("<!-- tools/init_table.py: made-up tables -->", "<!-- end of made-up tables -->"),
     "real": ("<!-- tools/init_table.py: real data -->", "<!-- end of real data -->"),
 }
@@ -37,6 +39,14 @@ def proposed(path: Path) -> str:
 
 def row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def rules() -> list[str]:
+    """Each rule's name and what it looks for, in their order."""
+    return [
+        f"{number}. {name}: {what[0].lower()}{' '.join(what[1:].split())}"
+        for number, (name, what) in enumerate(names_of_rules(), start=1)
+    ]
 
 
 def made_up() -> list[str]:
@@ -82,7 +92,8 @@ def main() -> None:
     parser.add_argument("document", type=Path)
     parser.add_argument("data", type=Path, nargs="?")
     args = parser.parse_args()
-    text = between(args.document.read_text(encoding="utf-8"), "made", made_up())
+    text = between(args.document.read_text(encoding="utf-8"), "rules", rules())
+    text = between(text, "made", made_up())
     if args.data is not None and args.data.is_dir():
         text = between(text, "real", real(args.data))
     args.document.write_text(text, encoding="utf-8")

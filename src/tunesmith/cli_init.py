@@ -17,8 +17,10 @@ from rich.prompt import Confirm, Prompt
 
 from tunesmith import stages
 from tunesmith.cli_options import Given, Json, is_recipe, note, print_json, takes_table
-from tunesmith.cli_templates import preview_recipe, print_preview
+from tunesmith.cli_templates import preview_recipe
+from tunesmith.data.templates.environment import SEPARATOR
 from tunesmith.data.templates.families import family_names, load_family
+from tunesmith.data.templates.promptsource import PREFIX
 from tunesmith.errors import InputError, TunesmithError
 from tunesmith.inert import inert
 from tunesmith.progress import InertConsole, say
@@ -26,11 +28,13 @@ from tunesmith.recipe import Recipe, build_recipe
 from tunesmith.rundir import write_atomic
 
 if TYPE_CHECKING:
-    from tunesmith.data.preview import Preview
+    from tunesmith.data.preview import Preview, ShownRow
+    from tunesmith.init.facts import ColumnFacts
     from tunesmith.init.proposal import Proposal
     from tunesmith.init.read import Seen
 
 ROWS_SHOWN = 3
+PROMPT_SHOWN = 600
 MOST_COSTED = 20_000
 """Rows on which the cost is computed; of a longer table it is scaled up."""
 
@@ -103,8 +107,9 @@ def _from_table(
     from tunesmith.init.read import read_table  # noqa: PLC0415 - pyarrow
 
     path = _check_new(recipe_file or Path(f"{_stem(source)}.yaml"))
-    seen = read_table(given.recipe().data, given.columns(), given.options.get("task"))
-    found = seen.proposal
+    template = given.options.get("template")
+    seen = read_table(given.recipe().data, given.columns(), _task(given))
+    found = _with_template(seen.proposal, template, given) if template else seen.proposal
     _show_proposal(seen, found)
     is_asked = not yes and not as_json and sys.stdin.isatty() and sys.stderr.isatty()
     if is_asked:
@@ -114,7 +119,8 @@ def _from_table(
     recipe = _recipe(found, given, path)
     recipe, found, shown = _fitted(recipe, found, given, path)
     if shown is not None and not as_json:
-        print_preview(shown, None, False)
+        print("\n".join(inert(text) for row in shown.rows for text in _rendered(row)))
+        print(inert(shown.summary()))
     cost = _cost(recipe, seen.rows)
     if is_asked and not Confirm.ask(f"Write {path}?", console=_console(), default=True):
         raise typer.Exit(1)
@@ -126,6 +132,40 @@ def _from_table(
             print(inert(cost))
         print(path)
         say(f"next: tunesmith check {path}, then tunesmith run {path}")
+
+
+def _task(given: Given) -> str | None:
+    """The task that was named, by itself or as the family of a wording."""
+    task, template = given.options.get("task"), given.options.get("template") or ""
+    if _is_whole(template):
+        return task
+    return f"{task}/{template}" if task and "/" not in template else template
+
+
+def _is_whole(template: str) -> bool:
+    """Whether a template is more than the name of a wording."""
+    return not template or SEPARATOR in template or template.startswith(PREFIX) or ".y" in template
+
+
+def _with_template(found: Proposal, template: str, given: Given) -> Proposal:
+    """The proposal with a template of the user's, whose variables are columns unless they say
+    otherwise.
+    """
+    reasons = {key: why for key, why in found.reasons.items() if key != "evaluation.metrics"}
+    if not _is_whole(template):
+        return replace(found, template=None)
+    task = given.options.get("task")
+    columns = given.columns() if task is None else found.columns
+    reasons["data.task"] = "you gave the template"
+    return replace(
+        found,
+        task=task,
+        template=template,
+        columns=columns,
+        metrics=(),
+        labels=None,
+        reasons=reasons,
+    )
 
 
 def _stem(source: Path) -> str:
@@ -150,7 +190,7 @@ def _show_proposal(seen: Seen, found: Proposal) -> None:
         say(f"warning: {text}")
 
 
-def _described(column: object) -> str:
+def _described(column: ColumnFacts) -> str:
     from tunesmith.init.read import described  # noqa: PLC0415 - pyarrow
 
     return described(column)
@@ -187,6 +227,19 @@ def _fitted(
         say(f"warning: {error}")
         return recipe, found, None
     return recipe, found, shown
+
+
+def _rendered(row: ShownRow) -> list[str]:
+    """A row as it will be trained, without special tokens; a long prompt without its middle."""
+    if row.problem:
+        return [f"row {row.id}, {row.source}: {row.problem}", ""]
+    plain = [token for token in row.tokens if not token.special]
+    prompt = "".join(token.text for token in plain if not token.trained)
+    answer = "".join(token.text for token in plain if token.trained)
+    if len(prompt) > PROMPT_SHOWN:
+        half, cut = PROMPT_SHOWN // 2, len(prompt) - PROMPT_SHOWN
+        prompt = f"{prompt[:half]} [{cut:,} characters more] {prompt[-half:]}"
+    return [f"row {row.id}, {row.source}", f"{prompt} ==>{answer}", ""]
 
 
 def _cost(recipe: Recipe, rows: int) -> str:

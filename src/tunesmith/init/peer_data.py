@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunesmith.errors import RecipeError
 from tunesmith.init.peer_work import Work
 
 CONVERSATIONS = ("messages", "conversations")
@@ -17,10 +18,10 @@ AXOLOTL_TYPES = ("alpaca", "sharegpt", "chat_template", "input_output")
 
 def axolotl_data(work: Work) -> None:
     """`datasets` and `test_datasets`."""
-    listed = work.take("datasets") or []
+    listed = work.entries("datasets")
     sources = [found for one in listed if (found := _axolotl_source(work, one))]
     _set_sources(work, sources)
-    tests = work.take("test_datasets") or []
+    tests = work.entries("test_datasets")
     if tests:
         work.set("data.validation_source", _path(tests[0]))
         if len(tests) > 1:
@@ -110,9 +111,10 @@ def _dataset_info(path: Path, folder: Path) -> tuple[dict[str, Any], Path] | Non
         listed = base / "dataset_info.json"
         if listed.is_file():
             try:
-                return json.loads(listed.read_text(encoding="utf-8")), base
-            except ValueError:
-                return None
+                found = json.loads(listed.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise RecipeError(f"{listed}: not readable as JSON: {error}") from error
+            return (found, base) if isinstance(found, dict) else None
     return None
 
 
@@ -135,7 +137,9 @@ def _listed(work: Work, name: str, info: Mapping[str, Any], folder: Path) -> dic
 
 def _own_columns(work: Work, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """A template for columns that are not called as the format's are."""
-    columns = dict(entry.get("columns") or {})
+    columns = entry.get("columns") or {}
+    if not isinstance(columns, Mapping):
+        raise work.error(f"dataset {name}: columns", columns, "a mapping")
     if entry.get("formatting") == "sharegpt":
         if columns.get("messages", "conversations") not in CONVERSATIONS:
             work.leave(
@@ -153,7 +157,7 @@ def _own_columns(work: Work, name: str, entry: Mapping[str, Any]) -> dict[str, A
 def trl_data(work: Work) -> None:
     """`dataset_name`, or the list `datasets` of a mixture."""
     split = work.take("dataset_train_split")
-    name, listed = work.take("dataset_name"), work.take("datasets") or []
+    name, listed = work.take("dataset_name"), work.entries("datasets")
     named = [{"path": name, "split": split}] if name else listed
     _set_sources(work, [{"source": _path(one)} for one in named])
     tested = work.take("dataset_test_split")

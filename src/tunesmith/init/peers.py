@@ -163,28 +163,26 @@ def _same(work: Work) -> None:
 
 
 def _epochs(work: Work) -> None:
-    value = work.take("num_train_epochs")
-    if value is None:
+    number = work.number("num_train_epochs")
+    if number is None:
         return
-    number = float(value)
-    work.set("train.num_train_epochs", max(1, round(number)))
-    if number != max(1, round(number)):
-        work.leave(
-            "num_train_epochs", f"{value} epochs are made {max(1, round(number))} whole ones"
-        )
+    whole = max(1, round(number))
+    work.set("train.num_train_epochs", whole)
+    if number != whole:
+        work.leave("num_train_epochs", f"{number:g} epochs become {whole}: they are whole here")
 
 
 def _batch(work: Work) -> None:
     """A step's examples on one device; others count the devices on top."""
-    per_device = work.take("per_device_train_batch_size")
-    accumulated = work.take("gradient_accumulation_steps")
-    if isinstance(per_device, int):
-        steps = accumulated if isinstance(accumulated, int) else 1
-        work.set("train.train_batch_size", per_device * steps)
+    per_device = work.number("per_device_train_batch_size")
+    accumulated = work.number("gradient_accumulation_steps")
+    if per_device is not None:
+        examples = round(per_device * (accumulated or 1))
+        work.set("train.train_batch_size", examples)
         work.leave(
             "per_device_train_batch_size",
-            "train.train_batch_size is the examples of a step, counted for one device: multiply "
-            "it by those that you used",
+            f"train.train_batch_size is the examples of a step, {examples} for one device: "
+            "multiply it by those that you used",
         )
     elif accumulated is not None:
         work.leave("gradient_accumulation_steps", ITSELF)
@@ -229,15 +227,18 @@ def _adapters(work: Work) -> None:
     modules, linear = work.take("lora_target_modules"), work.take("lora_target_linear")
     if not asked:
         return
-    if isinstance(modules, str) and modules != "all":
-        modules = [name.strip() for name in modules.split(",")]
-    found = {"r": r, "lora_alpha": alpha, "target_modules": None if modules == "all" else modules}
-    found = {
-        name: value
-        for name, value in found.items()
-        if value and not (linear and name == "target_modules")
-    }
-    work.set("train.lora", found)
+    if alpha is None and isinstance(r, int) and "template" in work.rest:
+        alpha = 2 * r  # LLaMA-Factory's default
+    found = {"r": r, "lora_alpha": alpha, "target_modules": _modules(modules, bool(linear))}
+    work.set("train.lora", {name: value for name, value in found.items() if value})
+
+
+def _modules(named: object, all_linear: bool) -> list[str] | None:
+    """The names of layers; None for all linear ones, which is the default here."""
+    if all_linear or named in (None, "all", "all-linear", ["all-linear"]):
+        return None
+    parts = named if isinstance(named, list) else str(named).split(",")
+    return [str(part).strip() for part in parts]
 
 
 def _trackers(work: Work) -> None:
@@ -254,9 +255,9 @@ def _trackers(work: Work) -> None:
 
 def _shares(work: Work) -> None:
     """A share for validation; a test split of a tenth comes on top, which the report needs."""
-    share = work.take("val_set_size")
-    share = work.take("val_size") if share is None else share
-    if not isinstance(share, (int, float)) or isinstance(share, bool) or share == 0:
+    own, other = work.number("val_set_size"), work.number("val_size")
+    share = other if own is None else own
+    if not share:
         return
     if 0 < share <= 0.5:
         shares = {"train": round(0.9 - share, 6), "validation": share, "test": 0.1}

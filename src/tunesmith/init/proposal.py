@@ -135,7 +135,7 @@ def _metrics(table: Table, made: Draft, answer: ColumnFacts | None) -> tuple[tup
     if made.task is None:
         return (), ""
     own = tuple(load_family(made.task.partition("/")[0]).metrics)
-    usual = own, f"{own[0]} decides, as for every {made.task}"
+    usual = own, f"the task's own, of which {own[0]} decides"
     if answer is None:
         return usual
     if made.task in ("classify", "pair_classify") and answer.common:
@@ -151,7 +151,7 @@ def _metrics(table: Table, made: Draft, answer: ColumnFacts | None) -> tuple[tup
         return ("chrf", "exact_match"), "ROUGE counts Latin words, and most answers have none"
     if answer.words <= SHORT and own[0] not in ("exact_match", "squad_em"):
         return ("exact_match", "token_f1"), "answers of a few words are right or wrong"
-    if _made_of_few_words(table, answer):
+    if made.task in ("free", "answer") and _made_of_few_words(table, answer):
         return ("exact_match", "token_f1"), "all answers are made of the same few words"
     return usual
 
@@ -160,7 +160,7 @@ def _made_of_few_words(table: Table, answer: ColumnFacts) -> bool:
     """Whether the answers are spelled out of a small set: letters, digits in words, codes."""
     cells = [row.get(answer.name) for row in table.facts.sample]
     texts = [plain_text(cell) for cell in cells if not is_blank(cell)]
-    words = {word for text in texts for word in text.lower().split()}
+    words = {word for text in texts for word in re.findall(r"\w+", text.lower())}
     return len(texts) >= ENOUGH_ROWS and len(words) <= FEW_WORDS
 
 
@@ -173,7 +173,10 @@ def _other_script(table: Table, answer: ColumnFacts) -> bool:
 
 
 def _split(table: Table, beside: Beside, made: Draft) -> tuple[dict[str, str], dict[str, str], str]:
-    """(data.split, validation and test files, why)."""
+    """(data.split, validation and test files, why).
+
+    A group comes before a date: with both, who writes all the time would be in the test alone.
+    """
     inside = splits_of(table.facts.source)
     if inside:
         return {}, {}, f"the files are the splits: {', '.join(inside)}"
@@ -187,11 +190,12 @@ def _split(table: Table, beside: Beside, made: Draft) -> tuple[dict[str, str], d
         return {"column": named[0].name}, {}, f"{named[0].name!r} names each row's split"
     group, why = _group(table, made)
     dated = next((column for column in table.of("date") if _is_of_row(column)), None)
-    if dated is not None:
-        reason = f"train on the oldest by {dated.name!r}, test on the newest, as it will be used"
-        return {**group, "time": dated.name}, {}, f"{why}; {reason}" if why else reason
     if group:
-        return group, {}, why
+        other = f"; {{time: {dated.name}}} would test on the newest rows" if dated else ""
+        return group, {}, why + other
+    if dated is not None:
+        why = f"train on the oldest by {dated.name!r}, test on the newest, as it will be used"
+        return {"time": dated.name}, {}, why
     label = made.columns.get("label") or made.columns.get("labels")
     alike = f", with the same share of each {label!r} in each" if label else ""
     return {}, {}, f"drawn: 80 % train, 10 % validation, 10 % test{alike}"

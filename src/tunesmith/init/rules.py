@@ -377,9 +377,13 @@ def draft(table: Table) -> Draft:
 
     Raises DataError where no column can be the answer, or none can be read.
     """
-    found = next((made for rule in RULES if (made := rule(table))), None)
+    made = (rule(table) for rule in RULES)
+    found = next((one for one in made if one and _has_slots(one.task, table.wanted)), None)
     if table.task and (found is None or found.task != table.task.partition("/")[0]):
-        found = Draft(table.task, _slots(table), "you named the task")
+        found = Draft(table.task, _slots(table, table.task), "you named the task")
+    elif found is None and table.wanted:
+        task = next((name for name in BY_SLOTS if _has_slots(name, table.wanted)), BY_SLOTS[0])
+        found = Draft(task, _slots(table, task), "it has the slots that you named")
     if found is None:
         raise DataError(
             f"{table.facts.source}: no column here can be the answer that a model learns to give: "
@@ -395,11 +399,21 @@ def _shown(table: Table) -> str:
     return ", ".join(f"{name!r} ({role})" for name, role in list(table.roles.items())[:10])
 
 
-def _slots(table: Table) -> dict[str, str]:
-    """A column for each slot of the task that the user named: by the slot's own name, else the
-    answer, and the texts one after the other.
+BY_SLOTS = ("classify", "answer", "answer_from_context", "multi_label_classify", "score", "free")
+"""Families in which the slots that a user names are looked for."""
+
+
+def _has_slots(task: str | None, wanted: Mapping[str, str]) -> bool:
+    """Whether a task has the slots for which the user named columns."""
+    family = known_family(task)
+    return not wanted or (family is not None and set(wanted) <= {*family.slots, "group"})
+
+
+def _slots(table: Table, task: str) -> dict[str, str]:
+    """A column for each slot of a task: by the slot's own name, else the answer, and the texts one
+    after the other.
     """
-    family = known_family(table.task) or load_family("free")
+    family = load_family(task.partition("/")[0])
     texts, found = list(table.texts), {}
     for name, slot in family.slots.items():
         if name in table.wanted or not slot.required:

@@ -45,7 +45,11 @@ def commented_recipe(recipe: Recipe, found: Proposal | None = None, head: str = 
     `found` gives the reasons and the doubts, `head` is the first comment.
     """
     values = recipe.model_dump(mode="json", exclude_unset=True)
-    reasons = dict(found.reasons) if found else {}
+    reasons = (
+        {"train.num_train_epochs": "passes over the training rows", **found.reasons}
+        if found
+        else {}
+    )
     hints = _hints(found) if found else {}
     doubts = found.doubts if found else ()
     lines = [
@@ -60,7 +64,7 @@ def commented_recipe(recipe: Recipe, found: Proposal | None = None, head: str = 
         if isinstance(value, Mapping) and key in ("data", "train", "evaluation"):
             lines += ["", f"{key}:", *_section(key, value, reasons, hints), ""]
         else:
-            lines += _entry(key, value, reasons.get(key, ABOUT.get(key, "")), "")
+            lines += _entry(key, value, ABOUT.get(key, "") if found else "", "")
     text = "\n".join(lines)
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
@@ -69,7 +73,6 @@ def commented_recipe(recipe: Recipe, found: Proposal | None = None, head: str = 
 
 ABOUT = {
     "model": "a Hugging Face folder or hub id; built-in is the small one that comes along",
-    "train.num_train_epochs": "passes over the training rows",
     "output_dir": "the run folder",
 }
 
@@ -94,7 +97,7 @@ def _section(
 ) -> Iterator[str]:
     for key, value in values.items():
         dotted = f"{name}.{key}"
-        reason = reasons.get(dotted, ABOUT.get(dotted, ""))
+        reason = reasons.get(dotted, "")
         if isinstance(value, str) and "\n" in value:
             yield from (f"  {line}" for line in _comment(reason))
             yield from _entry(key, value, "", "  ")
