@@ -44,7 +44,7 @@ def row(*cells: str) -> str:
 def rules() -> list[str]:
     """Each rule's name and what it looks for, in their order."""
     return [
-        f"{number}. {name}: {what[0].lower()}{' '.join(what[1:].split())}"
+        f"{number}. {name}: {what[0].lower()}{what[1:]}"
         for number, (name, what) in enumerate(names_of_rules(), start=1)
     ]
 

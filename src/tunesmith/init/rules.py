@@ -430,4 +430,6 @@ def _slots(table: Table, task: str) -> dict[str, str]:
 
 def names_of_rules(rules: Sequence[Rule] = RULES) -> list[tuple[str, str]]:
     """Each rule's name in words and what it looks for, in their order, for the docs."""
-    return [(rule.__name__.replace("_", " "), (rule.__doc__ or "").strip()) for rule in rules]
+    return [
+        (rule.__name__.replace("_", " "), " ".join((rule.__doc__ or "").split())) for rule in rules
+    ]
