@@ -97,7 +97,10 @@ def tagged_words(table: Table) -> Draft | None:
 
 
 def _same_length(words: object, tags: object) -> bool:
-    return len(words_in(words)) == len(tags_in(tags))
+    try:
+        return len(words_in(words)) == len(tags_in(tags))
+    except ValueError:  # a word or a tag is missing
+        return False
 
 
 def row_choices(table: Table) -> Draft | None:

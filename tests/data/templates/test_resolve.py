@@ -143,7 +143,8 @@ def test_a_file_of_the_users_is_a_family_with_new_slots(tmp_path: Path) -> None:
     assert (example.prompt, example.completion) == ("Rain in Cork, 2020?", "3.5")
     assert [t.name for t in load("city rain", template=f"{path}/two")] == ["mine/two"]
     assert refusal("city rain", template=str(path), task="classify") == (
-        f"{path}: its family is 'mine', the recipe's task is 'classify'\nhint: leave --task or data.task out"
+        f"{path}: its family is 'mine', the recipe's task is 'classify'\n"
+        "hint: leave --task or data.task out"
     )
 
 
