@@ -81,6 +81,13 @@ def test_a_column_that_is_not_there_is_an_error_with_the_nearest_name(tmp_path: 
     assert error.value.hint == "did you mean 'team'?"
 
 
+def test_a_folder_of_several_tasks_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "some words,x\nmore words,y\n" * 9, "utf-8")
+    (tmp_path / "b.csv").write_text("input,output\n" + "some,other\n" * 9, "utf-8")
+    doubts = read_table(DataConfig(source=str(tmp_path)), {}).proposal.doubts
+    assert any("different columns (a.csv, b.csv ...)" in text for text in doubts)
+
+
 def test_every_reason_names_a_key_of_the_recipe(tmp_path: Path) -> None:
     seen = read_table(DataConfig(source=str(ticket_table(tmp_path))), {})
     found = propose(seen.table, seen.beside)

@@ -84,7 +84,7 @@ SCHEDULES = {
     "warmup_stable_decay": "wsd",
 }
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
-OFF = (None, False, "", 0, [], {}, "no", "none", "false")
+OFF: tuple[object, ...] = (None, False, "", 0, [], {}, "no", "none", "false")
 
 
 @dataclass(frozen=True)

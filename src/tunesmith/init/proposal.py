@@ -181,7 +181,7 @@ def _split(table: Table, beside: Beside, made: Draft) -> tuple[dict[str, str], d
     if inside:
         return {}, {}, f"the files are the splits: {', '.join(inside)}"
     if beside.own in (None, "train") and beside.others:
-        files = {s: str(path) for s, path in beside.others.items() if s != "train"}
+        files = {str(s): str(path) for s, path in beside.others.items() if s != "train"}
         if files:
             shown = ", ".join(Path(name).name for name in files.values())
             return _group(table, made)[0], files, f"{shown} beside it, with the same columns"
@@ -219,6 +219,11 @@ def _is_of_row(column: ColumnFacts) -> bool:
 
 
 def _doubts_of_files(table: Table, beside: Beside) -> tuple[str, ...]:
+    if beside.apart:
+        return (
+            f"files of this folder have different columns ({', '.join(beside.apart)} ...): they "
+            "are several tasks; look at each by itself, and list them in data.source as a mixture",
+        )
     if beside.own in ("validation", "test") and "train" in beside.others:
         train = beside.others["train"].name
         return (f"this file is {beside.own} by its name, and {train} stands beside it",)

@@ -245,12 +245,11 @@ def two_languages(table: Table) -> Draft | None:
     """Two texts whose columns are called by languages, or source and target."""
     texts = sorted(table.of("text"), key=lambda column: column.place)
     named = [column for column in texts if column.name.lower() in LANGUAGES]
-    if len(named) == 2 and (table.answer is None or table.answer in named):
-        answer = table.answer if table.wanted and table.answer in named else named[1]
-        text = next(column for column in named if column != answer)
-        reason = f"the columns {text.name!r} and {answer.name!r} are called by languages"
-        return Draft("translate", {"text": text.name, "target": answer.name}, reason)
     answer = table.answer
+    if len(named) == 2 and (answer is None or answer in named):
+        source, target = named if not table.wanted or answer == named[1] else reversed(named)
+        reason = f"the columns {source.name!r} and {target.name!r} are called by languages"
+        return Draft("translate", {"text": source.name, "target": target.name}, reason)
     if answer is None or not table.texts or table.roles[answer.name] != "text":
         return None
     of_file, of_column = words_of(Path(table.facts.source).stem), words_of(answer.name)
