@@ -30,6 +30,7 @@ LAYERS = [
         "errors",
         "rundir",
         "progress",
+        "screen",
         "packages",
         "machine",
         "inert",

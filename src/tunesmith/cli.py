@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,7 @@ from tunesmith.cli_boundary import guarded, of_a_destructor
 from tunesmith.cli_init import init
 from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
+    AllTables,
     BrokenOption,
     Given,
     HtmlOption,
@@ -34,9 +36,11 @@ from tunesmith.cli_options import (
     takes_table,
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
+from tunesmith.cli_use import predict, runs, serve
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
+from tunesmith.signals import Interrupted
 
 app = typer.Typer(
     name="tunesmith",
@@ -50,6 +54,9 @@ app.add_typer(templates_app, name="templates")
 app.command()(review)
 app.command()(judge)
 app.command()(init)
+app.command()(predict)
+app.command()(runs)
+app.command()(serve)
 
 
 def main() -> None:
@@ -102,6 +109,7 @@ def demo(
         Path | None, typer.Option(help="The run folder; default: the next free runs/demo.")
     ] = None,
     model: ModelOption = None,
+    all_tables: AllTables = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model on the built-in reviews and show whether it helped.
@@ -113,7 +121,9 @@ def demo(
     from tunesmith import pipeline  # noqa: PLC0415 - torch
 
     folder = output_dir or stages.demo.next_free(Path("runs/demo"))
-    report = pipeline.run(stages.demo.demo_recipe(folder, model or BUILT_IN_MODEL))
+    report = pipeline.run(
+        stages.demo.demo_recipe(folder, model or BUILT_IN_MODEL), show_all=all_tables
+    )
     _finish(report, as_json)
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
     for text in (
@@ -136,6 +146,7 @@ def run(
         ),
     ] = False,
     fail_if_broken_over: BrokenOption = None,
+    all_tables: AllTables = False,
     as_json: Json = False,
 ) -> None:
     """Prepare, train, evaluate and report.
@@ -147,7 +158,7 @@ def run(
     wanted = given.recipe()
     from tunesmith import pipeline  # noqa: PLC0415 - torch
 
-    report = pipeline.run(wanted)
+    report = pipeline.run(wanted, show_all=all_tables)
     _finish(report, as_json)
     if fail_if_not_better and report["verdict"]["kind"] != "better":
         for asked in report["verdict"]["questions"]:
@@ -176,7 +187,10 @@ def _finish(report: Mapping[str, object], as_json: bool) -> None:
 
 @app.command()
 def resume(
-    run_folder: RunArgument, fail_if_broken_over: BrokenOption = None, as_json: Json = False
+    run_folder: RunArgument,
+    fail_if_broken_over: BrokenOption = None,
+    all_tables: AllTables = False,
+    as_json: Json = False,
 ) -> None:
     """Continue a run that was stopped, exactly where it was.
 
@@ -184,7 +198,7 @@ def resume(
     """
     from tunesmith import pipeline  # noqa: PLC0415 - torch
 
-    found = pipeline.resume(run_folder)
+    found = pipeline.resume(run_folder, all_tables)
     _finish(found, as_json)
     _check_gates(found, fail_if_broken_over)
 
@@ -311,15 +325,31 @@ def verify(run_folder: RunArgument, as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    run_folder: RunArgument, fail_if_broken_over: BrokenOption = None, as_json: Json = False
+    run_folder: RunArgument,
+    fail_if_broken_over: BrokenOption = None,
+    all_tables: AllTables = False,
+    as_json: Json = False,
 ) -> None:
     """Rewrite report.html, report.md and report.json from a run's evaluations.
 
     Example: tunesmith report runs/reviews
     """
-    found = stages.report.report(stages.common.open_run(run_folder))
+    found = stages.report.report(stages.common.open_run(run_folder), all_tables)
     _finish(found, as_json)
     _check_gates(found, fail_if_broken_over)
+
+
+@app.command()
+def watch(run_folder: RunArgument) -> None:
+    """Show a run's report in the browser while it grows, on this machine only; Ctrl-C ends it.
+
+    Example: tunesmith watch runs/reviews
+    """
+    server = stages.watch.server_for(run_folder)
+    print(server.url, flush=True)
+    note("open it in a browser on this machine; Ctrl-C ends it")
+    with server, suppress(Interrupted, KeyboardInterrupt):
+        server.serve_forever()
 
 
 @app.command()

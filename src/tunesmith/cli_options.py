@@ -59,6 +59,9 @@ BrokenOption = Annotated[
         "before and is wrong now.",
     ),
 ]
+AllTables = Annotated[
+    bool, typer.Option("--all", help="Show every table of the report on the terminal.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 KEYS = {

@@ -34,10 +34,10 @@ from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.progress import InertConsole
 from tunesmith.recipe import Recipe
+from tunesmith.records import Finding
 from tunesmith.rundir import write_atomic
 
 if TYPE_CHECKING:
-    from tunesmith.data.lint.findings import Finding
     from tunesmith.data.preview import Preview
 
 FLAGS = ("options", "held_out", "inverted")
@@ -156,15 +156,15 @@ def lint(
             "give a recipe or --promptsource",
             hint="for example tunesmith templates lint recipe.yaml",
         )
-    from tunesmith.data.lint.run import ERRORS, lint_folder, lint_recipe  # noqa: PLC0415 - scipy
+    from tunesmith.data.lint.run import lint_folder, lint_recipe  # noqa: PLC0415 - scipy
 
     if given.path is not None:
         findings = lint_recipe(given.recipe().data, rows)
     else:
         findings = lint_folder(Path(str(promptsource)), file, rows)
-    num_errors = sum(finding.rule in ERRORS for finding in findings)
+    num_errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
-        plain = [{"severity": _severity(f), **vars(f)} for f in findings]
+        plain = [asdict(finding) for finding in findings]
         print_json(
             {"errors": num_errors, "warnings": len(findings) - num_errors, "findings": plain}
         )
@@ -176,25 +176,19 @@ def lint(
         raise typer.Exit(2)
 
 
-def _severity(finding: Finding) -> str:
-    from tunesmith.data.lint.run import ERRORS  # noqa: PLC0415 - scipy
-
-    return "error" if finding.rule in ERRORS else "warning"
-
-
 def _findings_table(findings: Sequence[Finding]) -> Table:
     table = Table(
         "", Column("rule", no_wrap=True), Column("template", overflow="fold"), "row", "what"
     )
-    for finding in sorted(findings, key=lambda f: (_severity(f), f.template)):
+    for finding in sorted(findings, key=lambda f: (f.severity, f.template)):
         table.add_row(
             *map(
                 inert,
                 (
-                    _severity(finding),
-                    finding.rule,
+                    finding.severity,
+                    finding.name,
                     finding.template,
-                    finding.row_id,
+                    ", ".join(finding.rows),
                     finding.message,
                 ),
             )

@@ -244,6 +244,15 @@ class DataConfig(Section):
         description="The share of examples that may be unusable (too long, without a label or "
         "another value, unreadable) before it is an error.",
     )
+    allow: list[str] = Field(
+        [],
+        description="Names of findings that are meant so ([findings.md](findings.md)): with an "
+        "error of that name the run goes on, and a warning of that name is not shown.",
+    )
+    scan: list[Literal["secrets", "personal_data"]] = Field(
+        [],
+        description="Look for these in all texts. Needs `pip install 'tunesmith[scan]'`.",
+    )
     max_rows: Count | None = Field(None, description="Read at most this many rows of each source.")
     mixture_cap: Count = Field(
         3000,
@@ -568,7 +577,7 @@ class EvaluationConfig(Section):
     backend: Literal["transformers", "vllm"] = Field(
         "transformers",
         description="What generates the answers to the test set; likelihoods, and validation "
-        "during training, always use transformers. `vllm` needs `pip install 'tunesmith[serve]'`.",
+        "during training, always use transformers. `vllm` needs `pip install 'tunesmith[vllm]'`.",
     )
 
 

@@ -25,6 +25,7 @@ from tunesmith.evaluate.power import (
 )
 from tunesmith.machine import Machine, probe_machine
 from tunesmith.models.load import default_device, fit_embeddings, load_config
+from tunesmith.progress import progress, working
 from tunesmith.recipe import Recipe
 from tunesmith.records import SPLITS
 from tunesmith.run_files import read_manifest, read_record
@@ -188,7 +189,7 @@ def _test_units(run: RunDir) -> tuple[int, int, float]:
 
 def check(recipe: Recipe) -> list[CheckResult]:
     """The sanity checks of train.sanity on the recipe's own rows and model."""
-    with prepared(recipe) as run:
+    with prepared(recipe) as run, working("check"), progress("six short trainings"):
         model = load_base(recipe)
         fit_embeddings(model, run_chat(run, recipe).tokenizer)
         if recipe.train.lora is not None:
