@@ -115,6 +115,17 @@ class Plan:
         ]
         return f"{rows} can show a gain in {self.metric} (80 % power) of {', '.join(gains)}"
 
+    @property
+    def as_text(self) -> str:
+        """What the run would cost, as `plan` and `init` print it."""
+        return (
+            f"{self.steps:,} steps over {self.rows['train']:,} training rows, "
+            f"{self.trained_tokens:,} trained tokens of {self.tokens:,}\n"
+            f"learning rate {self.learning_rate:.2g} for {self.parameters:,} parameters; at least "
+            f"{self.least_seconds:.0f} s of training on this machine\n"
+            f"{self.gain_sentence}"
+        )
+
 
 @dataclass(frozen=True)
 class Roofline:
