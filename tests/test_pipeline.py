@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from support import list_again, write_rows
+from support import exit_code_of, list_again, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import pipeline as hf_pipeline
 
@@ -76,7 +77,58 @@ def finished(
     (folder / "other.yaml").write_text(json.dumps(other))
     panel = [str(folder / "panel.txt"), str(folder / "other.yaml")]
     recipe = recipe_for(folder, tiny_model_dir, evaluation={"panel": panel})
-    return folder, pipeline.run(recipe)
+    with pytest.MonkeyPatch.context() as patch, (folder / "said.txt").open("w") as said:
+        patch.setattr("tunesmith.progress.SHORT", 0.0)  # nothing is too short to be told
+        with redirect_stderr(said):
+            return folder, pipeline.run(recipe)
+
+
+def test_every_stage_tells_what_it_does(finished: tuple[Path, dict[str, Any]]) -> None:
+    said = (finished[0] / "said.txt").read_text()
+    for text in (
+        "preparation: reading rows: 60 rows in ",
+        "preparation: splitting, and looking for duplicates: ",
+        "preparation: rendering and tokenising rows: 60 rows in ",
+        "training: epoch 1 of ",
+        "training: steps: ",
+        "evaluation: few-shot base: trying ",
+        "evaluation: Base model: ",
+        "evaluation: Base model, few-shot: ",
+        "evaluation: Tuned model: ",
+        "evaluation: retention: panel.txt: 8 texts in ",
+        "evaluation: retention: other: ",
+        "verification: a fresh process loads the saved model and answers: ",
+        "the report: scoring the answers and resampling: ",
+        "the report: drawing and writing the page: ",
+    ):
+        assert any(line.startswith(text) for line in said.splitlines()), text
+
+
+def test_all_tables_are_shown_where_asked(
+    finished: tuple[Path, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = str(finished[0] / "run")
+    for asked, shown in (([], False), (["--all"], True)):
+        assert exit_code_of(monkeypatch, "report", run, *asked) == 0
+        said = capsys.readouterr().err
+        assert ("How the systems compare" in said) == shown
+        assert ("all tables: tunesmith report" in said) != shown
+
+
+def test_notes_are_said_once_and_the_verdict_before_the_table(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    said = (finished[0] / "said.txt").read_text()
+    notes = [line for line in said.splitlines() if line.startswith("note: ")]
+    assert len(notes) > 2
+    assert len(notes) == len(set(notes))
+    landmarks = ("Right on the task: ", "Tuned model, difference", "all tables: ")
+    order = [said.index(text) for text in landmarks]
+    assert order == sorted(order)
+    brief = said[order[0] : order[2]].splitlines()
+    assert max(len(line) for line in brief if not line.startswith("note: ")) <= 80
 
 
 def test_a_run_folder_holds_everything_that_was_promised(
@@ -246,7 +298,7 @@ def test_a_run_that_is_not_better_fails_on_request_and_names_the_questions(
         {"title": "Kept its general language", "answer": "not measured"},
     ]
     said = finished[1] | {"verdict": {"kind": "not better", "questions": questions}}
-    monkeypatch.setattr(pipeline, "run", lambda recipe: said)
+    monkeypatch.setattr(pipeline, "run", lambda recipe, show_all: said)
     recipe = str(finished[0] / "run" / "recipe.yaml")
     with pytest.raises(SystemExit) as caught:
         cli.app(["run", recipe, "--fail-if-not-better"])
