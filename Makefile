@@ -12,7 +12,7 @@ test: setup-dev
 	$(BIN)/python -m pytest
 
 test-slow: setup-dev
-	$(BIN)/python -m pytest -m "slow or sweep"
+	$(BIN)/python -m pytest -p one_line_summary -m "slow or sweep"
 
 # the cheap checks first
 check: lint types doctest test

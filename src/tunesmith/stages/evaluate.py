@@ -22,7 +22,7 @@ from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
 from tunesmith.evaluate.systems import Decoding, answer, task_decodings, with_tasks
 from tunesmith.models.load import fit_embeddings
-from tunesmith.progress import progress, say
+from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe
 from tunesmith.records import Example, Prediction
 from tunesmith.run_files import (
@@ -81,7 +81,8 @@ def evaluate(run: RunDir) -> None:
     ids = [example.id for example in test]
     check_seal(run, ids)
     chat = tuned_chat(run, recipe)
-    tuned, base = load_tuned(run, recipe), load_base(recipe)
+    with progress("loading base and tuned model"):
+        tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
     _clear(run)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
@@ -173,8 +174,8 @@ def with_held_out(
 def _use_the_test(run: RunDir, ids: Sequence[str]) -> None:
     uses = open_seal(run, ids, "base, few-shot base and tuned")
     if uses > 1:
-        say(
-            f"note: the test split has now been used {uses} times; a choice made on it makes its "
+        note(
+            f"the test split has now been used {uses} times; a choice made on it makes its "
             "result optimistic"
         )
 
@@ -262,7 +263,7 @@ def _answer(
 ) -> dict[str, Prediction]:
     """By example id the answers to all examples, of which those to the test split are stored."""
     started = time.monotonic()
-    with progress(f"evaluating {system}", len(examples)) as advance:
+    with progress(SYSTEMS[system].title, len(examples)) as advance:
         predictions = answer(model, chat, examples, how, advance)
     found = {prediction.example_id: prediction for prediction in predictions}
     ids = {example.id for example in examples}
@@ -291,7 +292,8 @@ def _baselines(
     test: Sequence[Example],
 ) -> dict[str, dict[str, Prediction]]:
     """The answers of what needs no language model, by its name; those to the test are stored."""
-    found = baselines_by_task(task, train_split, examples)
+    with progress("opponents without a language model"):
+        found = baselines_by_task(task, train_split, examples)
     for name, answers in found.items():
         _store(run, name, test, answers)
     return found

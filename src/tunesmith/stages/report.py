@@ -4,6 +4,7 @@ baseline.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -29,7 +30,7 @@ from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
 from tunesmith.evaluate.twins import twin_scores
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
-from tunesmith.progress import say
+from tunesmith.progress import note, progress, say
 from tunesmith.recipe import Recipe
 from tunesmith.records import (
     Comparison,
@@ -59,7 +60,7 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import check_evaluated, read_by_report, report_files, run_recipe
-from tunesmith.stages.deciding import run_broken, run_gates, run_slices
+from tunesmith.stages.deciding import run_broken, run_gates, run_slices, slice_of_rows
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.preferences import read_preferences
 from tunesmith.stages.retention import read_retention
@@ -81,9 +82,10 @@ def judging_of(recipe: Recipe) -> Resampling:
 
 
 @stage("the report")
-def report(run: RunDir) -> dict[str, Any]:
+def report(run: RunDir, show_all: bool = False) -> dict[str, Any]:
     """Score the stored answers, compare, and write report.html, report.md, report.json and the
-    model card; the contents of report.json. DataError where nothing was evaluated yet.
+    model card; the contents of report.json. The terminal shows the verdict and one metric, or with
+    `show_all` every table. DataError where nothing was evaluated yet.
     """
     if not run_state(run).evaluated:
         raise DataError(
@@ -93,10 +95,14 @@ def report(run: RunDir) -> dict[str, Any]:
     recipe = run_recipe(run)
     for other in seed_folders(run, recipe):
         check_evaluated(other)
-    content = build_report(run, recipe, read_metrics(run.metrics))
-    written = write_report(run, content)
+    with progress("scoring the answers and resampling"):
+        content = build_report(run, recipe, read_metrics(run.metrics))
+    with progress("drawing and writing the page"):
+        written = write_report(run, content)
     record(run, report_files(run), listed_hashes(run, read_by_report(run)))
-    show_report(content)
+    show_report(content, show_all)
+    if not show_all:
+        say(f"all tables: tunesmith report {shlex.quote(str(run.path))} --all")
     say(f"report: {run.report_html}")
     return written
 
@@ -130,6 +136,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     several = len(judged) > 1
     before = by_name.get(BASE, reference)
     broken = run_broken(before, tuned[0], task, confidence)
+    held_out = _held_out(run, recipe, test, task)
+    uses = read_seal(run).uses
     retention = read_retention(run)
     said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
@@ -159,21 +167,33 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
             *_run_notes(run),
         ],
         unreadable=unreadable,
-        test_uses=len(read_seal(run).uses),
+        test_uses=len(uses),
         reference_note=how_chosen(opponents),
         retention=retention,
         wordings=_by_wording(run, recipe, test, task),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        tasks=_by_task(run, recipe, test, task, opponents),
+        tasks=_by_task(run, recipe, test, task, held_out, opponents),
         twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
         slices=run_slices(run, recipe, test, (reference, tuned), primary, judging),
         broken=broken,
         gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
         calibration=read_calibration(run, test, judging),
         preferences=read_preferences(run, confidence),
+        held_out=held_out,
+        slice_of=slice_of_rows(run, recipe, test),
+        prepared=manifest.created,
+        tested=uses[-1].at if uses else "",
+        licence=manifest.licence,
     )
+
+
+def _held_out(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) -> list[Evaluation]:
+    """Every system on the test rows of the tasks that were never trained."""
+    if not any(own.held_out for own in task.tasks.values()):
+        return []
+    return _answered(run, recipe, test, task, lambda example: True, held_out=True)
 
 
 def _by_task(
@@ -181,15 +201,13 @@ def _by_task(
     recipe: Recipe,
     test: Sequence[Example],
     task: Task,
+    held_out: Sequence[Evaluation],
     opponents: Opponents | None,
 ) -> TaskReport | None:
     """What there is to say of each task of a mixture; None where there is one task."""
     if not task.tasks:
         return None
-    trained, held_out = (
-        _answered(run, recipe, test, task, lambda example: True, held_out=is_held_out)
-        for is_held_out in (False, True)
-    )
+    trained = _answered(run, recipe, test, task, lambda example: True)
     margin = recipe.evaluation.margin
     return task_report(trained, held_out, opponents, margin, **judging_of(recipe))
 
@@ -206,12 +224,13 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
         check_evaluated(run)
     dtypes = [_answered_in(run) for run in (a, b)]
     if dtypes[0] != dtypes[1]:
-        say(
-            f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
+        note(
+            f"{a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
             "differ by that alone"
         )
     _say_of_seeds(a, b)
-    comparison = compare_systems(_named(a), _named(b), metric or read_manifest(a).task.primary)
+    wanted, how = metric or read_manifest(a).task.primary, judging_of(run_recipe(a))
+    comparison = compare_systems(_named(a), _named(b), wanted, **how)
     judged = verdict(comparison)
     return {
         "verdict": {"kind": judged.kind, "sentence": judged.sentence},

@@ -22,11 +22,12 @@ from tunesmith.evaluate.tasks import validation_scores
 from tunesmith.machine import probe_machine
 from tunesmith.models.load import fit_embeddings
 from tunesmith.models.save import save_model
-from tunesmith.progress import say
+from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe
-from tunesmith.records import Example
+from tunesmith.records import Example, Prediction
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
 from tunesmith.rundir import RunDir
+from tunesmith.screen import ANSWERS, Answered
 from tunesmith.stages.common import (
     base_hashes,
     check_base,
@@ -43,6 +44,7 @@ from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
+from tunesmith.train.memory import give_back_freed_memory
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.processes import check_single_process
 from tunesmith.train.roofline import lower_bound, model_size
@@ -79,6 +81,7 @@ def train(run: RunDir) -> None:
         select=SELECTED,
         resume=True,
     )
+    give_back_freed_memory()
     model = merge_lora(model)
     write_record(run.training, _facts(model, data, recipe, result))
     # the threshold of an evaluation stays true where the same weights come back; the template that
@@ -109,7 +112,9 @@ def _validator(
     """
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
-        predictions = answer(model, chat, examples, how)
+        with progress("answering validation rows", len(examples)) as advance:
+            predictions = answer(model, chat, examples, how, advance)
+            advance.answered(_shown(examples, predictions))
         if task.tasks:
             mean, error = validation_scores(examples, predictions, task)
             known = {} if error is None else {f"{SELECTED}{STANDARD_ERROR}": error}
@@ -121,6 +126,16 @@ def _validator(
         return means | {SELECTED: selected, **_standard_error(result, task.primary)}
 
     return validate
+
+
+def _shown(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Answered]:
+    """The first rows: the same after each epoch, so that one sees them change. What all prompts
+    begin with is left out, as there is room for a few words only.
+    """
+    pairs = list(zip(examples, predictions, strict=True))[:ANSWERS]
+    characters = {tuple(map(ord, example.prompt)) for example, _ in pairs}
+    shared = common_prefix(list(characters)) if len(characters) > 1 else 0
+    return [Answered(e.prompt[shared:], p.text, e.completion) for e, p in pairs]
 
 
 def _standard_error(result: MetricResult, metric: str) -> dict[str, float]:
@@ -153,8 +168,8 @@ def validation_rows(
         asked,
     )
     if found < asked:
-        say(
-            f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth "
+        note(
+            f"{found} of {asked} validation rows are answered after each epoch, for a fifth "
             "of its training time"
         )
     return found

@@ -10,7 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,9 @@ import torch
 from transformers import PreTrainedModel
 
 from tunesmith.errors import InterruptedRun, TrainingError
-from tunesmith.progress import say
+from tunesmith.progress import Progress as Shown
+from tunesmith.progress import note, say
+from tunesmith.progress import progress as shown
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.signals import exit_code, name_of, told_to_stop
@@ -40,7 +42,7 @@ from tunesmith.train.state import (
     save,
     set_up,
 )
-from tunesmith.train.trackers import MetricsLog, ProgressBar, StepMetrics
+from tunesmith.train.trackers import MetricsLog, StepMetrics
 
 Validate = Callable[[PreTrainedModel], dict[str, float]]
 """Metrics of the model (in eval mode) after an epoch, by name; more is better for the selected one.
@@ -111,8 +113,8 @@ def train(
     )
     progress = restore(training, saved) if saved is not None else Progress()
     judge = _Judge(training, validation, validate, select)
-    for note in training.notes:
-        say(f"note: {note}")
+    for text in training.notes:
+        note(text)
     with naming_a_full_disk(run.checkpoints, run.path):  # the log and the trackers write too
         _run_steps(training, progress, judge, on_progress)
     if progress.best_step != progress.step:
@@ -142,12 +144,13 @@ def validation_loss(
     """
     device = next(parts.model.parameters()).device
     total = 0.0
-    with torch.no_grad():
+    with torch.no_grad(), shown("validation loss", len(data)) as advance:
         for start in range(0, len(data), batch_size):
             rows = np.arange(start, min(start + batch_size, len(data)))
             for micro in settings.cut(data, rows):
                 with settings.precision(device):
                     total += nll_sum(parts, settings.batch(data, micro, device)).item()
+                advance(len(micro.rows))
     return total / int(data.num_trained.sum())
 
 
@@ -161,17 +164,18 @@ def _run_steps(
     with ExitStack() as stack:
         log = MetricsLog(training.run, training.config.report_to, progress.step)
         stack.callback(log.close)
-        bar = ProgressBar(training.num_steps, progress.step)
-        stack.callback(bar.close)
+        bar = stack.enter_context(_bar(training, progress))
         stack.enter_context(_neftune(training))
         asked = stack.enter_context(told_to_stop())
         due = _CheckpointsDue(training, last=_clock())
         for step, batches in _planned_steps(training, progress.step):
             metrics = _take_step(training, progress, step, batches)
+            _show_step(bar, training, step, metrics)
             ends_epoch = progress.step % training.epoch_steps == 0
             if ends_epoch:
                 metrics |= judge.look(progress)
-            for tell in (log.write, bar.update, on_progress):
+                _say_epoch(training, metrics)
+            for tell in (log.write, on_progress):
                 if tell is not None:
                     tell(metrics)
             if due.now(progress.step) or asked:
@@ -189,6 +193,33 @@ def _run_steps(
                 )
     if asked:  # in the last step: what comes after it is stopped at once
         signal.raise_signal(asked.number)
+
+
+def _bar(training: Training, progress: Progress) -> AbstractContextManager[Shown]:
+    """The rows of all epochs, those of the steps that were taken before among them."""
+    rows, size = len(training.data), training.config.train_batch_size
+    epochs, steps = divmod(progress.step, training.epoch_steps)
+    return shown(
+        "steps", rows * training.config.num_train_epochs, done=rows * epochs + size * steps
+    )
+
+
+def _show_step(bar: Shown, training: Training, step: Step, metrics: StepMetrics) -> None:
+    bar.at(f"step {int(metrics['step']):,} of {training.num_steps:,}")
+    bar.number("loss", metrics["loss"])
+    bar(len(step.rows))
+
+
+def _say_epoch(training: Training, metrics: StepMetrics) -> None:
+    """The loss of its last step, and what validation gave: the loss and the metric that decides,
+    which comes first.
+    """
+    found = [name for name in metrics if name.startswith("validation_")]
+    metric = [name for name in found if name != "validation_loss"][:1]
+    told = ["loss", *(name for name in found if name == "validation_loss"), *metric]
+    numbers = ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.4g}" for name in told)
+    epoch, epochs = int(metrics["epoch"]), training.config.num_train_epochs
+    say(f"training: epoch {epoch} of {epochs}: {numbers}")
 
 
 @dataclass

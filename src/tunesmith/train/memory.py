@@ -61,7 +61,9 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Detached: an output that its own operation saves would hold that operation, which holds
+        # the output, and with both the whole model for good.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         # While the result lives, so does all it keeps: no address is reused and counted twice.
@@ -166,3 +168,13 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         if libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES):  # old versions refuse so large a number
             libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def give_back_freed_memory() -> None:
+    """What `keep_freed_memory` kept and no tensor holds any more, of all threads, to the system.
+
+    Called when a training is over: what comes next would otherwise run beside gigabytes of its
+    activations, and each thread's part would grow with every training of a process.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

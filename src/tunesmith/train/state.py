@@ -21,13 +21,14 @@ import torch
 from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, TrainingError
+from tunesmith.progress import say
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import (
     MODEL,
     Checkpoint,
     damage,
-    latest_checkpoint,
+    find_checkpoints,
     load_optimizers,
     load_weights,
     plain,
@@ -100,7 +101,8 @@ class Training:
 
 
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
-    """The newest intact checkpoint, or None for a fresh start.
+    """The newest intact checkpoint, or None for a fresh start. What is passed over because it is
+    damaged is said, with what that costs.
 
     Raises InputError for a fresh start in a used folder, TrainingError where every checkpoint is
     damaged.
@@ -111,12 +113,22 @@ def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
             f"{run.checkpoints}: there are checkpoints of an earlier run",
             hint=f"`tunesmith resume {run.path}`, or another output_dir",
         )
-    found = latest_checkpoint(run.checkpoints)
-    if has_some and found is None:
-        raise TrainingError(
-            f"{run.checkpoints}: no checkpoint is whole", hint="start again in another output_dir"
+    found = find_checkpoints(run.checkpoints)
+    if found.latest is None:
+        if has_some:
+            path, wrong = found.damaged[0]
+            raise TrainingError(
+                f"{run.checkpoints}: no checkpoint is whole; the newest, {path.name}: {wrong}",
+                hint="put one back from a copy, or remove the folder: then `tunesmith resume "
+                f"{run.path}` trains from the first step",
+            )
+        return None
+    for path, wrong in reversed(found.damaged):
+        say(
+            f"note: {path}: damaged, and passed over: {wrong}; the steps after "
+            f"{found.latest.path.name} are trained again, to the same bits"
         )
-    return found
+    return found.latest
 
 
 def set_up(
@@ -234,7 +246,7 @@ def save(training: Training, progress: Progress) -> None:
     )
     if progress.step == progress.best_step:
         progress.best_sha256 = weights_sha256(saved)
-    prune_checkpoints(folder, training.config.save_total_limit, progress.best_step)
+    prune_checkpoints(folder, progress.step, training.config.save_total_limit, progress.best_step)
 
 
 def _fingerprint(
