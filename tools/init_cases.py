@@ -205,7 +205,7 @@ def cases() -> Iterator[Case]:
                 lambda i: {
                     "doc_name": f"r{i}.txt",
                     "report": story(i, 85),
-                    "summary": story(i, 2),
+                    "summary": f"from gate {7 * i} on there are many things of every kind",
                 },
                 60,
             )

@@ -99,7 +99,7 @@ def scanned(text: str, kind: str) -> Callable[[Job], list[str]]:
 def one_letter(number: int, label: str) -> str:
     """Long names for the labels, now and then with a letter left out."""
     name = {"good": "positive", "bad": "negative"}[label]
-    return name.replace("tive", "tve") if number % 40 == 0 else name
+    return name.replace("tive", "tve") if number % 60 == 0 else name
 
 
 TEMPLATE = "Text: {{text}} The answer is {{label}}. Which is it? ||| {{label}}"
