@@ -32,10 +32,11 @@ def classified(copies: int = 1, words: int = 0) -> Report:
     reference.
     """
     random = Random(0)
-    own = [
-        "".join(f" word{random.randrange(2000)}" for _ in range(words)) for _ in range(7 * copies)
-    ]
-    rows = [(f"{row[0]}{text}", *row[1:]) for row, text in zip(ROWS * copies, own, strict=True)]
+
+    def own() -> str:
+        return "".join(f" word{random.randrange(2000)}" for _ in range(words))
+
+    rows = [(f"{row[0]}{own()}", *row[1:]) for _ in range(copies) for row in ROWS]
     examples = [
         Example(
             f"r{i}", f"r{i}", "t", f"Say good or bad.\nText: {row[0]}\nAnswer:", row[1],

@@ -129,7 +129,7 @@ def test_words_that_the_right_answer_has_not_are_marked(open_page: Any, tmp_path
     page = open_page(written(summarised(), tmp_path / "report.html"))
     page.wait_for_selector("#grid .tabulator-row")
     marked = page.locator("#grid .tabulator-row mark").all_inner_texts()
-    assert [text.strip() for text in marked] == ["red dog", "a"]
+    assert [text.strip() for text in marked] == ["the", "red dog", "a"]
     assert page.locator("#outcomes button").all_inner_texts() == ["All 1", "Improved 1"]
     assert "0.900" in page.inner_text("#grid")
     assert page.complaints == []

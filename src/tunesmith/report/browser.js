@@ -64,6 +64,16 @@
     return shown;
   }
 
+  /* The right answer with the words marked that a wrong answer of the tuned model has not. */
+  function referenceOf(data, i) {
+    const text = data.answers[data.tuned].text[i];
+    if (!text || isRight(data, i, data.tuned)) return data.reference[i];
+    const parts = Diff.diffWords(data.reference[i], text, { timeout: 50 });
+    if (!parts) return data.reference[i];
+    const kept = parts.filter((part) => !part.added);
+    return el("span", {}, ...kept.map((part) => (part.removed ? el("mark", {}, part.value) : part.value)));
+  }
+
   function marked(reference, text) {
     const parts = Diff.diffWords(reference, text, { timeout: 50 });
     if (!parts) return [text];
@@ -124,7 +134,7 @@
     const exported = exportedColumns(data);
     if (narrow) {
       const card = (row) => el("div", { class: "card" }, outcomeOf(data, row), clamp(row.prompt), el("dl", {},
-        el("dt", {}, "Right answer"), el("dd", {}, clamp(row.reference)),
+        el("dt", {}, "Right answer"), el("dd", {}, clamp(referenceOf(data, row.i))),
         el("dt", {}, systems[0]), el("dd", {}, clamp(before(row))),
         el("dt", {}, systems[1]), el("dd", {}, clamp(after(row)))));
       return [column("Outcome and row", "outcome", byOutcome, card), ...exported];
@@ -132,7 +142,7 @@
     return [
       column("Outcome", "outcome", byOutcome, (row) => outcomeOf(data, row), { width: 120 }),
       column("Text", "prompt", "string", (row) => clamp(row.prompt), { widthGrow: 3 }),
-      column("Right answer", "reference", "string", (row) => clamp(row.reference)),
+      column("Right answer", "reference", "string", (row) => clamp(referenceOf(data, row.i))),
       column(systems[0], "before", "string", (row) => clamp(before(row))),
       column(systems[1], "after", "string", (row) => clamp(after(row))),
       ...exported,
@@ -184,7 +194,7 @@
       el("dl", {},
         el("dt", {}, "Prompt"),
         el("dd", {}, el("span", { class: "shared" }, data.start), row.prompt, el("span", { class: "shared" }, data.end)),
-        el("dt", {}, "Right answer"), el("dd", {}, row.reference), ...answers),
+        el("dt", {}, "Right answer"), el("dd", {}, referenceOf(data, row.i)), ...answers),
     ];
   }
 

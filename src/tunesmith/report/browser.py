@@ -25,6 +25,8 @@ MAX_PACKED = 1_600_000
 """Characters of packed rows: with the library, style and plots a page stays under 3 MB."""
 CUTS = (4000, 2000, 1000, 500, 250, 120, 60)
 """Lengths to which texts are cut; the first that fits is taken."""
+LEVEL = 6
+"""Of zlib; 9 takes ten times as long for a page that is a thirtieth smaller."""
 SAMPLE = 5
 """Rows of each outcome in the sample."""
 SAMPLE_CUT = 240
@@ -85,7 +87,7 @@ def _packed(rows: AnsweredRows, cut: int, count: int) -> Packed:
     values = json.dumps(
         _columns(rows, text, count), ensure_ascii=False, separators=(",", ":"), allow_nan=False
     )
-    data = base64.b64encode(zlib.compress(values.encode(), 9)).decode()
+    data = base64.b64encode(zlib.compress(values.encode(), LEVEL)).decode()
     return Packed(data, cut, shortened, count, len(rows.examples))
 
 
@@ -205,7 +207,9 @@ def rows_note(rows: AnsweredRows) -> str:
     found = ", ".join(f"{n:,} {OUTCOMES[outcome].lower()}" for outcome, n in counts(rows).items())
     systems = f"{in_sentence(system_name(rows.before))} against {in_sentence(system_name(TUNED))}"
     by = " and ".join(dict.fromkeys(in_sentence(judge.title) for judge in rows.judges))
-    return f"{len(rows.examples):,} rows by {by}, {systems}: {found}."
+    unknown = len(rows.examples) - sum(counts(rows).values())
+    rest = f"; {unknown:,} that one of the two was not asked" if unknown else ""
+    return f"{len(rows.examples):,} rows by {by}, {systems}: {found}{rest}."
 
 
 def counts(rows: AnsweredRows) -> dict[Outcome, int]:

@@ -68,7 +68,8 @@ def _check_new_folder(folder: Path, where: str, another: str) -> None:
     for path in (folder, *folder.parents):
         if path.is_symlink() and not path.exists():
             raise RecipeError(
-                f"{where}: {path} is a link to {os.readlink(path)}, which is not there"
+                f"{where}: {path} is a link to {os.readlink(path)}, which is not there",
+                hint=another,
             )
         if path.exists() and not path.is_dir():
             raise RecipeError(f"{where}: {path} is a file", hint=another)

@@ -284,3 +284,11 @@ def test_describe_shows_slots_kind_and_text() -> None:
         "answer: choice; metrics: accuracy",
     ]
     assert "    Answer with the number of the right option." in template.describe()
+
+
+@pytest.mark.parametrize("template", ["{{text}}", "{% if text %}{{text}}{% endif %}"])
+def test_a_template_without_an_answer_says_what_stands_before_one(template: str) -> None:
+    assert refusal(template=template) == (
+        f"inline: {template!r} has no |||, which stands before the answer\n"
+        "hint: for example {{text}} ||| {{label}}"
+    )

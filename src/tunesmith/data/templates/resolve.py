@@ -120,6 +120,11 @@ def _resolve(config: DataConfig) -> tuple[list[PromptTemplate], set[str]]:
     slots).
     """
     template, task = config.template, config.task
+    if template is not None and _has_no_answer(template):
+        raise TemplateError(
+            f"inline: {template!r} has no {SEPARATOR}, which stands before the answer",
+            hint="for example {{text}} ||| {{label}}",
+        )
     if template is not None and _stands_alone(template):
         if config.wordings > 1:
             raise TemplateError(
@@ -151,6 +156,12 @@ def _resolve(config: DataConfig) -> tuple[list[PromptTemplate], set[str]]:
 
 def _stands_alone(template: str) -> bool:
     return SEPARATOR in template or template.startswith(PREFIX)
+
+
+def _has_no_answer(template: str) -> bool:
+    """Whether a template of the recipe is Jinja, and a prompt only."""
+    is_jinja = "{{" in template or "{%" in template
+    return is_jinja and not _stands_alone(template) and not _is_file(template)
 
 
 def _is_file(template: str) -> bool:
