@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from init_tools import init_tool
-from support import exit_code_of
+from support import exit_code_of, write_rows
 
 from tunesmith import cli_init, stages
 from tunesmith.recipe import load_recipe
@@ -28,3 +28,20 @@ def test_the_written_recipe_prepares(
     assert notes == []
     facts = stages.prepare.prepare(recipe)
     assert all(facts.splits[split].rows > 0 for split in ("train", "validation", "test"))
+
+
+@pytest.mark.slow  # probes the machine and trains for some steps
+def test_the_cost_is_told_and_the_written_recipe_passes_check(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model_dir: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.csv")
+    args = ("init", "rows.csv", "--yes", "--model", str(tiny_model_dir))
+    assert exit_code_of(monkeypatch, *args) == 0
+    printed = capsys.readouterr().out
+    assert "9 steps over 48 training rows" in printed
+    assert "of training on this machine" in printed
+    assert exit_code_of(monkeypatch, "check", "rows.yaml") == 0

@@ -47,7 +47,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
 
 def check_output(folder: Path) -> None:
     """RecipeError unless a run's folder can be made there, or an empty one replaced."""
-    check_new_folder(folder, f"output_dir {folder}", "set another output_dir")
+    check_new_folder(folder, f"output_dir {folder}", f"set another {OUTPUT}")
 
 
 def check_new_folder(folder: Path, where: str, hint: str) -> None:
