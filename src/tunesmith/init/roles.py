@@ -47,7 +47,7 @@ GROUPS = (
 )  # fmt: skip
 DATA = (
     "triples", "triple", "data", "record", "facts", "table", "meaning_representation", "mr",
-    "concepts", "attributes",
+    "attributes",
 )  # fmt: skip
 """Names of facts that a text is to be written from."""
 TITLES = ("title", "headline", "subject")
