@@ -244,6 +244,48 @@ def cases() -> Iterator[Case]:
         "pair_classify: text=sentence1, text_pair=sentence2, label=gold; accuracy; drawn",
     )
     yield Case(
+        "rated_pairs",
+        "two texts and a score for the two together",
+        {
+            "pairs.csv": as_csv(
+                lambda i: {
+                    "sentence1": sentence(i),
+                    "sentence2": sentence(i + 1),
+                    "similarity": i % 51 / 10,
+                }
+            )
+        },
+        "score: text=sentence1, number=similarity; with sentence2; mae; drawn",
+    )
+    yield Case(
+        "instructions",
+        "instructions, most of them without a context",
+        {
+            "dolly.jsonl": as_jsonl(
+                lambda i: {
+                    "instruction": f"Say where thing {i} is",
+                    "context": story(i, 2) if i % 4 == 0 else "",
+                    "response": f"it is number {i} in the row",
+                    "category": ("open", "closed")[i % 2],
+                }
+            )
+        },
+        "free: target=response; with instruction, context; rougeL; drawn",
+    )
+    yield Case(
+        "facts_in",
+        "lists of facts, and a text that says them",
+        {
+            "facts.jsonl": as_jsonl(
+                lambda i: {
+                    "triples": [f"{THINGS[i % 10]}, place, hall {i}", f"number, is, {i}"],
+                    "text": sentence(i),
+                }
+            )
+        },
+        "data_to_text: data=triples, target=text; bleu; drawn",
+    )
+    yield Case(
         "own_choices",
         "each row with its own possible answers",
         {

@@ -34,7 +34,7 @@ TIMES = ("date", "time", "timestamp", "datetime", "created", "at", "day", "poste
 class Proposal:
     """What the recipe's `data` and `evaluation` would say. `reasons` has a sentence by dotted key,
     `doubts` what speaks against learning from these rows at all. `unnamed` are whole numbers that
-    are labels without names.
+    are labels without names. `allow` are findings that are meant so.
     """
 
     task: str | None
@@ -48,6 +48,7 @@ class Proposal:
     test_source: str | None = None
     metrics: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
@@ -62,6 +63,7 @@ def propose(table: Table, beside: Beside) -> Proposal:
     id_column = next((c for c in table.of("id") if c.is_unique and not c.missing), None)
     reasons = {
         "data.task": made.reason,
+        "data.allow": "what is extracted stands in the text" if made.allow else "",
         "data.labels": why_labels,
         "evaluation.metrics": why_metrics,
         "data.split": why_split,
@@ -79,6 +81,7 @@ def propose(table: Table, beside: Beside) -> Proposal:
         sources.get("test"),
         metrics,
         _unnamed(made, answer, labels),
+        made.allow,
         {key: reason for key, reason in reasons.items() if reason},
         (*doubts(table, made), *_doubts_of_files(table, beside)),
     )
@@ -145,7 +148,11 @@ def _metrics(table: Table, made: Draft, answer: ColumnFacts | None) -> tuple[tup
             return ("macro_f1", "accuracy"), f"{share} of the rows are {value!r}: accuracy hides it"
     if made.task not in FREE_TEXT:
         return usual
-    if answer.numbers_at_end > ALL and answer.words > SHORT:
+    if (
+        made.task not in ("summarise", "title")
+        and answer.numbers_at_end > ALL
+        and answer.words > SHORT
+    ):
         return ("number", "rougeL"), f"{answer.name!r} ends with a number, which can be checked"
     if _other_script(table, answer):
         return ("chrf", "exact_match"), "ROUGE counts Latin words, and most answers have none"

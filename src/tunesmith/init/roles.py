@@ -45,6 +45,11 @@ GROUPS = (
     "conversation", "dialogue", "document", "doc", "article", "account", "student", "group",
     "encounter", "visit", "case", "paper", "movie", "product", "reviewer", "annotator", "page",
 )  # fmt: skip
+DATA = (
+    "triples", "triple", "data", "record", "facts", "table", "meaning_representation", "mr",
+    "attributes",
+)  # fmt: skip
+"""Names of facts that a text is to be written from."""
 TITLES = ("title", "headline", "subject")
 GENERIC = ("label", "labels", "class", "target", "category", "output", "y", "value", "answer")
 """Names of a column that say nothing about what its values mean."""

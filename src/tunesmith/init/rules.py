@@ -7,14 +7,14 @@ or None where it does not hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tunesmith.data.templates.families import load_family
 from tunesmith.data.templates.tag_cells import tags_in, words_in
 from tunesmith.errors import DataError
 from tunesmith.init.facts import LABEL_CHARACTERS, LABEL_WORDS, ColumnFacts
-from tunesmith.init.roles import INPUTS, place_in, words_of
+from tunesmith.init.roles import DATA, INPUTS, LABELS, place_in, words_of
 from tunesmith.init.table import ANSWER_TYPES, Table, describes, known_family
 
 LANGUAGES = (
@@ -40,18 +40,31 @@ Write the part "{{ COLUMN }}" from the text.
 
 Part: ||| {{ target }}"""
 
+PAIR_TEMPLATE = """\
+How high is this pair rated, from LOW to HIGH?
+
+First: {{ text }}
+Second: {{ COLUMN }}
+
+Rating: ||| {{ number }}"""
+INSTRUCTION_TEMPLATE = """\
+{{ INSTRUCTION }}{% if COLUMN %}
+
+{{ COLUMN }}{% endif %} ||| {{ target }}"""
+
 
 @dataclass(frozen=True)
 class Draft:
     """A task, the column of each slot, and why. `template` is one of its own where no wording of
-    the family will do. `task` is None for tables that need no template.
+    the family will do, `allow` are findings that are meant so. `task` is None for tables that need
+    no template.
     """
 
     task: str | None
     columns: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     template: str | None = None
-    parser: str = ""
+    allow: tuple[str, ...] = ()
 
 
 Rule = Callable[[Table], Draft | None]
@@ -81,6 +94,7 @@ def annotated_spans(table: Table) -> Draft | None:
         {},
         f"{spans.name!r} holds texts in pieces, some of them with the name of an entity",
         SPANS_TEMPLATE.replace("COLUMN", spans.name),
+        allow=("target_in_prompt",),  # entities are words of the text
     )
 
 
@@ -188,13 +202,51 @@ def one_label(table: Table) -> Draft | None:
     is_named = place_in(answer, ("label", "class", "category")) is not None and is_short
     if role not in ("label", "labels") and not is_named:
         return None
-    if role == "labels" or (answer.kind == "text" and table.stands_in(answer, text)):
+    is_copied = place_in(answer, LABELS) is None and table.stands_in(answer, text)
+    if role == "labels" or (answer.kind == "text" and is_copied):
         return None
     if role == "number" and (answer.kind != "whole" or answer.distinct > 20):
         return None
     repeated = "come back in other rows" if role == "label" else "are labels by its name"
     reason = f"the {answer.distinct:,} values of {answer.name!r} {repeated}"
     return Draft("classify", {"text": text.name, "label": answer.name}, reason)
+
+
+def two_texts_and_a_number(table: Table) -> Draft | None:
+    """Two texts that belong together, and a number that says how much."""
+    single, first = a_number(table), _first_of_pair(table)
+    if single is None or first is None or len(table.texts) < 2 or table.answer is None:
+        return None
+    second = next(column for column in table.texts if column != first)
+    low, high = _ends(table.answer)
+    template = PAIR_TEMPLATE.replace("LOW", low).replace("HIGH", high)
+    return replace(
+        single,
+        columns={**single.columns, "text": first.name},
+        reason=f"{single.reason}, for two texts",
+        template=template.replace("COLUMN", _in_jinja(second.name)),
+    )
+
+
+def an_instruction_with_context(table: Table) -> Draft | None:
+    """An instruction, a context that many rows leave empty, and an answer."""
+    answer, instruction = table.answer, table.named(("instruction", "question", "prompt"), "text")
+    context = table.named(("context", "passage", "input"), "text")
+    if answer is None or instruction is None or context is None:
+        return None
+    if answer in (instruction, context) or instruction == context:
+        return None
+    if table.roles[answer.name] != "text" or "instruction" not in instruction.name.lower():
+        return None
+    template = INSTRUCTION_TEMPLATE.replace("INSTRUCTION", _in_jinja(instruction.name))
+    reason = f"{instruction.name!r} says what to do, with or without {context.name!r}"
+    template = template.replace("COLUMN", _in_jinja(context.name))
+    return Draft("free", {"target": answer.name}, reason, template)
+
+
+def _in_jinja(column: str) -> str:
+    """A column as a template reads it."""
+    return column if column.isidentifier() else f'row["{column}"]'
 
 
 def a_number(table: Table) -> Draft | None:
@@ -233,12 +285,15 @@ def a_record_out(table: Table) -> Draft | None:
 
 def a_record_in(table: Table) -> Draft | None:
     """A record or a list of facts, and a text."""
-    answer, records = table.answer, table.of("object")
-    records = [column for column in records if column != answer]
-    if answer is None or not records or table.texts:
+    answer = table.answer
+    named = table.named(DATA, "object", "list", "labels", "text")
+    records = [named] if named else table.of("object")
+    if answer is None or not records or answer in records or (table.texts and not named):
+        return None
+    if table.roles[answer.name] != "text":
         return None
     slots = {"data": records[0].name, "target": answer.name}
-    return Draft("data_to_text", slots, f"{records[0].name!r} holds records, the other column text")
+    return Draft("data_to_text", slots, f"{records[0].name!r} holds facts, {answer.name!r} a text")
 
 
 def two_languages(table: Table) -> Draft | None:
@@ -309,8 +364,7 @@ def a_summary(table: Table) -> Draft | None:
 
 
 def _with_aspect(column: str) -> str:
-    shown = column if column.isidentifier() else f'row["{column}"]'
-    return ASPECT_TEMPLATE.replace("COLUMN", shown)
+    return ASPECT_TEMPLATE.replace("COLUMN", _in_jinja(column))
 
 
 def question_and_answer(table: Table) -> Draft | None:
@@ -354,6 +408,7 @@ def any_text_out(table: Table) -> Draft | None:
 
 RULES: tuple[Rule, ...] = (
     a_known_format,
+    an_instruction_with_context,
     annotated_spans,
     tagged_words,
     row_choices,
@@ -361,6 +416,7 @@ RULES: tuple[Rule, ...] = (
     several_labels,
     two_texts_and_a_label,
     one_label,
+    two_texts_and_a_number,
     a_number,
     a_record_out,
     a_record_in,
@@ -394,7 +450,7 @@ def draft(table: Table) -> Draft:
             "(data.task, data.columns)",
         )
     columns = {**found.columns, **table.wanted}
-    return Draft(table.task or found.task, columns, found.reason, found.template)
+    return replace(found, task=table.task or found.task, columns=columns)
 
 
 def _shown(table: Table) -> str:

@@ -12,6 +12,7 @@ from tunesmith.data.sources.cells import is_blank, label_text, plain_text
 from tunesmith.data.templates.families import Family, load_family
 from tunesmith.init.facts import ColumnFacts, TableFacts
 from tunesmith.init.roles import (
+    DATA,
     INPUTS,
     LABELS,
     OUTPUTS,
@@ -197,10 +198,13 @@ def _by_shape(table: Table, usable: Columns) -> ColumnFacts | None:
         return None
     if len(described) == 1:
         return described[0]
-    objects = [column for column in texts if table.roles[column.name] == "object"]
-    if len(objects) == 1 and _first(objects, ("data", "record", "facts", "table")) is None:
+    written = [column for column in texts if _first([column], DATA) is None]
+    if len(written) == 1:
+        return written[0]
+    objects = [column for column in written if table.roles[column.name] == "object"]
+    if len(objects) == 1:
         return objects[0]
-    texts = [column for column in texts if _first([column], INPUTS, whole=True) is None] or texts
+    texts = [c for c in written if _first([c], INPUTS, whole=True) is None] or written
     plain = [column for column in texts if table.roles[column.name] == "text"] or texts
     first, last = plain[0], plain[-1]
     return first if first.words * 2 < last.words else last

@@ -27,6 +27,7 @@ def values_of(found: Proposal, source: str, output_dir: str) -> dict[str, object
         "label_separator": found.label_separator,
         "id": found.id,
         "split": dict(found.split),
+        "allow": list(found.allow),
     }
     values: dict[str, object] = {
         "model": "built-in",
