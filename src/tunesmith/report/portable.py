@@ -12,8 +12,8 @@ from tunesmith.report.content import Report
 
 def portable(report: Report, run: Path) -> Report:
     """The report with the absolute paths of its recipe and run folder written shorter, wherever
-    they stand in recipe, command, training facts and notes: from the working folder where they are
-    in it, else as `.../name`.
+    they stand in recipe, command, training facts, notes and rows: from the working folder where
+    they are in it, else as `.../name`.
     """
     here = Path.cwd()
     paths = {run.absolute(), *(Path(text) for text in _texts(report.recipe) if _is_absolute(text))}
@@ -25,6 +25,15 @@ def portable(report: Report, run: Path) -> Report:
         training=_mapped(report.training, shorter),
         notes=[_written(text, shorter) for text in report.notes],
         command=_written(report.command, shorter),
+        examples={
+            id: replace(example, source=_written(example.source, shorter))
+            for id, example in report.examples.items()
+        },
+        slice_of={
+            name: {id: _written(part, shorter) for id, part in parts.items()}
+            for name, parts in report.slice_of.items()
+        },
+        slices=[replace(row, value=_written(row.value, shorter)) for row in report.slices],
     )
 
 
