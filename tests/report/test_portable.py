@@ -33,12 +33,13 @@ def test_paths_are_relative_in_every_file_of_the_report(
     ]
     command = f"tunesmith run {run.recipe} output_dir=NEW_FOLDER"
     examples = {
-        id: replace(example, source="/srv/secret/more.csv:3")
-        for id, example in report.examples.items()
+        id: replace(example, source=f"/srv/secret/more.csv:{number}")
+        for number, (id, example) in enumerate(report.examples.items(), start=2)
     }
     slice_of = {"source": dict.fromkeys(examples, "/srv/secret/more.csv")}
     report = replace(report, examples=examples, slice_of=slice_of)
     write_report(run, replace(report, recipe=recipe, notes=notes, command=command))
+    assert '".../more.csv:2"' in rows_in(run.report_html.read_text(encoding="utf-8"))
     for path in (run.report_json, run.report_md, run.report_html, run.model / "README.md"):
         text = path.read_text(encoding="utf-8")
         assert "secret" not in text, path

@@ -244,8 +244,8 @@ def _say_of_seeds(*runs: RunDir) -> None:
     """
     several = [str(run.path) for run in runs if seed_folders(run, run_recipe(run))]
     if several:
-        say(
-            f"note: {' and '.join(several)} trained with several seeds: only the first training is "
+        note(
+            f"{' and '.join(several)} trained with several seeds: only the first training is "
             "compared, and the interval leaves out how much trainings differ"
         )
 
