@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import support
 import torch
 from scipy.special import softmax
 from support import exit_code_of, list_again, write_rows
@@ -33,6 +34,7 @@ from tunesmith.machine import Machine
 from tunesmith.models.load import load_model
 from tunesmith.packages import installed
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
+from tunesmith.records import Prediction
 from tunesmith.run_files import read_manifest
 from tunesmith.rundir import RunDir, file_sha256, read_json
 from tunesmith.stages import dry_run as rehearse
@@ -721,3 +723,16 @@ def test_a_rehearsal_lists_no_rows_in_a_folder_that_is_gone(
         stages.prepare.prepare(recipe)
     assert "are listed in" in capsys.readouterr().err
     assert (tmp_path / "run.rejected.jsonl").exists()
+
+
+def test_validation_answers_are_shown_without_what_all_prompts_begin_with() -> None:
+    texts = ("Label the text: good one", "Label the text: bad one", "Label the text: good two")
+    rows = [
+        support.example(i, prompt=text, completion="yes")
+        for i, text in enumerate((*texts, "a fourth one"))
+    ]
+    answers = [Prediction(row.id, "no", True, 1) for row in rows]
+    shown = stages.train._shown(rows, answers)
+    assert [one.prompt for one in shown] == ["good one0", "bad one1", "good two2"]
+    assert {(one.answer, one.right) for one in shown} == {("no", "yes")}
+    assert [one.prompt for one in stages.train._shown(rows[:1], answers[:1])] == [rows[0].prompt]

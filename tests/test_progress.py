@@ -162,6 +162,13 @@ def test_lines_of_a_long_text_are_not_broken(capsys: pytest.CaptureFixture[str])
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_typographic_signs_keep_their_width_where_only_ascii_can_be_written() -> None:
+    for encoding, shown in (("ascii", '-0.137 - "a" .\n'), ("utf-8", "−0.137 – “a” …\n")):
+        on = console(encoding=encoding)
+        on.print("−0.137 – “a” …")
+        assert printed(on) == shown
+
+
 def test_notes_are_said_once_on_one_display(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         with showing(), working("training"):

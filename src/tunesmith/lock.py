@@ -131,7 +131,7 @@ def _in_use(folder: Path, owner: Owner | None) -> InputError:
     who = f"process {owner.pid} on {owner.host}" if owner else "another process"
     return InputError(
         f"{folder}: {who} is at work there",
-        hint="wait until it is done or stop it, or use another output_dir",
+        hint="wait until it is done or stop it, or use another --output-dir (output_dir)",
     )
 
 

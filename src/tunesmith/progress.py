@@ -25,17 +25,27 @@ _board: Board | None = None
 """What is shown now: stages are many and may be inside each other, the terminal is one."""
 
 
+PLAIN = str.maketrans("\u2212\u2013\u2014\u2026\u00d7\u2018\u2019\u201c\u201d", "---.x''\"\"")
+"""Typographic signs as one ASCII character each: an escape is wider than what was laid out."""
+
+
 class InertConsole(Console):
     """A rich console on which strangers' text stays text: no escape sequence and no markup of its
-    own. Colours and control sequences of rich itself are added later.
+    own. Colours and control sequences of rich itself are added later. Where only ASCII can be
+    written, signs that have a near one in it are written so.
     """
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         """As rich's, with each piece of text made inert."""
+        only_ascii = (options or self.options).ascii_only
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=inert(segment.text))
+            if segment.control:
+                yield segment
+                continue
+            text = inert(segment.text)
+            yield segment._replace(text=text.translate(PLAIN) if only_ascii else text)
 
 
 class Progress(Protocol):

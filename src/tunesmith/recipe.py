@@ -38,6 +38,8 @@ Tokens = Annotated[int, Field(ge=16, le=1_000_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Labels = list[str] | dict[str, str]
 UNQUOTED = "unquoted_label"
+SLOT_OPTIONS = ("text", "label", "target", "question", "context")
+"""Slots of the task families that have an option of their name; others are given with --column."""
 
 # Other tools' names for our keys (TRL, Axolotl, LLaMA-Factory, torchtune), by section.
 ALIASES = {

@@ -72,7 +72,8 @@ class Manifest:
     sources and templates, `model_files` of the base model's files, each by name.
 
     `artefacts`: whether the run lists in artefacts.json all that its stages make; those of an older
-    tunesmith do not.
+    tunesmith do not. `licence`: the base model's, as its own card or file names it; empty where it
+    names none.
     """
 
     task: Task
@@ -84,6 +85,7 @@ class Manifest:
     created: str = ""
     format: int = FORMAT
     artefacts: bool = False
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -293,9 +295,20 @@ def new_manifest(
     inputs: Mapping[str, str],
     model_files: Mapping[str, str],
     notes: tuple[str, ...],
+    licence: str = "",
 ) -> Manifest:
     """The manifest of a run that is prepared now, by these versions."""
-    return Manifest(task, files, inputs, model_files, versions(), notes, now(), artefacts=True)
+    return Manifest(
+        task,
+        files,
+        inputs,
+        model_files,
+        versions(),
+        notes,
+        now(),
+        artefacts=True,
+        licence=licence,
+    )
 
 
 def read_manifest(run: RunDir) -> Manifest:

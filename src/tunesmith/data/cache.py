@@ -26,7 +26,7 @@ from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import files_in, source_hash
 from tunesmith.data.templates.resolve import resolve_templates
 from tunesmith.errors import DataError
-from tunesmith.progress import say
+from tunesmith.progress import note
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.run_files import read_record, write_record
@@ -153,7 +153,7 @@ def restore(key: str, run: RunDir) -> LedgerFacts | None:
         return stored.facts
     except (OSError, ValueError, KeyError, DataError) as error:  # changed, or half deleted
         what = error.message if isinstance(error, DataError) else str(error)
-        say(f"note: removed a damaged entry of the cache, the rows are prepared anew: {what}")
+        note(f"removed a damaged entry of the cache, the rows are prepared anew: {what}")
         shutil.rmtree(entry, ignore_errors=True)
         return None
 

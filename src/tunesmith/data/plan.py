@@ -227,7 +227,8 @@ def _source(member: Member, number: int, rows: Rows) -> tuple[Source, dict[str, 
             f"{member.path}: no task or template in the recipe, and no prompt/completion, "
             "messages, conversations or instruction columns in it: "
             f"{', '.join(first.values)}",
-            hint="set data.task, or data.template",
+            hint="name one: --task or data.task, --template or data.template; "
+            f"`tunesmith init {member.path}` proposes one",
         ) from error
     separator, note = data.label_separator or "", ""
     if not separator:

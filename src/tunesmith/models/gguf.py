@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from huggingface_hub import metadata_save
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -50,9 +51,24 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
     if not folder.is_dir():
         note(f"{file.name} is converted to float32 safetensors, once, in {folder}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with progress(f"converting {file.name}"):
-            write_model_folder(*_read(file), folder)
+        with (
+            tempfile.TemporaryDirectory(prefix="tunesmith-") as beside,
+            progress(f"converting {file.name}"),
+        ):
+            write_model_folder(*_read(file), folder, _card(file, Path(beside)))
     return folder
+
+
+def _card(file: Path, folder: Path) -> list[Path]:
+    """A model card with the licence that the file names; none where it names none."""
+    from gguf import GGUFReader  # noqa: PLC0415 - an extra, whose presence was checked
+
+    field = GGUFReader(file).get_field("general.license")
+    if field is None:
+        return []
+    card = folder / "README.md"
+    metadata_save(card, {"license": str(field.contents())})
+    return [card]
 
 
 def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -20,7 +20,7 @@ from tunesmith.evaluate.gates import (
     right_or_wrong,
     same_answers,
 )
-from tunesmith.evaluate.slices import judge_slices, row_by_row, slicings
+from tunesmith.evaluate.slices import Slicing, judge_slices, row_by_row, slicings
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, RetentionRow
 from tunesmith.run_files import Task
@@ -94,7 +94,7 @@ def run_slices(
         return []
     by_id = {example.id: example for example in test}
     answered = [by_id[example_id] for example_id in reference.example_ids]
-    ways = slicings(answered, _columns(run, recipe, answered))
+    ways = _ways(run, recipe, answered)
     (reference, name), *trainings = (row_by_row(one, metric) for one in (reference, *tuned))
     return judge_slices(
         reference,
@@ -105,6 +105,18 @@ def run_slices(
         lambda b, metric: mean_estimate(b, metric, judging),
         judging["confidence"],
     )
+
+
+def slice_of_rows(
+    run: RunDir, recipe: Recipe, test: Sequence[Example]
+) -> dict[str, dict[str, str]]:
+    """The part that each test row is in, by the way of dividing and the example's id."""
+    ids = [example.id for example in test]
+    return {way.name: dict(zip(ids, way.values, strict=True)) for way in _ways(run, recipe, test)}
+
+
+def _ways(run: RunDir, recipe: Recipe, test: Sequence[Example]) -> list[Slicing]:
+    return slicings(test, _columns(run, recipe, test))
 
 
 def _columns(

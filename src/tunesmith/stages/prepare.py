@@ -42,6 +42,7 @@ from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metr
 from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
+from tunesmith.models.licence import base_licence
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
 from tunesmith.progress import note, progress, say, show, working
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
@@ -124,7 +125,8 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
     notes = [*recognised, *complete_tokenizer(tokenizer, chat_settings(recipe))]
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes if use_cache else {}, chat, notes)
-    _check_splits(run, task, recipe.data.allow)
+    odd = _check_splits(run, task, recipe.data.allow)
+    facts = replace(facts, findings=(*facts.findings, *odd))
     facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources, task)))
     write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
@@ -139,6 +141,7 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
         notes=(*facts.notes, *(finding.text for finding in facts.findings)),
+        licence=base_licence(recipe.model),
     )
     write_record(run.manifest, manifest)
     list_prepared(run)
@@ -271,21 +274,24 @@ def _held_out_note(found: Overlap, ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_splits(run: RunDir, task: Task, allow: Sequence[str]) -> None:
+def _check_splits(run: RunDir, task: Task, allow: Sequence[str]) -> list[Finding]:
+    """DataError for an empty split; the finding of a constant answer, where it is allowed."""
     for split in SPLITS:
         if not num_examples(run.examples(split)):
             raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
     check_tasks(task, {split: task_counts(run.examples(split)) for split in SPLITS})
     answer = only_answer(run.examples("train"))
-    if answer is not None:
-        constant = Finding(
-            "constant_target",
-            "error",
-            f"every training row has the same answer, {answer!r}: there is nothing to learn",
-            hint="are the rows sorted by their label, and only the first of them taken? "
-            "`tunesmith preview` shows them",
-        )
-        stop_on_errors([constant], allow)
+    if answer is None:
+        return []
+    constant = Finding(
+        "constant_target",
+        "error",
+        f"every training row has the same answer, {answer!r}: there is nothing to learn",
+        hint="are the rows sorted by their label, and only the first of them taken? "
+        "`tunesmith preview` shows them",
+    )
+    stop_on_errors([constant], allow)
+    return [constant]
 
 
 # ---- what evaluation will need, looked at before hours of training

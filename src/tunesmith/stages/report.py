@@ -60,7 +60,7 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import check_evaluated, read_by_report, report_files, run_recipe
-from tunesmith.stages.deciding import run_broken, run_gates, run_slices
+from tunesmith.stages.deciding import run_broken, run_gates, run_slices, slice_of_rows
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.preferences import read_preferences
 from tunesmith.stages.retention import read_retention
@@ -136,6 +136,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     several = len(judged) > 1
     before = by_name.get(BASE, reference)
     broken = run_broken(before, tuned[0], task, confidence)
+    held_out = _held_out(run, recipe, test, task)
+    uses = read_seal(run).uses
     retention = read_retention(run)
     said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
@@ -165,21 +167,33 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
             *_run_notes(run),
         ],
         unreadable=unreadable,
-        test_uses=len(read_seal(run).uses),
+        test_uses=len(uses),
         reference_note=how_chosen(opponents),
         retention=retention,
         wordings=_by_wording(run, recipe, test, task),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        tasks=_by_task(run, recipe, test, task, opponents),
+        tasks=_by_task(run, recipe, test, task, held_out, opponents),
         twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
         slices=run_slices(run, recipe, test, (reference, tuned), primary, judging),
         broken=broken,
         gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
         calibration=read_calibration(run, test, judging),
         preferences=read_preferences(run, confidence),
+        held_out=held_out,
+        slice_of=slice_of_rows(run, recipe, test),
+        prepared=manifest.created,
+        tested=uses[-1].at if uses else "",
+        licence=manifest.licence,
     )
+
+
+def _held_out(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) -> list[Evaluation]:
+    """Every system on the test rows of the tasks that were never trained."""
+    if not any(own.held_out for own in task.tasks.values()):
+        return []
+    return _answered(run, recipe, test, task, lambda example: True, held_out=True)
 
 
 def _by_task(
@@ -187,15 +201,13 @@ def _by_task(
     recipe: Recipe,
     test: Sequence[Example],
     task: Task,
+    held_out: Sequence[Evaluation],
     opponents: Opponents | None,
 ) -> TaskReport | None:
     """What there is to say of each task of a mixture; None where there is one task."""
     if not task.tasks:
         return None
-    trained, held_out = (
-        _answered(run, recipe, test, task, lambda example: True, held_out=is_held_out)
-        for is_held_out in (False, True)
-    )
+    trained = _answered(run, recipe, test, task, lambda example: True)
     margin = recipe.evaluation.margin
     return task_report(trained, held_out, opponents, margin, **judging_of(recipe))
 
@@ -217,7 +229,8 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
             "differ by that alone"
         )
     _say_of_seeds(a, b)
-    comparison = compare_systems(_named(a), _named(b), metric or read_manifest(a).task.primary)
+    wanted, how = metric or read_manifest(a).task.primary, judging_of(run_recipe(a))
+    comparison = compare_systems(_named(a), _named(b), wanted, **how)
     judged = verdict(comparison)
     return {
         "verdict": {"kind": judged.kind, "sentence": judged.sentence},
@@ -231,8 +244,8 @@ def _say_of_seeds(*runs: RunDir) -> None:
     """
     several = [str(run.path) for run in runs if seed_folders(run, run_recipe(run))]
     if several:
-        say(
-            f"note: {' and '.join(several)} trained with several seeds: only the first training is "
+        note(
+            f"{' and '.join(several)} trained with several seeds: only the first training is "
             "compared, and the interval leaves out how much trainings differ"
         )
 

@@ -21,7 +21,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, TrainingError
-from tunesmith.progress import say
+from tunesmith.progress import note
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import (
@@ -124,8 +124,8 @@ def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
             )
         return None
     for path, wrong in reversed(found.damaged):
-        say(
-            f"note: {path}: damaged, and passed over: {wrong}; the steps after "
+        note(
+            f"{path}: damaged, and passed over: {wrong}; the steps after "
             f"{found.latest.path.name} are trained again, to the same bits"
         )
     return found.latest

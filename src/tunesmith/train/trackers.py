@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunesmith.errors import DataError, InputError
-from tunesmith.progress import say
+from tunesmith.progress import note
 from tunesmith.rundir import DAMAGED, RunDir, write_atomic
 
 StepMetrics = dict[str, float]
@@ -66,8 +66,8 @@ def keep_steps(path: Path, last_step: int) -> None:
         if record is not None and record["step"] <= last_step:
             kept[record["step"]] = line + "\n"
     if len(kept) < last_step:
-        say(
-            f"note: {path}: the numbers of {last_step - len(kept):,} of the first {last_step:,} "
+        note(
+            f"{path}: the numbers of {last_step - len(kept):,} of the first {last_step:,} "
             "steps are missing or damaged, and so in the report; no weight depends on them"
         )
     write_atomic(path, "".join(kept.values()))
