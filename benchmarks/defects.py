@@ -81,6 +81,8 @@ def child(arguments: Sequence[str], said: Path, opened: Path, folder: Path,
         return number
     code = 99
     try:
+        # a shell starts what it runs in the background with SIGINT ignored, and so it would stay
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
@@ -319,20 +321,21 @@ def run_all(kinds: Sequence[Kind], folder: Path, given: argparse.Namespace) -> l
     found = []
     for number, kind in enumerate(kinds):
         one = attempt(kind, folder / f"{number}", finished, given.show)
-        one = replace(one, peer=theirs.get(kind.name, ""))
         shutil.rmtree(folder / f"{number}", ignore_errors=True)
         print(f"{kind.section:5} {one.when:26} {one.code:4}  {kind.name}\n      {one.words[:240]}")
         sys.stdout.flush()
         found.append(one)
         if given.keep:  # at once: a call that is stopped has not been for nothing
             with_earlier([one], given.keep)
-    return with_earlier(found, given.keep) if given.keep else found
+    everything = with_earlier(found, given.keep) if given.keep else found
+    everything = [replace(one, peer=theirs.get(one.name, one.peer)) for one in everything]
+    return with_earlier(everything, given.keep) if given.keep else everything
 
 
 def with_earlier(found: Sequence[Noticed], path: Path) -> list[Noticed]:
     """The results with those of earlier calls, in the order of KINDS; kept in the file again."""
     known = json.loads(path.read_text()) if path.exists() else {}
-    for one in found:
+    for one in found:  # what TRL does with it does not change with us
         peer = one.peer or known.get(one.name, {}).get("peer", "")
         known[one.name] = asdict(replace(one, peer=peer))
     path.write_text(json.dumps(known, indent=1))

@@ -148,7 +148,7 @@ def test_a_file_that_is_being_replaced_is_told_and_not_an_error(
     other.manifest.write_text("{}", encoding="utf-8")
     text = page(other).decode()
     assert "Not readable now" in text
-    assert "ledger.json: is missing" in text
+    assert f"{other.manifest}: " in text
 
 
 def test_a_run_that_is_being_prepared_can_be_watched_and_a_typing_mistake_not(
