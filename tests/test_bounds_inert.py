@@ -25,7 +25,9 @@ from tunesmith.inert import inert, inert_json, inert_line
 from tunesmith.progress import InertConsole
 from tunesmith.report.content import Report
 from tunesmith.report.html import render_html
-from tunesmith.report.markdown import line, render_markdown
+from tunesmith.report.markdown import line, markdown_table, render_markdown, titled
+from tunesmith.report.tables import Table as Columns
+from tunesmith.report.tables import TableRow
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u202c\x9b31m [red]b[/red] :bomb: \u2066x\x00\ufeff"
 SEEN = {"\u0600", "\u0601", "\u0602", "\u0603", "\u0604", "\u0605", "\u06dd", "\u070f", "\u0890",
@@ -101,6 +103,24 @@ def test_a_line_of_markdown_shows_the_text_and_nothing_else(text: str) -> None:
         assert "<" not in inner, html
         expected = f"{before.removeprefix('- ')}{shown}{after}"
         assert unescape(inner).strip() == expected.strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["</td><img src=x>", "](https://evil.example)", "a | b", "![x](y)"]
+)
+def test_no_part_of_a_table_in_markdown_brings_an_element_or_a_column(text: str) -> None:
+    hostile = f"label {text}"
+    table = Columns((hostile, hostile), (TableRow(hostile, (hostile,)),), note=hostile)
+    html = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render(f"{titled(hostile, markdown_table(table))}\n")
+    )
+    assert set(re.findall(r"</?(\w+)", html)) == {
+        "h3", "table", "thead", "tbody", "tr", "th", "td", "p"
+    }  # fmt: skip
+    assert html.count("<th") - html.count("<thead") == html.count("<td") == 2
+    assert unescape(re.sub(r"<[^>]*>", "", html)).split("\n").count(hostile) == 6
 
 
 def hostile_report() -> Report:
