@@ -194,6 +194,7 @@ def moment(kind: Kind, said: Said, rows_read: bool, command: str) -> str:
 def words_of(kind: Kind, text: str, job: Job) -> str:
     """The lines that say it, without the paths of this machine: the error, or what was expected."""
     text = text.replace(f"{job.folder}/", "").replace(str(job.folder), ".")
+    text = re.sub(r"process \d+ on \S+", "process NUMBER on HOST", text)
     error = re.search(r"^error: (.*(?:\nhint: .*)?)", text, re.M)
     found = re.search(kind.words, text) if kind.words else None
     if error and (found is None or found.start() >= error.start()):

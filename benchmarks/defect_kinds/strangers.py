@@ -92,13 +92,16 @@ def in_a_report(text: str) -> Callable[[Job], list[str]]:
 
 
 def page_is_inert(job: Job, _: Said) -> bool:
-    """The page shows the rows' text and has none of their elements; report.md no link of theirs."""
+    """The page and report.md, rendered, show the rows' text and have none of its elements."""
+    from markdown_it import MarkdownIt
+
     page = (job.run / "report.html").read_text()
     markdown = (job.run / "report.md").read_text()
-    shown = "evil.example" in page and "onerror" in page
-    hostile = re.search(r"<img src=x|<script>document", page + markdown)
-    linked = re.search(r"(?<!\\)\]\(https://evil", markdown)
-    return shown and not hostile and not linked
+    rendered = MarkdownIt("commonmark").enable("table").render(markdown)
+    shown = all("evil.example" in text and "onerror" in text for text in (page, rendered))
+    return shown and not re.search(
+        r"<img[^>]*(onerror|evil)|<script>document|href=.https://evil", page + rendered
+    )
 
 
 def paths_of_a_report(job: Job) -> list[str]:

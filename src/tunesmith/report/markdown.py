@@ -26,7 +26,8 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
         *strip(report),
         questions(report),
         *steps(report),
-        f"Run {line(report.name)}, tuned from {line(report.base_model)}. {report.verdict_line}.",
+        f"Run {line(report.name)}, tuned from {line(report.base_model)}. "
+        f"{inside(report.verdict_line)}.",
         *(part for section in sections_of(report) for part in _section(section, images)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -83,7 +84,7 @@ def markdown_table(table: Table) -> str:
         return ""
     words = {0, *table.text_columns}
     lines = [
-        _row(table.columns),
+        _row([inside(name) for name in table.columns]),
         _row(["---" if i in words else "---:" for i in range(len(table.columns))]),
     ]
     for row in table.rows:
