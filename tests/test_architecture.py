@@ -24,6 +24,7 @@ LAYERS = [
     {"models"},
     {"seal", "artefacts"},
     {"run_files"},
+    {"distributed"},
     {
         "recipe",
         "records",
@@ -34,6 +35,7 @@ LAYERS = [
         "machine",
         "inert",
         "lock",
+        "ranks",
         "signals",
         "yaml_files",
         "jinja_budget",

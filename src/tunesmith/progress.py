@@ -1,4 +1,4 @@
-"""Progress bars on stderr, so that stdout holds results only."""
+"""Progress bars on stderr, so that stdout holds results only; of several processes, the leader's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.segment import Segment
 
 from tunesmith.inert import inert
+from tunesmith.ranks import is_leader
 
 
 class InertConsole(Console):
@@ -42,7 +43,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = InertConsole(stderr=True, markup=False)
+    console = InertConsole(stderr=True, markup=False, quiet=not is_leader())
     with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
         task = bar.add_task(description, total=total)
         yield lambda n: bar.advance(task, n)
@@ -55,6 +56,12 @@ def say(text: str) -> None:
 
 def show(item: RenderableType) -> None:
     """Print a line or a rich table on stderr."""
-    InertConsole(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(
-        item
+    console = InertConsole(
+        stderr=True,
+        quiet=not is_leader(),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
     )
+    console.print(item)
