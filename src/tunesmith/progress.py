@@ -1,4 +1,4 @@
-"""Progress bars on stderr, so that stdout holds results only; of several processes, the leader's."""
+"""Progress bars on stderr, so that stdout holds results only. Of several processes, one speaks."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 

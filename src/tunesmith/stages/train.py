@@ -6,7 +6,8 @@ import math
 import resource
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
@@ -14,6 +15,8 @@ from transformers import PreTrainedModel
 from tunesmith.artefacts import forget, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
+from tunesmith.distributed.group import by_rank
+from tunesmith.distributed.leading import ask
 from tunesmith.evaluate.budget import affordable_rows
 from tunesmith.evaluate.forward import common_prefix
 from tunesmith.evaluate.metrics import MetricResult, find_metric, score_predictions
@@ -28,6 +31,7 @@ from tunesmith.records import Example
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import (
+    answered_in,
     base_hashes,
     check_base,
     check_prepared,
@@ -44,7 +48,7 @@ from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
 from tunesmith.train.packing.plan import TrainingData
-from tunesmith.train.processes import check_single_process
+from tunesmith.train.processes import check_processes
 from tunesmith.train.roofline import lower_bound, model_size
 
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
@@ -56,10 +60,41 @@ def train(run: RunDir) -> None:
     InputError are as in train.loop.train; DataError where rows or base are not those that were
     prepared.
     """
-    check_single_process()
+    recipe = run_recipe(run)
+    check_processes(recipe.train)
     check_prepared(run)
-    check_base(run, run_recipe(run))
+    check_base(run, recipe)
     forget(run, [run.training, run.metrics, *model_files(run)])
+    answered_in(run, recipe)  # decided before other processes read it
+    ask("train", str(run.path))
+    found = _trained(run)
+    model, chat, how = merge_lora(found.model), found.chat, found.how
+    write_record(run.training, _facts(model, found.data, recipe, found.result))
+    # the threshold of an evaluation stays true where the same weights come back; the template that
+    # was trained on has the other one beside it, under a name nothing loads
+    files = [run.original_chat_template, run.threshold]
+    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens, files)
+    _list_files(run, found.result)
+
+
+def help_to_train(folder: str) -> None:
+    """Take part in the leader's training: its share of every step, and of the answers."""
+    _trained(RunDir(Path(folder)))
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What comes out of the loop, and what it was given that is still needed."""
+
+    model: PreTrainedModel
+    data: TrainingData
+    chat: ChatFormat
+    how: Decoding
+    result: TrainResult
+
+
+def _trained(run: RunDir) -> _Trained:
+    """What every process does of a training; files are the leader's affair."""
     recipe, task = run_recipe(run), read_manifest(run).task
     chat, model = run_chat(run, recipe), load_base(recipe)
     fit_embeddings(model, chat.tokenizer)
@@ -79,13 +114,7 @@ def train(run: RunDir) -> None:
         select=SELECTED,
         resume=True,
     )
-    model = merge_lora(model)
-    write_record(run.training, _facts(model, data, recipe, result))
-    # the threshold of an evaluation stays true where the same weights come back; the template that
-    # was trained on has the other one beside it, under a name nothing loads
-    files = [run.original_chat_template, run.threshold]
-    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens, files)
-    _list_files(run, result)
+    return _Trained(model, data, chat, how, result)
 
 
 def _list_files(run: RunDir, result: TrainResult) -> None:
@@ -109,7 +138,7 @@ def _validator(
     """
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
-        predictions = answer(model, chat, examples, how)
+        predictions = by_rank(lambda rows: answer(model, chat, rows, how), examples)
         if task.tasks:
             mean, error = validation_scores(examples, predictions, task)
             known = {} if error is None else {f"{SELECTED}{STANDARD_ERROR}": error}

@@ -120,7 +120,8 @@ def _hashes(folder: Path) -> dict[str, str]:
     """The sha256 of each file in a folder, by its path there; each rank reads some of them."""
     files = of_leader(lambda: sorted(path for path in folder.rglob("*") if path.is_file()))
     names = [path.relative_to(folder).as_posix() for path in files]
-    return dict(zip(names, by_rank(lambda paths: [file_sha256(p) for p in paths], files)))
+    found = by_rank(lambda paths: [file_sha256(path) for path in paths], files)
+    return dict(zip(names, found, strict=True))
 
 
 @contextmanager

@@ -1,0 +1,133 @@
+"""One of a run's processes leads, and the others help where it asks them to.
+
+The leader goes through the stages as a process by itself would: it reads rows, holds the lock and
+writes every file. The helpers wait, and are asked to join in what is worth sharing: training steps,
+and the answers of a model. So a stage knows of ranks only where it shares its work.
+
+Requests go through torchrun's store, where a helper can wait for hours and still be stopped by a
+signal at once; in the collective operations of a process group it could not.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+from tunesmith.distributed.group import meet, process_group
+from tunesmith.errors import TunesmithError
+from tunesmith.ranks import is_leader, world_size
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+Help = Mapping[str, Callable[..., object]]
+"""What a leader can ask for, by name."""
+OVER = ""
+"""In the place of a name: the leader needs no more help."""
+WAIT_SECONDS = 0.05
+
+
+@dataclass
+class _Requests:
+    """Where the leader's requests go, and how many there have been."""
+
+    store: dist.Store
+    asked: int = 0
+
+    def send(self, name: str, arguments: tuple[object, ...]) -> None:
+        self.store.set(f"request/{self.asked}", pickle.dumps((name, arguments)))
+        self.asked += 1
+
+
+_led: list[_Requests] = []
+"""The leader's, inside `led`."""
+
+
+def led(
+    tasks: Callable[[], Help],
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """A command that one process leads; the others help until it is done, and end there.
+
+    `tasks` gives what helpers can do. With one process the command is simply called.
+    """
+
+    def decorate(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @wraps(command)
+        def on_this_rank(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            if world_size() == 1 or _led:
+                return command(*args, **kwargs)
+            with _telling_torchrun(), process_group() as store:
+                if not is_leader():
+                    _help(store, tasks())
+                    raise SystemExit(0)
+                with _leading(store):
+                    return command(*args, **kwargs)
+
+        return on_this_rank
+
+    return decorate
+
+
+def ask(name: str, *arguments: object) -> None:
+    """Have every helper do this now; the leader then does its own share of it.
+
+    What is passed must be fit to be pickled. Nothing happens in a process by itself.
+    """
+    for requests in _led:
+        requests.send(name, arguments)
+
+
+@contextmanager
+def _leading(store: dist.Store) -> Iterator[None]:
+    requests = _Requests(store)
+    _led.append(requests)
+    try:
+        yield
+    except BaseException:
+        requests.send(OVER, (False,))
+        raise
+    else:
+        requests.send(OVER, (True,))
+        meet()  # the store may end with this process
+    finally:
+        _led.remove(requests)
+
+
+def _help(store: dist.Store, tasks: Help) -> None:
+    """Do what the leader asks for, until it needs no more."""
+    number = 0
+    while True:
+        while not store.check([f"request/{number}"]):
+            time.sleep(WAIT_SECONDS)
+        # our own leader has pickled it
+        name, arguments = pickle.loads(store.get(f"request/{number}"))  # noqa: S301
+        number += 1
+        if name != OVER:
+            tasks[name](*arguments)
+            continue
+        (fine,) = arguments
+        if fine:
+            meet()
+        return
+
+
+@contextmanager
+def _telling_torchrun() -> Iterator[None]:
+    """torchrun shows the traceback of an error that is not tunesmith's own, with its rank."""
+    try:
+        yield
+    except TunesmithError:
+        raise
+    except Exception as error:
+        if "TORCHELASTIC_ERROR_FILE" in os.environ:
+            get_error_handler().record_exception(error)
+        raise
