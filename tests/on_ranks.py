@@ -11,6 +11,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -23,9 +24,13 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["tunesmith.stages.train", "torch.distributed.fsdp"])
 
 
-def on_ranks(number: int, function: Callable[..., Any], *arguments: object) -> list[Any]:
+def on_ranks(
+    number: int, function: Callable[..., Any], *arguments: object, joined: bool = True
+) -> list[Any]:
     """What the function, of an importable module, returns on each rank; AssertionError with the
-    traceback of the rank that failed first.
+    traceback of the rank that failed first. None for a rank that has ended with exit code 0.
+
+    They can talk to each other already, unless the function sees to that itself (not `joined`).
     """
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     environment |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
@@ -33,7 +38,7 @@ def on_ranks(number: int, function: Callable[..., Any], *arguments: object) -> l
     for rank in range(number):
         ours, theirs = _server.Pipe()
         own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        process = _server.Process(target=_work, args=(theirs, own, function, arguments))
+        process = _server.Process(target=_work, args=(theirs, own, function, arguments, joined))
         process.start()
         theirs.close()
         started.append((process, ours))
@@ -60,13 +65,19 @@ def _results(pipes: list[Any]) -> list[Any]:
 
 
 def _work(
-    pipe: Connection, environment: dict[str, str], function: Callable[..., Any], arguments: Any
+    pipe: Connection,
+    environment: dict[str, str],
+    function: Callable[..., Any],
+    arguments: Any,
+    joined: bool,
 ) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
     try:
-        with process_group():
+        with process_group() if joined else nullcontext():
             found = (True, function(*arguments))
+    except SystemExit as stop:
+        found = (not stop.code, None if not stop.code else f"exit code {stop.code}")
     except BaseException:
         found = (False, traceback.format_exc())
     pipe.send(found)

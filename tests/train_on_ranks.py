@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 import torch
 from support import tiny_llama
 
+from tunesmith.distributed.group import place
+from tunesmith.errors import InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import train
+from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packing.plan import TrainingData
+from tunesmith.train.packing.tensors import Batch
 
 
 def made_data(num_rows: int = 30, seed: int = 0, shared: int = 12) -> TrainingData:
@@ -46,11 +51,9 @@ def config(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**values, **changes})
 
 
-def trained(
-    folder: Path, changes: dict[str, Any] | None = None, model: Any = None, **options: Any
-) -> dict[str, Any]:
+def trained(folder: Path, changes: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     """A training's numbers, and the weights that it leaves on this rank."""
-    model = tiny_llama() if model is None else model
+    model = options.pop("model", None) or tiny_llama()
     steps: list[dict[str, float]] = []
     result = train(
         model,
@@ -66,5 +69,58 @@ def trained(
         "steps": [{k: v for k, v in step.items() if k != "seconds"} for step in steps],
         "result": result,
         "weights": {name: weight.numpy() for name, weight in left.items()},
-        "threads": torch.get_num_threads(),
     }
+
+
+def trained_in_turn(folder: Path, all_changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Several trainings, each in a folder of its own."""
+    return [trained(folder / str(i), changes) for i, changes in enumerate(all_changes)]
+
+
+def stopped(folder: Path, step: int, by_rank: int) -> str:
+    """A training of which one rank is told to stop in a step; what every rank then says."""
+
+    def stop(metrics: dict[str, float]) -> None:
+        if metrics["step"] == step and place()[0] == by_rank:
+            signal.raise_signal(signal.SIGUSR1)
+
+    try:
+        train(tiny_llama(), made_data(), config(), run=RunDir(folder), on_progress=stop,
+              validation=made_data(20, seed=1))  # fmt: skip
+    except InterruptedRun as error:
+        return error.message
+    return "not stopped"
+
+
+def resumed(folder: Path) -> dict[str, Any]:
+    """The rest of a training that was stopped."""
+    return trained(folder, resume=True)
+
+
+def validated(folder: Path) -> list[dict[str, float]]:
+    """What a rank's `validate` sees of the model after each epoch, and the history of the run."""
+    seen = []
+
+    def validate(model: Any) -> dict[str, float]:
+        seen.append(float(sum(weight.detach().double().sum() for weight in model.parameters())))
+        assert not model.training
+        return {"total": seen[-1]}
+
+    trained(folder, validate=validate, select="total")
+    return seen
+
+
+def refused_for_a_row(folder: Path, row: int) -> str:
+    """The error of a training in which one row's loss is NaN."""
+    data = made_data()
+
+    def objective(parts: Parts, batch: Batch) -> torch.Tensor:
+        loss = nll_sum(parts, batch)
+        last = int(data.row(row)[-1])
+        return loss * float("nan") if (batch.labels_N == last).any() else loss
+
+    try:
+        trained(folder, {"max_batch_tokens": 16, "share_prefixes": False}, objective=objective)
+    except TrainingError as error:
+        return error.message
+    return "trained"

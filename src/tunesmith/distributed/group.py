@@ -117,11 +117,6 @@ def of_leader(find: Callable[[], Value]) -> Value:
     return cast(Value, value)
 
 
-def meet() -> None:
-    """Wait until every rank is here."""
-    gathered(None)
-
-
 def by_rank(
     work: Callable[[Sequence[Value]], Sequence[Result]], items: Sequence[Value]
 ) -> list[Result]:

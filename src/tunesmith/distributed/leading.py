@@ -14,17 +14,18 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from tunesmith.distributed.group import meet, process_group
+from tunesmith.distributed.group import LONGEST_STEP, process_group
 from tunesmith.errors import TunesmithError
-from tunesmith.ranks import is_leader, world_size
+from tunesmith.ranks import is_leader, rank, world_size
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -34,6 +35,8 @@ Help = Mapping[str, Callable[..., object]]
 OVER = ""
 """In the place of a name: the leader needs no more help."""
 WAIT_SECONDS = 0.05
+PATIENCE = timedelta(seconds=2)
+"""How long a leader that has failed waits for helpers to notice it."""
 
 
 @dataclass
@@ -90,16 +93,16 @@ def ask(name: str, *arguments: object) -> None:
 def _leading(store: dist.Store) -> Iterator[None]:
     requests = _Requests(store)
     _led.append(requests)
+    patience = PATIENCE
     try:
         yield
-    except BaseException:
-        requests.send(OVER, (False,))
-        raise
-    else:
-        requests.send(OVER, (True,))
-        meet()  # the store may end with this process
+        patience = LONGEST_STEP
     finally:
         _led.remove(requests)
+        requests.send(OVER, ())
+        # the store may end with this process; helpers that are in the middle of something stay
+        with suppress(dist.DistError):
+            store.wait([f"left/{each}" for each in range(1, world_size())], patience)
 
 
 def _help(store: dist.Store, tasks: Help) -> None:
@@ -110,14 +113,11 @@ def _help(store: dist.Store, tasks: Help) -> None:
             time.sleep(WAIT_SECONDS)
         # our own leader has pickled it
         name, arguments = pickle.loads(store.get(f"request/{number}"))  # noqa: S301
+        if name == OVER:
+            store.set(f"left/{rank()}", b"")
+            return
+        tasks[name](*arguments)
         number += 1
-        if name != OVER:
-            tasks[name](*arguments)
-            continue
-        (fine,) = arguments
-        if fine:
-            meet()
-        return
 
 
 @contextmanager
