@@ -6,7 +6,15 @@ import os
 import signal
 from typing import Any
 
-from tunesmith.distributed.group import by_rank, gathered, largest, of_leader, place, totals
+from tunesmith.distributed.group import (
+    by_rank,
+    gathered,
+    largest,
+    of_leader,
+    place,
+    process_group,
+    totals,
+)
 from tunesmith.distributed.leading import ask, led
 from tunesmith.errors import DataError, RunError, TunesmithError
 
@@ -49,6 +57,21 @@ def one_dies() -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     totals(1.0)
     return "went on"
+
+
+def started_twice() -> list[bool]:
+    """Whether a start is another one; both with one store, in which the first leaves its marks."""
+    found = []
+    kept = []
+    for _ in range(2):
+        with process_group() as shared:
+            kept.append(shared)
+            assert totals(1.0) == [2.0]
+            assert not shared.store.check(["mark"])
+            gathered(None)
+            shared.store.set("mark", "left")
+            found.append(shared.again)
+    return found
 
 
 done: list[str] = []

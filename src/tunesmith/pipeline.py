@@ -11,8 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tunesmith.distributed.leading import Help, led
-from tunesmith.ranks import restarted
+from tunesmith.distributed.leading import Help, led, started_again
 from tunesmith.recipe import Recipe
 from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
@@ -47,7 +46,7 @@ def run(recipe: Recipe, use_cache: bool = True) -> dict[str, Any]:
     with it. Where torchrun has started them again, the run goes on where it was.
     """
     folder = Path(recipe.output_dir)
-    if restarted() and _is_of(folder, recipe):
+    if started_again() and _is_of(folder, recipe):
         return resume(folder)
     prepare(recipe, use_cache=use_cache)
     return _finish(RunDir(folder))

@@ -51,6 +51,11 @@ def test_a_rank_that_is_killed_ends_the_others_within_a_minute() -> None:
         assert "rank 0 has lost another process of the run" in str(error.value)
 
 
+def test_a_second_start_finds_nothing_of_the_first_but_knows_of_it() -> None:
+    found = on_ranks(2, group_on_ranks.started_twice, joined=False)
+    assert found == [[False, True], [False, True]]
+
+
 def test_helpers_do_what_the_leader_asks_for_and_end_with_it() -> None:
     ((leader,), helper) = on_ranks(2, group_on_ranks.commanded, joined=False)
     assert leader == ["first on rank 0", "second on rank 0"]

@@ -16,8 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from tunesmith.distributed.group import together
 
@@ -35,9 +41,9 @@ def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
     A tensor that is no DTensor is the same on all ranks, and written by one.
     """
-    writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     with _first_failure():
-        dcp.save(dict(tensors), storage_writer=writer)
+        save(dict(tensors), storage_writer=writer)
 
 
 def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor], alone: bool = False) -> None:
@@ -45,15 +51,15 @@ def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor], alone: bool =
 
     Every rank calls this, unless it is `alone` in reading.
     """
-    reader = dcp.HuggingFaceStorageReader(str(folder))
+    reader = HuggingFaceStorageReader(str(folder))
     with _first_failure(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # as is meant
-        dcp.load(dict(tensors), storage_reader=reader, no_dist=alone or not together())
+        load(dict(tensors), storage_reader=reader, no_dist=alone or not together())
 
 
 def stored(folder: Path) -> dict[str, Stored]:
     """The tensors in a folder by name."""
-    found = dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {
         name: Stored(about.size, about.properties.dtype)
         for name, about in found.items()
@@ -66,6 +72,6 @@ def _first_failure() -> Iterator[None]:
     """DCP gathers what went wrong on each rank; the first of these is raised on all."""
     try:
         yield
-    except dcp.CheckpointException as error:
+    except CheckpointException as error:
         wrong, _ = next(iter(error.failures.values()))
         raise wrong from error

@@ -6,17 +6,21 @@ that decide something (a loss, a metric, whether to stop) are the same on every 
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from tunesmith.errors import RunError, TunesmithError
-from tunesmith.ranks import device_number, is_leader, rank
+from tunesmith.ranks import device_number, is_leader, rank, restarted
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -24,25 +28,37 @@ Result = TypeVar("Result")
 LONGEST_STEP = timedelta(minutes=30)
 """A process that has not come to a common operation by then counts as hung. One that has died is
 noticed at once, because its connections close."""
+WAIT_SECONDS = 0.05
+"""Between two looks for something that another process is to write."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the processes of a group share: a store of this start of theirs, and whether torchrun
+    has started them before.
+    """
+
+    store: Store
+    again: bool
 
 
 @contextmanager
-def process_group() -> Iterator[dist.Store]:
-    """Inside, the processes can talk to each other; gives what torchrun lets them share.
+def process_group() -> Iterator[Shared]:
+    """Inside, the processes that torchrun started can talk to each other.
 
     Raises RunError where another one is lost.
     """
     if torch.cuda.is_available():
         torch.cuda.set_device(device_number())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store: dist.Store
-    store, number, size = next(iter(rendezvous("env://", timeout=LONGEST_STEP)))
-    group = dist.PrefixStore("group", store)
+    found, number, size = next(iter(rendezvous("env://", timeout=LONGEST_STEP)))
+    before = found.add("tunesmith/started", 1) > size or restarted()
+    store = PrefixStore(_name_of_this_start(found, number, size), found)
     dist.init_process_group(
-        backend, store=group, rank=number, world_size=size, timeout=LONGEST_STEP
+        backend, store=store, rank=number, world_size=size, timeout=LONGEST_STEP
     )
     try:
-        yield dist.PrefixStore("tunesmith", store)
+        yield Shared(PrefixStore("tunesmith", store), before)
     except RuntimeError as error:
         if not _is_of_a_connection(error):
             raise
@@ -53,6 +69,36 @@ def process_group() -> Iterator[dist.Store]:
         ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _name_of_this_start(store: Store, number: int, size: int) -> str:
+    """A name that the processes of this start agree on, and that no earlier start had.
+
+    torchrun keeps its store when it starts processes again, with what the earlier ones left in it,
+    such as their addresses. How often they were started it counts differently on each machine. So
+    the leader names the start, and says whom it has seen; a process takes the name where it was
+    seen itself, and the leader is done when all have.
+    """
+    mine = uuid.uuid4().hex
+    if number:
+        store.set(f"tunesmith/here/{number}", mine)
+        while True:
+            name, *seen = _read(store, "tunesmith/start").split() or [""]
+            if len(seen) >= number and seen[number - 1] == mine:
+                store.set(f"tunesmith/joined/{number}", name)
+                return name
+            time.sleep(WAIT_SECONDS)
+    others = range(1, size)
+    while any(_read(store, f"tunesmith/joined/{other}") != mine for other in others):
+        seen = [_read(store, f"tunesmith/here/{other}") or "nobody" for other in others]
+        store.set("tunesmith/start", " ".join([mine, *seen]))
+        time.sleep(WAIT_SECONDS)
+    return mine
+
+
+def _read(store: Store, key: str) -> str:
+    """A key's value, empty as long as it has none."""
+    return store.get(key).decode() if store.check([key]) else ""
 
 
 def _is_of_a_connection(error: RuntimeError) -> bool:

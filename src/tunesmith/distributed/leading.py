@@ -21,9 +21,10 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from tunesmith.distributed.group import LONGEST_STEP, process_group
+from tunesmith.distributed.group import LONGEST_STEP, WAIT_SECONDS, Shared, process_group
 from tunesmith.errors import TunesmithError
 from tunesmith.ranks import is_leader, rank, world_size
 
@@ -34,20 +35,23 @@ Help = Mapping[str, Callable[..., object]]
 """What a leader can ask for, by name."""
 OVER = ""
 """In the place of a name: the leader needs no more help."""
-WAIT_SECONDS = 0.05
 PATIENCE = timedelta(seconds=2)
 """How long a leader that has failed waits for helpers to notice it."""
 
 
 @dataclass
 class _Requests:
-    """Where the leader's requests go, and how many there have been."""
+    """Where the leader's requests go, and how many there have been; `again` is whether torchrun
+    has started these processes before.
+    """
 
-    store: dist.Store
+    store: Store
+    again: bool
     asked: int = 0
 
     def send(self, name: str, arguments: tuple[object, ...]) -> None:
-        self.store.set(f"request/{self.asked}", pickle.dumps((name, arguments)))
+        content = pickle.dumps((name, arguments))
+        self.store.set(f"request/{self.asked}", content)  # type: ignore[arg-type]  # bytes go too
         self.asked += 1
 
 
@@ -68,11 +72,11 @@ def led(
         def on_this_rank(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             if world_size() == 1 or _led:
                 return command(*args, **kwargs)
-            with _telling_torchrun(), process_group() as store:
+            with _telling_torchrun(), process_group() as shared:
                 if not is_leader():
-                    _help(store, tasks())
+                    _help(shared.store, tasks())
                     raise SystemExit(0)
-                with _leading(store):
+                with _leading(shared):
                     return command(*args, **kwargs)
 
         return on_this_rank
@@ -89,9 +93,14 @@ def ask(name: str, *arguments: object) -> None:
         requests.send(name, arguments)
 
 
+def started_again() -> bool:
+    """Whether torchrun has started the processes of this command before, and one had failed."""
+    return any(requests.again for requests in _led)
+
+
 @contextmanager
-def _leading(store: dist.Store) -> Iterator[None]:
-    requests = _Requests(store)
+def _leading(shared: Shared) -> Iterator[None]:
+    requests = _Requests(shared.store, shared.again)
     _led.append(requests)
     patience = PATIENCE
     try:
@@ -102,10 +111,10 @@ def _leading(store: dist.Store) -> Iterator[None]:
         requests.send(OVER, ())
         # the store may end with this process; helpers that are in the middle of something stay
         with suppress(dist.DistError):
-            store.wait([f"left/{each}" for each in range(1, world_size())], patience)
+            shared.store.wait([f"left/{each}" for each in range(1, world_size())], patience)
 
 
-def _help(store: dist.Store, tasks: Help) -> None:
+def _help(store: Store, tasks: Help) -> None:
     """Do what the leader asks for, until it needs no more."""
     number = 0
     while True:
@@ -114,7 +123,7 @@ def _help(store: dist.Store, tasks: Help) -> None:
         # our own leader has pickled it
         name, arguments = pickle.loads(store.get(f"request/{number}"))  # noqa: S301
         if name == OVER:
-            store.set(f"left/{rank()}", b"")
+            store.set(f"left/{rank()}", "")
             return
         tasks[name](*arguments)
         number += 1

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from tunesmith.artefacts import forget, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.distributed.group import by_rank
+from tunesmith.distributed.group import by_rank, place
 from tunesmith.distributed.leading import ask
 from tunesmith.evaluate.budget import affordable_rows
 from tunesmith.evaluate.forward import common_prefix
@@ -192,17 +192,20 @@ def validation_rows(
 def _facts(
     model: PreTrainedModel, data: TrainingData, recipe: Recipe, result: TrainResult
 ) -> TrainingFacts:
-    """The result with speed, memory, and how near it came to the least time this machine allows."""
+    """The result with speed, memory, and how near it came to the least time this machine allows.
+
+    Of several processes the memory is the leader's, and the least time that of all together.
+    """
     epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
     machine = probe_machine(model.device, getattr(torch, result.dtype))
     size = model_size(model.config, recipe.trust_remote_code)
     least = lower_bound(data, size, machine, batch_size=batch_size, epochs=epochs)
-    seconds = max(result.seconds, 1e-9)
+    least_seconds, seconds = least.seconds / place()[1], max(result.seconds, 1e-9)
     return TrainingFacts(
         **asdict(result) | {"history": tuple(result.history), "notes": tuple(result.notes)},
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         rows_per_second=round(epochs * len(data) / seconds, 2),
-        least_seconds=round(least.seconds, 6),
-        fraction_of_limit=round(least.seconds / seconds, 6),
+        least_seconds=round(least_seconds, 6),
+        fraction_of_limit=round(least_seconds / seconds, 6),
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
