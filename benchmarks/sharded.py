@@ -5,6 +5,8 @@
 A random Llama (43 million parameters by default), made rows under one shared beginning, float32.
 Each number of processes is started by torchrun; the leader prints a line of JSON. A peak is that of
 the process from its start, libraries included: `loaded` before training begins, `peak` at its end.
+Seconds are the leader's; `cpu_seconds` are a step's on each rank's own processor clock, which other
+programs on the machine do not lengthen.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -72,11 +75,13 @@ def measure(options: argparse.Namespace) -> None:
     seconds: list[float] = []
     losses: list[float] = []
     tokens: list[float] = []
+    clock: list[float] = []
 
     def note(metrics: dict[str, float]) -> None:
         seconds.append(metrics["seconds"])
         losses.append(metrics["loss"])
         tokens.append(metrics["forward_tokens"])
+        clock.append(time.process_time())
 
     config = TrainConfig(
         num_train_epochs=1,
@@ -95,6 +100,7 @@ def measure(options: argparse.Namespace) -> None:
         place = gathered(folder)[0]
         train(model, data, config, run=RunDir(Path(place)), on_progress=note)
         peaks = gathered(peak_mb())
+        cpu = gathered(round(statistics.median(np.diff(clock[:-1])), 3))  # the last one saves
     if is_leader():
         found = {
             "ranks": world_size(),
@@ -102,6 +108,7 @@ def measure(options: argparse.Namespace) -> None:
             "seconds": round(statistics.median(seconds[1:]), 3),
             "fastest": round(min(seconds[1:]), 3),
             "slowest": round(max(seconds[1:]), 3),
+            "cpu_seconds": cpu,
             "forward_tokens": round(statistics.mean(tokens)),
             "loaded_mb": [round(mb) for mb in loaded],
             "peak_mb": [round(mb) for mb in peaks],

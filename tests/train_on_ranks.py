@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from loss_oracle import build, examples
 from support import tiny_llama
 
 from tunesmith.distributed.group import place
@@ -15,7 +17,7 @@ from tunesmith.errors import InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import weights
-from tunesmith.train.loop import train
+from tunesmith.train.loop import _draw_for_this_rank, train
 from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.packing.tensors import Batch
@@ -60,7 +62,7 @@ def trained(folder: Path, changes: dict[str, Any] | None = None, **options: Any)
         options.pop("data", None) or made_data(),
         config(**(changes or {})),
         run=RunDir(folder),
-        validation=made_data(20, seed=1),
+        validation=options.pop("validation", made_data(20, seed=1)),
         on_progress=steps.append,
         **options,
     )
@@ -124,3 +126,25 @@ def refused_for_a_row(folder: Path, row: int) -> str:
     except TrainingError as error:
         return error.message
     return "trained"
+
+
+def trained_as(folder: Path, names: list[str]) -> dict[str, Any]:
+    """Two steps of each architecture of loss_oracle.py, on its own rows."""
+    found = {}
+    for name in names:
+        data = TrainingData.from_examples(examples())
+        changes = {"train_batch_size": 5, "max_batch_tokens": 64}
+        training = trained(folder / name, changes, model=build(name), data=data, validation=None)
+        losses = [step["loss"] for step in training["steps"]]
+        found[name] = {"losses": losses, "weights": training["weights"]}
+    return found
+
+
+def drawn(steps: list[int]) -> list[float]:
+    """A random number of this rank in each of these steps."""
+    found = []
+    for step in steps:
+        training = SimpleNamespace(config=config())
+        _draw_for_this_rank(training, SimpleNamespace(step=step))  # type: ignore[arg-type]
+        found.append(float(torch.rand(())))
+    return found

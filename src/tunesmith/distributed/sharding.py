@@ -63,6 +63,10 @@ def shard(model: PreTrainedModel, layers: Iterable[torch.nn.Module], dtype: str)
 def _summing(module: FSDPModule) -> None:
     module.set_gradient_divide_factor(1.0)
     module.set_force_sum_reduction_for_comms(True)  # gloo has no other
+    # An expert that no token of a rank was sent to has no gradient there, and the ranks would sum
+    # different things. Older torch cannot be told.
+    if hasattr(module, "set_reduce_scatter_unused_params"):
+        module.set_reduce_scatter_unused_params(True)
 
 
 def let_go(root: Root) -> None:
