@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/sharded.py --ranks 1 2 4 --steps 6
 
-A random Llama (43 million parameters by default), made rows under one shared beginning, float32.
+A random Llama (40 million parameters by default), made rows under one shared beginning, float32.
 Each number of processes is started by torchrun; the leader prints a line of JSON. A peak is that of
-the process from its start, libraries included: `loaded` before training begins, `peak` at its end.
-Seconds are the leader's; `cpu_seconds` are a step's on each rank's own processor clock, which other
+the process from its start, libraries included: `loaded` before training begins, `steps` after the
+last step, `peak` when all is saved. Seconds are the leader's; `cpu_seconds` are a step's on each rank's own processor clock, which other
 programs on the machine do not lengthen.
 """
 
@@ -76,12 +76,14 @@ def measure(options: argparse.Namespace) -> None:
     losses: list[float] = []
     tokens: list[float] = []
     clock: list[float] = []
+    peaks_of_steps: list[float] = []
 
     def note(metrics: dict[str, float]) -> None:
         seconds.append(metrics["seconds"])
         losses.append(metrics["loss"])
         tokens.append(metrics["forward_tokens"])
         clock.append(time.process_time())
+        peaks_of_steps.append(peak_mb())
 
     config = TrainConfig(
         num_train_epochs=1,
@@ -99,8 +101,8 @@ def measure(options: argparse.Namespace) -> None:
         # written by the leader alone, to a folder that is the same for none of the others
         place = gathered(folder)[0]
         train(model, data, config, run=RunDir(Path(place)), on_progress=note)
-        peaks = gathered(peak_mb())
-        cpu = gathered(round(statistics.median(np.diff(clock[:-1])), 3))  # the last one saves
+        peaks, stepped = gathered(peak_mb()), gathered(peaks_of_steps[-1])
+        cpu = gathered(round(statistics.median(np.diff(clock)), 3))
     if is_leader():
         found = {
             "ranks": world_size(),
@@ -111,6 +113,7 @@ def measure(options: argparse.Namespace) -> None:
             "cpu_seconds": cpu,
             "forward_tokens": round(statistics.mean(tokens)),
             "loaded_mb": [round(mb) for mb in loaded],
+            "steps_mb": [round(mb) for mb in stepped],
             "peak_mb": [round(mb) for mb in peaks],
             "losses": [round(loss, 6) for loss in losses],
         }

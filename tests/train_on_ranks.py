@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from loss_oracle import build, examples
 from support import tiny_llama
+from torch.distributed.tensor import DTensor
 
 from tunesmith.distributed.group import place
 from tunesmith.errors import InterruptedRun, TrainingError
@@ -148,3 +151,20 @@ def drawn(steps: list[int]) -> list[float]:
         _draw_for_this_rank(training, SimpleNamespace(step=step))  # type: ignore[arg-type]
         found.append(float(torch.rand(())))
     return found
+
+
+def whole_weights_in_steps(folder: Path) -> tuple[list[int], list[int]]:
+    """How many of the model's own weights are still there in each step, and how many numbers a
+    rank's parts of them have.
+    """
+    model = tiny_llama()
+    whole = [weakref.ref(weight) for weight in model.parameters()]
+    alive, kept = [], []
+
+    def count(_: dict[str, float]) -> None:
+        alive.append(sum(weight() is not None for weight in whole))
+        parts = [o for o in gc.get_objects() if isinstance(o, DTensor) and o.requires_grad]
+        kept.append(sum({id(p): p.to_local().numel() for p in parts}.values()))
+
+    train(model, made_data(), config(), run=RunDir(folder), on_progress=count)
+    return alive, kept

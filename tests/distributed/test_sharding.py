@@ -10,7 +10,7 @@ import torch
 from loss_oracle import ARCHITECTURES, build
 from on_ranks import on_ranks
 from support import tiny_llama
-from train_on_ranks import drawn, trained_as
+from train_on_ranks import drawn, trained_as, whole_weights_in_steps
 
 from tunesmith.distributed.sharding import decoder_layers, empty, fill, same_weights
 from tunesmith.train.loss import split_model
@@ -60,6 +60,14 @@ def test_every_architectures_weights_after_two_steps_are_those_of_one_process(
         for weight, values in one[name]["weights"].items():
             found = several[name]["weights"][weight]
             assert np.allclose(found, values, rtol=1e-4, atol=1e-5), f"{name}: {weight}"
+
+
+def test_no_rank_keeps_a_whole_weight_while_it_trains(tmp_path: Path) -> None:
+    numbers = sum(weight.numel() for weight in tiny_llama().parameters())
+    ranks = on_ranks(2, whole_weights_in_steps, tmp_path)
+    assert [set(alive) for alive, _ in ranks] == [{0}, {0}]
+    assert sum(kept[0] for _, kept in ranks) == numbers  # and each has about half
+    assert all(kept[0] == pytest.approx(numbers / 2, rel=0.01) for _, kept in ranks)
 
 
 def test_dropout_differs_between_ranks_and_not_between_two_tries_of_a_step() -> None:

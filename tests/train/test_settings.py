@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +46,15 @@ def test_what_a_forward_pass_keeps_worked_out_by_hand() -> None:
     # weight
     layer, input_TX = torch.nn.Linear(8, 16), torch.randn(4, 8)
     assert kept_bytes(lambda: layer(input_TX).relu(), layer.parameters()) == 4 * (4 * 8 + 4 * 16)
+
+
+def test_measuring_keeps_nothing_alive() -> None:
+    weights = [torch.nn.Parameter(torch.ones(4))]
+    alive = weakref.ref(weights[0])
+    assert kept_bytes(lambda: weights[0].exp().sum(), []) == 16
+    weights.clear()
+    gc.collect()
+    assert alive() is None
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -62,7 +62,9 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Not the tensor itself: where an operation keeps its own result, it would keep itself alive
+        # that way, and with it all that led to it, down to the weights.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         # While the result lives, so does all it keeps: no address is reused and counted twice.
