@@ -12,7 +12,7 @@ test: setup-dev
 	$(BIN)/python -m pytest
 
 test-slow: setup-dev
-	$(BIN)/python -m pytest -m "slow or sweep"
+	$(BIN)/python -m pytest -p one_line_summary -m "slow or sweep"
 
 # the cheap checks first
 check: lint types doctest test
@@ -39,7 +39,7 @@ setup: .venv/.ready
 # torchao is the one part of the gpu extra that works on a CPU as well; its tests skip without it
 setup-dev: .venv/.ready-dev
 .venv/.ready-dev: .venv/.ready
-	$(PIP) -c constraints.txt -e '.[dev,lora,gguf,semantic,judge]' torchao
+	$(PIP) -c constraints.txt -e '.[dev,lora,gguf,semantic,judge,scan]' torchao
 	touch $@
 
 clean:

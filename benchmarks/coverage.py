@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tunesmith.evaluate.compare import compare, estimate_metric
+from tunesmith.evaluate.compare import difference_and_test, estimate_metric
 from tunesmith.evaluate.metrics import METRICS, Answers, find_metric
-from tunesmith.records import Evaluation, Example, Prediction
+from tunesmith.records import Example, Prediction
 
 Floats = npt.NDArray[np.float64]
 Rng = np.random.Generator
@@ -91,6 +91,16 @@ def numbers(rng: Rng, n: int) -> Floats:
     return np.column_stack([wanted + rng.normal(size=n) * (1 + np.abs(wanted)) / 2, wanted])
 
 
+def long_tailed_numbers(rng: Rng, n: int) -> Floats:
+    """Right numbers are lognormal(0, 1), answers off by a factor that is lognormal(0, 0.5)."""
+    wanted = rng.lognormal(0, 1, n)
+    return np.column_stack([wanted * rng.lognormal(0, 0.5, n), wanted])
+
+
+LOGNORMAL_R = (math.e - 1) / math.sqrt((math.e**1.25 - 1) * (math.e - 1))
+"""The correlation of two lognormals: (e^cov - 1) / sqrt((e^var - 1)(e^var' - 1))."""
+
+
 def likelihoods(rng: Rng, n: int) -> Floats:
     """Negative log-likelihood, tokens and bytes of answers of 5 to 60 tokens."""
     tokens = rng.integers(5, 60, n).astype(float)
@@ -125,6 +135,7 @@ def one_system() -> list[Case]:
         Case("ROUGE, Beta(2, 5)", "rougeL", lambda rng, n: column(rng.beta(2, 5, n)), 2 / 7),
         Case("length ratio, lognormal(0, 0.5)", "length_ratio", lognormal(0.5), math.exp(0.125)),
         Case("MAE, lognormal(0, 1)", "mae", lognormal(1.0), math.exp(0.5)),
+        Case("MAE, lognormal(0, 1.5)", "mae", lognormal(1.5), math.exp(1.125)),
         Case("macro-F1, 77 classes, 85 % right", "macro_f1", classes(np.full(77, 1 / 77), 0.85)),
         Case("macro-F1, 10 Zipf classes, 80 % right", "macro_f1", classes(ZIPF, 0.8)),
         Case("macro-F1, two classes 95/5, 80 % right", "macro_f1", classes(two, 0.8)),
@@ -134,6 +145,7 @@ def one_system() -> list[Case]:
         Case("MCC, three classes", "mcc", classes(three, 0.9), sizes=small),
         Case("MCC, two classes 95/5", "mcc", classes(two, 0.8), sizes=small),
         Case("Pearson r", "pearson", numbers, sizes=small),
+        Case("Pearson r, lognormal", "pearson", long_tailed_numbers, LOGNORMAL_R, small),
         Case("Spearman rho", "spearman", numbers, sizes=small),
         Case("RMSE, t(5) errors", "rmse", lambda rng, n: column(rng.standard_t(5, n) ** 2),
              math.sqrt(5 / 3)),
@@ -339,14 +351,15 @@ def interval_of_one(
 def interval_of_two(
     metric: str, rows_ND: Floats, clusters: Sequence[str] | None
 ) -> tuple[tuple[float, float], float]:
-    ids = [str(i) for i in range(len(rows_ND))]
     half = rows_ND.shape[1] // 2
-    a, b = (
-        Evaluation(name, "test", ids, clusters or ids, [], {}, {}, rows={metric: part})
-        for name, part in (("a", rows_ND[:, :half]), ("b", rows_ND[:, half:]))
+    found, p, _ = difference_and_test(
+        find_metric(metric),
+        rows_ND[:, :half],
+        rows_ND[:, half:],
+        clusters or [str(i) for i in range(len(rows_ND))],
+        resamples=SWAPS,
     )
-    found = compare(a, b, metric, resamples=SWAPS)
-    return found.ci, found.p
+    return found.ci, p
 
 
 Intervals = Callable[[str, Floats, "Sequence[str] | None"], tuple[tuple[float, float], float]]
@@ -358,8 +371,9 @@ def tally(
     data: Callable[[Rng], tuple[Floats, Sequence[str] | None]],
     truth: float,
     replications: int,
+    seed: int = 1,
 ) -> Tally:
-    rng, held, p_values = np.random.default_rng(1), [], []
+    rng, held, p_values = np.random.default_rng(seed), [], []
     for _ in range(replications):
         (low, high), p = intervals(metric, *data(rng))
         p_values.append(p)
@@ -373,16 +387,17 @@ def tally(
     )
 
 
-def by_size(case: Case, intervals: Intervals, replications: int) -> list[Tally | None]:
+def by_size(
+    case: Case, intervals: Intervals, replications: int, seed: int = 1
+) -> list[Tally | None]:
     truth = true_value(case, np.random.default_rng(2))
-    return [
-        tally(
-            intervals, case.metric, lambda rng, n=n: (case.draw(rng, n), None), truth, replications
+
+    def at(n: int) -> Tally:
+        return tally(
+            intervals, case.metric, lambda rng: (case.draw(rng, n), None), truth, replications, seed
         )
-        if n in case.sizes
-        else None
-        for n in SIZES
-    ]
+
+    return [at(n) if n in case.sizes else None for n in SIZES]
 
 
 def by_shape(case: Clustered, intervals: Intervals, replications: int) -> list[Tally | None]:
@@ -429,8 +444,8 @@ def print_tables(replications: int, only: str = "") -> None:
             print(line(case.name, [t.cell if t else "" for t in found]), flush=True)
             if intervals is interval_of_two and case.truth == 0:
                 rejected.append((case.name, found))
-    for columns, width in ((sizes, len(SIZES)), (shapes, len(SHAPES))):
-        head("p of 0.05 at most, both systems equally good", columns)
+    for columns, width, where in ((sizes, len(SIZES), ""), (shapes, len(SHAPES), ", clusters")):
+        head(f"p of 0.05 at most, both systems equally good{where}", columns)
         for name, found in rejected:
             if len(found) == width:
                 print(line(name, [f"{t.rejects:.3f}" if t else "" for t in found]), flush=True)

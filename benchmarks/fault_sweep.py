@@ -13,20 +13,24 @@ all libraries; it needs a C compiler and Linux. Then
   - a stage that counts as done has the reference's bits;
   - after `resume` the stage has the reference's bits, and nothing unfinished lies about.
 
-Verification in a fresh process and the report's plots are left out, which take seconds each.
+Verification in a fresh process and the report's plots are left out, which take seconds each. The
+process that the children are forked from has done all stages before, so that a child takes half a
+second and not three. Give a folder in memory (/dev/shm): a disk's fsync takes longer than the work.
 Prints one line for each stage and fault, then JSON with the counts and what went wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import ctypes
 import errno
+import functools
+import gc
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -70,37 +74,48 @@ class Sweep:
     """The job of one folder: `work` is where it runs, `from-STAGE` what each stage starts from."""
 
     def __init__(self, folder: Path) -> None:
-        from tunesmith.recipe import build_recipe
-
         self.folder, self.work = folder, folder / "work"
         self.said = folder / "said.txt"
         self.shim: Any = ctypes.CDLL(os.environ[SHIM])
         self.shim.fault_count.restype = ctypes.c_long
         self.shim.fault_what.restype = ctypes.c_char_p
-        os.environ["TUNESMITH_CACHE"] = str(self.work / "cache")
         model = folder / "model"
         if not model.exists():  # in a process of its own: threads do not survive a fork
             command = [sys.executable, __file__, "--write-model", str(model)]
             subprocess.run(command, check=True)
-        self.recipe = build_recipe(job(write_rows(folder / "rows.csv"), model, self.work / "run"))[
-            0
-        ]
+        self.rows, self.model = write_rows(folder / "rows.csv"), model
+
+    def warm_up(self) -> None:
+        """All stages in this process, elsewhere: what they import and work out once, each child has
+        then from its birth, which is most of what a child would take.
+        """
+        place, self.work = self.work, self.folder / "warm"
+        shutil.rmtree(self.work, ignore_errors=True)
+        for name in STAGES:
+            self.stage(name)()
+        shutil.rmtree(self.work)
+        self.work = place
+        gc.collect()
+        gc.freeze()  # a child's collector would copy every page that it looks at
 
     # ---- what is run
 
     def stage(self, name: str) -> Callable[[], object]:
         """The stage as its command would run it, where it is not done yet."""
         from tunesmith import stages
+        from tunesmith.recipe import build_recipe
         from tunesmith.run_files import run_state
         from tunesmith.rundir import RunDir
         from tunesmith.stages.common import check_unchanged, open_run
 
         run = RunDir(self.work / "run")
+        os.environ["TUNESMITH_CACHE"] = str(self.work / "cache")
 
         def work() -> None:
             if name == "prepare":
                 if not run_state(run).prepared:
-                    stages.prepare.prepare(self.recipe)
+                    recipe = build_recipe(job(self.rows, self.model, run.path))[0]
+                    stages.prepare.prepare(recipe)
                 return
             check_unchanged(open_run(run.path))
             state = run_state(run)
@@ -186,7 +201,7 @@ class Sweep:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         found = {}
-        for name in STAGES[: STAGES.index(names[-1]) + 1]:
+        for name in STAGES[: max(map(STAGES.index, names)) + 1]:
             shutil.rmtree(self.folder / f"from-{name}", ignore_errors=True)
             shutil.copytree(self.work, self.folder / f"from-{name}")
             done = self.child(name, NOTHING, 0)
@@ -205,14 +220,15 @@ class Sweep:
 
         if problem := bad_message(hurt):
             return broken(problem)
-        if self.is_done(name) and (other := differences(self.result(name), wanted)):
+        done = self.is_done(name)
+        if done and (other := differences(self.result(name), wanted)):
             return broken(f"counts as done, and {other} is not the reference's")
         again = self.child(name, NOTHING, 0)
         if again.code:
             return broken(f"does not go on: {last_lines(again.said)}")
         if other := differences(self.result(name), wanted):
             return broken(f"went on, and {other} is not the reference's")
-        if left := unfinished(self.work):
+        if left := unfinished(self.work, done):
             return broken(f"left {left}")
         return None
 
@@ -238,12 +254,15 @@ def differences(found: dict[str, str], wanted: dict[str, str]) -> str:
     return ", ".join(names[:3])
 
 
-def unfinished(work: Path) -> str:
-    """What nobody would remove any more; a cache's leftovers hurt nobody."""
+def unfinished(work: Path, was_done: bool) -> str:
+    """What nobody would remove any more; a cache's leftovers hurt nobody, nor does the lock file of
+    a process that died when its stage was done: the next command takes it over.
+    """
+    endings = (".tmp", ".old", ".preparing") + (() if was_done else (".lock",))
     left = [
         str(path.relative_to(work))
         for path in (*work.glob(".*"), *(work / "run").rglob(".*"))
-        if path.name.endswith((".tmp", ".old", ".preparing", ".lock"))
+        if path.name.endswith(endings)
     ]
     return ", ".join(left[:3])
 
@@ -319,17 +338,38 @@ def job(rows: Path, model: Path, output: Path) -> dict[str, object]:
 def prepare_process(in_place: bool) -> None:
     """Import what the children need, and leave out what takes long."""
     import torch
+    from tqdm import tqdm
 
-    from tunesmith import pipeline
+    from tunesmith import machine, pipeline, recipe, yaml_files
     from tunesmith.models import save
     from tunesmith.report import write
+    from tunesmith.stages import train
 
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # threads do not survive a fork
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     write.plots_of = lambda *_: []  # type: ignore[assignment]
+    train.probe_machine = lambda *_: machine.Machine(1e9, 1e9)
+    remembered = functools.cache(yaml_files.load_yaml)
+    recipe.load_yaml = lambda text: copy.deepcopy(remembered(text))
     assert pipeline
     if in_place:
         save.write_model_folder = save._write_files
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def spread(calls: int, sample: int) -> list[int]:
+    """Numbers of calls, `sample` of them evenly from the first to the last, or all for 0."""
+    if not sample or sample >= calls:
+        return list(range(1, calls + 1))
+    if sample == 1:
+        return [(calls + 1) // 2]
+    return [1 + i * (calls - 1) // (sample - 1) for i in range(sample)]
 
 
 def sweep(
@@ -338,22 +378,21 @@ def sweep(
     """Counts by stage and fault, and every Broken; `sample` calls of each, 0 for all."""
     prepare_process(in_place)
     one = Sweep(folder)
+    one.warm_up()
     references = one.references(names)
     counts: dict[str, dict[str, int]] = {}
     found: list[Broken] = []
-    draw = random.Random(0)
     for name in names:
         calls, wanted = references[name]
         for fault in faults:
-            numbers = range(1, calls + 1)
-            chosen = sorted(draw.sample(numbers, min(sample, calls))) if sample else list(numbers)
-            started = time.perf_counter()
+            chosen = spread(calls, sample)
+            started, used = time.perf_counter(), cpu_seconds()
             here = [b for n in chosen if (b := one.try_one(name, fault, n, wanted)) is not None]
             counts.setdefault(name, {})[fault] = len(chosen)
             found += here
             print(
                 f"{name:9} {fault:7} {len(chosen):4} of {calls} calls, {len(here)} broken, "
-                f"{time.perf_counter() - started:.0f} s",
+                f"{time.perf_counter() - started:.0f} s, {cpu_seconds() - used:.0f} s of CPU",
                 flush=True,
             )
             for broken in here:
@@ -370,7 +409,9 @@ def main() -> None:
     parser.add_argument("--write-model", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
-    parser.add_argument("--sample", type=int, default=0, help="calls of each; default: all")
+    parser.add_argument(
+        "--sample", type=int, default=0, help="calls of each, evenly from first to last"
+    )
     options = parser.parse_args()
     folder = options.folder.absolute()
     if options.write_model:

@@ -5,8 +5,8 @@
 A random Llama (40 million parameters by default), made rows under one shared beginning, float32.
 Each number of processes is started by torchrun; the leader prints a line of JSON. A peak is that of
 the process from its start, libraries included: `loaded` before training begins, `steps` after the
-last step, `peak` when all is saved. Seconds are the leader's; `cpu_seconds` are a step's on each rank's own processor clock, which other
-programs on the machine do not lengthen.
+last step, `peak` when all is saved. Seconds are the leader's; `cpu_seconds` are a step's on each
+rank's own processor clock, which other programs on the machine do not lengthen.
 """
 
 from __future__ import annotations

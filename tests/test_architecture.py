@@ -15,10 +15,10 @@ import tunesmith
 ROOT = Path(tunesmith.__file__).parent
 # a module may import from its own layer and the layers after it
 LAYERS = [
-    {"cli", "cli_boundary", "cli_judges", "cli_templates", "cli_options"},
+    {"cli", "cli_boundary", "cli_init", "cli_judges", "cli_templates", "cli_options"},
     {"pipeline"},
     {"stages"},
-    {"train", "evaluate", "report"},
+    {"train", "evaluate", "report", "init"},
     {"data"},
     {"chat"},
     {"models"},
@@ -31,6 +31,7 @@ LAYERS = [
         "errors",
         "rundir",
         "progress",
+        "screen",
         "packages",
         "machine",
         "inert",

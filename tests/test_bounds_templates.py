@@ -17,8 +17,9 @@ from support import byte_tokenizer, plain_chat
 
 from tunesmith import jinja_budget
 from tunesmith.chat.budget import compile_chat_template, parse_chat_template
-from tunesmith.chat.format import chat_format, complete_tokenizer
+from tunesmith.chat.format import MOST_OVER_BUDGET, ChatFormat, chat_format, complete_tokenizer
 from tunesmith.data.templates.environment import render
+from tunesmith.data.tokenize import Rejected, tokenize_examples
 from tunesmith.errors import TemplateError
 from tunesmith.jinja_budget import (
     MAX_SOURCE,
@@ -27,7 +28,7 @@ from tunesmith.jinja_budget import (
     compile_template,
     put_under_budget,
 )
-from tunesmith.records import Example
+from tunesmith.records import Example, TokenizedExample, Unserved
 
 OVER = r"(takes more steps|calls itself|whole number of more than|is a word of jinja)"
 
@@ -142,17 +143,45 @@ def test_apply_chat_template_is_metered() -> None:
     assert caught.value.hint == "set chat_template to a file with a template that is known to work"
 
 
-def test_a_row_that_a_chat_template_takes_too_long_for_is_named() -> None:
+def chat_with_a_bomb() -> ChatFormat:
+    """Takes too many steps for a row with the word boom."""
     plain = plain_chat().tokenizer.chat_template
     bomb = (
         "{% if 'boom' in messages[0]['content'] | upper | lower %}{{ 'a' * 10 ** 10 }}{% endif %}"
     )
     tokenizer = byte_tokenizer(chat_template=bomb + plain)
     complete_tokenizer(tokenizer)
-    row = Example("r1", "r1", "t", "boom", "yes", source="rows.csv:4")
-    chat = chat_format(tokenizer)
-    with pytest.raises(TemplateError, match=r"^rows\.csv:4: the chat template takes more steps"):
-        chat.prompts([row])
+    return chat_format(tokenizer)
+
+
+def row(number: int, text: str) -> Example:
+    return Example(f"r{number}", f"r{number}", "t", text, "yes", source=f"rows.csv:{number}")
+
+
+def test_a_row_that_a_chat_template_takes_too_long_for_is_rejected_and_others_are_not() -> None:
+    chat = chat_with_a_bomb()
+    rows = [row(2, "fine"), row(3, "boom"), row(4, "fine")]
+    fine, boom, also_fine = tokenize_examples(rows, chat, max_length=100)
+    assert isinstance(fine, TokenizedExample)
+    assert isinstance(also_fine, TokenizedExample)
+    assert isinstance(boom, Rejected)
+    assert (boom.example_id, boom.reason) == ("r3", "chat_template")
+    assert boom.detail.startswith("the chat template takes more steps than a rendering may")
+    assert chat.prompts(rows)[1] == Unserved(boom.detail)
+
+
+def test_a_chat_template_that_takes_too_long_for_many_rows_stops_the_work() -> None:
+    """Twenty of the rows that are written together are rejected; the next one is named."""
+    chat = chat_with_a_bomb()
+    rows = [row(i, "boom") for i in range(2, 2 + MOST_OVER_BUDGET)]
+    assert all(isinstance(found, Unserved) for found in chat.written(rows))
+    with pytest.raises(TemplateError) as caught:
+        chat.written([row(1, "fine"), *rows, row(22, "boom")])
+    assert str(caught.value) == (
+        "rows.csv:22: the chat template takes more steps than a rendering may, or makes too large "
+        "a text, as for 20 of the 21 rows before it\n"
+        "hint: set chat_template to a file with a template that is known to work"
+    )
 
 
 def test_a_chat_template_is_read_as_transformers_reads_it() -> None:

@@ -12,8 +12,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from tunesmith.cli_templates import templates_app
-from tunesmith.data.lint.rules import RULES
-from tunesmith.data.lint.run import ERRORS, NEED_REAL_ROWS
+from tunesmith.data.lint.rules import ERRORS, RULES
+from tunesmith.data.lint.run import NEED_REAL_ROWS
 from tunesmith.data.templates.families import family_names, load_family
 from tunesmith.data.templates.promptsource import Template, TemplateCollection, dumps
 from tunesmith.errors import InputError, TemplateError
@@ -141,7 +141,7 @@ def test_a_sound_recipe_has_no_errors_and_exit_code_0(reviews: Path) -> None:
 
 def test_an_unused_column_is_a_warning_unless_the_recipe_splits_by_it(reviews: Path) -> None:
     found = plain("lint", recipe(reviews))
-    assert [(f["severity"], f["rule"]) for f in found["findings"]] == [("warning", "unused_column")]
+    assert [(f["severity"], f["name"]) for f in found["findings"]] == [("warning", "unused_column")]
     assert "columns that are not used: number" in output("lint", recipe(reviews))
     assert plain("lint", recipe(reviews, split={"group": "number"}))["findings"] == []
 
@@ -149,7 +149,7 @@ def test_an_unused_column_is_a_warning_unless_the_recipe_splits_by_it(reviews: P
 def test_a_template_that_cannot_be_learned_is_an_error_with_exit_code_2(reviews: Path) -> None:
     path = recipe(reviews, task=None, columns={}, template="Good? ||| {{ good }}")
     found = plain("lint", path, code=2)
-    errors = {f["rule"]: f for f in found["findings"] if f["severity"] == "error"}
+    errors = {f["name"]: f for f in found["findings"] if f["severity"] == "error"}
     assert set(errors) == {"prompt_without_column"}
     assert (errors["prompt_without_column"]["template"], found["errors"]) == ("inline", 1)
 
@@ -158,7 +158,7 @@ def test_promptsource_files_are_linted_on_made_up_rows_by_rules_that_these_can_t
     promptsource: Path,
 ) -> None:
     found = plain("lint", "--promptsource", str(promptsource), code=2)["findings"]
-    assert {(f["rule"], f["template"]) for f in found} == {
+    assert {(f["name"], f["template"]) for f in found} == {
         ("glued_literal", "shop/glued"),
         ("random_target", "shop/glued"),
     }
@@ -170,8 +170,8 @@ def test_promptsource_files_are_linted_on_the_rows_of_a_file(
     found = plain("lint", "--promptsource", str(promptsource), "--file", str(reviews), code=2)[
         "findings"
     ]
-    assert ("unused_column", "shop/ask") in {(f["rule"], f["template"]) for f in found}
-    assert "missing_column" not in {f["rule"] for f in found}
+    assert ("unused_column", "shop/ask") in {(f["name"], f["template"]) for f in found}
+    assert "missing_column" not in {f["name"] for f in found}
 
 
 @pytest.mark.parametrize("arguments", [(), ("recipe.yaml", "--promptsource", "folder")])

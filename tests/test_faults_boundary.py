@@ -55,6 +55,12 @@ def raises(error: BaseException) -> Callable[[], None]:
             "hint: free some space; `tunesmith resume FOLDER` continues a run that was prepared\n",
         ),
         (
+            OSError(errno.EFBIG, "File too large"),
+            1,
+            "error: a file: a file would grow beyond what is allowed here\n"
+            "hint: `ulimit -f` says how much\n",
+        ),
+        (
             SafetensorError("IoError(Os { code: 28, kind: StorageFull })"),
             1,
             "error: a file: the disk is full\n"
@@ -235,7 +241,9 @@ def test_an_export_to_a_place_that_cannot_be_is_refused_before_any_work(tmp_path
     nothing = RunDir(tmp_path / "run")  # not even looked at
     with pytest.raises(RecipeError, match=r"export to .*: .*/file is a file\nhint: name another"):
         export(nothing, tmp_path / "file" / "model", "float32")
-    with pytest.raises(RecipeError, match=r"export to .*link is a link to .*, which is not there"):
+    with pytest.raises(
+        RecipeError, match=r"export to .*link is a link to .*, which is not there\nhint: name"
+    ):
         export(nothing, tmp_path / "link", "float32")
 
 

@@ -51,7 +51,8 @@ def test_a_folder_that_another_process_has_is_refused_by_its_number(tmp_path: Pa
         assert in_a_child(ask) == 2
     assert os.read(reading, 4096).decode() == (
         f"{folder}: process {os.getpid()} on {socket.gethostname()} is at work there\n"
-        "hint: wait until it is done or stop it, or use another output_dir"
+        "hint: wait until it is done or stop it, or use another "
+        "--output-dir (output_dir)"
     )
     os.close(reading)
     os.close(writing)

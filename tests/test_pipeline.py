@@ -7,17 +7,24 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import socket
+import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import support
 import torch
-from support import list_again, write_rows
+from scipy.special import softmax
+from support import exit_code_of, list_again, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import pipeline as hf_pipeline
 
 from tunesmith import cli, pipeline, stages
+from tunesmith.data.sources.stored import StoredRows
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError, InputError, RecipeError
 from tunesmith.evaluate.predictions import read_predictions
@@ -25,10 +32,13 @@ from tunesmith.evaluate.retention import TextScore
 from tunesmith.evaluate.statistics import holm
 from tunesmith.machine import Machine
 from tunesmith.models.load import load_model
+from tunesmith.packages import installed
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
+from tunesmith.records import Prediction
 from tunesmith.run_files import read_manifest
 from tunesmith.rundir import RunDir, file_sha256, read_json
 from tunesmith.stages import dry_run as rehearse
+from tunesmith.stages import serve as serving
 from tunesmith.stages.seeds import copy_of
 from tunesmith.stages.train import validation_rows
 
@@ -69,7 +79,58 @@ def finished(
     (folder / "other.yaml").write_text(json.dumps(other))
     panel = [str(folder / "panel.txt"), str(folder / "other.yaml")]
     recipe = recipe_for(folder, tiny_model_dir, evaluation={"panel": panel})
-    return folder, pipeline.run(recipe)
+    with pytest.MonkeyPatch.context() as patch, (folder / "said.txt").open("w") as said:
+        patch.setattr("tunesmith.progress.SHORT", 0.0)  # nothing is too short to be told
+        with redirect_stderr(said):
+            return folder, pipeline.run(recipe)
+
+
+def test_every_stage_tells_what_it_does(finished: tuple[Path, dict[str, Any]]) -> None:
+    said = (finished[0] / "said.txt").read_text()
+    for text in (
+        "preparation: reading rows: 60 rows in ",
+        "preparation: splitting, and looking for duplicates: ",
+        "preparation: rendering and tokenising rows: 60 rows in ",
+        "training: epoch 1 of ",
+        "training: steps: ",
+        "evaluation: few-shot base: trying ",
+        "evaluation: Base model: ",
+        "evaluation: Base model, few-shot: ",
+        "evaluation: Tuned model: ",
+        "evaluation: retention: panel.txt: 8 texts in ",
+        "evaluation: retention: other: ",
+        "verification: a fresh process loads the saved model and answers: ",
+        "the report: scoring the answers and resampling: ",
+        "the report: drawing and writing the page: ",
+    ):
+        assert any(line.startswith(text) for line in said.splitlines()), text
+
+
+def test_all_tables_are_shown_where_asked(
+    finished: tuple[Path, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = str(finished[0] / "run")
+    for asked, shown in (([], False), (["--all"], True)):
+        assert exit_code_of(monkeypatch, "report", run, *asked) == 0
+        said = capsys.readouterr().err
+        assert ("How the systems compare" in said) == shown
+        assert ("all tables: tunesmith report" in said) != shown
+
+
+def test_notes_are_said_once_and_the_verdict_before_the_table(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    said = (finished[0] / "said.txt").read_text()
+    notes = [line for line in said.splitlines() if line.startswith("note: ")]
+    assert len(notes) > 2
+    assert len(notes) == len(set(notes))
+    landmarks = ("Right on the task: ", "Tuned model, difference", "all tables: ")
+    order = [said.index(text) for text in landmarks]
+    assert order == sorted(order)
+    brief = said[order[0] : order[2]].splitlines()
+    assert max(len(line) for line in brief if not line.startswith("note: ")) <= 80
 
 
 def test_a_run_folder_holds_everything_that_was_promised(
@@ -88,6 +149,102 @@ def test_a_run_folder_holds_everything_that_was_promised(
     assert missing == []
     assert list((run / "tensorboard").iterdir())
     assert not list(run.rglob("*.bin")) + list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
+
+
+def test_predictions_are_the_answers_of_the_evaluation(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(finished[0] / "run")
+    rows = {row.id: row.values["text"] for row in StoredRows(run.rows).read(0)}
+    test, stored = read_examples(run.examples("test")), read_predictions(run, "tuned", "test")
+    texts = [rows[example.row_id] for example in test]
+    lines = [*(json.dumps({"text": text}) for text in texts), '{"text": " "}']
+    (tmp_path / "new.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "out.jsonl"
+    cli.app(
+        ["predict", str(run.path), str(tmp_path / "new.jsonl"), "-o", str(out)],
+        standalone_mode=False,
+    )
+    *found, empty = [json.loads(line) for line in out.read_text().splitlines()]
+    temperature = read_json(run.threshold)["temperature"]
+    assert [row["text"] for row in found] == texts
+    for row, example, prediction in zip(found, test, stored, strict=True):
+        shares = softmax(np.array(prediction.choice_logprobs) / temperature)
+        assert row["answer"] == example.choices[int(shares.argmax())]
+        assert row["confidence"] == pytest.approx(shares.max(), abs=1e-6)
+        for choice, share in zip(example.choices, shares, strict=True):
+            assert row[f"probability_{choice}"] == pytest.approx(share, abs=1e-6)
+    assert empty["answer"] is None
+    assert empty["not_answered"] == "the slot 'text' is empty"
+    assert "1 of 19 rows has no answer" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"out\.jsonl: exists already"):
+        cli.app(["predict", str(run.path), str(out), "-o", str(out)], standalone_mode=False)
+    with pytest.raises(DataError, match="has a column 'answer', which answers are written to"):
+        stages.predict.predict(run, out, tmp_path / "again.csv")
+    assert not (tmp_path / "again.csv").exists()
+
+
+@pytest.mark.skipif(not all(map(installed, serving.NEEDED)), reason="no server is installed")
+def test_the_openai_client_gets_the_answers_of_the_report(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    openai = pytest.importorskip("openai")
+    run = RunDir(finished[0] / "run")
+    test, stored = read_examples(run.examples("test")), read_predictions(run, "tuned", "test")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen(serving.server_command(run, "localhost", port)) as server:
+        try:
+            with openai.OpenAI(
+                base_url=f"http://localhost:{port}/v1", api_key="none", max_retries=30
+            ) as client:
+                served = client.models.list().data[0].id
+                for example, prediction in list(zip(test, stored, strict=True))[:4]:
+                    found = client.chat.completions.create(
+                        model=served,
+                        messages=[{"role": "user", "content": example.prompt}],
+                        temperature=0,
+                        max_tokens=prediction.num_tokens + 1,
+                    )
+                    assert found.choices[0].message.content.strip() == prediction.text
+        finally:
+            server.terminate()
+
+
+def test_without_a_server_serve_says_what_is_missing(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(finished[0] / "run")
+    monkeypatch.setattr(serving, "installed", lambda name: name == "openai")
+    with pytest.raises(InputError) as caught:
+        serving.server_command(run, "localhost", 8000)
+    assert str(caught.value) == (
+        "no server is installed: transformers' needs fastapi, uvicorn\n"
+        "hint: pip install 'tunesmith[serve]', or vllm on a GPU"
+    )
+    monkeypatch.setattr(serving, "installed", lambda name: True)
+    command = serving.server_command(run, "0.0.0.0", 80)
+    assert command[1:5] == ["-m", "vllm.entrypoints.cli.main", "serve", str(run.model)]
+
+
+def test_runs_lists_each_run_with_its_verdict_and_no_run_stops_the_list(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    for name in ("b", "deeper/a"):
+        shutil.copytree(finished[0] / "run", tmp_path / name)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "manifest.json").write_text("{")
+    found = stages.runs.runs(tmp_path)
+    places = [str(Path(row.folder).relative_to(tmp_path)) for row in found]
+    assert places == ["c", "b", "deeper/a"]  # the newest last
+    assert [row.state for row in found] == ["cannot be read", "evaluated", "evaluated"]
+    verdict, asked = finished[1]["verdict"], finished[1]["verdict"]["questions"][0]
+    row = found[1]
+    assert (row.metric, row.verdict) == ("accuracy", verdict["heading"])
+    assert (row.before, row.after) == (asked["before"], asked["after"])
+    with pytest.raises(InputError, match="no such folder"):
+        stages.runs.runs(tmp_path / "none")
 
 
 def test_the_report_compares_tuned_with_the_best_baseline(
@@ -143,7 +300,7 @@ def test_a_run_that_is_not_better_fails_on_request_and_names_the_questions(
         {"title": "Kept its general language", "answer": "not measured"},
     ]
     said = finished[1] | {"verdict": {"kind": "not better", "questions": questions}}
-    monkeypatch.setattr(pipeline, "run", lambda recipe: said)
+    monkeypatch.setattr(pipeline, "run", lambda recipe, show_all: said)
     recipe = str(finished[0] / "run" / "recipe.yaml")
     with pytest.raises(SystemExit) as caught:
         cli.app(["run", recipe, "--fail-if-not-better"])
@@ -566,3 +723,16 @@ def test_a_rehearsal_lists_no_rows_in_a_folder_that_is_gone(
         stages.prepare.prepare(recipe)
     assert "are listed in" in capsys.readouterr().err
     assert (tmp_path / "run.rejected.jsonl").exists()
+
+
+def test_validation_answers_are_shown_without_what_all_prompts_begin_with() -> None:
+    texts = ("Label the text: good one", "Label the text: bad one", "Label the text: good two")
+    rows = [
+        support.example(i, prompt=text, completion="yes")
+        for i, text in enumerate((*texts, "a fourth one"))
+    ]
+    answers = [Prediction(row.id, "no", True, 1) for row in rows]
+    shown = stages.train._shown(rows, answers)
+    assert [one.prompt for one in shown] == ["good one0", "bad one1", "good two2"]
+    assert {(one.answer, one.right) for one in shown} == {("no", "yes")}
+    assert [one.prompt for one in stages.train._shown(rows[:1], answers[:1])] == [rows[0].prompt]

@@ -79,17 +79,18 @@ def test_a_list_as_the_label_of_a_row_names_the_row_and_the_other_task() -> None
 
 def test_spellings_of_a_label_are_named_before_training_with_a_remedy() -> None:
     path = shared("cases", "10-label-case", "case.csv")
-    (note,) = planned(path).notes
-    assert note.startswith("the column 'label' spells labels in several ways")
+    (finding,) = planned(path).findings
+    assert finding.name == "label_spelling"
+    assert finding.message.startswith("the column 'label' spells labels in several ways")
     for label in ("Positive", "positive", "POSITIVE", "positive.", "Negative", "negative"):
-        assert f"'{label}'" in note
-    labels = yaml.safe_load(note.partition("data.labels: ")[2])
+        assert f"'{label}'" in finding.message
+    labels = yaml.safe_load(finding.hint.partition("data.labels: ")[2])
     assert planned(path, labels=labels).choices in {
         tuple(sorted((p, n)))
         for p in ("Positive", "positive", "POSITIVE", "positive.")
         for n in ("Negative", "negative")
     }
-    assert planned(path, labels=labels).notes == ()
+    assert planned(path, labels=labels).findings == ()
 
 
 def test_nan_in_an_optional_column_is_null() -> None:
@@ -142,7 +143,8 @@ def test_floats_and_integers_are_two_classes_and_ask_for_names() -> None:
     for name in ("f.csv", "mix.csv", "mix.jsonl"):
         source = planned(folder / name)
         assert source.choices == ("0", "1")
-        (note,) = source.notes
-        assert note.endswith("data.labels: [NAME OF 0, NAME OF 1]")
+        (finding,) = source.findings
+        assert finding.name == "number_labels"
+        assert finding.hint.endswith("data.labels: [NAME OF 0, NAME OF 1]")
     assert answers(folder / "mix.csv") == answers(folder / "mix.jsonl")
     assert answers(folder / "f.csv", labels=["no", "yes"])[:2] == ["no", "yes"]

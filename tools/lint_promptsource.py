@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tunesmith.data.lint.findings import Finding, from_promptsource, lint
+from tunesmith.data.lint.findings import from_promptsource, lint
 from tunesmith.data.lint.rules import RULES
 from tunesmith.data.lint.run import NEED_REAL_ROWS
 from tunesmith.data.lint.synthetic_rows import made_rows
 from tunesmith.data.templates.promptsource import FILE_NAME, Template, loads
-from tunesmith.records import Row
+from tunesmith.records import Finding, Row
 
 START, END = "<!-- table: tools/lint_promptsource.py -->", "<!-- end of table -->"
 NUM_EXAMPLES = 3
@@ -62,7 +62,7 @@ def main() -> None:
     templates = list(templates_of(arguments.folder))
     for template in templates:
         for finding in findings_of(template):
-            by_rule[finding.rule].append(finding)
+            by_rule[finding.name].append(finding)
     made = table(by_rule, len(templates))
     if arguments.write is None:
         print(made)

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from tunesmith.errors import DataError
-from tunesmith.progress import say
+from tunesmith.progress import note
 from tunesmith.run_files import Artefact, keeps_artefacts, read_artefacts, write_artefacts
 from tunesmith.rundir import MODEL_FILE_KINDS, RunDir, file_sha256
 
@@ -143,7 +143,7 @@ def _name(run: RunDir, path: Path) -> str:
 
 @cache  # once for a run folder and command
 def _note_older(folder: Path) -> None:
-    say(
-        f"note: {folder} was made by an older tunesmith, which kept no hashes of models and "
+    note(
+        f"{folder} was made by an older tunesmith, which kept no hashes of models and "
         "answers: they are not checked"
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,34 +20,27 @@ import typer
 import tunesmith
 from tunesmith import stages
 from tunesmith.cli_boundary import guarded, of_a_destructor
+from tunesmith.cli_init import init
 from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
+    AllTables,
     BrokenOption,
-    ColumnOption,
-    ContextOption,
+    Given,
     HtmlOption,
     Json,
-    LabelOption,
     ModelOption,
-    OutputOption,
-    Overrides,
-    QuestionOption,
-    RecipeArgument,
     RowsOption,
     RunArgument,
-    TargetOption,
-    TaskOption,
-    TemplateOption,
-    TextOption,
     note,
     print_json,
-    recipe_with_rows,
+    takes_table,
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
+from tunesmith.cli_use import predict, runs, serve
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
-from tunesmith.rundir import write_atomic
+from tunesmith.signals import Interrupted
 
 app = typer.Typer(
     name="tunesmith",
@@ -59,6 +53,10 @@ app = typer.Typer(
 app.add_typer(templates_app, name="templates")
 app.command()(review)
 app.command()(judge)
+app.command()(init)
+app.command()(predict)
+app.command()(runs)
+app.command()(serve)
 
 
 def main() -> None:
@@ -111,6 +109,7 @@ def demo(
         Path | None, typer.Option(help="The run folder; default: the next free runs/demo.")
     ] = None,
     model: ModelOption = None,
+    all_tables: AllTables = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model on the built-in reviews and show whether it helped.
@@ -122,7 +121,9 @@ def demo(
     from tunesmith import pipeline  # noqa: PLC0415 - torch
 
     folder = output_dir or stages.demo.next_free(Path("runs/demo"))
-    report = pipeline.run(stages.demo.demo_recipe(folder, model or BUILT_IN_MODEL))
+    report = pipeline.run(
+        stages.demo.demo_recipe(folder, model or BUILT_IN_MODEL), show_all=all_tables
+    )
     _finish(report, as_json)
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
     for text in (
@@ -134,19 +135,9 @@ def demo(
 
 
 @app.command()
+@takes_table()
 def run(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    task: TaskOption = None,
-    template: TemplateOption = None,
-    text: TextOption = None,
-    label: LabelOption = None,
-    target: TargetOption = None,
-    question: QuestionOption = None,
-    context: ContextOption = None,
-    column: ColumnOption = None,
-    model: ModelOption = None,
-    output_dir: OutputOption = None,
+    given: Given,
     fail_if_not_better: Annotated[
         bool,
         typer.Option(
@@ -155,6 +146,7 @@ def run(
         ),
     ] = False,
     fail_if_broken_over: BrokenOption = None,
+    all_tables: AllTables = False,
     as_json: Json = False,
 ) -> None:
     """Prepare, train, evaluate and report.
@@ -163,13 +155,10 @@ def run(
 
     tunesmith run reviews.csv --task classify --text review --label sentiment --model ./some-model
     """
-    wanted = recipe_with_rows(
-        recipe, overrides, task=task, template=template, text=text, label=label, target=target,
-        question=question, context=context, column=column, model=model, output_dir=output_dir,
-    )  # fmt: skip
+    wanted = given.recipe()
     from tunesmith import pipeline  # noqa: PLC0415 - torch
 
-    report = pipeline.run(wanted)
+    report = pipeline.run(wanted, show_all=all_tables)
     _finish(report, as_json)
     if fail_if_not_better and report["verdict"]["kind"] != "better":
         for asked in report["verdict"]["questions"]:
@@ -198,7 +187,10 @@ def _finish(report: Mapping[str, object], as_json: bool) -> None:
 
 @app.command()
 def resume(
-    run_folder: RunArgument, fail_if_broken_over: BrokenOption = None, as_json: Json = False
+    run_folder: RunArgument,
+    fail_if_broken_over: BrokenOption = None,
+    all_tables: AllTables = False,
+    as_json: Json = False,
 ) -> None:
     """Continue a run that was stopped, exactly where it was.
 
@@ -206,28 +198,29 @@ def resume(
     """
     from tunesmith import pipeline  # noqa: PLC0415 - torch
 
-    found = pipeline.resume(run_folder)
+    found = pipeline.resume(run_folder, all_tables)
     _finish(found, as_json)
     _check_gates(found, fail_if_broken_over)
 
 
 @app.command()
-def prepare(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+@takes_table()
+def prepare(given: Given, as_json: Json = False) -> None:
     """Read, split, render, tokenise and check the rows, and show what became of each.
 
-    Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv data.task=classify
-    data.columns.text=review
+    Example: tunesmith prepare recipe.yaml, or tunesmith prepare reviews.csv --task classify
+    --text review --label sentiment
     """
-    wanted = recipe_with_rows(recipe, overrides)
+    wanted = given.recipe()
     ledger = stages.prepare.prepare(wanted)
     if as_json:
         print_json(asdict(ledger))
 
 
 @app.command()
+@takes_table()
 def preview(
-    recipe: Path,
-    overrides: Overrides = None,
+    given: Given,
     rows: RowsOption = 3,
     html: HtmlOption = None,
     as_json: Json = False,
@@ -236,33 +229,29 @@ def preview(
 
     Example: tunesmith preview recipe.yaml --rows 5 --html preview.html
     """
-    print_preview(preview_recipe(recipe_with_rows(recipe, overrides), rows), html, as_json)
+    print_preview(preview_recipe(given.recipe(), rows), html, as_json)
 
 
 @app.command()
-def plan(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+@takes_table()
+def plan(given: Given, as_json: Json = False) -> None:
     """Show what a recipe would do: rows, steps, tokens, the smallest gain its test rows can show.
 
     Example: tunesmith plan recipe.yaml
     """
-    wanted = recipe_with_rows(recipe, overrides)
+    wanted = given.recipe()
     found = stages.dry_run.plan(wanted)
-    print_json(asdict(found)) if as_json else print(
-        f"{found.steps:,} steps over {found.rows['train']:,} training rows, "
-        f"{found.trained_tokens:,} trained tokens of {found.tokens:,}\n"
-        f"learning rate {found.learning_rate:.2g} for {found.parameters:,} parameters; at least "
-        f"{found.least_seconds:.0f} s of training on this machine\n"
-        f"{found.gain_sentence}"
-    )
+    print_json(asdict(found)) if as_json else print(found.as_text)
 
 
 @app.command()
-def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+@takes_table()
+def check(given: Given, as_json: Json = False) -> None:
     """Train briefly on the recipe's rows to see whether the real training can work; under a minute.
 
     Example: tunesmith check recipe.yaml
     """
-    wanted = recipe_with_rows(recipe, overrides)
+    wanted = given.recipe()
     results = stages.dry_run.check(wanted)
     if as_json:
         print_json([asdict(result) for result in results])
@@ -274,12 +263,13 @@ def check(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> N
 
 
 @app.command()
-def limit(recipe: Path, overrides: Overrides = None, as_json: Json = False) -> None:
+@takes_table()
+def limit(given: Given, as_json: Json = False) -> None:
     """Show the least computation and time that training on these rows can take on this machine.
 
     Example: tunesmith limit recipe.yaml
     """
-    wanted = recipe_with_rows(recipe, overrides)
+    wanted = given.recipe()
     found = stages.dry_run.roofline(wanted)
     least, machine = found.least, found.machine
     if as_json:
@@ -335,15 +325,31 @@ def verify(run_folder: RunArgument, as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    run_folder: RunArgument, fail_if_broken_over: BrokenOption = None, as_json: Json = False
+    run_folder: RunArgument,
+    fail_if_broken_over: BrokenOption = None,
+    all_tables: AllTables = False,
+    as_json: Json = False,
 ) -> None:
     """Rewrite report.html, report.md and report.json from a run's evaluations.
 
     Example: tunesmith report runs/reviews
     """
-    found = stages.report.report(stages.common.open_run(run_folder))
+    found = stages.report.report(stages.common.open_run(run_folder), all_tables)
     _finish(found, as_json)
     _check_gates(found, fail_if_broken_over)
+
+
+@app.command()
+def watch(run_folder: RunArgument) -> None:
+    """Show a run's report in the browser while it grows, on this machine only; Ctrl-C ends it.
+
+    Example: tunesmith watch runs/reviews
+    """
+    server = stages.watch.server_for(run_folder)
+    print(server.url, flush=True)
+    note("open it in a browser on this machine; Ctrl-C ends it")
+    with server, suppress(Interrupted, KeyboardInterrupt):
+        server.serve_forever()
 
 
 @app.command()
@@ -374,9 +380,9 @@ def reproduce(
 
 
 @app.command()
+@takes_table()
 def curve(
-    recipe: Path,
-    overrides: Overrides = None,
+    given: Given,
     fractions: Annotated[
         str, typer.Option(help="Parts of the training rows, comma-separated.")
     ] = "0.25,0.5,1",
@@ -392,7 +398,7 @@ def curve(
         raise InputError(
             f"--fractions {fractions}: not numbers", hint="for example 0.25,0.5,1"
         ) from error
-    wanted = recipe_with_rows(recipe, overrides)
+    wanted = given.recipe()
     result = stages.learning_curve.curve(wanted, parts)
     as_text = result.forecast.sentence
     print_json(stages.learning_curve.to_json(result)) if as_json else print(as_text)
@@ -445,22 +451,6 @@ def chat(
     Example: tunesmith chat runs/reviews --once "Broke after a day."
     """
     stages.chat.chat(run_folder, once=once, plain=plain)
-
-
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The recipe file to write.")] = Path("recipe.yaml"),
-) -> None:
-    """Write a commented recipe to start from.
-
-    Example: tunesmith init recipe.yaml
-    """
-    if path.exists():
-        raise InputError(f"{path}: exists already", hint="name another file")
-    write_atomic(
-        path, (Path(__file__).parent / "assets" / "recipe.yaml").read_text(encoding="utf-8")
-    )
-    print(path)
 
 
 @app.command()

@@ -78,6 +78,9 @@ def _of_the_system(error: OSError) -> str:
     what = error.filename if error.filename is not None else "a file"
     if is_disk_full(error):
         return f"{what}: the disk is full\nhint: {FULL_HINT}"
+    if error.errno == errno.EFBIG:
+        grown = "a file would grow beyond what is allowed here"
+        return f"{what}: {grown}\nhint: `ulimit -f` says how much"
     said = error.strerror or str(error) or type(error).__name__
     return f"{what}: {said}\nhint: is it there, and may this user read and write it?"
 

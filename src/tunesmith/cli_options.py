@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +15,13 @@ import typer
 
 from tunesmith.errors import InputError, RecipeError
 from tunesmith.inert import inert, inert_json
-from tunesmith.recipe import Recipe, build_recipe, load_recipe
-
-SLOT_OPTIONS = ("text", "label", "target", "question", "context")
-"""Slots of the task families with an option of their name; others are given with --column."""
+from tunesmith.recipe import SLOT_OPTIONS, Recipe, build_recipe, load_recipe
 
 RecipeArgument = Annotated[
     Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")
+]
+OptionalRecipeArgument = Annotated[
+    Path | None, typer.Argument(help="A recipe file (yaml), or a data file.")
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value overrides, e.g. train.learning_rate=1e-5")
@@ -56,7 +59,113 @@ BrokenOption = Annotated[
         "before and is wrong now.",
     ),
 ]
+AllTables = Annotated[
+    bool, typer.Option("--all", help="Show every table of the report on the terminal.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+KEYS = {
+    "task": "data.task",
+    "template": "data.template",
+    "column": "data.columns",
+    "model": "model",
+    "output_dir": "output_dir",
+}
+"""The key of the recipe that says the same as an option; a slot's is data.columns.SLOT."""
+
+TABLE_OPTIONS: dict[str, object] = {
+    "task": TaskOption,
+    "template": TemplateOption,
+    "text": TextOption,
+    "label": LabelOption,
+    "target": TargetOption,
+    "question": QuestionOption,
+    "context": ContextOption,
+    "column": ColumnOption,
+    "model": ModelOption,
+    "output_dir": OutputOption,
+}
+"""What every command that takes a data file can be told about it."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A recipe or a data file, with the overrides and the TABLE_OPTIONS that came with it; `path`
+    is None where a command can do without, and none was given.
+    """
+
+    path: Path | None
+    overrides: tuple[str, ...] = ()
+    options: Mapping[str, str | None] = field(default_factory=dict)
+    column: tuple[str, ...] = ()
+
+    def recipe(self) -> Recipe:
+        """The recipe that they make, its data files being there; errors as `recipe_with_rows`."""
+        if self.path is None:
+            raise InputError("there is no recipe", hint="give a recipe or a data file")
+        return recipe_with_rows(self.path, self.overrides, self.column, **self.options)
+
+    def columns(self) -> dict[str, str]:
+        """The columns that were named, by slot; InputError as `slot_columns`."""
+        return slot_columns(self.column) | named_slots(self.options)
+
+
+def takes_table(
+    optional: bool = False, without: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command's parameter `given` becomes the arguments RECIPE and OVERRIDES, and TABLE_OPTIONS
+    but for those named in `without`; all commands take a table in one way.
+    """
+    argument = RecipeArgument if not optional else OptionalRecipeArgument
+    default = inspect.Parameter.empty if not optional else None
+    options = {name: kind for name, kind in TABLE_OPTIONS.items() if name not in without}
+    table = [
+        _parameter("recipe", argument, default),
+        _parameter("overrides", Overrides),
+        *(_parameter(name, kind) for name, kind in options.items()),
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [
+            new for old in own for new in (table if old.name == "given" else [_by_keyword(old)])
+        ]
+
+        @wraps(command)
+        def wrapped(**values: object) -> None:
+            command(given=_given(values, options), **values)
+
+        del wrapped.__wrapped__  # typer would read the parameters of the inner function
+        wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {one.name: one.annotation for one in parameters}
+        return wrapped
+
+    return decorate
+
+
+def _parameter(name: str, kind: object, default: object = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _by_keyword(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _given(values: dict[str, object], options: Mapping[str, object]) -> Given:
+    """Takes the table's own out of a command's values."""
+    path, overrides = values.pop("recipe"), values.pop("overrides")
+    found = {name: values.pop(name) for name in options}
+    column = found.pop("column", None)
+    return Given(
+        path if isinstance(path, Path) else None,
+        _texts(overrides),
+        {name: str(value) for name, value in found.items() if value is not None},
+        _texts(column),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 
 
 def is_recipe(path: Path) -> bool:
@@ -77,6 +186,11 @@ def slot_columns(options: Sequence[str] | None) -> dict[str, str]:
     return columns
 
 
+def named_slots(options: Mapping[str, str | None]) -> dict[str, str]:
+    """The columns that are named by an option of their slot's name, such as --text."""
+    return {slot: name for slot in SLOT_OPTIONS if (name := options.get(slot))}
+
+
 def read_recipe(
     path: Path,
     overrides: Sequence[str] | None,
@@ -92,17 +206,18 @@ def read_recipe(
         given = sorted(name for name, value in {**options, "column": column}.items() if value)
         if given:
             raise RecipeError(
-                f"{path} is a recipe: --{given[0]} belongs to it", hint="set it in the recipe"
+                f"{path} is a recipe: --{given[0].replace('_', '-')} belongs to it",
+                hint=f"set {KEYS.get(given[0], f'data.columns.{given[0]}')} in the recipe, "
+                "or give it as KEY=VALUE",
             )
         recipe, notes = load_recipe(path, overrides or ())
     else:
-        slots = {slot: column_name for slot in SLOT_OPTIONS if (column_name := options.get(slot))}
         values: dict[str, object] = {
             "data": {
                 "source": str(path),
                 "task": options.get("task"),
                 "template": options.get("template"),
-                "columns": slot_columns(column) | slots,
+                "columns": slot_columns(column) | named_slots(options),
             },
             "model": options.get("model"),
             "output_dir": options.get("output_dir") or f"runs/{path.stem}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +18,13 @@ from rich.table import Column, Table
 
 from tunesmith import stages
 from tunesmith.cli_options import (
+    Given,
     HtmlOption,
     Json,
     RowsOption,
-    is_recipe,
     note,
     print_json,
-    slot_columns,
+    takes_table,
 )
 from tunesmith.data.templates.environment import SEPARATOR
 from tunesmith.data.templates.families import Family, family_names, load_family
@@ -33,20 +33,16 @@ from tunesmith.data.templates.resolve import PromptTemplate, find_templates
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.progress import InertConsole
-from tunesmith.recipe import Recipe, build_recipe, load_recipe
+from tunesmith.recipe import Recipe
+from tunesmith.records import Finding
 from tunesmith.rundir import write_atomic
 
 if TYPE_CHECKING:
-    from tunesmith.data.lint.findings import Finding
     from tunesmith.data.preview import Preview
 
 FLAGS = ("options", "held_out", "inverted")
 
 templates_app = typer.Typer(help="The prompt template library.", no_args_is_help=True)
-
-DataColumnOption = Annotated[
-    list[str] | None, typer.Option("--column", help="slot=column of a data file; can be repeated.")
-]
 
 
 def _print(item: RenderableType) -> None:
@@ -136,10 +132,9 @@ def _plain(template: PromptTemplate) -> dict[str, object]:
 
 
 @templates_app.command()
+@takes_table(optional=True)
 def lint(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe: its templates on its rows.")
-    ] = None,
+    given: Given,
     promptsource: Annotated[
         Path | None,
         typer.Option(
@@ -156,20 +151,20 @@ def lint(
 
     tunesmith templates lint --promptsource my_templates --file rows.csv --json
     """
-    if (recipe is None) == (promptsource is None):
+    if (given.path is None) == (promptsource is None):
         raise InputError(
             "give a recipe or --promptsource",
             hint="for example tunesmith templates lint recipe.yaml",
         )
-    from tunesmith.data.lint.run import ERRORS, lint_folder, lint_recipe  # noqa: PLC0415 - scipy
+    from tunesmith.data.lint.run import lint_folder, lint_recipe  # noqa: PLC0415 - scipy
 
-    if recipe is not None:
-        findings = lint_recipe(load_recipe(recipe)[0].data, rows)
+    if given.path is not None:
+        findings = lint_recipe(given.recipe().data, rows)
     else:
         findings = lint_folder(Path(str(promptsource)), file, rows)
-    num_errors = sum(finding.rule in ERRORS for finding in findings)
+    num_errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
-        plain = [{"severity": _severity(f), **vars(f)} for f in findings]
+        plain = [asdict(finding) for finding in findings]
         print_json(
             {"errors": num_errors, "warnings": len(findings) - num_errors, "findings": plain}
         )
@@ -181,25 +176,19 @@ def lint(
         raise typer.Exit(2)
 
 
-def _severity(finding: Finding) -> str:
-    from tunesmith.data.lint.run import ERRORS  # noqa: PLC0415 - scipy
-
-    return "error" if finding.rule in ERRORS else "warning"
-
-
 def _findings_table(findings: Sequence[Finding]) -> Table:
     table = Table(
         "", Column("rule", no_wrap=True), Column("template", overflow="fold"), "row", "what"
     )
-    for finding in sorted(findings, key=lambda f: (_severity(f), f.template)):
+    for finding in sorted(findings, key=lambda f: (f.severity, f.template)):
         table.add_row(
             *map(
                 inert,
                 (
-                    _severity(finding),
-                    finding.rule,
+                    finding.severity,
+                    finding.name,
                     finding.template,
-                    finding.row_id,
+                    ", ".join(finding.rows),
                     finding.message,
                 ),
             )
@@ -211,27 +200,24 @@ def _findings_table(findings: Sequence[Finding]) -> Table:
 
 
 @templates_app.command("preview")
+@takes_table(without=("task", "template", "output_dir"))
 def preview_template(
     name: TemplateName,
-    table: Annotated[Path, typer.Argument(help="A recipe, or a data file.")],
+    given: Given,
     rows: RowsOption = 3,
-    column: DataColumnOption = None,
     html: HtmlOption = None,
     as_json: Json = False,
 ) -> None:
     """Preview your own rows in any template, as they would be trained.
 
-    Example: tunesmith templates preview classify/terse reviews.csv --column text=review --column
-    label=sentiment
+    Example: tunesmith templates preview classify/terse reviews.csv --text review --label sentiment
     """
-    if is_recipe(table):
-        recipe, _ = load_recipe(table)
-    else:
-        data_file = {"data": {"source": str(table), "task": name}}
-        recipe, _ = build_recipe(data_file, where="command line")
+    # a recipe's own columns may be given anew here: another template may need others
+    model = {name: value for name, value in given.options.items() if name == "model"}
+    recipe = replace(given, options=model, column=()).recipe()
     whole = name.startswith(PREFIX) or SEPARATOR in name or ".yaml" in name or ".yml" in name
     changes = {"task": None, "template": name} if whole else {"task": name, "template": None}
-    columns = recipe.data.columns | slot_columns(column)
+    columns = recipe.data.columns | given.columns()
     data = recipe.data.model_copy(update={**changes, "columns": columns, "wordings": 1})
     print_preview(preview_recipe(recipe.model_copy(update={"data": data}), rows), html, as_json)
 

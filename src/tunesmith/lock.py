@@ -78,6 +78,17 @@ def lock_file(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
+def touched_lately(folder: Path) -> bool:
+    """Whether a process is at work in the folder, for who only looks: the lock is not tried, as
+    that would hold it for a moment.
+    """
+    try:
+        age = time.time() - lock_file(folder.resolve()).stat().st_mtime
+    except OSError:
+        return False
+    return age < 3 * HEARTBEAT
+
+
 def _open(path: Path, folder: Path) -> int:
     """The lock file, locked and with our name in it."""
     try:
@@ -120,7 +131,7 @@ def _in_use(folder: Path, owner: Owner | None) -> InputError:
     who = f"process {owner.pid} on {owner.host}" if owner else "another process"
     return InputError(
         f"{folder}: {who} is at work there",
-        hint="wait until it is done or stop it, or use another output_dir",
+        hint="wait until it is done or stop it, or use another --output-dir (output_dir)",
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.distributed.leading import Help, led, started_again
+from tunesmith.progress import say, showing
 from tunesmith.recipe import Recipe
 from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
@@ -39,17 +40,18 @@ def _tasks() -> Help:
 
 
 @led(_tasks)
-def run(recipe: Recipe, use_cache: bool = True) -> dict[str, Any]:
-    """All stages; the contents of report.json.
+def run(recipe: Recipe, use_cache: bool = True, show_all: bool = False) -> dict[str, Any]:
+    """All stages; the contents of report.json. `show_all`: every table on the terminal.
 
     Of several processes that torchrun started, one leads and gives the report; the others end here
     with it. Where torchrun has started them again, the run goes on where it was.
     """
     folder = Path(recipe.output_dir)
     if started_again() and _is_of(folder, recipe):
-        return resume(folder)
-    prepare(recipe, use_cache=use_cache)
-    return _finish(RunDir(folder))
+        return resume(folder, show_all)
+    with showing():
+        prepare(recipe, use_cache=use_cache)
+        return _finish(RunDir(folder), show_all)
 
 
 def _is_of(folder: Path, recipe: Recipe) -> bool:
@@ -58,22 +60,22 @@ def _is_of(folder: Path, recipe: Recipe) -> bool:
 
 
 @led(_tasks)
-def resume(folder: Path) -> dict[str, Any]:
+def resume(folder: Path, show_all: bool = False) -> dict[str, Any]:
     """Go on at the first stage that is not done; DataError where what the run was made from, or
-    what a stage has made, has changed. Several processes do as in `run`.
+    what a stage has made, has changed. `show_all` is as of `run`, and so are several processes.
     """
     found = open_run(folder)
     check_processes(run_recipe(found).train)
     check_unchanged(found)
     for each in (found, *seed_folders(found, run_recipe(found))):
         _check_done(each)
-    return _finish(found)
+    return _finish(found, show_all)
 
 
-def _finish(run: RunDir) -> dict[str, Any]:
+def _finish(run: RunDir, show_all: bool) -> dict[str, Any]:
     """The remaining stages, with the folder to ourselves from the first to the last."""
-    with at_work(run.path, "the run", f"tunesmith resume {run.path}"):
-        return _remaining_stages(run)
+    with showing(), at_work(run.path, "the run", f"tunesmith resume {run.path}"):
+        return _remaining_stages(run, show_all)
 
 
 def reproduce(folder: Path, again: Path | None = None) -> Reproduction:
@@ -100,7 +102,7 @@ def _check_done(run: RunDir) -> None:
         check_evaluated(run)
 
 
-def _remaining_stages(first: RunDir) -> dict[str, Any]:
+def _remaining_stages(first: RunDir, show_all: bool) -> dict[str, Any]:
     """The first training, those with other seeds, their answers, and the report of all."""
     recipe = run_recipe(first)
     others = seed_folders(first, recipe)
@@ -113,12 +115,14 @@ def _remaining_stages(first: RunDir) -> dict[str, Any]:
             config = recipe.train.model_copy(update=changes)
             copy_of(first, other.path, recipe.model_copy(update={"train": config}))
         if not run_state(other).trained:
+            say(f"training with seed {recipe.train.seed + number}")
             train(other)
     if not run_state(first).evaluated:
         evaluate(first)
     for other in others:
         if not run_state(other).evaluated:
+            say(f"evaluating what was trained in {other.path}")
             answer_tuned(other)
     if not run_state(first).verified:
         verify(first)
-    return report(first)
+    return report(first, show_all)

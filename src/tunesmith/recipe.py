@@ -38,6 +38,8 @@ Tokens = Annotated[int, Field(ge=16, le=1_000_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Labels = list[str] | dict[str, str]
 UNQUOTED = "unquoted_label"
+SLOT_OPTIONS = ("text", "label", "target", "question", "context")
+"""Slots of the task families that have an option of their name; others are given with --column."""
 
 # Other tools' names for our keys (TRL, Axolotl, LLaMA-Factory, torchtune), by section.
 ALIASES = {
@@ -241,6 +243,15 @@ class DataConfig(Section):
         0.01,
         description="The share of examples that may be unusable (too long, without a label or "
         "another value, unreadable) before it is an error.",
+    )
+    allow: list[str] = Field(
+        [],
+        description="Names of findings that are meant so ([findings.md](findings.md)): with an "
+        "error of that name the run goes on, and a warning of that name is not shown.",
+    )
+    scan: list[Literal["secrets", "personal_data"]] = Field(
+        [],
+        description="Look for these in all texts. Needs `pip install 'tunesmith[scan]'`.",
     )
     max_rows: Count | None = Field(None, description="Read at most this many rows of each source.")
     mixture_cap: Count = Field(
@@ -566,7 +577,7 @@ class EvaluationConfig(Section):
     backend: Literal["transformers", "vllm"] = Field(
         "transformers",
         description="What generates the answers to the test set; likelihoods, and validation "
-        "during training, always use transformers. `vllm` needs `pip install 'tunesmith[serve]'`.",
+        "during training, always use transformers. `vllm` needs `pip install 'tunesmith[vllm]'`.",
     )
 
 

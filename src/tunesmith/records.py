@@ -22,6 +22,31 @@ SPLITS = ("train", "validation", "test")
 Split = Literal["train", "validation", "test"]
 
 
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with rows or a template, found before anything is trained.
+
+    `name` is one of data/lint/names.py, and what `data.allow` takes. `rows` are a few that show it
+    (`file:line`), `hint` is what to do about it, `template` is set where one template is meant.
+    """
+
+    name: str
+    severity: Severity
+    message: str
+    rows: tuple[str, ...] = ()
+    hint: str = ""
+    template: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        what = f"{self.name}: {self.message}"
+        return f"{what}; {self.hint}" if self.hint else what
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One labelled row as read: `source` is `file:line` (or `file:record` where a format has no

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -72,7 +72,8 @@ class Manifest:
     sources and templates, `model_files` of the base model's files, each by name.
 
     `artefacts`: whether the run lists in artefacts.json all that its stages make; those of an older
-    tunesmith do not.
+    tunesmith do not. `licence`: the base model's, as its own card or file names it; empty where it
+    names none.
     """
 
     task: Task
@@ -84,6 +85,7 @@ class Manifest:
     created: str = ""
     format: int = FORMAT
     artefacts: bool = False
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,18 +214,18 @@ def run_state(run: RunDir) -> RunState:
     """What is done in a run folder; nothing where it is none. DataError where its list of
     artefacts is damaged.
     """
+    made = _made(run)
     return RunState(
         prepared=run.manifest.exists(),
-        trained=run.model.is_dir() and is_made(run, run.model / "config.json"),
-        evaluated=_is_evaluated(run),
-        verified=is_made(run, run.verification),
+        trained=run.model.is_dir() and made(run.model / "config.json"),
+        evaluated=_is_evaluated(run, made),
+        verified=made(run.verification),
     )
 
 
-def _is_evaluated(run: RunDir) -> bool:
+def _is_evaluated(run: RunDir, made: Callable[[Path], bool]) -> bool:
     if run.evaluated.exists():  # without systems while an evaluation is at work
-        systems = read_record(run.evaluated, Evaluated).systems
-        return bool(systems) and is_made(run, run.evaluated)
+        return made(run.evaluated) and bool(read_record(run.evaluated, Evaluated).systems)
     return run.panel.exists() and not keeps_artefacts(run)  # an older run folder
 
 
@@ -234,9 +236,15 @@ def keeps_artefacts(run: RunDir) -> bool:
 
 def is_made(run: RunDir, path: Path) -> bool:
     """Whether a file is there and the stage that makes it has finished it."""
-    return path.exists() and (
-        not keeps_artefacts(run) or path.relative_to(run.path).as_posix() in read_artefacts(run)
-    )
+    return path.exists() and _made(run)(path)
+
+
+def _made(run: RunDir) -> Callable[[Path], bool]:
+    """`is_made` for many files of a run, whose list is read once."""
+    if not keeps_artefacts(run):
+        return Path.exists
+    listed = read_artefacts(run)
+    return lambda path: path.exists() and path.relative_to(run.path).as_posix() in listed
 
 
 def read_artefacts(run: RunDir) -> dict[str, Artefact]:
@@ -287,9 +295,20 @@ def new_manifest(
     inputs: Mapping[str, str],
     model_files: Mapping[str, str],
     notes: tuple[str, ...],
+    licence: str = "",
 ) -> Manifest:
     """The manifest of a run that is prepared now, by these versions."""
-    return Manifest(task, files, inputs, model_files, versions(), notes, now(), artefacts=True)
+    return Manifest(
+        task,
+        files,
+        inputs,
+        model_files,
+        versions(),
+        notes,
+        now(),
+        artefacts=True,
+        licence=licence,
+    )
 
 
 def read_manifest(run: RunDir) -> Manifest:

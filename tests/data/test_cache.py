@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,12 +219,26 @@ def cut_the_facts(entry: Path) -> None:
     (entry / "facts.json").write_text('{"files": {')
 
 
-@pytest.mark.parametrize("damage", [change_a_file, lose_a_file, cut_the_facts])
-def test_a_damaged_entry_is_never_used(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (change_a_file, r"train\.parquet has the sha256 \w{12}, written as \w{12}"),
+        (lose_a_file, r"No such file .*train\.parquet"),
+        (cut_the_facts, r"facts\.json: "),
+    ],
+)
+def test_a_damaged_entry_is_never_used_and_said(
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     store("k", run_with_files(tmp_path / "one"), FACTS)
     damage(folder() / "k")
     run = RunDir(tmp_path / "two")
     assert restore("k", run) is None
+    note = "note: removed a damaged entry of the cache, the rows are prepared anew: "
+    assert re.match(f"{note}.*{said}", capsys.readouterr().err)
     assert not [path for path in tmp_path.glob("two/**/*") if path.is_file()]
     store("k", run_with_files(tmp_path / "three"), FACTS)
     assert restore("k", run) == FACTS

@@ -84,6 +84,7 @@ def test_every_raw_row_has_one_fate_and_tokens_are_summed_by_split(tmp_path: Pat
             "test": {"rows": 1, "rejected": 0, "examples": 1, "tokens": 5, "trained_tokens": 1},
         },
         "notes": ("a note",),
+        "findings": (),
     }  # fmt: skip
     write_record(tmp_path / "ledger.json", facts)
     assert read_record(tmp_path / "ledger.json", LedgerFacts) == facts

@@ -127,7 +127,8 @@ def test_a_field_marked_fit_is_shown_shortened(chat: ChatFormat, tmp_path: Path)
     "row, problem",
     [
         ({"prompt": "a", "completion": " "}, "the completion is empty"),
-        ({"prompt": "a", "completion": None}, "completion has no value"),
+        ({"prompt": "a", "completion": None}, "the completion is empty"),
+        ({"prompt": None, "completion": "b"}, "prompt has no value"),
         (
             {"prompt": "a </s> b", "completion": "c"},
             "control token: the text contains the special token '</s>'",

@@ -13,7 +13,7 @@ from tunesmith.data.preview import preview
 from tunesmith.data.tokenize import tokenize_examples
 from tunesmith.data.unknown_tokens import UnknownTokens, unknown_id
 from tunesmith.recipe import DataConfig
-from tunesmith.records import Example, TokenizedExample
+from tunesmith.records import Example, Finding, TokenizedExample
 
 
 def letters_chat() -> Any:
@@ -29,7 +29,7 @@ def letters_chat() -> Any:
     return chat_format(tokenizer)
 
 
-def counted(chat: Any, *prompts: str) -> list[str]:
+def counted(chat: Any, *prompts: str) -> list[Finding]:
     found = UnknownTokens(chat)
     examples = [
         Example(f"{i}", f"{i}", "", text, "yes", ("yes",), source=f"rows.csv:{i + 2}")
@@ -38,18 +38,31 @@ def counted(chat: Any, *prompts: str) -> list[str]:
     for example, row in zip(examples, tokenize_examples(examples, chat, 100), strict=True):
         assert isinstance(row, TokenizedExample)
         found.count(example, row)
-    return found.notes()
+    return found.findings()
 
 
-def test_the_share_of_unknown_tokens_in_prompts_is_a_note() -> None:
+def test_the_share_of_unknown_tokens_in_prompts_is_a_finding() -> None:
     # four characters each, one token a character: 3 of 12 are unknown
     assert counted(letters_chat(), "abcd", "a\u4f60\u597db", "\u4f60abc") == [
-        "25.0% of the prompts' tokens are <unk>, in 2 of 3 prompts, for example rows.csv:3; "
-        "the model cannot tell these characters apart: \u4f60, \u597d"
+        Finding(
+            "unknown_characters",
+            "error",
+            "25.0% of the prompts' tokens are <unk>, in 2 of 3 prompts, for example rows.csv:3; "
+            "the model cannot tell these characters apart: \u4f60, \u597d",
+            ("rows.csv:3",),
+            "choose a model whose tokenizer knows them",
+        )
     ]
 
 
-def test_known_characters_are_no_note() -> None:
+def test_a_few_unknown_characters_are_a_warning() -> None:
+    # 1 of 8 tokens
+    (finding,) = counted(letters_chat(), "abcd", "abc\u4f60")
+    assert finding.severity == "warning"
+    assert finding.message.startswith("12.5% of the prompts' tokens are <unk>, in 1 of 2 prompts")
+
+
+def test_known_characters_are_no_finding() -> None:
     assert counted(letters_chat(), "abcd", "efgh") == []
 
 

@@ -55,7 +55,7 @@ def chosen(
     asked: list[Sequence[Example]] = []
 
     def answer(
-        model: Any, chat: Any, given: Sequence[Example], decoding: Decoding
+        model: Any, chat: Any, given: Sequence[Example], decoding: Decoding, on_progress: Any
     ) -> list[Prediction]:
         assert not decoding.rank_choices
         asked.append(given)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from tunesmith.evaluate.compare import compare, estimate_metric, evaluate
-from tunesmith.evaluate.influence import influence_of_mean, influence_of_value
+from tunesmith.evaluate.influence import HALF, influence_of_mean, influence_of_value
 from tunesmith.evaluate.intervals import (
+    SEEN_SKEWNESS,
     UNSEEN_SKEWNESS,
     bounded_interval,
+    correlation_interval,
     paired_interval,
     paired_p,
     skewed_difference,
@@ -202,11 +204,67 @@ def test_halls_interval_is_the_inverse_of_his_transformation() -> None:
     values = np.random.default_rng(1).exponential(size=30)
     influence = influence_of_mean(values, np.arange(30))
     assert influence.skewness == pytest.approx(scipy.stats.skew(values) / math.sqrt(30))
-    g = UNSEEN_SKEWNESS * influence.skewness
-    for end, sign in zip(skewed_interval(influence, (0, math.inf)), (1, -1), strict=True):
+    low, high = skewed_interval(influence, (0, math.inf))
+    for end, factor, sign in ((low, SEEN_SKEWNESS, 1), (high, UNSEEN_SKEWNESS, -1)):
+        g = factor * influence.skewness  # the long tail is above, where more is taken out
         t = (values.mean() - end) / scipy.stats.sem(values)
         y = t + g * t**2 / 3 + g**2 * t**3 / 27 + g / 6
         assert y == pytest.approx(sign * scipy.stats.t.ppf(0.975, 29))
+
+
+def test_a_long_tail_below_gives_the_mirrored_interval() -> None:
+    values = np.random.default_rng(1).exponential(size=30)
+    whole = (-math.inf, math.inf)
+    low, high = skewed_interval(influence_of_mean(values, np.arange(30)), whole)
+    mirrored = skewed_interval(influence_of_mean(-values, np.arange(30)), whole)
+    assert mirrored == pytest.approx((-high, -low))
+
+
+def test_few_rows_unlike_the_others_give_no_interval_of_a_number_without_a_range() -> None:
+    five = estimate_mean([0.0] * 15 + [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert math.isnan(five.ci[0])
+    assert five.note == "all but 5 rows have the same value"
+    six = estimate_mean([0.0] * 15 + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert math.isfinite(six.ci[0])
+    # two equal values of six are not most of them
+    assert math.isfinite(estimate_mean([0.1, 0.3, 0.5, 0.5, 0.7, 0.9]).ci[0])
+
+
+def test_a_correlation_without_skewness_has_students_interval_on_fishers_z() -> None:
+    found = influence_of_mean(np.array([0.2, 0.4, 0.6, 0.8]), np.arange(4))  # r 0.5, se 0.1291
+    t = scipy.stats.t.ppf(0.975, 3)
+    half = t * (math.sqrt(0.05 / 3)) / (1 - 0.25)
+    expected = math.tanh(math.atanh(0.5) - half), math.tanh(math.atanh(0.5) + half)
+    assert correlation_interval(found) == pytest.approx(expected)
+
+
+def test_a_correlation_of_1_has_an_interval_that_ends_there() -> None:
+    rows = np.column_stack([np.arange(20.0), np.arange(20.0)])
+    found = estimate_metric(METRICS["pearson"], rows, None)
+    assert found.ci[1] == found.mean == pytest.approx(1.0)
+    assert found.ci[0] < 0.9
+
+
+def test_half_a_row_left_out_gives_the_variance_of_a_mean_over_classes() -> None:
+    """Of a mean of two class means its variance is (s1^2 / m1 + s2^2 / m2) / 4."""
+    true = np.repeat([0, 1], [40, 4])
+    scores = np.array([1.0, 0.0] * 20 + [1.0, 0.0, 0.0, 1.0])
+    rows = np.column_stack([scores, true == 0, true == 1]).astype(float)
+
+    def by_class(weights_RN: Floats, rows_ND: Floats) -> Floats:
+        sums = [
+            (weights_RN @ (rows_ND[:, 0] * rows_ND[:, k])) / (weights_RN @ rows_ND[:, k])
+            for k in (1, 2)
+        ]
+        return np.asarray((sums[0] + sums[1]) / 2)
+
+    truth = (np.var(scores[:40], ddof=1) / 40 + np.var(scores[40:], ddof=1) / 4) / 4
+    whole, half = (
+        influence_of_value(by_class, rows, np.arange(44), left_out).variance
+        for left_out in (1.0, HALF)
+    )
+    assert half == pytest.approx(truth, rel=0.03)
+    assert whole > 1.25 * truth  # 4 / 3 for the small class
 
 
 def test_equal_values_without_a_range_have_no_interval() -> None:

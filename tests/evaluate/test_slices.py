@@ -19,6 +19,7 @@ from tunesmith.evaluate.slices import (
     by_length,
     by_source,
     by_value,
+    estimate_of,
     judge_slices,
     least_clusters,
     row_by_row,
@@ -26,9 +27,19 @@ from tunesmith.evaluate.slices import (
     subset,
 )
 from tunesmith.evaluate.statistics import holm
-from tunesmith.records import Evaluation, Example, Prediction, Turn
+from tunesmith.records import Comparison, Estimate, Evaluation, Example, Prediction, Turn
 
-quick = partial(compare, resamples=200)
+quick_pair = partial(compare, resamples=200)
+
+
+def quick(a: Evaluation, trainings: Sequence[Evaluation], metric: str) -> Comparison:
+    (tuned,) = trainings
+    return quick_pair(a, tuned, metric)
+
+
+def level_of(trainings: Sequence[Evaluation], metric: str) -> Estimate:
+    (tuned,) = trainings
+    return estimate_of(tuned, metric, 0.95)
 
 
 def examples(n: int, choices: tuple[str, ...] = ("no", "yes")) -> list[Example]:
@@ -49,7 +60,7 @@ def evaluated(
 def judged(before: Sequence[bool], after: Sequence[bool], values: Sequence[str]) -> list[Any]:
     ways = [Slicing("kind", tuple(values))]
     systems = (evaluated("base", before), evaluated("tuned", after))
-    return judge_slices(*systems, ways, "accuracy", quick, 0.95)
+    return judge_slices(systems[0], systems[1:], ways, "accuracy", quick, level_of, 0.95)
 
 
 # ---- how the split is divided
@@ -180,7 +191,7 @@ def test_a_few_rows_without_a_change_do_not_show_that_nothing_changes() -> None:
     assert row.comparison.wins == row.comparison.losses == 0
     assert row.finding == "too small to judge"
     # the variance of the whole split counts as ten rows: 300 of 412 rows change
-    whole = quick(evaluated("base", before), evaluated("tuned", after), "accuracy")
+    whole = quick_pair(evaluated("base", before), evaluated("tuned", after), "accuracy")
     variance = whole.se_clustered**2 * 412 * 10 / 22
     assert row.detectable == smallest_detectable_effect(12, math.sqrt(variance)) > 0.4
 
@@ -210,7 +221,7 @@ def test_lower_is_better_for_an_error() -> None:
 
     base, tuned = told("base", [1] * 60), told("tuned", [3] * 30 + [0] * 30)
     ways = [Slicing("half", ("first",) * 30 + ("second",) * 30)]
-    rows = judge_slices(base, tuned, ways, "mae", quick, 0.95)
+    rows = judge_slices(base, [tuned], ways, "mae", quick, level_of, 0.95)
     assert [(row.value, row.finding) for row in rows] == [("first", "worse"), ("second", "better")]
 
 
@@ -232,7 +243,7 @@ def test_a_corpus_metric_is_computed_again_on_the_rows_of_a_slice() -> None:
     answers = [Prediction(e.id, text, True, 1) for e, text in zip(found, texts, strict=True)]
     base = evaluate("base", "test", found, answers, ["bleu"], "text")
     ways = [Slicing("half", ("first",) * 20 + ("second",) * 20)]
-    rows = judge_slices(base, base, ways, "bleu", quick, 0.95)
+    rows = judge_slices(base, [base], ways, "bleu", quick, level_of, 0.95)
     assert {row.value: round(row.reference.mean) for row in rows} == {"first": 100, "second": 0}
 
 
@@ -247,7 +258,7 @@ def test_a_subset_takes_rows_scores_and_clusters_as_they_are() -> None:
 
 def test_without_slices_there_is_nothing_to_judge() -> None:
     base = evaluated("base", [True])
-    assert judge_slices(base, base, [], "accuracy", quick, 0.95) == []
+    assert judge_slices(base, [base], [], "accuracy", quick, level_of, 0.95) == []
 
 
 def test_systems_that_are_as_good_everywhere_differ_in_no_slice_in_95_of_100_runs() -> None:

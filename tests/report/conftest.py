@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import tunesmith
@@ -27,6 +28,7 @@ from tunesmith.records import (
     Evaluation,
     Example,
     Prediction,
+    Question,
     RetentionRow,
     TwinScores,
     Unreadable,
@@ -189,7 +191,39 @@ def classify_report() -> Report:
         gates=_gates(),
         calibration=_calibration(),
         preferences=_preferences(),
+        heading="Better than its base and a cheap linear model",
+        questions=_questions(best),
+        slice_of={"stars": {example.id: str(1 + i % 5) for i, example in enumerate(examples)}},
+        prepared="2026-03-01T10:00:00+00:00",
+        tested="2026-03-02T10:00:00+00:00",
+        licence="apache-2.0",
     )
+
+
+def _questions(best: Comparison) -> list[Question]:
+    """Yes to the task and to the cheap alternative; general language was not measured enough."""
+    gain = (best.difference, best.ci, 0.01, 0.679, 0.923)
+    return [
+        Question("task", "Right on the task", "yes", "It is better.", "accuracy", "base", *gain),
+        Question(
+            "cheaper",
+            "Beats the cheap alternative",
+            "yes",
+            "It is better than that, too.",
+            "accuracy",
+            "tfidf_linear",
+            *gain,
+        ),
+        Question(
+            "kept",
+            "Kept its general language",
+            "cannot tell",
+            "These texts cannot tell.",
+            "bits_per_byte",
+            "General text",
+            *(-0.022, (-0.029, -0.015), 0.02, 1.912, 1.934),
+        ),
+    ]
 
 
 def _preferences() -> list[Preference]:
@@ -249,6 +283,9 @@ def summarise_report() -> Report:
         broken=None,
         gates=(),
         calibration=None,
+        heading="",
+        questions=(),
+        slice_of={},
     )
 
 
@@ -352,7 +389,17 @@ def _classified(
         "empty": Estimate(0.0, N, 0.0, (0.0, 0.05)),
     }
     found = _evaluation(system, examples, answers, scores, estimates, details)
-    return replace(found, rows={"accuracy": np.zeros((len(examples), 1))})
+    return replace(
+        found,
+        rows={"accuracy": np.zeros((len(examples), 1)), "macro_f1": _counts(examples, answers)},
+    )
+
+
+def _counts(examples: list[Example], answers: list[str]) -> npt.NDArray[np.float64]:
+    """As macro F1 keeps them: right, answered and true class, one-hot each."""
+    true = np.array([[e.completion == label for label in LABELS] for e in examples])
+    answered = np.array([[answer == label for label in LABELS] for answer in answers])
+    return np.hstack([true & answered, answered, true]).astype(float)
 
 
 def _summarised(

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 
 from tunesmith.records import Example
-from tunesmith.report.card import front_matter, render_card
+from tunesmith.report.card import card_data, hub_id, render_card
 from tunesmith.report.content import Report
 
 
@@ -62,15 +64,16 @@ def test_a_folder_that_exists_is_no_hub_id(
 ) -> None:
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert front_matter(replace(report, recipe={"model": "models/tiny"}))["base_model"] == "tiny"
+    assert card_data(replace(report, recipe={"model": "models/tiny"})).base_model == "tiny"
 
 
 def test_only_hub_data_sets_are_named_in_the_front_matter(report: Report) -> None:
-    sources = ["rows.csv", {"source": "someone/reviews"}, "trec-v1.1"]
-    front = front_matter(replace(report, recipe={"model": "built-in", "data": {"source": sources}}))
-    assert front["datasets"] == ["someone/reviews", "trec-v1.1"]
-    assert front["base_model"] == "tunesmith-built-in"
-    assert "datasets" not in front_matter(report)
+    sources = ["rows.csv", {"source": "someone/reviews:train"}, "trec-v1.1"]
+    recipe = {"model": "built-in", "data": {"source": sources}}
+    data = card_data(replace(report, recipe=recipe))
+    assert data.datasets == ["someone/reviews", "trec-v1.1"]
+    assert data.base_model == "tunesmith-built-in"
+    assert card_data(report).datasets is None
 
 
 def test_limits_say_what_was_not_measured(graded_report: Report) -> None:
@@ -82,6 +85,42 @@ def test_limits_say_what_was_not_measured(graded_report: Report) -> None:
 def test_a_name_that_looks_like_yaml_stays_a_name(report: Report) -> None:
     card = ModelCard(render_card(replace(report, name="a: [b]\n---\nx: 'y")))
     assert card.data.model_name == "a: [b]\n---\nx: 'y"
+
+
+def test_the_licence_is_the_base_models(report: Report) -> None:
+    assert card_data(replace(report, licence="apache-2.0")).license == "apache-2.0"
+    assert card_data(replace(report, licence="")).license == "unknown"
+    assert card_data(replace(report, licence="other")).license_name == "as-its-base-model"
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    [
+        ("org/name-1.7B_it", "org/name-1.7B_it"),
+        ("my rows (2).csv, more.csv", "my-rows-2-.csv-more.csv"),
+        ("a/b/c", "b/c"),
+        ("Ärger", "rger"),
+        ("...", "unnamed"),
+        ("", "unnamed"),
+    ],
+)
+def test_names_on_the_card_are_of_the_form_that_the_hub_takes(name: str, wanted: str) -> None:
+    assert hub_id(name) == wanted
+
+
+def test_the_hub_finds_what_it_requires_of_a_result(report: Report) -> None:
+    """The fields and patterns of the hub's documentation on model cards."""
+    recipe = {**report.recipe, "data": {"source": ["my rows.csv", "more/rows.csv"]}}
+    text = render_card(replace(report, recipe=recipe, licence="mit"))
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["license"] == "mit"
+    [model] = front["model-index"]
+    for result in model["results"]:
+        assert result["task"]["type"] == "text-generation"
+        assert re.fullmatch(r"(?:[\w-]+/)?[\w.-]+", result["dataset"]["type"])
+        assert result["dataset"]["name"]
+        assert all({"type", "value"} <= metric.keys() for metric in result["metrics"])
+    assert ModelCard(text).data.to_dict()["model-index"] == front["model-index"]
 
 
 def _prompt(card: str) -> object:

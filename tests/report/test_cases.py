@@ -42,7 +42,7 @@ def test_graded_answers_are_ranked_by_their_gain() -> None:
     assert [case.id for case in found.fixed] == ["e1", "e0"]
     assert [case.id for case in found.broken] == ["e2"]
     assert found.graded
-    assert found.headings[0] == "Rows that improved and got worse"
+    assert found.groups[0][0] == "Most improved (2 of 2)"
 
 
 def test_a_lower_error_is_a_gain() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -10,8 +12,9 @@ from typing import Any
 import pytest
 
 import tunesmith.report
+from tunesmith.records import Question
 from tunesmith.report.content import Report, verdict_class
-from tunesmith.report.html import render_html
+from tunesmith.report.html import page_script, page_style, render_html
 from tunesmith.report.plots import plots_of
 
 ATTACK = "</style></pre><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -56,7 +59,8 @@ def test_no_text_of_a_report_becomes_markup(report: Report) -> None:
     bad = _poisoned(report)
     html = render_html(bad, plots_of(bad))
     page = Page(html)
-    assert page.of("script", "img", "link", "iframe", "object") == []
+    assert page.of("img", "link", "iframe", "object") == []
+    assert page.of("script") == [{"id": "packed", "type": "text/plain"}, {}]
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert len(page.of("style")) == 1
     assert html.count("alert(1)") > 60
@@ -64,7 +68,7 @@ def test_no_text_of_a_report_becomes_markup(report: Report) -> None:
 
 
 def test_the_page_asks_for_nothing_from_outside(html: str) -> None:
-    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", html)
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", _without_libraries(html))
     page = Page(html)
     assert not [a for _, a in page.tags if "src" in a or a.get("href", "#")[:1] != "#"]  # type: ignore[index]
 
@@ -72,24 +76,40 @@ def test_the_page_asks_for_nothing_from_outside(html: str) -> None:
 def test_the_verdict_is_the_one_first_heading(html: str, report: Report) -> None:
     page = Page(html)
     headings = [(tag, text) for tag, text in page.texts if tag in ("h1", "h2")]
-    assert headings[0] == ("h1", report.verdict)
+    assert headings[0] == ("h1", report.heading)
     assert [text for tag, text in headings if tag == "h2"] == [
+        "What to do next",
+        "Gates",
+        "The test rows",
+        "By class",
         "How the systems compare",
         "What was gained",
         "Answers that could not be read",
-        "What was lost",
-        "Gates",
+        "What was lost (forgetting)",
         "Without near-twins of training rows",
         "By slice",
         "When may it answer?",
         "Which answer is preferred",
         "Training",
-        "By class",
-        "Rows fixed and broken",
         "Where every raw row went",
+        "How to use it",
         "How to repeat it",
+        "Notes and warnings",
+        "What the words mean",
     ]
     assert len(page.of("h1")) == 1
+
+
+def _without_libraries(html: str) -> str:
+    """The libraries name SVG's namespace and the addresses of their licences."""
+    return html.replace(page_script(), "").replace(page_style(), "")
+
+
+def test_our_own_script_and_style_ask_for_nothing_from_outside() -> None:
+    folder = Path(tunesmith.report.__file__).parent
+    for name in ("browser.js", "style.css"):
+        own = (folder / name).read_text(encoding="utf-8")
+        assert not re.search(r"https?:|@import|url\(|fetch\(|XMLHttpRequest|innerHTML", own), name
 
 
 def test_every_table_has_a_caption_and_scoped_headers(html: str) -> None:
@@ -102,7 +122,7 @@ def test_every_plot_says_in_words_what_it_shows(html: str, report: Report) -> No
     page = Page(html)
     described = [a["aria-label"] for a in page.of("div") if a.get("role") == "img"]
     assert described == [plot.alt for plot in plots_of(report)]
-    assert len(page.of("svg")) == len(described) == 8
+    assert len(page.of("svg")) == len(described) == 10
 
 
 def test_ids_are_unique_and_references_resolve(html: str) -> None:
@@ -113,6 +133,30 @@ def test_ids_are_unique_and_references_resolve(html: str) -> None:
     assert {name for names in wanted for name in names if name} <= set(ids)
 
 
+def test_the_browser_is_told_to_run_our_script_alone(html: str) -> None:
+    policy = next(a["content"] for a in Page(html).of("meta") if "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    assert f"script-src '{_sha256(page_script())}'" in policy
+    assert f"style-src-elem '{_sha256(page_style())}'" in policy
+    assert f"<script>{page_script()}</script>" in html
+    assert f"<style>{page_style()}</style>" in html
+    assert "unsafe" not in policy.replace("style-src-attr 'unsafe-inline'", "")
+
+
+def _sha256(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def test_the_licences_of_the_libraries_are_in_the_page(html: str) -> None:
+    assert "Copyright (c) 2015-2026 Oli Folkerd" in html
+    assert "Copyright (c) 2009-2015, Kevin Decker" in html
+
+
+def test_a_page_is_small(html: str) -> None:
+    assert len(html.encode()) < 1_000_000
+
+
 def test_plots_take_the_colours_of_the_page(html: str) -> None:
     svgs = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
     assert "var(--accent)" in svgs
@@ -121,7 +165,7 @@ def test_plots_take_the_colours_of_the_page(html: str) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_has_a_contrast_of_four_and_a_half_to_one(theme: str) -> None:
-    css = (Path(tunesmith.report.__file__).parent / "style.css.j2").read_text()
+    css = (Path(tunesmith.report.__file__).parent / "style.css").read_text()
     light, dark = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)[:2]
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light if theme == "light" else dark))
     for text, background in [
@@ -130,12 +174,6 @@ def test_text_has_a_contrast_of_four_and_a_half_to_one(theme: str) -> None:
         ("muted", "panel"),
     ]:
         assert _contrast(colours[text], colours[background]) >= 4.5, (text, background)
-
-
-def test_ten_fixed_rows_stand_before_the_broken_ones(html: str) -> None:
-    fixed, broken = html.index("Fixed (10 of"), html.index("Broken (")
-    assert html[fixed:broken].count('<article class="case">') == 10
-    assert html[broken:].count('<article class="case">') == 3
 
 
 def test_a_report_with_nothing_but_a_verdict_still_renders() -> None:
@@ -150,10 +188,10 @@ def test_a_second_use_of_the_test_split_is_said(report: Report) -> None:
 
 
 def test_an_empty_answer_is_shown_as_empty(report: Report) -> None:
-    base = report.evaluations[0]
-    mute = replace(base, predictions=[replace(p, text="") for p in base.predictions])
-    html = render_html(replace(report, evaluations=[mute, *report.evaluations[1:]]), ())
-    assert '<span class="empty">(empty)</span>' in html
+    *others, linear, tuned = report.evaluations
+    mute = replace(linear, predictions=[replace(p, text="") for p in linear.predictions])
+    html = render_html(replace(report, evaluations=[*others, mute, tuned]), ())
+    assert "<span>(empty)</span>" in html
 
 
 def test_the_colour_follows_the_verdict() -> None:
@@ -164,7 +202,15 @@ def test_the_colour_follows_the_verdict() -> None:
 def _poisoned(value: Any, key: str = "") -> Any:
     """The value with ATTACK appended to every text and key, except words that the code reads."""
     if isinstance(value, str):
-        return value if key in ("system", "split", "a", "b") else value + ATTACK
+        fixed = key in ("system", "split", "a", "b")
+        return value if fixed else value + ATTACK
+    if isinstance(value, Question):
+        return replace(
+            value,
+            title=value.title + ATTACK,
+            sentence=value.sentence + ATTACK,
+            against=value.against + ATTACK,
+        )
     if is_dataclass(value) and not isinstance(value, type):
         return replace(
             value, **{f.name: _poisoned(getattr(value, f.name), f.name) for f in fields(value)}

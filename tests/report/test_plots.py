@@ -4,7 +4,13 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-from tunesmith.report.charts import Forest, ForestRow, loss_chart, metric_chart
+from tunesmith.report.charts import (
+    Forest,
+    ForestRow,
+    loss_chart,
+    metric_chart,
+    validation_loss_chart,
+)
 from tunesmith.report.content import Report
 from tunesmith.report.plots import PALETTE, draw, plots_of
 
@@ -23,11 +29,13 @@ def test_a_run_with_everything_has_every_plot(report: Report) -> None:
     names = [plot.name for plot in plots_of(report)]
     assert names == [
         "systems",
+        "questions",
         "differences",
         "forgetting",
         "slices",
         "risk_coverage",
         "loss",
+        "validation_loss",
         "metric",
         "learning_curve",
     ]
@@ -59,6 +67,27 @@ def test_validation_points_and_the_best_step_are_in_the_loss_plot() -> None:
         for word in ("training", "validation", "best step", "loss per trained token")
     )
     assert plot.alt == "Loss over 2 steps; validation loss ends at 1.500; best step 2"
+
+
+def test_the_turn_of_the_validation_loss_fills_its_own_scale() -> None:
+    values = (0.61, 0.52, 0.55)
+    history = [
+        {"step": 1, "loss": 9.0},
+        *({"step": i, "validation_loss": v} for i, v in enumerate(values, 1)),
+    ]
+    chart = validation_loss_chart(history, best_step=2)
+    assert chart is not None
+    assert [line.label for line in chart.lines] == ["validation"]
+    assert chart.alt.endswith("lowest 0.520 at step 2, 0.550 at the end; best step 2")
+    heights = [
+        float(y) for y in re.findall(r'<use [^>]*y="([\d.]+)"[^>]*fill: #0b6b62', draw(chart).svg)
+    ]
+    top, bottom, last = heights[-3:]
+    assert bottom - last > 0.25 * (bottom - top)  # a third of the scale, not a hair
+
+
+def test_one_validation_has_no_turn() -> None:
+    assert validation_loss_chart([{"step": 1, "validation_loss": 0.5}], 1) is None
 
 
 def test_a_loss_that_is_not_a_number_is_left_out() -> None:

@@ -29,7 +29,13 @@ def test_paths_are_relative_in_every_file_of_the_report(
         "the model in /home/anna/secret/models/base-1b",
     ]
     command = f"tunesmith run {run.recipe} output_dir=NEW_FOLDER"
+    examples = {
+        key: replace(example, source=f"{tmp_path / 'rows.csv'}:{number}")
+        for number, (key, example) in enumerate(report.examples.items(), start=2)
+    }
+    report = replace(report, examples=examples)
     write_report(run, replace(report, recipe=recipe, notes=notes, command=command))
+    assert "rows.csv:2" in run.report_html.read_text(encoding="utf-8")
     for path in (run.report_json, run.report_md, run.report_html, run.model / "README.md"):
         text = path.read_text(encoding="utf-8")
         assert "secret" not in text, path

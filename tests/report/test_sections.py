@@ -54,7 +54,7 @@ def test_a_new_section_is_on_the_page_and_in_markdown_whole(report: Report) -> N
 @pytest.mark.usefixtures("with_cost")
 def test_the_findings_of_a_new_section_are_on_the_terminal_and_in_the_card(report: Report) -> None:
     file = io.StringIO()
-    show(report, Console(file=file, width=200, color_system=None))
+    show(report, show_all=True, console=Console(file=file, width=200, color_system=None))
     for text in FINDINGS:
         assert text in file.getvalue()
         assert text in render_card(report)

@@ -85,7 +85,7 @@ def test_a_value_from_a_row_is_shown_as_text_and_not_at_any_length(report: Repor
 def test_rows_that_broke_are_told_with_their_interval(report: Report) -> None:
     assert report.broken is not None
     assert broken_note(report.broken) == (
-        "2 of 78 test rows that base model had right are wrong now, 2.56 % [0.01, 0.09]; "
+        "2 of 78 test rows that base model had right are wrong now, 2.6 % [0.7, 8.9]; "
         "40 that were wrong are right."
     )
     assert broken_note(report.broken) in render_markdown(report)

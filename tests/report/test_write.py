@@ -12,8 +12,8 @@ def test_a_report_is_all_its_files(report: Report, tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.model.mkdir()
     write_report(run, report)
-    names = ["systems", "differences", "forgetting", "slices", "risk_coverage"]
-    names += ["loss", "metric", "learning_curve"]
+    names = ["systems", "questions", "differences", "forgetting", "slices", "risk_coverage"]
+    names += ["loss", "validation_loss", "metric", "learning_curve"]
     plots = [f"plots/{name}" for name in names]
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {

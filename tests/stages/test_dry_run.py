@@ -42,6 +42,13 @@ def test_the_gain_is_given_for_models_that_differ_much_or_little() -> None:
     )
 
 
+def test_models_do_not_differ_on_fewer_rows_than_one_of_them_gains() -> None:
+    assert planned(24).gain_sentence == (
+        "24 test rows can show a gain in accuracy (80 % power) of 40.0 points if the two models "
+        "differ on 50 % of the rows, 31.0 points if they differ on those rows alone"
+    )
+
+
 def test_rows_of_a_group_count_once() -> None:
     found = planned(100, groups=5)
     assert found.gain_sentence.startswith("100 test rows in 5 groups cannot show any gain")

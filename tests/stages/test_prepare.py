@@ -271,7 +271,7 @@ def test_a_named_group_column_gives_the_groups(tmp_path: Path, tiny_model_dir: P
         for name in ("validation", "test")
     ]
     given = {"validation_source": str(files[0]), "test_source": str(files[1])}
-    run = prepare(tmp_path, tiny_model_dir, split={"group": "label"}, **given)
+    run = prepare(tmp_path, tiny_model_dir, split={"group": "label"}, allow=["same_group"], **given)
     assert {e.group for e in read_examples(run.examples("train"))} == {"yes", "no"}
 
 
@@ -333,8 +333,11 @@ def test_more_rows_without_a_label_than_allowed_are_an_error_that_names_them(
 def test_odd_labels_are_noted_before_training(tmp_path: Path, tiny_model_dir: Path) -> None:
     odd = [json.dumps({"text": f"more {i}", "label": "N/A"}) for i in range(5)]
     run = prepare_lines(tmp_path, tiny_model_dir, [*JSON_LINES, *odd])
-    (note,) = [text for text in read_json(run.ledger)["notes"] if "'N/A'" in text]
-    assert f"(5 of 45 rows, 11.1%, first {tmp_path / 'rows.jsonl'}:41)" in note
+    (finding,) = read_json(run.ledger)["findings"]
+    assert (finding["name"], finding["severity"]) == ("null_label", "warning")
+    assert f"(5 of 45 rows, 11.1%, first {tmp_path / 'rows.jsonl'}:41)" in finding["message"]
+    (note,) = [text for text in read_json(run.manifest)["notes"] if "'N/A'" in text]
+    assert note.startswith("null_label: the column 'label' has the label 'N/A'")
 
 
 def test_more_unreadable_lines_than_allowed_are_an_error_that_names_the_first(

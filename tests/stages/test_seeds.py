@@ -18,11 +18,14 @@ from tunesmith import pipeline, stages
 from tunesmith.errors import DataError
 from tunesmith.evaluate.compare import Resampling, compare, evaluate
 from tunesmith.evaluate.crossed import CrossedMean, crossed_mean, mean_covariance, row_covariance
+from tunesmith.evaluate.slices import Slicing, judge_slices
 from tunesmith.evaluate.statistics import standard_error, weighted_mean
-from tunesmith.recipe import build_recipe
+from tunesmith.recipe import Recipe, build_recipe
 from tunesmith.records import Evaluation, Example, Prediction
+from tunesmith.run_files import Task
 from tunesmith.rundir import RunDir
-from tunesmith.stages.seeds import against_seeds, mean_of_seeds
+from tunesmith.stages import report as report_stage
+from tunesmith.stages.seeds import against_seeds, mean_estimate, mean_of_seeds
 
 HOW = Resampling(confidence=0.95, resamples=300, seed=0)
 
@@ -137,6 +140,26 @@ def test_all_numbers_of_several_trainings_are_means_over_them() -> None:
     assert "two trainings say little about their spread" in note
 
 
+def test_slices_are_judged_by_the_mean_over_the_trainings() -> None:
+    base = right_and_wrong("base", [0] * 40)
+    tuned = [
+        right_and_wrong("tuned", [1] * 20 + [0] * 20),
+        right_and_wrong("tuned", [1] * 20 + [1, 0] * 10),
+    ]
+    rows = judge_slices(
+        base,
+        tuned,
+        [Slicing("half", ("first",) * 20 + ("second",) * 20)],
+        "accuracy",
+        lambda a, b, metric: against_seeds(a, b, metric, HOW)[0],
+        lambda b, metric: mean_estimate(b, metric, HOW),
+        0.95,
+    )
+    found = {row.value: (row.tuned.mean, row.comparison.difference) for row in rows}
+    assert found == {"first": (1.0, 1.0), "second": (0.25, 0.25)}
+    assert all(row.comparison.runs == 2 for row in rows)
+
+
 def test_a_corpus_metric_has_means_over_the_trainings_too() -> None:
     rng = np.random.default_rng(0)
     base = right_and_wrong("base", rng.integers(0, 2, 60).tolist(), ["accuracy", "macro_f1"])
@@ -178,6 +201,18 @@ def test_without_an_interval_for_one_training_there_is_none_for_several() -> Non
     assert math.isnan(found.smallest_detectable)
 
 
+def test_wordings_apart_are_means_over_the_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (right_and_wrong("tuned", [right] * 10) for right in (1, 0))
+    monkeypatch.setattr(report_stage, "system_evaluations", lambda *args: [first])
+    monkeypatch.setattr(report_stage, "_other_trainings", lambda *args: [second])
+    recipe = Recipe.model_validate({"data": {"source": "rows.csv"}})
+    task = Task(family="classify", held_out_wordings=("never seen",))
+    found = report_stage._by_wording(RunDir(tmp_path), recipe, [], task)
+    assert [one.estimates["accuracy"].mean for (one,) in found.values()] == [0.5, 0.5]
+
+
 def test_a_run_with_two_seeds_trains_twice_and_says_so(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:
@@ -198,6 +233,8 @@ def test_a_run_with_two_seeds_trains_twice_and_says_so(
     against = report["evaluations"][numbers["a"]]["accuracy"]["mean"]
     assert level - against == pytest.approx(numbers["difference"])
     assert all(c["runs"] == 2 for c in report["comparisons"])
+    assert report["slices"]
+    assert all(row["comparison"]["runs"] == 2 for row in report["slices"])
     other = tmp_path / "run" / "seeds" / "1" / "evaluation" / "tuned" / "test.parquet"
     other.write_bytes(other.read_bytes() + b" ")
     for again in (stages.report.report, lambda run: pipeline.resume(run.path)):

@@ -121,12 +121,20 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_so(
 def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 5):
         (tmp_path / f"step-{step:06d}").mkdir()
-    prune_checkpoints(tmp_path, keep=2, best_step=1)
+    prune_checkpoints(tmp_path, step=5, keep=2, best_step=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "step-000001",
         "step-000004",
         "step-000005",
     ]
+
+
+def test_damaged_checkpoints_of_later_steps_do_not_outlive_good_ones(tmp_path: Path) -> None:
+    """They were passed over on resuming: were they counted, step 3 would go and step 9 stay."""
+    for step in (1, 2, 3, 9):
+        (tmp_path / f"step-{step:06d}").mkdir()
+    prune_checkpoints(tmp_path, step=3, keep=1, best_step=None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000003", "step-000009"]
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -437,6 +437,61 @@ def test_a_damaged_best_checkpoint_is_named_before_the_steps_that_are_left(
     assert seen == []
 
 
+def stopped_at(folder: Path, step: int, settings: TrainConfig, **options: Any) -> None:
+    def stop(metrics: Any) -> None:
+        if metrics["step"] == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_once(folder, on_progress=stop, config=settings, **options)
+
+
+def test_a_damaged_newest_checkpoint_is_said_and_its_steps_are_trained_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps 1 to 4 are saved, 3 and 4 damaged; save_total_limit is 1 on resuming, and a crash
+    after step 3 must not lose it to the damaged step 4.
+    """
+    settings = config(save_steps=1, save_total_limit=4)
+    whole, _ = run_once(tmp_path / "whole", config=settings)
+    run = tmp_path / "run"
+    stopped_at(run, 5, settings)
+    third, fourth = (run / "checkpoints" / f"step-00000{i}" for i in (3, 4))
+    flip_a_bit(third)
+    lose(fourth)
+    capsys.readouterr()
+    few = config(save_steps=1, save_total_limit=1)
+    stopped_at(run, 4, few, resume=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    again = "the steps after step-000002 are trained again, to the same bits"
+    assert len(said) == 2
+    assert said[0].startswith(f"note: {third}: damaged, and passed over: model.safetensors has the")
+    assert said[0].endswith(f"; {again}")
+    assert said[1] == (
+        f"note: {fourth}: damaged, and passed over: model.safetensors: No such file or directory; "
+        f"{again}"
+    )
+    model, _ = run_once(run, config=few, resume=True)
+    assert same(model, whole)
+    assert "after step-000003 are trained again" in capsys.readouterr().err
+
+
+def test_where_every_checkpoint_is_damaged_the_error_says_what_is_wrong_with_the_newest(
+    tmp_path: Path,
+) -> None:
+    settings = config(save_steps=1)
+    stopped_at(tmp_path, 2, settings)
+    lose(tmp_path / "checkpoints" / "step-000001")
+    with pytest.raises(TrainingError) as caught:
+        run_once(tmp_path, config=settings, resume=True)
+    assert str(caught.value) == (
+        f"{tmp_path}/checkpoints: no checkpoint is whole; the newest, step-000001: "
+        "model.safetensors: No such file or directory\n"
+        "hint: put one back from a copy, or remove the folder: then `tunesmith resume "
+        f"{tmp_path}` trains from the first step"
+    )
+
+
 def test_removing_a_damaged_best_checkpoint_and_all_later_ones_gives_the_same_weights(
     tmp_path: Path,
 ) -> None:

@@ -161,3 +161,14 @@ def test_few_kernels_are_kept_unless_the_user_says_how_many(
     monkeypatch.setattr(memory.os, "environ", {"LRU_CACHE_CAPACITY": "7"})
     memory.keep_few_kernels()
     assert memory.os.environ == {"LRU_CACHE_CAPACITY": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32"}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_measuring_a_model_does_not_keep_it(padded: bool) -> None:
+    """Its operations held their own outputs, and through them the whole model: one a run."""
+    model = tiny_llama()
+    activation_bytes(split_model(model), 20, padded, torch.float32)
+    weight = weakref.ref(model.get_input_embeddings().weight)
+    del model
+    gc.collect()
+    assert weight() is None

@@ -22,6 +22,21 @@ def test_lines_beyond_the_checkpoint_and_a_torn_line_are_removed(tmp_path: Path)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
+def test_lines_that_are_missing_before_the_checkpoint_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st\0p": 3}\n{"step": 5}\n')
+    keep_steps(path, 5)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 5}\n'
+    assert capsys.readouterr().err == (
+        f"note: {path}: the numbers of 2 of the first 5 steps are missing or damaged, and so in "
+        "the report; no weight depends on them\n"
+    )
+    keep_steps(path, 2)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_log_goes_on_after_the_last_step(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     for last in (0, 1):

@@ -47,6 +47,8 @@ TOOL = {
 }
 END_OF_REASONING = "</think>"
 OVER_BUDGET = "set chat_template to a file with a template that is known to work"
+MOST_OVER_BUDGET = 20
+"""Of the rows that are written together, a thousand at most."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
 KEYS_TO_WRITE = ("name", "tool_calls", *REASONING)
 """Keys of a message that mean something: a row is refused where its template leaves them out."""
@@ -91,18 +93,11 @@ class ChatFormat:
 
     def prompts(self, examples: Sequence[Example]) -> list[str | Unserved]:
         """The text of each prompt as it is served."""
-        return [self._of_row(self._prompt, example) for example in examples]
+        return _within_budget(self._prompt, examples)
 
     def written(self, examples: Sequence[Example]) -> list[Written | Unserved]:
         """Prompt and answer of each example."""
-        return [self._of_row(self._written, example) for example in examples]
-
-    def _of_row(self, write: Callable[[Example], T], example: Example) -> T:
-        try:
-            return write(example)
-        except TemplateError as error:
-            where = example.source or f"row {example.id}"
-            raise TemplateError(f"{where}: {error.message}", hint=error.hint) from error
+        return _within_budget(self._written, examples)
 
     def prompt_text(self, prompt: str) -> str:
         """A single user turn, ModelError where the template refuses it."""
@@ -412,6 +407,29 @@ class ChatFormat:
             return Unserved(error.message)
 
 
+def _within_budget(
+    write: Callable[[Example], T | Unserved], examples: Sequence[Example]
+) -> list[T | Unserved]:
+    """What is written of each example; those that the template takes too many steps for are not
+    served. Each costs a second, so TemplateError naming the row after MOST_OVER_BUDGET of them.
+    """
+    found: list[T | Unserved] = []
+    over_budget = 0
+    for example in examples:
+        try:
+            found.append(write(example))
+        except TemplateError as error:
+            over_budget += 1
+            if over_budget > MOST_OVER_BUDGET:
+                raise TemplateError(
+                    f"{example.source or f'row {example.id}'}: {error.message}, as for "
+                    f"{MOST_OVER_BUDGET} of the {len(found)} rows before it",
+                    hint=error.hint,
+                ) from error
+            found.append(Unserved(error.message))
+    return found
+
+
 def _message(turn: Turn) -> Message:
     return {
         "role": turn.role,
@@ -456,7 +474,7 @@ def render_chat(
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
-    except OverBudget as error:  # stops the work: each row would cost as much again
+    except OverBudget as error:
         raise TemplateError(f"the chat template {error}", hint=OVER_BUDGET) from error
     except Exception as error:  # a template is the model author's program and may raise anything
         roles = ", ".join(str(message["role"]) for message in messages)

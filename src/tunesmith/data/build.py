@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from tunesmith.data.ledger import Ledger
+from tunesmith.data.lint.texts import TextScan
 from tunesmith.data.plan import Index, Source
 from tunesmith.data.sources.formats import format_examples
 from tunesmith.data.sources.members import Rows
@@ -58,7 +59,7 @@ def write_splits(
     cannot be used.
     """
     writers = {split: ExampleWriter(run.examples(split)) for split in SPLITS}
-    unknown = UnknownTokens(chat)
+    unknown, texts = UnknownTokens(chat), TextScan(data.scan)
     with _few_collections():
         for batch, results in _tokenized(_renderings(index, rows, data, ledger), chat, max_length):
             kept: dict[str, list[tuple[Example, TokenizedExample]]] = {
@@ -68,13 +69,14 @@ def write_splits(
                 pair = _accepted(item, result, data, chat, max_length, ledger)
                 if pair is not None:
                     unknown.count(*pair)
+                    texts.count(pair[0])
                     kept[pair[0].split].append(pair)
             for split, pairs in kept.items():
                 writers[split].write(pairs)
             on_rows(len(batch))
     for writer in writers.values():
         writer.close()
-    ledger.notes += unknown.notes()
+    ledger.findings += [*unknown.findings(), *texts.findings()]
 
 
 def _accepted(

@@ -26,6 +26,7 @@ from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import files_in, source_hash
 from tunesmith.data.templates.resolve import resolve_templates
 from tunesmith.errors import DataError
+from tunesmith.progress import note
 from tunesmith.recipe import DataConfig
 from tunesmith.records import SPLITS
 from tunesmith.run_files import read_record, write_record
@@ -127,9 +128,12 @@ def store(key: str, run: RunDir, facts: LedgerFacts) -> None:
 def restore(key: str, run: RunDir) -> LedgerFacts | None:
     """Put an entry's files into the run, in place of what is there, and return its facts.
 
-    None where there is no entry, or where one of its files has changed; such an entry is removed.
+    None where there is no entry, or where one of its files has changed; such an entry is removed,
+    and that is said.
     """
     entry = folder() / key
+    if not entry.is_dir():
+        return None
     try:
         stored = read_record(entry / FACTS, Entry)
         run.rows.parent.mkdir(parents=True, exist_ok=True)
@@ -137,18 +141,19 @@ def restore(key: str, run: RunDir) -> LedgerFacts | None:
             copies = {file: Path(temporary) / file.name for file in _prepared_files(run)}
             for file, copy in copies.items():
                 _copy(entry / file.name, copy)
-            if any(file_sha256(copy) != stored.files[copy.name] for copy in copies.values()):
-                raise ValueError(f"{entry} has changed")
+            for copy in copies.values():
+                found, kept = file_sha256(copy), stored.files[copy.name]
+                if found != kept:
+                    raise ValueError(
+                        f"{entry / copy.name} has the sha256 {found[:12]}, written as {kept[:12]}"
+                    )
             for file, copy in copies.items():
                 # a rename: a file that is replaced may be mapped into memory
                 copy.replace(file)
         return stored.facts
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        DataError,
-    ):  # none there, or a changed or half deleted one
+    except (OSError, ValueError, KeyError, DataError) as error:  # changed, or half deleted
+        what = error.message if isinstance(error, DataError) else str(error)
+        note(f"removed a damaged entry of the cache, the rows are prepared anew: {what}")
         shutil.rmtree(entry, ignore_errors=True)
         return None
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from tunesmith.errors import DataError, RunError
-from tunesmith.records import SPLITS, Example, TokenizedExample
+from tunesmith.records import SPLITS, Example, Finding, TokenizedExample
 
 EXCLUDED = "excluded"
 REMEDIES = {
@@ -69,6 +69,7 @@ class LedgerFacts:
     shortened: Mapping[str, Shortened]
     splits: Mapping[str, SplitCounts]
     notes: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass
@@ -97,6 +98,7 @@ class Ledger:
         self.path = path
         self.near_duplicate_clusters = 0
         self.notes: list[str] = []
+        self.findings: list[Finding] = []
         self._file = path.open("w", encoding="utf-8")
         self._fates: Counter[str] = Counter()
         self._num_rows = 0  # rows that should give examples
@@ -223,6 +225,7 @@ class Ledger:
             shortened=self._shortened,
             splits=self._splits,
             notes=tuple(self.notes),
+            findings=tuple(self.findings),
         )
 
     def _leave_out(

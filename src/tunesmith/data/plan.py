@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -22,7 +22,6 @@ from tunesmith.data.columns import Coded, CodedWriter, RowIds, TakenIds
 from tunesmith.data.dedup.clusters import NearDuplicates, near_duplicate_clusters
 from tunesmith.data.dedup.contamination import Overlap, overlap
 from tunesmith.data.dedup.exact import (
-    Duplicates,
     find_duplicates,
     first_with_same,
     hash64,
@@ -40,7 +39,7 @@ from tunesmith.data.label_columns import (
     separator_of,
     with_separator,
 )
-from tunesmith.data.label_findings import SeenLabel, joined_labels, label_notes
+from tunesmith.data.label_findings import SeenLabel, joined_labels, label_findings
 from tunesmith.data.sources.cells import key_text
 from tunesmith.data.sources.formats import (
     SAME_IN_MANY_ROWS,
@@ -59,11 +58,12 @@ from tunesmith.data.templates.resolve import PromptTemplate, load_templates
 from tunesmith.data.templates.slots import Labels, declared_choices
 from tunesmith.errors import DataError, RecipeError, TemplateError, did_you_mean
 from tunesmith.recipe import DataConfig, SplitConfig
-from tunesmith.records import SPLITS, Row, Split
+from tunesmith.records import SPLITS, Finding, Row, Split
 
 TARGET_TYPES = ("label", "labels", "tags", "target")
 JUDGED: tuple[Split, Split] = ("validation", "test")
 BATCH_ROWS = 1000
+FEWEST_LEFT, MANY_LEFT_OUT = 3, 20
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Source:
 
     `fmt` is set for tables that need no template (messages ...). `split` is set where all rows
     belong to one. `inputs` are the columns that make two rows the same question, `targets` those
-    that make them the same answer. `notes` say what was found by a look at the columns. `task` is
-    the member's in a mixture of several tasks, else empty; `metrics` are its own in the recipe. A
-    source that is `held_out` is only tested.
+    that make them the same answer. `notes` say what was found by a look at the columns, `findings`
+    what is odd about the labels. `task` is the member's in a mixture of several tasks, else empty;
+    `metrics` are its own in the recipe. A source that is `held_out` is only tested.
     """
 
     path: str
@@ -90,6 +90,7 @@ class Source:
     task: str = ""
     metrics: tuple[str, ...] = ()
     held_out: bool = False
+    findings: tuple[Finding, ...] = ()
 
     @property
     def is_replay(self) -> bool:
@@ -106,6 +107,8 @@ class Index:
     another row and a different target. `clusters` are the numbers of the first row with the same or
     nearly the same input; `groups` are the user's own. `words` are those of the inputs, None where
     the recipe turns near-duplicates off. `searched`: whether near-duplicates were looked for.
+    `inputs` and `targets` are hashes: equal where rows of one task have the same input, and where
+    rows have the same target.
     """
 
     sources: tuple[Source, ...]
@@ -123,6 +126,8 @@ class Index:
     ids: Sequence[str]
     words: Words | None
     searched: bool
+    inputs: NDArray[np.uint64]
+    targets: NDArray[np.uint64]
 
     @cached_property
     def is_shared(self) -> NDArray[np.bool_]:
@@ -173,11 +178,12 @@ def _note_labels(
 ) -> None:
     """Put what is odd about the labels of one task's sources, by number, with the first of them."""
     first = sources[min(same_labels)]
-    name = (label_slot(first.templates) or ("", None))[0]
-    notes = label_notes(
-        first.columns.get(name, name), joined_labels(seen[i] for i in sorted(same_labels))
-    )
-    sources[min(same_labels)] = replace(first, notes=(*first.notes, *notes))
+    found = label_slot(first.templates)
+    if found is not None:
+        name, slot = found
+        labels = joined_labels(seen[i] for i in sorted(same_labels))
+        odd = label_findings(first.columns.get(name, name), labels, slot.type)
+        sources[min(same_labels)] = replace(first, findings=tuple(odd))
 
 
 def _tasks(named: Sequence[Member], sources: Sequence[Source]) -> dict[int, str]:
@@ -221,7 +227,8 @@ def _source(member: Member, number: int, rows: Rows) -> tuple[Source, dict[str, 
             f"{member.path}: no task or template in the recipe, and no prompt/completion, "
             "messages, conversations or instruction columns in it: "
             f"{', '.join(first.values)}",
-            hint="set data.task, or data.template",
+            hint="name one: --task or data.task, --template or data.template; "
+            f"`tunesmith init {member.path}` proposes one",
         ) from error
     separator, note = data.label_separator or "", ""
     if not separator:
@@ -277,7 +284,10 @@ def build_index(
     keys.check_unreadable(data.max_rejected)
     num_rows, inputs = tuple(keys.num_rows), np.frombuffer(keys.inputs, dtype=np.uint64)
     first = first_with_same(inputs)
-    duplicates = _duplicates(sources, num_rows, inputs, first, keys)
+    targets = np.frombuffer(keys.targets, dtype=np.uint64)
+    in_task = _by_task(sources, num_rows, inputs)
+    same = first if in_task is inputs else first_with_same(in_task)
+    duplicates = find_duplicates(same, in_task, targets)
     given = [-1 if source.split is None else SPLITS.index(source.split) for source in sources]
     fixed = np.repeat(np.array(given, dtype=np.int8), num_rows)
     # A duplicate is dropped only if its first occurrence has the same fixed split: a row of the
@@ -294,6 +304,7 @@ def build_index(
         notes = _near_duplicate_notes(found, first, keys.ids)
     # Rows that are left out take no part in the draw, so they do not change the sizes of splits.
     free = np.flatnonzero((fixed == -1) & ~dropped & ~leaked)
+    _check_some_left(len(free), fixed == -1, dropped, leaked)
     splits = fixed.copy()
     split_notes = list[str]()
     for rows_of_draw, config in _draws(free, sources, num_rows, data.split):
@@ -330,6 +341,8 @@ def build_index(
         ids=keys.ids,
         words=keys.words,
         searched=searched,
+        inputs=in_task,
+        targets=targets,
     )
 
 
@@ -401,21 +414,32 @@ def _held_out_notes(sources: Sequence[Source], num_rows: Sequence[int]) -> list[
     return [f"held-out tasks, tested and never trained: {listed}"] if found else []
 
 
-def _duplicates(
-    sources: Sequence[Source],
-    num_rows: Sequence[int],
-    inputs: NDArray[np.uint64],
-    first: NDArray[np.int32],
-    keys: _Keys,
-) -> Duplicates:
-    """Duplicates and conflicts within each task: one text may be the input of several tasks."""
-    targets = np.frombuffer(keys.targets, dtype=np.uint64)
+def _check_some_left(
+    num_free: int, drawn: NDArray[np.bool_], dropped: NDArray[np.bool_], leaked: NDArray[np.bool_]
+) -> None:
+    """DataError where nothing remains to be divided because almost all rows are left out."""
+    if num_free >= FEWEST_LEFT or drawn.sum() < MANY_LEFT_OUT:
+        return
+    total, twice = int(drawn.sum()), int((drawn & dropped).sum())
+    in_test = int((drawn & leaked & ~dropped).sum())
+    raise DataError(
+        f"{num_free:,} of {total:,} rows remain: {twice:,} repeat the input and answer of an "
+        f"earlier row, and {in_test:,} have an input of the test file",
+        hint="give other rows to test on"
+        if in_test > twice
+        else "does data.columns name the columns that differ from row to row?",
+    )
+
+
+def _by_task(
+    sources: Sequence[Source], num_rows: Sequence[int], inputs: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Hashes of inputs that are equal within a task only: one text may be the input of several."""
     tasks = [source.task for source in sources]
     if len(set(tasks)) == 1:
-        return find_duplicates(first, inputs, targets)
+        return inputs
     salts = np.array([hash64(task) for task in tasks], dtype=np.uint64)
-    own = inputs ^ np.repeat(salts, num_rows)
-    return find_duplicates(first_with_same(own), own, targets)
+    return np.asarray(inputs ^ np.repeat(salts, num_rows))
 
 
 def _draws(
@@ -465,14 +489,12 @@ class _Keys:
             column.extend_missing(len(self.inputs))
 
     def _read(self, source: Source, data: DataConfig, rows: Iterator[Row]) -> None:
-        columns, start = _key_columns(source, data.split), len(self.inputs)
-        for key in columns:
-            if key == "time":
-                self._times = self._times or TimeColumn()
-                self._times.extend_missing(len(self.inputs))
-            else:
-                self._columns.setdefault(key, CodedWriter()).extend_missing(len(self.inputs))
+        start = len(self.inputs)
+        columns: dict[str, str] = {}
         while batch := list(islice(rows, BATCH_ROWS)):
+            if len(self.inputs) == start:
+                columns = _key_columns(source, data.split, batch[0])
+                self._open(columns)
             if source.fmt is not None and len(self.inputs) == start:
                 self.notes += format_notes(source.fmt, batch, _recipe_columns(data), source.path)
             self.ids.append([row.id for row in batch])
@@ -491,6 +513,15 @@ class _Keys:
                     self._columns[key].extend(
                         [_key_cell(source, row, column, key) for row in batch]
                     )
+
+    def _open(self, columns: Mapping[str, str]) -> None:
+        """Begin these columns, with nothing in them for the rows so far."""
+        for key in columns:
+            if key == "time":
+                self._times = self._times or TimeColumn()
+                self._times.extend_missing(len(self.inputs))
+            else:
+                self._columns.setdefault(key, CodedWriter()).extend_missing(len(self.inputs))
 
     def _count_unreadable(self, where: str, problem: str) -> None:
         self.num_unreadable += 1
@@ -547,10 +578,14 @@ def _recipe_columns(data: DataConfig) -> set[str]:
     }
 
 
-def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:
-    """The keys (fields of data.split) that the source's rows have, and in which column."""
+def _key_columns(source: Source, split: SplitConfig, first: Row) -> dict[str, str]:
+    """The keys (fields of data.split) that the source's rows have, and in which column.
+
+    Rows whose split is given need none; their group, where they have one, tells which belong
+    together, and which are on two sides.
+    """
     if source.split is not None:
-        return {}
+        return {"group": split.group} if split.group and split.group in first.values else {}
     several = labels_slot(source.templates)
     name = several[0] if several else "label"
     label = source.columns.get(name, name)
@@ -564,6 +599,17 @@ def _key_columns(source: Source, split: SplitConfig) -> dict[str, str]:
         "column": split.column,
     }
     return {key: column for key, column in wanted.items() if column is not None}
+
+
+def question_text(source: Source, row: Row) -> str:
+    """The row's input as one normalised text."""
+    return _all_text(source, row, _normalised(source, row))
+
+
+def target_text(source: Source, row: Row) -> str:
+    """The row's target as it is shown: a label's name, or the cells as text."""
+    value = _target(source, row)
+    return value if isinstance(value, str) else normalised_value(value)
 
 
 def _target(source: Source, row: Row) -> object:

@@ -71,7 +71,7 @@ class Preview:
     most_tokens: int
     num_too_long: int
     num_without: int
-    notes: tuple[str, ...] = ()  # what was recognised in the files
+    notes: tuple[str, ...] = ()  # what was recognised in the files, and is odd about the labels
 
     def summary(self) -> str:
         """One line: lengths, and how many rows are too long or give no example."""
@@ -130,7 +130,7 @@ def preview(data: DataConfig, chat: Format, max_length: int, num_rows: int = 3) 
         most_tokens=max(lengths, default=0),
         num_too_long=sum(length > max_length for length in lengths),
         num_without=len(outcomes) - len(lengths),
-        notes=tuple(rows.notes),
+        notes=(*rows.notes, *(f.text for source in sources for f in source.findings)),
     )
 
 

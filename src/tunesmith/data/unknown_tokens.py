@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections import Counter
 
 from tunesmith.data.tokenize import Format
-from tunesmith.records import Example, TokenizedExample
+from tunesmith.records import Example, Finding, TokenizedExample
 
 MOST_EXAMPLES = 200  # whose characters are looked at
-MOST_CHARACTERS = 8  # that a note names
+MOST_CHARACTERS = 8  # that a finding names
+ERROR_SHARE = 0.2  # of the prompts' tokens
 
 
 def unknown_id(chat: Format) -> int | None:
@@ -48,9 +49,9 @@ class UnknownTokens:
             if self._with_unknown <= MOST_EXAMPLES:
                 self._characters.update(c for c in example.prompt if not c.isspace())
 
-    def notes(self) -> list[str]:
+    def findings(self) -> list[Finding]:
         """The share of unknown tokens, and the commonest characters that become them; [] where
-        there are none.
+        there are none. An error where a model sees little of its prompts.
         """
         if not self._unknown:
             return []
@@ -59,10 +60,17 @@ class UnknownTokens:
         unknown.sort(key=lambda c: -self._characters[c])
         shown = ", ".join(map(ascii_or_self, unknown[:MOST_CHARACTERS]))
         which = f"; the model cannot tell these characters apart: {shown}" if unknown else ""
+        share = self._unknown / self._tokens
         return [
-            f"{self._unknown / self._tokens:.1%} of the prompts' tokens are "
-            f"{self._chat.tokenizer.unk_token}, in {self._with_unknown:,} of {self._prompts:,} "
-            f"prompts, for example {self._first}{which}"
+            Finding(
+                "unknown_characters",
+                "error" if share >= ERROR_SHARE else "warning",
+                f"{share:.1%} of the prompts' tokens are {self._chat.tokenizer.unk_token}, in "
+                f"{self._with_unknown:,} of {self._prompts:,} prompts, for example "
+                f"{self._first}{which}",
+                (self._first,),
+                "choose a model whose tokenizer knows them",
+            )
         ]
 
 

@@ -145,15 +145,9 @@ def compare(
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)[_places(a, b)]
     _check_settings(a, b, metric)
     clusters, n, count = list(a.clusters), len(rows_a), len(set(a.clusters))
-    found = paired_difference(
-        kind.value,
-        rows_a,
-        rows_b,
-        clusters,
-        confidence=confidence,
-        kind=kind.kind,
+    found, p, test = difference_and_test(
+        kind, rows_a, rows_b, clusters, resamples=resamples, confidence=confidence, seed=seed
     )
-    p, test = _test(kind, found, rows_a, rows_b, clusters, resamples, seed)
     se, se_clustered = _standard_errors(kind, rows_a, rows_b, clusters, found.se)
     quality_a, quality_b = kind.row_quality(rows_a), kind.row_quality(rows_b)
     wins, ties, losses = wins_ties_losses(quality_a, quality_b)
@@ -184,6 +178,24 @@ def compare(
         test=test,
         note=found.note,
     )
+
+
+def difference_and_test(
+    metric: Metric,
+    rows_a: Floats,
+    rows_b: Floats,
+    clusters: Sequence[str],
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[PairedDifference, float, str]:
+    """The difference with its interval, p, and the name of the test that gave it."""
+    found = paired_difference(
+        metric.value, rows_a, rows_b, clusters, confidence=confidence, kind=metric.kind
+    )
+    p, test = _test(metric, found, rows_a, rows_b, clusters, resamples, seed)
+    return found, p, test
 
 
 def _test(

@@ -27,7 +27,7 @@ from tunesmith.errors import InputError, TemplateError
 from tunesmith.evaluate.metrics import find_metric, score_predictions
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.models.load import max_positions
-from tunesmith.progress import say
+from tunesmith.progress import note, progress
 from tunesmith.recipe import DEFAULT_METRIC_OPTIONS, DataConfig, MetricOptions
 from tunesmith.records import Example, Row, Turn
 
@@ -182,9 +182,9 @@ def _scores(
         with_exemplars(examples, shown[name], chat, model, decoding)[0]
         for name, examples in asked.items()
     ]
-    predictions = iter(
-        answer(model, chat, [example for examples in prompted for example in examples], quick)
-    )
+    together = [example for examples in prompted for example in examples]
+    with progress(f"few-shot base: trying {len(asked)} wordings", len(together)) as advance:
+        predictions = iter(answer(model, chat, together, quick, advance))
     scores = {}
     for name, examples in asked.items():
         answers = [next(predictions) for _ in examples]
@@ -197,7 +197,7 @@ def _rows(data: DataConfig, stored: Path, wanted: set[str]) -> dict[str, _Found]
     template.
     """
     if not stored.exists():
-        say(f"note: there is no {stored}: the few-shot base is asked in the run's own wording")
+        note(f"there is no {stored}: the few-shot base is asked in the run's own wording")
         return {}
     rows, found = StoredRows(stored), dict[str, _Found]()
     try:

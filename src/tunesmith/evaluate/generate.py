@@ -443,7 +443,7 @@ def check_vllm() -> None:
     if find_spec("vllm") is None:
         raise InputError(
             "evaluation.backend is vllm, which is not installed",
-            hint="pip install 'tunesmith[serve]', or set evaluation.backend=transformers",
+            hint="pip install 'tunesmith[vllm]', or set evaluation.backend=transformers",
         )
 
 

@@ -7,7 +7,7 @@ Shape suffixes: N rows, D numbers a row, C units.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,12 @@ import numpy as np
 from tunesmith.evaluate.values import Floats, Ints, Value, chunks
 
 MAX_UNITS = 1000  # left out one by one; more units than that are left out in this many parts
+
+HALF = 0.5
+"""How much of a unit is left out where a value averages over classes. Without the whole of one of
+m rows their mean moves by 1 / (m - 1) of that row's residual, and its variance comes out too large
+by m / (m - 1); without half a row it moves by 1 / (m - 1/2), and (m - 1/2)^2 is m (m - 1) but for a
+quarter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +97,12 @@ class Influence:
     def scaled(self, bounds: tuple[float, float]) -> Influence:
         """The same of (value - low) / (high - low)."""
         low, width = bounds[0], bounds[1] - bounds[0]
-        return Influence(
-            (self.value - low) / width,
-            self.share_C,
-            self.residual_C / width,
-            self.bias / width,
-            self.n,
-            self.units,
-            self.concentration,
-        )
+        scaled = self.at((self.value - low) / width, 1 / width)
+        return replace(scaled, bias=self.bias / width)
+
+    def at(self, value: float, derivative: float) -> Influence:
+        """The same of a function of the value, by its derivative there; without the bias."""
+        return replace(self, value=value, residual_C=self.residual_C * derivative, bias=0.0)
 
 
 def influence_of_mean(values_N: Floats, number_N: Ints) -> Influence:
@@ -111,22 +114,24 @@ def influence_of_mean(values_N: Floats, number_N: Ints) -> Influence:
     return Influence(mean, share_C, residual_C, 0.0, n, len(sizes_C), float(share_C @ share_C))
 
 
-def influence_of_value(value: Value, rows_ND: Floats, number_N: Ints) -> Influence:
+def influence_of_value(
+    value: Value, rows_ND: Floats, number_N: Ints, left_out: float = 1.0
+) -> Influence:
     """The influence of each unit by the jackknife (Efron and Stein 1981): each is left out once.
 
-    For a mean it equals `influence_of_mean`. From MAX_UNITS on, units are left out in parts, drawn
-    at random with a fixed seed.
+    For a mean it equals `influence_of_mean`. From MAX_UNITS on, units are left out in sets, drawn
+    at random with a fixed seed. `left_out` is how much of a unit is left out: 1 or HALF.
     """
     n, sizes = len(rows_ND), np.bincount(number_N)
     share = sizes / n
     part_N = _parts(number_N, len(sizes))
     share_C = np.bincount(part_N) / n
     whole = float(value(np.ones((1, n)), rows_ND)[0])
-    pull_C = (whole - _left_out(value, rows_ND, part_N, len(share_C))) * (1 - share_C)
+    without_C = _values_without(value, rows_ND, part_N, len(share_C), left_out)
+    pull_C = (whole - without_C) * (1 / left_out - share_C)
     total = float(pull_C.sum())
-    return Influence(
-        whole, share_C, pull_C - share_C * total, -total, n, len(sizes), float(share @ share)
-    )
+    bias, residual_C = -total / left_out, pull_C - share_C * total
+    return Influence(whole, share_C, residual_C, bias, n, len(sizes), float(share @ share))
 
 
 def _parts(number_N: Ints, units: int) -> Ints:
@@ -137,11 +142,13 @@ def _parts(number_N: Ints, units: int) -> Ints:
     return parts
 
 
-def _left_out(value: Value, rows_ND: Floats, part_N: Ints, parts: int) -> Floats:
-    """The value without each part; values_C."""
+def _values_without(
+    value: Value, rows_ND: Floats, part_N: Ints, parts: int, left_out: float
+) -> Floats:
+    """The value without that much of each part; values_C."""
     found = []
     for some in chunks(parts, len(rows_ND)):
-        weights = (part_N != np.array(some)[:, None]).astype(float)
+        weights = 1.0 - left_out * (part_N == np.array(some)[:, None])
         found.append(value(weights, rows_ND))
     return np.concatenate(found)
 

@@ -9,7 +9,7 @@ with its skewness taken out. docs/statistics.md says how often each holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -20,12 +20,14 @@ from tunesmith.evaluate.values import Floats
 
 Interval: TypeAlias = tuple[float, float]
 
-PRIOR = 0.1
+PRIOR = 0.02
 """Of one unit, the weight that is added at the end of the range when a variance is estimated: units
 that are all alike say little about how unlike the next one may be."""
 
-UNSEEN_SKEWNESS = 1.25
-"""What a sample's skewness is multiplied by: that of a few rows with a long tail is too low."""
+SEEN_SKEWNESS, UNSEEN_SKEWNESS = 1.25, 1.6
+"""What a sample's skewness is multiplied by, because that of a few rows with a long tail is too
+low: at the end of the interval where the short tail is, and at the end of the long one, where the
+rows that were not seen would be."""
 
 
 # ---- a number in a range
@@ -58,9 +60,7 @@ def bounded_interval(
     """The interval of a number that has a range.
 
     Wilson's at the number of rows whose binomial variance is the variance of the number (Korn and
-    Graubard 1998 for clusters; here for any score between two ends). Next to an end of the range
-    Wilson's limit is too near and Jeffreys's too far (Brown, Cai and DasGupta 2001): for scores
-    that are not 0 or 1 the limit there lies midway between both. `rows` is how many units the
+    Graubard 1998 for clusters; here for any score between two ends). `rows` is how many units the
     number would rest on if all were alike, by default the effective number of units.
     """
     tail = (1 - confidence) / 2
@@ -68,11 +68,23 @@ def bounded_interval(
     if binary and not influence.clustered:
         low, high = _wilson(scaled.value, influence.n, _z(tail))
     else:
-        low, high = _limits(scaled, scaled.value, scaled.variance, rows, tail, binary)
-        if not binary:
-            far = _jeffreys(scaled, rows, tail)
-            low, high = min(low, (low + far[0]) / 2), max(high, (high + far[1]) / 2)
+        low, high = _limits(scaled, scaled.value, scaled.variance, rows, tail)
     return _within(influence, low, high, bounds)
+
+
+def correlation_interval(influence: Influence, confidence: float = 0.95) -> Interval:
+    """The interval of a correlation: Student's on Fisher's (1921) z = atanh r, with the jackknife's
+    standard error carried over by the derivative, 1 / (1 - r^2). Few rows with long tails show
+    their skewness poorly, so it holds the interval with all of it taken out and the one with half
+    of it put in, and Student's is between. That of bounded_interval where all rows are on a line,
+    so that z has no end.
+    """
+    r = influence.value
+    if abs(r) > 1 - 1e-12 or influence.variance == 0:
+        return bounded_interval(influence, (-1.0, 1.0), confidence=confidence)
+    on_z = influence.at(math.atanh(r), 1 / (1 - r**2))
+    low, high = _widest(on_z, (-on_z.skewness / 2, on_z.skewness), confidence)
+    return math.tanh(low), math.tanh(high)
 
 
 def _within(influence: Influence, low: float, high: float, bounds: Interval) -> Interval:
@@ -84,20 +96,17 @@ def _within(influence: Influence, low: float, high: float, bounds: Interval) -> 
 
 
 def _limits(
-    influence: Influence, share: float, variance: float, rows: float | None, tail: float,
-    binary: bool = False,
-) -> Interval:  # fmt: skip
+    influence: Influence, share: float, variance: float, rows: float | None, tail: float
+) -> Interval:
     """Wilson's limits of a share of this variance, each at its own effective number of rows."""
     z = _z(tail)
-    low, high = (
-        _effective_rows(influence, share, variance, rows, tail, end, binary) for end in (0.0, 1.0)
-    )
+    low, high = (_effective_rows(influence, share, variance, rows, tail, end) for end in (0.0, 1.0))
     return _wilson(share, low, z)[0], _wilson(share, high, z)[1]
 
 
 def _effective_rows(
     influence: Influence, share: float, variance: float, rows: float | None, tail: float,
-    end: float, binary: bool = False,
+    end: float,
 ) -> float:  # fmt: skip
     """The number of rows whose binomial variance is this variance.
 
@@ -110,18 +119,7 @@ def _effective_rows(
     mean = (share + prior * end) / (1 + prior)
     spread = (variance * units + prior * (share - end) ** 2 / (1 + prior)) / (1 + prior)
     effective = units * mean * (1 - mean) / spread if spread > 1e-15 else units
-    effective *= (_z(tail) / _t(tail, influence.freedom)) ** 2
-    return max(1e-9, min(effective, influence.n) if binary else effective)
-
-
-def _jeffreys(influence: Influence, rows: float | None, tail: float) -> Interval:
-    share, variance = influence.value, influence.variance
-    n = [_effective_rows(influence, share, variance, rows, tail, end) for end in (0.0, 1.0)]
-    low, high = (
-        float(special.betaincinv(share * m + 0.5, (1 - share) * m + 0.5, level))
-        for level, m in zip((tail, 1 - tail), n, strict=True)
-    )
-    return low, high
+    return max(1e-9, effective * (_z(tail) / _t(tail, influence.freedom)) ** 2)
 
 
 # ---- a number without a range
@@ -130,9 +128,12 @@ def _jeffreys(influence: Influence, rows: float | None, tail: float) -> Interval
 def skewed_interval(influence: Influence, bounds: Interval, confidence: float = 0.95) -> Interval:
     """Student's interval with the skewness taken out, by Hall's (1992) cubic transformation.
 
-    It needs no resampling.
+    It needs no resampling. The end in the long tail has more skewness taken out than the other.
     """
-    low, high = _skewed_ends(influence, _skewness(influence), confidence)
+    factors = (SEEN_SKEWNESS, UNSEEN_SKEWNESS)
+    below, above = factors if influence.skewness > 0 else factors[::-1]
+    low = _skewed_ends(influence, below * influence.skewness, confidence)[0]
+    high = _skewed_ends(influence, above * influence.skewness, confidence)[1]
     value = influence.value
     return max(bounds[0], min(value, low)), min(bounds[1], max(value, high))
 
@@ -142,9 +143,15 @@ def skewed_difference(influence: Influence, width: float, confidence: float = 0.
     and the one with the skewness taken out. Differences have long tails on both sides, whose
     skewness is mostly chance.
     """
-    ends = [_skewed_ends(influence, s, confidence) for s in (0.0, _skewness(influence))]
+    low, high = _widest(influence, (0.0, _skewness(influence)), confidence)
+    return max(-width, low), min(width, high)
+
+
+def _widest(influence: Influence, skewnesses: Sequence[float], confidence: float) -> Interval:
+    """What holds the interval of each skewness, and the number."""
+    ends = [_skewed_ends(influence, s, confidence) for s in skewnesses]
     value, lows, highs = influence.value, *zip(*ends, strict=True)
-    return max(-width, min(value, *lows)), min(width, max(value, *highs))
+    return min(value, *lows), max(value, *highs)
 
 
 def _skewed_ends(influence: Influence, skewness: float, confidence: float) -> Interval:
@@ -168,7 +175,7 @@ def skewed_p(influence: Influence) -> float:
 
 
 def _skewness(influence: Influence) -> float:
-    return UNSEEN_SKEWNESS * influence.skewness
+    return SEEN_SKEWNESS * influence.skewness
 
 
 def _hall(t: float, skewness: float) -> float:

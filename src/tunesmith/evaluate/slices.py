@@ -44,8 +44,10 @@ class Slicing:
     values: tuple[str, ...]
 
 
-Compare = Callable[[Evaluation, Evaluation, str], Comparison]
-"""The second minus the first, on a metric."""
+Against = Callable[[Evaluation, Sequence[Evaluation], str], Comparison]
+"""The tuned model, in all its trainings, minus the first, on a metric."""
+Level = Callable[[Sequence[Evaluation], str], Estimate]
+"""The mean over the tuned model's trainings of a metric."""
 
 
 # ---- how to divide
@@ -159,26 +161,27 @@ def row_by_row(evaluation: Evaluation, metric: str) -> tuple[Evaluation, str]:
 
 def judge_slices(
     reference: Evaluation,
-    tuned: Evaluation,
+    tuned: Sequence[Evaluation],
     ways: Sequence[Slicing],
     metric: str,
-    compare: Compare,
+    against: Against,
+    level_of: Level,
     confidence: float,
 ) -> list[SliceRow]:
     """Every part of every slicing on a metric that `row_by_row` gave, the worst first.
 
-    p is adjusted over all of them (Holm). `reference` and `tuned` have the same examples in the
-    same order, which are those of the slicings.
+    p is adjusted over all of them (Holm). `reference` and each training in `tuned` have the same
+    examples in the same order, which are those of the slicings.
     """
     if not ways:
         return []
     parts = [(way, value) for way in ways for value in sorted(set(way.values))]
     kept = [[value == name for value in way.values] for way, name in parts]
-    pairs = [(subset(reference, keep), subset(tuned, keep)) for keep in kept]
-    compared = [compare(a, b, metric) for a, b in pairs]
+    pairs = [(subset(reference, keep), [subset(one, keep) for one in tuned]) for keep in kept]
+    compared = [against(a, b, metric) for a, b in pairs]
     adjusted = holm([1.0 if math.isnan(c.p) else c.p for c in compared])
-    whole = compare(reference, tuned, metric)
-    estimates = [tuple(estimate_of(e, metric, confidence) for e in pair) for pair in pairs]
+    whole = against(reference, tuned, metric)
+    estimates = [(estimate_of(a, metric, confidence), level_of(b, metric)) for a, b in pairs]
     level = estimate_of(reference, metric, confidence).mean
     rows = []
     for (way, name), c, p, (before, after) in zip(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from tunesmith.evaluate.influence import (
+    HALF,
     Influence,
     few_units,
     influence_of_mean,
@@ -22,6 +23,7 @@ from tunesmith.evaluate.influence import (
 from tunesmith.evaluate.intervals import (
     Interval,
     bounded_interval,
+    correlation_interval,
     paired_interval,
     paired_p,
     skewed_difference,
@@ -80,11 +82,18 @@ class Kind:
         binary: The mean of scores that are 0 or 1.
         support: rows_ND -> support_K, the rows of each of K classes whose scores are averaged with
             equal weight; None where the number is of all rows alike.
+        correlation: Between what is right and what was answered.
     """
 
     bounds: Interval = (-math.inf, math.inf)
     binary: bool = False
     support: Callable[[Floats], Floats] | None = None
+    correlation: bool = False
+
+    @property
+    def left_out(self) -> float:
+        """How much of a unit the jackknife leaves out."""
+        return HALF if self.support else 1.0
 
     @property
     def bounded(self) -> bool:
@@ -151,7 +160,7 @@ def estimate_value(
         whole = float(value(np.ones((1, len(rows_ND))), rows_ND)[0])
         note = f"only 1 {'row' if len(rows_ND) == 1 else 'group'}"
         return Estimate(whole, len(rows_ND), math.nan, NO_INTERVAL, note)
-    influence = influence_of_value(value, rows_ND, number_N)
+    influence = influence_of_value(value, rows_ND, number_N, kind.left_out)
     support_K = kind.support(rows_ND) if kind.support else None
     ci, note = _interval(influence, kind, support_K, confidence, exact=False)
     return Estimate(influence.value, len(rows_ND), math.sqrt(influence.variance), ci, note)
@@ -164,11 +173,14 @@ def _interval(
     note = _too_little(influence, confidence, exact and kind.bounded) or _too_rare(support_K)
     if note:
         return NO_INTERVAL, note
+    if kind.correlation:
+        return correlation_interval(influence, confidence), ""
     if kind.bounded:
         rows = _effective_rows(influence, support_K)
         return bounded_interval(influence, kind.bounds, rows, kind.binary, confidence), ""
-    if influence.variance == 0:
-        return NO_INTERVAL, f"every {_unit(influence)} has the same value"
+    note = _mostly_one(influence, confidence)
+    if note:
+        return NO_INTERVAL, note
     return skewed_interval(influence, kind.bounds, confidence), ""
 
 
@@ -181,6 +193,18 @@ def _too_little(influence: Influence, confidence: float, few_do: bool) -> str:
         largest = round(float(influence.share_C.max()) * influence.n)
         return f"groups of too unequal size, one has {largest:,} of {influence.n:,} rows"
     return ""
+
+
+def _mostly_one(influence: Influence, confidence: float) -> str:
+    """Why a number without a range has no interval where so few units are unlike the others."""
+    unit = _unit(influence)
+    if influence.variance == 0:
+        return f"every {unit} has the same value"
+    _, counts = np.unique(influence.residual_C, return_counts=True)
+    others = influence.units - int(counts.max())
+    if 2 * others > influence.units or not few_units(others, confidence):
+        return ""
+    return f"all but {_count(others, unit)} have the same value"
 
 
 def _too_rare(support_K: Floats | None) -> str:
@@ -249,7 +273,7 @@ def paired_difference(
     if number_N.max(initial=-1) < 1:
         note = f"only 1 {'row' if n == 1 else 'group'}"
         return PairedDifference(found, math.nan, NO_INTERVAL, math.nan, note)
-    influence = _influence_of_difference(value, a_ND, b_ND, number_N)
+    influence = _influence_of_difference(value, a_ND, b_ND, number_N, kind.left_out)
     se = math.sqrt(influence.variance)
     support_K = np.minimum(kind.support(a_ND), kind.support(b_ND)) if kind.support else None
     differ = len(np.unique(number_N[(a_ND != b_ND).any(axis=1)]))
@@ -286,7 +310,9 @@ def _too_alike(influence: Influence, differ: int, confidence: float) -> str:
     return ""
 
 
-def _influence_of_difference(value: Value, a_ND: Floats, b_ND: Floats, number_N: Ints) -> Influence:
+def _influence_of_difference(
+    value: Value, a_ND: Floats, b_ND: Floats, number_N: Ints, left_out: float
+) -> Influence:
     if value is weighted_mean:
         return influence_of_mean(b_ND[:, 0] - a_ND[:, 0], number_N)
     columns = a_ND.shape[1]
@@ -294,7 +320,7 @@ def _influence_of_difference(value: Value, a_ND: Floats, b_ND: Floats, number_N:
     def difference(weights_RN: Floats, both_ND: Floats) -> Floats:
         return value(weights_RN, both_ND[:, columns:]) - value(weights_RN, both_ND[:, :columns])
 
-    return influence_of_value(difference, np.hstack([a_ND, b_ND]), number_N)
+    return influence_of_value(difference, np.hstack([a_ND, b_ND]), number_N, left_out)
 
 
 # ---- resampling

@@ -16,8 +16,9 @@ from tunesmith.data.tokenize import tokenize_examples, tokenize_prompts
 from tunesmith.evaluate.choice_tokens import choice_ids
 from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.generate import Generated, generate, generate_vllm
-from tunesmith.evaluate.likelihood import Ranked, choice_logprobs, rank_choices
+from tunesmith.evaluate.likelihood import Choices, Ranked, choice_logprobs, rank_choices
 from tunesmith.models.load import max_positions
+from tunesmith.progress import progress
 from tunesmith.recipe import EvaluationConfig
 from tunesmith.records import Example, Prediction, TokenizedExample
 
@@ -177,7 +178,7 @@ def _answer_alike(
     written: list[Generated | None] = [None] * len(examples)
     if decoding.rank_choices:
         wanted = choice_ids(chat, examples)
-        ranked = rank_choices(model, prompts, wanted, batch_tokens=decoding.batch_tokens)
+        ranked = _ranked(model, prompts, wanted, decoding)
         if decoding.backend == "transformers":
             written = [
                 _greedy(found, options, decoding.of_task(example.task))
@@ -232,12 +233,8 @@ def rank(
     """The likeliest choice of each example as its answer, with the log-likelihoods of all; nothing
     is generated. For closed tasks, in `decoding.dtype`.
     """
-    found = rank_choices(
-        in_dtype(model, decoding.dtype),
-        tokenize_prompts(examples, chat),
-        choice_ids(chat, examples),
-        batch_tokens=decoding.batch_tokens,
-    )
+    model, prompts = in_dtype(model, decoding.dtype), tokenize_prompts(examples, chat)
+    found = _ranked(model, prompts, choice_ids(chat, examples), decoding)
     return [
         Prediction(
             example.id,
@@ -249,6 +246,18 @@ def rank(
         )
         for example, ranked in zip(examples, found, strict=True)
     ]
+
+
+def _ranked(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    choices: Sequence[Choices],
+    decoding: Decoding,
+) -> list[Ranked]:
+    with progress("likelihoods of the choices", len(prompts)) as advance:
+        return rank_choices(
+            model, prompts, choices, batch_tokens=decoding.batch_tokens, on_progress=advance
+        )
 
 
 def _greedy(
@@ -343,5 +352,8 @@ def _reference_logprobs(
     if all(logprob is not None for logprob in known):
         return [logprob for logprob in known if logprob is not None]
     options = [[ids] for ids in references]
-    found = choice_logprobs(model, prompts, options, batch_tokens=decoding.batch_tokens)
+    with progress("likelihoods of the right answers", len(prompts)) as advance:
+        found = choice_logprobs(
+            model, prompts, options, batch_tokens=decoding.batch_tokens, on_progress=advance
+        )
     return [one for (one,) in found]

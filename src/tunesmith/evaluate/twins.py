@@ -4,14 +4,12 @@ model has nearly seen, it need not have understood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from tunesmith.evaluate.slices import estimate_of, subset
+from tunesmith.evaluate.slices import Against, estimate_of, subset
 from tunesmith.evaluate.verdict import amount, default_margin, level, verdict
 from tunesmith.records import Comparison, Evaluation, Example, TwinScores
 
-Against = Callable[[Evaluation, Sequence[Evaluation], str], Comparison]
-"""The tuned model, in all its trainings, minus the first, on a metric."""
 MIN_ROWS = 2  # of one row there is no interval
 
 

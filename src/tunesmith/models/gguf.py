@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from huggingface_hub import metadata_save
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -28,7 +29,7 @@ from tunesmith.errors import ModelError
 from tunesmith.models.save import write_model_folder
 from tunesmith.models.weights import Loaded, check_loaded
 from tunesmith.packages import installed
-from tunesmith.progress import say
+from tunesmith.progress import note, progress
 from tunesmith.rundir import cache_folder, file_sha256
 
 NEEDED = ("gguf", "accelerate")
@@ -48,10 +49,26 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
     key = f"{file_sha256(file)[:32]}-{version('transformers')}"
     folder = cache_folder() / "gguf" / key
     if not folder.is_dir():
-        say(f"note: {file.name} is converted to float32 safetensors, once, in {folder}")
+        note(f"{file.name} is converted to float32 safetensors, once, in {folder}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        write_model_folder(*_read(file), folder)
+        with (
+            tempfile.TemporaryDirectory(prefix="tunesmith-") as beside,
+            progress(f"converting {file.name}"),
+        ):
+            write_model_folder(*_read(file), folder, _card(file, Path(beside)))
     return folder
+
+
+def _card(file: Path, folder: Path) -> list[Path]:
+    """A model card with the licence that the file names; none where it names none."""
+    from gguf import GGUFReader  # noqa: PLC0415 - an extra, whose presence was checked
+
+    field = GGUFReader(file).get_field("general.license")
+    if field is None:
+        return []
+    card = folder / "README.md"
+    metadata_save(card, {"license": str(field.contents())})
+    return [card]
 
 
 def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

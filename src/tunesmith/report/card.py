@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tunesmith.evaluate.system_table import TUNED
-from tunesmith.recipe import BUILT_IN_MODEL
 from tunesmith.records import Estimate
 from tunesmith.report import tables
 from tunesmith.report.calibration import threshold_note, threshold_sentence
-from tunesmith.report.cases import prompt_of
 from tunesmith.report.content import Report
-from tunesmith.report.format import metric_name, percent
-from tunesmith.report.markdown import line, markdown_table, questions, titled
+from tunesmith.report.format import is_auxiliary, metric_name, percent
+from tunesmith.report.markdown import (
+    facts,
+    line,
+    markdown_table,
+    questions,
+    steps,
+    strip,
+    titled,
+)
 from tunesmith.report.sections import sections_of
+from tunesmith.report.usage import about_table, base_name, is_local, snippet
 
-DATA_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
+UNKNOWN = "unknown"
+"""The hub's identifier where the base model names no licence."""
 
 
 def render_card(report: Report) -> str:
     """The card: front matter for the hub, then text for people."""
-    base = line(_base_name(report.base_model))
-    front = yaml.safe_dump(front_matter(report), sort_keys=False, allow_unicode=True)
+    base = line(base_name(report.base_model))
+    front = card_data(report).to_yaml()
     parts = [
         f"# {line(report.name)}",
         f"An instruct model, fine-tuned with tunesmith from {base}.",
         "## Is it better than its base?",
         line(" ".join(filter(None, [report.heading and f"{report.heading}.", report.verdict]))),
         questions(report),
+        *strip(report),
+        *steps(report),
         *_findings(report),
         *_threshold(report),
         "## How to use it",
         "Prompt the model in the format it was trained on:",
-        _snippet(report),
+        f"```python\n{snippet(report)}\n```",
+        facts(about_table(report)),
         "## Training data",
         _sources(report),
         "## Limits",
         _limits(report),
     ]
-    return f"---\n{front}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+    return f"---\n{front}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _findings(report: Report) -> list[str]:
@@ -63,61 +77,71 @@ def _threshold(report: Report) -> list[str]:
     return ["## When may it answer by itself?", line(text)]
 
 
-def front_matter(report: Report) -> dict[str, object]:
-    """The metadata of the card; `model-index` carries the primary metric on the test split."""
-    tuned = report.system(TUNED)
-    found = tuned.estimates.get(report.primary_metric) if tuned else None
-    hub_sources = [source for source in _source_names(report) if not _is_local(source)]
-    front: dict[str, object] = {
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "base_model": _base_name(report.base_model),
-        "tags": ["tunesmith", "text-generation", "instruct", "fine-tuned"],
-        "datasets": hub_sources,
-        "model-index": [_result(report, found)] if found else [],
-    }
-    return {key: value for key, value in front.items() if value}
-
-
-def _result(report: Report, found: Estimate) -> dict[str, object]:
-    dataset = ", ".join(Path(name).name for name in _source_names(report)) or report.name
-    metric = {
-        "type": report.primary_metric,
-        "value": round(found.mean, 4),
-        "name": f"{metric_name(report.primary_metric)}, n = {found.n}, "
-        + (
-            f"no interval: {found.note}"
-            if found.note
-            else f"{percent(report.confidence)} interval {found.ci[0]:.4f} to {found.ci[1]:.4f}"
-        ),
-    }
-    return {
-        "name": report.name,
-        "results": [
-            {
-                "task": {"type": "text-generation"},
-                "dataset": {"name": dataset, "type": dataset, "split": "test"},
-                "metrics": [metric],
-            }
-        ],
-    }
-
-
-def _base_name(model: str) -> str:
-    """A hub id as it is, a local folder by its name alone: a card must not reveal local paths."""
-    if not model or model == BUILT_IN_MODEL:
-        return "tunesmith-built-in"
-    return Path(model).name if _is_local(model) else model
-
-
-def _is_local(name: str) -> bool:
-    """Whether a model or source is a path: exists, looks like one or has a data file's suffix."""
-    return (
-        name.startswith((".", "/", "~"))
-        or "\\" in name
-        or name.endswith(DATA_ENDINGS)
-        or Path(name).exists()
+def card_data(report: Report) -> ModelCardData:
+    """The metadata of the card in the form that the hub accepts; the model index carries the task's
+    metrics on the test split, the verdict's first.
+    """
+    licence = report.licence or UNKNOWN
+    return ModelCardData(
+        base_model=hub_id(base_name(report.base_model)),
+        base_model_relation="finetune",
+        datasets=_hub_datasets(report) or None,
+        library_name="transformers",
+        license=licence,
+        license_name="as-its-base-model" if licence == "other" else None,
+        model_name=report.name,
+        pipeline_tag="text-generation",
+        tags=["tunesmith", "text-generation", "instruct", "fine-tuned"],
+        eval_results=_results(report) or None,
     )
+
+
+def _results(report: Report) -> list[EvalResult]:
+    tuned = report.system(TUNED)
+    found = tuned.estimates if tuned else {}
+    names = [report.primary_metric, *(m for m in found if m != report.primary_metric)]
+    source = ", ".join(Path(name).name for name in _source_names(report)) or report.name
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=hub_id(source),
+            dataset_name=source,
+            dataset_split="test",
+            metric_type=metric,
+            metric_value=round(found[metric].mean, 4),
+            metric_name=_metric_name(report, metric, found[metric]),
+        )
+        for metric in names
+        if metric in found and not is_auxiliary(metric) and math.isfinite(found[metric].mean)
+    ]
+
+
+def _metric_name(report: Report, metric: str, found: Estimate) -> str:
+    ends = (
+        f"no interval{f': {found.note}' if found.note else ''}"
+        if math.isnan(found.ci[0])
+        else f"{percent(report.confidence)} interval {found.ci[0]:.4f} to {found.ci[1]:.4f}"
+    )
+    return f"{metric_name(metric)}, n = {found.n}, {ends}"
+
+
+def hub_id(name: str) -> str:
+    """A name as the hub takes it for a repository: `org/name` or `name`, of letters, digits, `-`,
+    `_` and `.`; other characters become `-`.
+    """
+    parts = [re.sub(r"[^\w.-]+", "-", part, flags=re.ASCII) for part in name.split("/")]
+    plain = re.sub(r"-{2,}|\.{2,}", "-", "/".join(parts[-2:])).strip("-./")
+    try:
+        validate_repo_id(plain)
+    except HFValidationError:
+        return "unnamed"
+    return plain
+
+
+def _hub_datasets(report: Report) -> list[str]:
+    """The sources that are data sets of the hub: `org/name:split` without the split."""
+    names = [name.partition(":")[0] for name in _source_names(report) if not is_local(name)]
+    return [name for name in names if name and hub_id(name) == name]
 
 
 def _source_names(report: Report) -> list[str]:
@@ -127,42 +151,8 @@ def _source_names(report: Report) -> list[str]:
     return [str(item.get("source", "")) if isinstance(item, dict) else str(item) for item in listed]
 
 
-def _snippet(report: Report) -> str:
-    """A transformers pipeline call, with the prompt as Python literals, one per line.
-
-    As literals, no prompt can end the code block: a line never begins with a fence.
-    """
-    prompt = report.prompt_layout or next(
-        (prompt_of(example) for example in report.examples.values()), ""
-    )
-    said = report.recipe.get("system")
-    system = (
-        f'{{"role": "system", "content": {json.dumps(said, ensure_ascii=False)}}}, ' if said else ""
-    )
-    literals = [
-        f"    {json.dumps(text, ensure_ascii=False)}" for text in prompt.splitlines(keepends=True)
-    ]
-    return "\n".join(
-        [
-            "```python",
-            "from transformers import pipeline",
-            "",
-            'generate = pipeline("text-generation", "path/to/this/model")',
-            "prompt = (",
-            *(literals or ['    ""']),
-            ').replace("{text}", "your text")' if report.prompt_layout else ")",
-            f"messages = [{system}" + '{"role": "user", "content": prompt}]',
-            "answers = generate(messages, do_sample=False, return_full_text=False)",
-            'print(answers[0]["generated_text"])',
-            "```",
-        ]
-    )
-
-
 def _sources(report: Report) -> str:
-    names = ", ".join(
-        Path(name).name if _is_local(name) else name for name in _source_names(report)
-    )
+    names = ", ".join(Path(name).name if is_local(name) else name for name in _source_names(report))
     intro = f"Rows from {line(names)}." if names else ""
     return "\n\n".join(filter(None, [intro, markdown_table(tables.ledger_table(report.data))]))
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from itertools import takewhile
 
-from tunesmith.evaluate.system_table import TUNED
+from tunesmith.evaluate.system_table import BASE, TUNED
 from tunesmith.records import Evaluation, Example
 from tunesmith.report.content import Report
 from tunesmith.report.format import (
@@ -53,16 +53,9 @@ class Cases:
     graded: bool
 
     @property
-    def headings(self) -> tuple[str, str, str]:
-        """The titles of the section, of the fixed rows and of the broken rows."""
-        if self.graded:
-            return "Rows that improved and got worse", "Most improved", "Most worsened"
-        return "Rows fixed and broken", "Fixed", "Broken"
-
-    @property
     def groups(self) -> tuple[tuple[str, tuple[Case, ...]], ...]:
         """The fixed and the broken rows, each with its title."""
-        _, fixed, broken = self.headings
+        fixed, broken = ("Most improved", "Most worsened") if self.graded else ("Fixed", "Broken")
         return (
             (f"{fixed} ({len(self.fixed)} of {self.num_fixed})", self.fixed),
             (f"{broken} ({len(self.broken)} of {self.num_broken})", self.broken),
@@ -94,9 +87,9 @@ def choose_cases(report: Report, count: int = 10) -> Cases | None:
     nor the most flattering ones. None if base and tuned share no metric with per-example scores.
     """
     tuned = report.system(TUNED)
-    before = report.system("base") or (
-        report.system(report.comparison.a) if report.comparison else None
-    )
+    # the verdict's own reference, so that the numbers of rows are those of its sentence
+    reference = report.system(report.comparison.a) if report.comparison else None
+    before = reference or report.system(BASE)
     metric = _scored_metric(report.primary_metric, before, tuned)
     if tuned is None or before is None or metric is None:
         return None

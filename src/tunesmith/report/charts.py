@@ -211,6 +211,23 @@ def loss_chart(history: History, best_step: int | None) -> Lines | None:
     return Lines("loss", "Loss", alt, lines, best_step, "loss per trained token", legend=True)
 
 
+def validation_loss_chart(history: History, best_step: int | None) -> Lines | None:
+    """The validation loss on a scale of its own: beside the training loss, which falls much
+    further, the turn from which on it rises would not be seen.
+    """
+    points = _series(history, "validation_loss")
+    if len(points) < 2:
+        return None
+    step, lowest = min(points, key=lambda point: point[1])
+    title = "Validation loss, on a scale of its own"
+    alt = (
+        f"{title}: lowest {lowest:.3f} at step {step:.0f}, {points[-1][1]:.3f} at the end; best "
+        f"step {best_step}"
+    )
+    line = Line(points, "validation", "accent", "o")
+    return Lines("validation_loss", title, alt, (line,), best_step, "loss per trained token")
+
+
 def metric_chart(history: History, metric: str, best_step: int | None) -> Lines | None:
     """The primary metric on the validation split by step."""
     points = _series(history, f"validation_{metric}")

@@ -92,6 +92,10 @@ class Report:
     validation_METRIC. In `training`, `seconds` and keys that end in `_bytes` are shown with their
     units. `data` is ledger.json. `prompt_layout` is the prompt template for the model card with
     `{text}` for the input; without one the card shows a test prompt.
+
+    `held_out` are the systems on the test rows of tasks that were never trained. `slice_of` is the
+    part of each test example, by the way of dividing and the example's id. `prepared` and `tested`
+    are ISO times; `licence` is the base model's, empty where it is not known.
     """
 
     name: str
@@ -127,6 +131,11 @@ class Report:
     calibration: Calibration | None = None
     unreadable: Sequence[Unreadable] = ()
     preferences: Sequence[Preference] = ()
+    held_out: Sequence[Evaluation] = ()
+    slice_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    prepared: str = ""
+    tested: str = ""
+    licence: str = ""
 
     @property
     def verdict_line(self) -> str:
@@ -205,6 +214,9 @@ def to_json(report: Report) -> dict[str, Any]:
         "run": {
             "name": report.name,
             "base_model": report.base_model,
+            "licence": report.licence,
+            "prepared": report.prepared,
+            "tested": report.tested,
             "best_step": report.best_step,
             "test_uses": report.test_uses,
             "smallest_detectable": report.smallest_detectable,

@@ -90,6 +90,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def share(value: Estimate) -> str:
+    """A share as a percentage with its interval: `3.4 % [1.7, 6.6]`."""
+    low, high = value.ci
+    ends = "(no interval)" if math.isnan(low) else f"[{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value.mean:.1f} % {ends}"
+
+
 def duration(seconds: float) -> str:
     """`0.4 s`, `48 s`, `2 min 5 s`, `3 h 20 min`."""
     if seconds < 10:

@@ -1,7 +1,14 @@
-"""report.html: one file that needs no network, no script and no other file."""
+"""report.html: one file that needs no network and no other file, and that can be read without its
+script.
+
+The browser is told to run nothing but the page's own script and to apply nothing but its own style,
+by their hashes: nothing in a row's text can run, even if it could pose as markup.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,35 +17,32 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunesmith.inert import inert
-from tunesmith.report import format as fmt
+from tunesmith.report.answers import chips
+from tunesmith.report.browser import SAMPLE, pack, sample_table
 from tunesmith.report.content import Report, verdict_class
+from tunesmith.report.next_steps import next_steps
 from tunesmith.report.plots import PALETTE, Plot
-from tunesmith.report.sections import sections_of
+from tunesmith.report.sections import Section, sections_of
+from tunesmith.report.strip import strip_of
+from tunesmith.report.usage import base_name, day, parameters
 
-ANSWER_MARKS = {
-    "yes": ("good", "\N{CHECK MARK}"),
-    "no": ("bad", "\N{MULTIPLICATION X}"),
-    "cannot tell": ("open", "?"),
-    "not measured": ("none", "\N{EN DASH}"),
-}
-"""The class and the icon of an answer, which is never shown by colour alone."""
+FOLDER = Path(__file__).parent
+VENDOR = FOLDER / "vendor"
 
 
 def render_html(report: Report, plots: Sequence[Plot]) -> str:
-    """The whole page. Every text of the report is escaped; only our own plots go in as markup."""
+    """The whole page. Every text of the report is escaped; only our own plots, style and script go
+    in as markup.
+    """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_inert,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "inline_svg": inline_svg,
-        "metric_name": fmt.metric_name,
-        "system_name": fmt.system_name,
-    }
+    environment.filters["inline_svg"] = inline_svg
     template = environment.get_template("report.html.j2")
     return template.render(_context(report, plots))
 
@@ -49,46 +53,85 @@ def _inert(value: object) -> object:
 
 
 def _context(report: Report, plots: Sequence[Plot]) -> dict[str, object]:
+    sections = sections_of(report)
+    style, script = page_style(), page_script()
+    rows = next((section.rows for section in sections if section.rows), None)
     return {
         "report": report,
         "verdict_class": verdict_class(report.verdict_kind),
-        "answer_marks": ANSWER_MARKS,
-        "figures": _key_figures(report),
-        "sections": sections_of(report),
+        "facts": _facts(report),
+        "strip": strip_of(report),
+        "chips": chips(report),
+        "steps": next_steps(report),
+        "first": _open(sections),
+        "folded": [section for section in sections if not section.first],
         "plots": {plot.name: plot for plot in plots},
-        "number": fmt.number,
+        "packed": pack(rows) if rows else None,
+        "sample": sample_table(rows) if rows else None,
+        "sample_size": SAMPLE,
+        "policy": content_policy(style, script if rows else ""),
+        "style": Markup(style),  # noqa: S704 - our own files
+        "script": Markup(script),  # noqa: S704 - our own files
     }
 
 
-def _key_figures(report: Report) -> list[tuple[str, str, str]]:
-    """What the verdict rests on, as (label, value, beside it)."""
-    c = report.comparison
-    if c is None:
-        return []
-    figures = []
-    for name in (c.b, c.a):
-        found = report.system(name)
-        if found and c.metric in found.estimates:
-            value = found.estimates[c.metric]
-            figures.append(
-                (
-                    fmt.system_name(name),
-                    fmt.number(value.mean),
-                    fmt.interval(value.ci, note=value.note),
-                )
-            )
-    figures.append(
-        ("Difference", fmt.signed(c.difference), fmt.interval(c.ci, plus=True, note=c.note))
-    )
-    figures.append(
-        ("Won / tied / lost", f"{c.wins:,} / {c.ties:,} / {c.losses:,}", f"p {_with_sign(c.p)}")
-    )
-    return figures
+def _open(sections: Sequence[Section]) -> list[Section]:
+    """The sections that are not folded; gates, which decide, before the rows."""
+    return sorted((s for s in sections if s.first), key=lambda section: section.id != "gates")
 
 
-def _with_sign(p: float) -> str:
-    text = fmt.p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+def _facts(report: Report) -> str:
+    """What a reader wants to know before the verdict: of what, how large, when."""
+    found = [
+        f"tuned from {base_name(report.base_model)}" if report.base_model else "",
+        parameters(report),
+        f"tested on {day(report.tested)}" if day(report.tested) else "",
+    ]
+    return ", ".join(filter(None, found))
+
+
+# ---- style, script, and what the browser may run
+
+
+def page_style() -> str:
+    """The table library's style, then ours."""
+    library = (VENDOR / "tabulator_simple.min.css").read_text(encoding="utf-8")
+    return f"{library}\n{(FOLDER / 'style.css').read_text(encoding='utf-8')}"
+
+
+def page_script() -> str:
+    """The libraries with their licences, then ours."""
+    parts = [
+        part
+        for name, file in (("tabulator", "tabulator.min.js"), ("diff", "diff.min.js"))
+        for part in (_licence(name), (VENDOR / file).read_text(encoding="utf-8"))
+    ]
+    return "\n".join([*parts, (FOLDER / "browser.js").read_text(encoding="utf-8")])
+
+
+def _licence(name: str) -> str:
+    text = (VENDOR / f"LICENSE.{name}").read_text(encoding="utf-8").replace("*/", "* /")
+    return f"/*! {name}\n{text}\n*/"
+
+
+def content_policy(style: str, script: str) -> str:
+    """Nothing from anywhere but the one style and, where there is one, the one script.
+
+    Drawings and widths are written as style attributes, which can load nothing under this policy.
+    """
+    parts = [
+        "default-src 'none'",
+        f"style-src-elem '{_hash(style)}'",
+        "style-src-attr 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return "; ".join([*parts, *([f"script-src '{_hash(script)}'"] if script else [])])
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names an inline script or style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def inline_svg(plot: Plot) -> Markup:

@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tunesmith.inert import inert
+from tunesmith.report.answers import chips
 from tunesmith.report.cases import Case, Cases
 from tunesmith.report.content import Report
 from tunesmith.report.format import number, system_name
+from tunesmith.report.next_steps import next_steps
 from tunesmith.report.plots import Plot
 from tunesmith.report.sections import Section, sections_of
-from tunesmith.report.tables import Table
+from tunesmith.report.strip import strip_of
+from tunesmith.report.tables import Table, TableRow
 
 
 def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
@@ -20,10 +23,10 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
     parts = [
         f"# {line(report.heading or report.verdict)}",
         line(report.verdict) if report.heading else "",
+        *strip(report),
         questions(report),
-        images.get("questions", ""),
+        *steps(report),
         f"Run {line(report.name)}, tuned from {line(report.base_model)}. {report.verdict_line}.",
-        "\n".join(f"- {line(text)}" for text in report.remarks),
         *(part for section in sections_of(report) for part in _section(section, images)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -32,20 +35,39 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
 def questions(report: Report) -> str:
     """The three questions of the headline with their answers, as a list."""
     return "\n".join(
-        f"- **{line(question.title)}: {question.answer}.** {line(question.sentence)}"
-        for question in report.questions
+        f"- **{line(chip.title)}: {chip.word.lower()}.** {line(chip.why)}."
+        for chip in chips(report)
     )
+
+
+def strip(report: Report) -> list[str]:
+    """The strip of the page as a table."""
+    found = strip_of(report)
+    if found is None:
+        return []
+    rows = tuple(TableRow(row.label, (row.text,), marked=row.marked) for row in found.rows)
+    title = f"{found.title}."
+    return [line(title), markdown_table(Table(("System", "Level and interval"), rows))]
+
+
+def steps(report: Report) -> list[str]:
+    """What to do next, with its heading."""
+    found = next_steps(report)
+    if not found:
+        return []
+    return ["## What to do next", "\n".join(f"- {line(step.sentence)}" for step in found)]
 
 
 def _section(section: Section, images: Mapping[str, str]) -> list[str]:
     return [
         f"## {line(section.title)}",
         *map(line, section.notes),
+        "\n".join(f"- {line(point)}" for point in section.points),
         *(titled(table.title, markdown_table(table)) for table in section.tables),
         *(images.get(chart.name, "") for chart in section.charts),
         *(titled(table.title, markdown_table(table)) for table in section.details),
         *(titled(code.title, fence(code.text, code.language)) for code in section.code),
-        *(titled(table.title, _facts(table)) for table in section.facts),
+        *(titled(table.title, facts(table)) for table in section.facts),
         *(_cases(section.cases) if section.cases else ()),
     ]
 
@@ -96,7 +118,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cases(cases: Cases) -> list[str]:
     before = system_name(cases.before)
-    parts = []
+    parts = [line(cases.summary)]
     for title, chosen in cases.groups:
         parts.append(f"### {title}")
         parts += [_case(case, before, cases.graded) for case in chosen] or ["None."]
@@ -110,7 +132,7 @@ def _case(case: Case, before: str, graded: bool) -> str:
     return f"{line(case.id)}{scores}\n\n{fence(case.prompt)}\n\n{listed}"
 
 
-def _facts(table: Table) -> str:
+def facts(table: Table) -> str:
     """Nested facts as a nested list."""
     return "\n".join(
         f"{'  ' * row.depth}- {line(row.label)}"

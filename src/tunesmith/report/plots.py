@@ -20,7 +20,6 @@ from tunesmith.report.charts import (
     LearningCurve,
     Line,
     Lines,
-    questions_chart,
 )
 from tunesmith.report.content import Report
 from tunesmith.report.sections import sections_of
@@ -73,9 +72,7 @@ class Plot:
 
 def plots_of(report: Report) -> list[Plot]:
     """Every plot that the report has the numbers for, in the order of its sections."""
-    first = questions_chart(report)
-    charts = [chart for section in sections_of(report) for chart in section.charts]
-    return [draw(chart) for chart in ([first] if first else []) + charts]
+    return [draw(chart) for section in sections_of(report) for chart in section.charts]
 
 
 def draw(chart: Chart) -> Plot:

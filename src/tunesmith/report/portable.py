@@ -12,8 +12,8 @@ from tunesmith.report.content import Report
 
 def portable(report: Report, run: Path) -> Report:
     """The report with the absolute paths of its recipe and run folder written shorter, wherever
-    they stand in recipe, command, training facts and notes: from the working folder where they are
-    in it, else as `.../name`.
+    they stand in recipe, command, training facts, notes and the sources of rows: from the working
+    folder where they are in it, else as `.../name`.
     """
     here = Path.cwd()
     paths = {run.absolute(), *(Path(text) for text in _texts(report.recipe) if _is_absolute(text))}
@@ -24,6 +24,10 @@ def portable(report: Report, run: Path) -> Report:
         recipe=_mapped(report.recipe, shorter),
         training=_mapped(report.training, shorter),
         notes=[_written(text, shorter) for text in report.notes],
+        examples={
+            key: replace(example, source=_written(example.source, shorter))
+            for key, example in report.examples.items()
+        },
         command=_written(report.command, shorter),
     )
 

@@ -12,6 +12,7 @@ import yaml
 
 from tunesmith.evaluate.system_table import TUNED
 from tunesmith.report import charts, tables
+from tunesmith.report.browser import rows_note
 from tunesmith.report.calibration import (
     confidence_table,
     risk_coverage_chart,
@@ -23,12 +24,15 @@ from tunesmith.report.charts import Chart
 from tunesmith.report.content import Report
 from tunesmith.report.format import metric_name
 from tunesmith.report.retention import retention_charts, retention_table
+from tunesmith.report.rows import AnsweredRows, answered_rows
 from tunesmith.report.slices import broken_note, gate_table, slice_chart, slice_table
 from tunesmith.report.tables import Table
 from tunesmith.report.tasks import task_notes, task_tables, tasks_chart
 from tunesmith.report.twins import twin_table
 from tunesmith.report.unreadable import unreadable_table
+from tunesmith.report.usage import about_table, snippet
 from tunesmith.report.votes import TITLE, bias_table, preference_notes, preference_table
+from tunesmith.report.words import terms_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,9 @@ class Section:
     """One titled part of the report; `id` is its anchor on the page.
 
     `tables` are the findings: they are shown everywhere, on the terminal and in the model card too.
-    All other fields are for the page and report.md. `facts` are tables of names and values.
+    All other fields are for the page and report.md. `facts` are tables of names and values,
+    `points` a list. The page shows the `first` sections open and before the others, which are
+    folded. `rows` are all test rows, which the page alone has; `cases` stand for them in report.md.
     """
 
     id: str
@@ -57,6 +63,9 @@ class Section:
     facts: tuple[Table, ...] = ()
     code: tuple[Code, ...] = ()
     cases: Cases | None = None
+    points: tuple[str, ...] = ()
+    rows: AnsweredRows | None = None
+    first: bool = False
 
 
 def sections_of(report: Report) -> list[Section]:
@@ -90,8 +99,9 @@ def _gained(report: Report) -> Section | None:
     found = _filled(tables.difference_table(report), tables.judged_table(report))
     if not found:
         return None
-    shown = _present(charts.differences_chart(report))
-    return Section("gained", "What was gained", tables=found, charts=shown)
+    shown = _present(charts.questions_chart(report), charts.differences_chart(report))
+    said = tuple(q.sentence for q in report.questions if q.name != "kept")
+    return Section("gained", "What was gained", notes=said, tables=found, charts=shown)
 
 
 def _tasks(report: Report) -> Section | None:
@@ -114,7 +124,7 @@ def _unreadable(report: Report) -> Section | None:
 
 
 def _lost(report: Report) -> Section:
-    title = "What was lost"
+    title = "What was lost (forgetting)"
     if not report.retention:
         note = (
             "Forgetting was not measured. To see what training cost, list held-out texts or other "
@@ -124,6 +134,7 @@ def _lost(report: Report) -> Section:
     return Section(
         "lost",
         title,
+        notes=tuple(q.sentence for q in report.questions if q.name == "kept"),
         tables=(retention_table(report.retention),),
         charts=tuple(retention_charts(report.retention)),
     )
@@ -131,7 +142,7 @@ def _lost(report: Report) -> Section:
 
 def _gates(report: Report) -> Section | None:
     found = _filled(gate_table(report.gates))
-    return Section("gates", "Gates", tables=found) if found else None
+    return Section("gates", "Gates", tables=found, first=True) if found else None
 
 
 def _twins(report: Report) -> Section | None:
@@ -173,6 +184,7 @@ def _preferred(report: Report) -> Section | None:
 def _training(report: Report) -> Section | None:
     shown = _present(
         charts.loss_chart(report.history, report.best_step),
+        charts.validation_loss_chart(report.history, report.best_step),
         charts.metric_chart(report.history, report.primary_metric, report.best_step),
         charts.learning_curve_chart(report.learning_curve, metric_name(report.primary_metric)),
     )
@@ -185,25 +197,45 @@ def _training(report: Report) -> Section | None:
     return Section("training", "Training", notes=notes, charts=shown, facts=facts)
 
 
+def _rows(report: Report) -> Section | None:
+    rows = answered_rows(report)
+    if rows is None:
+        return None
+    broken = (broken_note(report.broken),) if report.broken else ()
+    notes = (rows_note(rows), *broken)
+    cases = choose_cases(report)
+    return Section("rows", "The test rows", notes=notes, cases=cases, rows=rows, first=True)
+
+
 def _classes(report: Report) -> Section | None:
     tuned = report.system(TUNED)
     details = tuned.details if tuned else {}
     classes, matrix = tables.class_table(details), tables.confusion_matrix(details)
-    shown = [classes, tables.matrix_table(matrix) if matrix else None]
+    shown = [tables.matrix_table(matrix) if matrix else None, classes]
     found = _filled(*(table for table in shown if table))
     if not found:
         return None
-    return Section(
-        "classes", "By class", notes=("The tuned model on the test split.",), details=found
-    )
+    note = "The tuned model on the test split."
+    return Section("classes", "By class", notes=(note,), details=found, first=True)
 
 
-def _rows(report: Report) -> Section | None:
-    cases = choose_cases(report)
-    if cases is None:
+def _use(report: Report) -> Section | None:
+    if not report.recipe:
         return None
-    broken = (broken_note(report.broken),) if report.broken else ()
-    return Section("rows", cases.headings[0], notes=(cases.summary, *broken), cases=cases)
+    folder = report.recipe.get("output_dir")
+    code = [Code(snippet(report), "python")]
+    code += [Code(f"tunesmith chat {folder}", "sh", "On the command line")] if folder else []
+    return Section("use", "How to use it", code=tuple(code), facts=_filled(about_table(report)))
+
+
+def _notes(report: Report) -> Section | None:
+    found = tuple(report.remarks)
+    return Section("notes", "Notes and warnings", points=found) if found else None
+
+
+def _words(report: Report) -> Section | None:
+    found = _filled(terms_table(report)) if report.evaluations else ()
+    return Section("words", "What the words mean", facts=found) if found else None
 
 
 def _ledger(report: Report) -> Section | None:
@@ -236,10 +268,13 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _calibration,
     _preferred,
     _training,
-    _classes,
     _rows,
+    _classes,
     _ledger,
+    _use,
     _repeat,
+    _notes,
+    _words,
 )
 
 

@@ -13,7 +13,7 @@ from tunesmith.report.format import (
     metric_name,
     number,
     p_value,
-    percent,
+    share,
     signed,
     system_name,
 )
@@ -118,7 +118,7 @@ def broken_note(found: Broken) -> str:
     """How many rows were right before and are wrong now."""
     return (
         f"{found.broken:,} of {found.n:,} test rows that {in_sentence(system_name(found.before))} "
-        f"had right are wrong now, {percent(found.share.mean)} {interval(found.share.ci)}; "
+        f"had right are wrong now, {share(found.share)}; "
         f"{found.fixed:,} that were wrong are right."
     )
 

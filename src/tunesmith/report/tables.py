@@ -56,7 +56,8 @@ class Table:
     """`columns[0]` heads the labels; `text_columns` are the others that hold words.
 
     `note` says what holds for the whole table, such as its n. A `title` is needed only where the
-    section's title is not enough. `shares[i][j]`, from 0 to 1, shades the cell j of row i.
+    section's title is not enough. `shares[i][j]`, from 0 to 1, shades the cell j of row i. `link`:
+    each row is a true class and an answer, and leads to the rows of both.
     """
 
     columns: tuple[str, ...]
@@ -65,6 +66,7 @@ class Table:
     text_columns: tuple[int, ...] = ()
     title: str = ""
     shares: tuple[tuple[float, ...], ...] = ()
+    link: bool = False
 
 
 def comparison_table(report: Report) -> Table:
@@ -313,7 +315,7 @@ def mistakes_table(matrix: Matrix, limit: int = 15) -> Table:
     mistakes.sort(key=lambda mistake: (-mistake[0], mistake[1], mistake[2]))
     rows = tuple(TableRow(true, (answer, f"{count:,}")) for count, true, answer in mistakes[:limit])
     columns = ("True class", "Answered", "Rows")
-    return Table(columns, rows, text_columns=(1,), title="Most frequent mistakes")
+    return Table(columns, rows, text_columns=(1,), title="Most frequent mistakes", link=True)
 
 
 SPLIT_ROWS: tuple[tuple[SplitKey, str], ...] = (

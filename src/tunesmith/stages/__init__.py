@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from tunesmith.stages import export as export
     from tunesmith.stages import judge as judge
     from tunesmith.stages import learning_curve as learning_curve
+    from tunesmith.stages import predict as predict
     from tunesmith.stages import prepare as prepare
     from tunesmith.stages import report as report
     from tunesmith.stages import reproduce as reproduce
     from tunesmith.stages import review as review
+    from tunesmith.stages import runs as runs
+    from tunesmith.stages import serve as serve
     from tunesmith.stages import train as train
     from tunesmith.stages import verify as verify
+    from tunesmith.stages import watch as watch
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -5,12 +5,11 @@ and the recipe's gates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from tunesmith.data.sources.members import members
 from tunesmith.data.sources.stored import StoredRows
 from tunesmith.errors import RecipeError, did_you_mean
-from tunesmith.evaluate.compare import Resampling, compare
+from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.decisions import Broken, Gate, SliceRow
 from tunesmith.evaluate.gates import (
     broken_gate,
@@ -21,12 +20,13 @@ from tunesmith.evaluate.gates import (
     right_or_wrong,
     same_answers,
 )
-from tunesmith.evaluate.slices import judge_slices, row_by_row, slicings
+from tunesmith.evaluate.slices import Slicing, judge_slices, row_by_row, slicings
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, RetentionRow
 from tunesmith.run_files import Task
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import asks_general_questions
+from tunesmith.stages.seeds import against_seeds, mean_estimate
 
 # ---- before any work
 
@@ -82,17 +82,41 @@ def run_slices(
     run: RunDir,
     recipe: Recipe,
     test: Sequence[Example],
-    systems: tuple[Evaluation, Evaluation],
+    systems: tuple[Evaluation, Sequence[Evaluation]],
     metric: str,
     judging: Resampling,
 ) -> list[SliceRow]:
-    """Every slice of the test rows that both systems answered: the second against the first."""
+    """Every slice of the test rows that all systems answered: the second, in all its trainings,
+    against the first. None where they have no rows of this metric.
+    """
+    reference, tuned = systems
+    if any(metric not in system.rows for system in (reference, *tuned)):
+        return []
     by_id = {example.id: example for example in test}
-    answered = [by_id[example_id] for example_id in systems[1].example_ids]
-    ways = slicings(answered, _columns(run, recipe, answered))
-    how = partial(compare, **judging)
-    (reference, name), (tuned, _) = (row_by_row(system, metric) for system in systems)
-    return judge_slices(reference, tuned, ways, name, how, judging["confidence"])
+    answered = [by_id[example_id] for example_id in reference.example_ids]
+    ways = _ways(run, recipe, answered)
+    (reference, name), *trainings = (row_by_row(one, metric) for one in (reference, *tuned))
+    return judge_slices(
+        reference,
+        [training for training, _ in trainings],
+        ways,
+        name,
+        lambda a, b, metric: against_seeds(a, b, metric, judging)[0],
+        lambda b, metric: mean_estimate(b, metric, judging),
+        judging["confidence"],
+    )
+
+
+def slice_of_rows(
+    run: RunDir, recipe: Recipe, test: Sequence[Example]
+) -> dict[str, dict[str, str]]:
+    """The part that each test row is in, by the way of dividing and the example's id."""
+    ids = [example.id for example in test]
+    return {way.name: dict(zip(ids, way.values, strict=True)) for way in _ways(run, recipe, test)}
+
+
+def _ways(run: RunDir, recipe: Recipe, test: Sequence[Example]) -> list[Slicing]:
+    return slicings(test, _columns(run, recipe, test))
 
 
 def _columns(

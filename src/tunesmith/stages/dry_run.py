@@ -25,6 +25,7 @@ from tunesmith.evaluate.power import (
 )
 from tunesmith.machine import Machine, probe_machine
 from tunesmith.models.load import default_device, fit_embeddings, load_config
+from tunesmith.progress import progress, working
 from tunesmith.recipe import Recipe
 from tunesmith.records import SPLITS
 from tunesmith.run_files import read_manifest, read_record
@@ -67,6 +68,16 @@ class GainAt:
     discordant: float
     gain: float | None
 
+    @property
+    def words(self) -> str:
+        """As a sentence has it; "" without a gain."""
+        if self.gain is None:
+            return ""
+        where = f"the two models differ on {100 * self.discordant:.0f} % of the rows"
+        if self.gain > self.discordant:  # the two cannot differ on fewer rows than are gained
+            where = "they differ on those rows alone"
+        return f"{100 * self.gain:.1f} points if {where}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -107,12 +118,19 @@ class Plan:
                 f"{rows} can show a gain in {self.metric} of {self.smallest_detectable:.2f} "
                 "standard deviations of the rows' differences (80 % power)"
             )
-        gains = [
-            f"{100 * (found.gain or 0.0):.1f} points if the two models differ on "
-            f"{100 * found.discordant:.0f} % of the rows"
-            for found in known
-        ]
+        gains = dict.fromkeys(found.words for found in known)  # as many as the gain: the same
         return f"{rows} can show a gain in {self.metric} (80 % power) of {', '.join(gains)}"
+
+    @property
+    def as_text(self) -> str:
+        """What the run would cost, as `plan` and `init` print it."""
+        return (
+            f"{self.steps:,} steps over {self.rows['train']:,} training rows, "
+            f"{self.trained_tokens:,} trained tokens of {self.tokens:,}\n"
+            f"learning rate {self.learning_rate:.2g} for {self.parameters:,} parameters; at least "
+            f"{self.least_seconds:.0f} s of training on this machine\n"
+            f"{self.gain_sentence}"
+        )
 
 
 @dataclass(frozen=True)
@@ -177,7 +195,7 @@ def _test_units(run: RunDir) -> tuple[int, int, float]:
 
 def check(recipe: Recipe) -> list[CheckResult]:
     """The sanity checks of train.sanity on the recipe's own rows and model."""
-    with prepared(recipe) as run:
+    with prepared(recipe) as run, working("check"), progress("six short trainings"):
         model = load_base(recipe)
         fit_embeddings(model, run_chat(run, recipe).tokenizer)
         if recipe.train.lora is not None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from tunesmith.artefacts import forget, listed_hashes, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.distributed.group import by_rank, place
+from tunesmith.distributed.group import by_rank, for_all
 from tunesmith.distributed.leading import ask
 from tunesmith.errors import DataError
 from tunesmith.evaluate.few_shot import (
@@ -26,7 +26,7 @@ from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
 from tunesmith.evaluate.systems import Decoding, answer, task_decodings, with_tasks
 from tunesmith.models.load import fit_embeddings
-from tunesmith.progress import progress, say
+from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe
 from tunesmith.records import Example, Prediction
 from tunesmith.run_files import (
@@ -85,7 +85,8 @@ def evaluate(run: RunDir) -> None:
     ids = [example.id for example in test]
     check_seal(run, ids)
     chat = tuned_chat(run, recipe)
-    tuned, base = load_tuned(run, recipe), load_base(recipe)
+    with progress("loading base and tuned model"):
+        tuned, base = load_tuned(run, recipe), load_base(recipe)
     fit_embeddings(base, chat.tokenizer)
     _clear(run)
     how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
@@ -177,8 +178,8 @@ def with_held_out(
 def _use_the_test(run: RunDir, ids: Sequence[str]) -> None:
     uses = open_seal(run, ids, "base, few-shot base and tuned")
     if uses > 1:
-        say(
-            f"note: the test split has now been used {uses} times; a choice made on it makes its "
+        note(
+            f"the test split has now been used {uses} times; a choice made on it makes its "
             "result optimistic"
         )
 
@@ -266,7 +267,7 @@ def _answer(
 ) -> dict[str, Prediction]:
     """By example id the answers to all examples, of which those to the test split are stored."""
     started = time.monotonic()
-    with progress(f"evaluating {system}", len(examples)) as advance:
+    with progress(SYSTEMS[system].title, len(examples)) as advance:
         predictions = _shared_answers(run, system, model, chat, examples, how, advance)
     found = {prediction.example_id: prediction for prediction in predictions}
     ids = {example.id for example in examples}
@@ -288,10 +289,7 @@ def _shared_answers(
     if how.backend != "transformers":
         return answer(model, chat, examples, how, advance)
     ask("answer", str(run.path), system, list(examples), how)
-    size = place()[1]
-    return by_rank(
-        lambda rows: answer(model, chat, rows, how, lambda n: advance(n * size)), examples
-    )
+    return by_rank(lambda rows: answer(model, chat, rows, how, for_all(advance)), examples)
 
 
 def help_to_answer(folder: str, system: str, examples: Sequence[Example], how: Decoding) -> None:
@@ -330,7 +328,8 @@ def _baselines(
     test: Sequence[Example],
 ) -> dict[str, dict[str, Prediction]]:
     """The answers of what needs no language model, by its name; those to the test are stored."""
-    found = baselines_by_task(task, train_split, examples)
+    with progress("opponents without a language model"):
+        found = baselines_by_task(task, train_split, examples)
     for name, answers in found.items():
         _store(run, name, test, answers)
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from tunesmith.artefacts import check
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.models.save import save_model
+from tunesmith.progress import progress
 from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import check_tuned, load_tuned, run_recipe, tuned_chat
@@ -28,7 +29,10 @@ def export(run: RunDir, folder: Path, dtype: str) -> None:
         )
     check_tuned(run)
     check(run, [run.threshold])
-    with at_work(folder, "export", "run the same command again"):
+    with (
+        at_work(folder, "export", "run the same command again"),
+        progress(f"writing the model in {dtype}"),
+    ):
         _export(run, folder, dtype)
 
 

@@ -51,7 +51,7 @@ def judge(run: RunDir, endpoint: Endpoint, a: str, sample: PairSample) -> None:
     asked = {p.example_id: conversation(examples[p.example_id]) for p in sample.pairs}
     path, judged = run.judgement(_file_name(endpoint, a)), list[JudgedPair]()
     try:
-        with progress(f"asking {endpoint.model}", len(sample.pairs)) as advance:
+        with progress(f"asking {endpoint.model}", len(sample.pairs), unit="pairs") as advance:
             for pair in judge_pairs(sample.pairs, asked, Client(endpoint).ask):
                 judged.append(pair)
                 advance(1)

@@ -17,7 +17,7 @@ from tunesmith.errors import RecipeError
 from tunesmith.evaluate.compare import compare, plain
 from tunesmith.evaluate.forecast import Forecast, forecast
 from tunesmith.evaluate.parse import Json
-from tunesmith.progress import say
+from tunesmith.progress import say, showing
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation
 from tunesmith.report.charts import learning_curve_chart
@@ -59,7 +59,13 @@ def curve(recipe: Recipe, fractions: Sequence[float]) -> Curve:
             hint="two or more, above 0, at most 1",
         )
     whole = RunDir(Path(recipe.output_dir))
-    prepare(recipe, trainings=len(parts))
+    with showing():
+        prepare(recipe, trainings=len(parts))
+        return _alone(whole, recipe, parts)
+
+
+def _alone(whole: RunDir, recipe: Recipe, parts: Sequence[float]) -> Curve:
+    """With the folder to ourselves."""
     with at_work(whole.path, "the learning curve", "start it again in another output_dir"):
         return _curve(whole, recipe, parts)
 

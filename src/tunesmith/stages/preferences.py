@@ -10,7 +10,7 @@ from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.preference import AnswerPair, Ballot, Preference
 from tunesmith.evaluate.review import Review, Votes, ballot, check_votes, people_prefer
 from tunesmith.evaluate.votes import answer_pairs
-from tunesmith.progress import say
+from tunesmith.progress import note
 from tunesmith.rundir import RunDir
 from tunesmith.stages.judge import read_judgements
 from tunesmith.stages.review import read_reviews, stored_votes
@@ -65,5 +65,5 @@ def _current(run: RunDir, a: str, b: str, shown: Sequence[AnswerPair], what: str
         now = set(answer_pairs(read_examples(run.examples("test")), *answers))
         if now.issuperset(shown):
             return True
-    say(f"note: {what} is left out of the report: the systems have other answers by now")
+    note(f"{what} is left out of the report: the systems have other answers by now")
     return False

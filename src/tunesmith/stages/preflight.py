@@ -20,6 +20,7 @@ from tunesmith.train.kernels import check_liger
 from tunesmith.train.optim import OPTIMIZERS, check_optimizer
 from tunesmith.train.processes import check_processes
 
+OUTPUT = "--output-dir (output_dir)"
 READ_WHOLE = 2 << 30
 """Bytes of weights up to which they are searched for NaN at once; else when training loads them."""
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
@@ -46,7 +47,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
 
 def check_output(folder: Path) -> None:
     """RecipeError unless a run's folder can be made there, or an empty one replaced."""
-    check_new_folder(folder, f"output_dir {folder}", "set another output_dir")
+    check_new_folder(folder, f"output_dir {folder}", f"set another {OUTPUT}")
 
 
 def check_new_folder(folder: Path, where: str, hint: str) -> None:
@@ -67,12 +68,13 @@ def _check_new_folder(folder: Path, where: str, another: str) -> None:
     for path in (folder, *folder.parents):
         if path.is_symlink() and not path.exists():
             raise RecipeError(
-                f"{where}: {path} is a link to {os.readlink(path)}, which is not there"
+                f"{where}: {path} is a link to {os.readlink(path)}, which is not there",
+                hint=another,
             )
         if path.exists() and not path.is_dir():
             raise RecipeError(f"{where}: {path} is a file", hint=another)
     if folder.exists() and any(folder.iterdir()):
-        hint = f"`tunesmith resume {folder}` goes on with it; or set another output_dir"
+        hint = f"`tunesmith resume {folder}` goes on with it; or set another {OUTPUT}"
         raise RecipeError(f"{where}: exists already and is not empty", hint=hint)
     if folder.is_mount():
         raise RecipeError(
@@ -123,7 +125,7 @@ def _check_disk(folder: Path, model: PreTrainedModel, config: TrainConfig, train
             f"are free",
             hint=f"{times}a model of {_size(whole)} and {kept + 1} checkpoints of "
             f"{_size(checkpoint)}: free some "
-            "space, set another output_dir or a smaller train.save_total_limit, or use train.lora",
+            f"space, set another {OUTPUT} or a smaller train.save_total_limit, or use train.lora",
         )
 
 

@@ -13,6 +13,9 @@ from tunesmith.data.build import write_splits
 from tunesmith.data.cache import cache_key, input_hashes, restore, store
 from tunesmith.data.dedup.contamination import Overlap
 from tunesmith.data.ledger import Ledger, LedgerFacts, ledger_table
+from tunesmith.data.lint.before import findings_before_training
+from tunesmith.data.lint.names import check_names, not_allowed, stop_on_errors
+from tunesmith.data.lint.texts import check_scan
 from tunesmith.data.plan import (
     JUDGED,
     Index,
@@ -39,10 +42,11 @@ from tunesmith.evaluate.metrics import check_recipe_metrics, check_template_metr
 from tunesmith.evaluate.metrics.semantic import check_embedding_model
 from tunesmith.evaluate.metrics.translation import check_tokenizer
 from tunesmith.evaluate.retention import read_texts
+from tunesmith.models.licence import base_licence
 from tunesmith.models.load import fingerprint, load_tokenizer, max_positions
-from tunesmith.progress import progress, say, show
+from tunesmith.progress import note, progress, say, show, working
 from tunesmith.recipe import DataConfig, Recipe, dump_recipe, load_recipe
-from tunesmith.records import SPLITS
+from tunesmith.records import SPLITS, Finding
 from tunesmith.run_files import Task, Twins, new_manifest, write_record
 from tunesmith.rundir import RunDir, file_sha256, sync, sync_tree, temporary_name, write_atomic
 from tunesmith.seal import write_seal
@@ -66,14 +70,19 @@ def prepare(
     given. Without `list_rejected` the list goes too: for a folder that will not stay. Without
     `use_cache` all is made anew, and nothing is kept.
     """
+    check_names(recipe.data.allow)
+    check_scan(recipe.data.scan)
     check_before_work(recipe, recipe.train.seeds if trainings is None else trainings)
     check_evaluation(recipe)
     folder, again = Path(recipe.output_dir), "run the same command again"
-    with at_work(folder, "preparation", again), _appearing(folder, list_rejected) as run:
-        facts = _fill(run, recipe, use_cache)
-    show(ledger_table(facts))
-    for text in facts.notes:
-        say(f"note: {text}")
+    with at_work(folder, "preparation", again), working("preparation"):
+        with _appearing(folder, list_rejected) as run:
+            facts = _fill(run, recipe, use_cache)
+        show(ledger_table(facts))
+        for text in facts.notes:
+            note(text)
+        for finding in not_allowed(facts.findings, recipe.data.allow):
+            say(f"{finding.severity}: {finding.text}")
     return facts
 
 
@@ -94,7 +103,7 @@ def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
         if list_rejected and run.rejected.exists() and run.rejected.stat().st_size:
             listed = folder.with_name(f"{folder.name}.rejected.jsonl")
             shutil.move(run.rejected, listed)
-            say(f"note: the rejected rows are listed in {listed}")
+            note(f"the rejected rows are listed in {listed}")
         raise
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
@@ -103,7 +112,8 @@ def _appearing(folder: Path, list_rejected: bool) -> Iterator[RunDir]:
 def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
     """Everything that a prepared run holds: the rows as they were read first, the manifest last."""
     recognised: list[str] = []  # in the files
-    hashes = store_rows(recipe.data, run.rows, recognised)
+    with progress("reading rows") as advance:
+        hashes = store_rows(recipe.data, run.rows, recognised, advance)
     sources = plan_sources(recipe.data, StoredRows(run.rows))
     check_slices(recipe, StoredRows(run.rows))
     task = run_task(recipe, sources)
@@ -115,7 +125,8 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
     notes = [*recognised, *complete_tokenizer(tokenizer, chat_settings(recipe))]
     chat = chat_format(tokenizer, recipe.system or "")
     facts = _cached_rows(run, recipe, sources, hashes if use_cache else {}, chat, notes)
-    _check_splits(run, task)
+    odd = _check_splits(run, task, recipe.data.allow)
+    facts = replace(facts, findings=(*facts.findings, *odd))
     facts = replace(facts, notes=(*facts.notes, *_check_metrics(run, recipe, sources, task)))
     write_record(run.ledger, facts)
     write_atomic(run.recipe, dump_recipe(recipe))
@@ -129,7 +140,8 @@ def _fill(run: RunDir, recipe: Recipe, use_cache: bool) -> LedgerFacts:
         files={str(path.relative_to(run.path)): file_sha256(path) for path in own},
         inputs=input_hashes(recipe.data, hashes),
         model_files=fingerprint(recipe.model),
-        notes=facts.notes,
+        notes=(*facts.notes, *(finding.text for finding in facts.findings)),
+        licence=base_licence(recipe.model),
     )
     write_record(run.manifest, manifest)
     list_prepared(run)
@@ -174,8 +186,8 @@ def _cached_rows(
     key = cache_key(sources, hashes, recipe.data, chat, max_length)
     facts = restore(key, run) if key else None
     if facts is not None:
-        say(
-            "note: these rows were prepared before, by the same recipe, tokenizer and code: taken "
+        note(
+            "these rows were prepared before, by the same recipe, tokenizer and code: taken "
             "from the cache"
         )
         return facts
@@ -200,15 +212,25 @@ def _prepare_rows(
 ) -> LedgerFacts:
     """Index, search, render, tokenise and write. `notes` are those of the tokenizer."""
     rows = StoredRows(run.rows)
-    index = build_index(sources, data, rows, run.path)
-    notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
-    notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
-    notes += _record_twins(run, index)
+    with progress("splitting, and looking for duplicates"):
+        index = build_index(sources, data, rows, run.path)
+    with progress("looking for what is wrong with the rows"):
+        found = findings_before_training(index, data, rows)
+        stop_on_errors(found, data.allow)
+    with progress("looking for overlaps of test and training rows"):
+        notes = [*notes, *index.notes, *_overlap_note(find_overlap(index), index.ids)]
+        notes += _held_out_note(find_overlap(index, held_out=True), index.ids)
+        notes += _record_twins(run, index)
     num_rows = sum(index.num_rows)
-    with Ledger(run.rejected) as ledger, progress("preparing rows", num_rows) as advance:
+    with (
+        Ledger(run.rejected) as ledger,
+        progress("rendering and tokenising rows", num_rows) as advance,
+    ):
         write_splits(index, rows, data, chat, max_length, run, ledger, advance)
     ledger.near_duplicate_clusters = index.near_duplicate_clusters
     ledger.notes = [*notes, *ledger.notes, *ledger.remarks()]
+    ledger.findings = [*found, *ledger.findings]
+    stop_on_errors(ledger.findings, data.allow)
     return ledger.finish(data.max_rejected, num_rows + index.num_unreadable)
 
 
@@ -252,18 +274,24 @@ def _held_out_note(found: Overlap, ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_splits(run: RunDir, task: Task) -> None:
+def _check_splits(run: RunDir, task: Task, allow: Sequence[str]) -> list[Finding]:
+    """DataError for an empty split; the finding of a constant answer, where it is allowed."""
     for split in SPLITS:
         if not num_examples(run.examples(split)):
             raise DataError(f"the {split} split is empty", hint="give more rows, or set data.split")
     check_tasks(task, {split: task_counts(run.examples(split)) for split in SPLITS})
     answer = only_answer(run.examples("train"))
-    if answer is not None:
-        raise DataError(
-            f"every training row has the same answer, {answer!r}: there is nothing to learn",
-            hint="are the rows sorted by their label, and only the first of them taken? "
-            "`tunesmith preview` shows them",
-        )
+    if answer is None:
+        return []
+    constant = Finding(
+        "constant_target",
+        "error",
+        f"every training row has the same answer, {answer!r}: there is nothing to learn",
+        hint="are the rows sorted by their label, and only the first of them taken? "
+        "`tunesmith preview` shows them",
+    )
+    stop_on_errors([constant], allow)
+    return [constant]
 
 
 # ---- what evaluation will need, looked at before hours of training

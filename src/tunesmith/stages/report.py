@@ -4,8 +4,10 @@ baseline.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, cast
 
 from tunesmith.artefacts import listed_hashes, record
@@ -28,7 +30,7 @@ from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
 from tunesmith.evaluate.twins import twin_scores
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
 from tunesmith.evaluate.verdict import verdict
-from tunesmith.progress import say
+from tunesmith.progress import note, progress, say
 from tunesmith.recipe import Recipe
 from tunesmith.records import (
     Comparison,
@@ -58,7 +60,7 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
 from tunesmith.stages.common import check_evaluated, read_by_report, report_files, run_recipe
-from tunesmith.stages.deciding import run_broken, run_gates, run_slices
+from tunesmith.stages.deciding import run_broken, run_gates, run_slices, slice_of_rows
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.preferences import read_preferences
 from tunesmith.stages.retention import read_retention
@@ -71,34 +73,19 @@ from tunesmith.stages.working import stage
 from tunesmith.train.trackers import read_metrics
 
 
-@dataclass(frozen=True)
-class Judging:
+def judging_of(recipe: Recipe) -> Resampling:
     """The arguments of every comparison of one run."""
-
-    resamples: int
-    confidence: float
-    seed: int
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> Judging:
-        """As the recipe says."""
-        settings = recipe.evaluation
-        return cls(settings.resamples, settings.confidence, recipe.train.seed)
-
-    @property
-    def how(self) -> Resampling:
-        """As keyword arguments."""
-        return Resampling(confidence=self.confidence, resamples=self.resamples, seed=self.seed)
-
-    def compare(self, a: Evaluation, b: Evaluation, metric: str) -> Comparison:
-        """b minus a."""
-        return compare_systems(a, b, metric, **self.how)
+    settings = recipe.evaluation
+    return Resampling(
+        confidence=settings.confidence, resamples=settings.resamples, seed=recipe.train.seed
+    )
 
 
 @stage("the report")
-def report(run: RunDir) -> dict[str, Any]:
+def report(run: RunDir, show_all: bool = False) -> dict[str, Any]:
     """Score the stored answers, compare, and write report.html, report.md, report.json and the
-    model card; the contents of report.json. DataError where nothing was evaluated yet.
+    model card; the contents of report.json. The terminal shows the verdict and one metric, or with
+    `show_all` every table. DataError where nothing was evaluated yet.
     """
     if not run_state(run).evaluated:
         raise DataError(
@@ -108,10 +95,14 @@ def report(run: RunDir) -> dict[str, Any]:
     recipe = run_recipe(run)
     for other in seed_folders(run, recipe):
         check_evaluated(other)
-    content = build_report(run, recipe, read_metrics(run.metrics))
-    written = write_report(run, content)
+    with progress("scoring the answers and resampling"):
+        content = build_report(run, recipe, read_metrics(run.metrics))
+    with progress("drawing and writing the page"):
+        written = write_report(run, content)
     record(run, report_files(run), listed_hashes(run, read_by_report(run)))
-    show_report(content)
+    show_report(content, show_all)
+    if not show_all:
+        say(f"all tables: tunesmith report {shlex.quote(str(run.path))} --all")
     say(f"report: {run.report_html}")
     return written
 
@@ -119,16 +110,13 @@ def report(run: RunDir) -> dict[str, Any]:
 def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Report:
     """Everything the report shows, from the run folder alone; `history` is metrics.jsonl."""
     manifest, training = read_manifest(run), read_record(run.training, TrainingFacts)
-    task, judging = manifest.task, Judging.of(recipe)
-    primary, confidence = task.primary, judging.confidence
+    task, judging = manifest.task, judging_of(recipe)
+    primary, confidence = task.primary, recipe.evaluation.confidence
     test = read_examples(run.examples("test"))
     evaluations = system_evaluations(run, recipe, test, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
-    tuned = [
-        by_name[TUNED],
-        *(tuned_evaluation(other, recipe, test, task) for other in seed_folders(run, recipe)),
-    ]
-    by_name[TUNED] = tuned[0] if task.tasks else mean_of_seeds(tuned, judging.how)
+    tuned = [by_name[TUNED], *_other_trainings(run, recipe, test, task)]
+    by_name[TUNED] = tuned[0] if task.tasks else mean_of_seeds(tuned, judging)
     evaluations = list(by_name.values())
     opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
     reference = strongest(evaluations, primary, opponents)
@@ -144,10 +132,12 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     )
     adjusted = holm([comparison.p for comparison in judged])
     comparisons = [judged[0], *(_against(other, tuned, primary, judging)[0] for other in others)]
-    unreadable = unreadable_systems(evaluations, judging.compare)
+    unreadable = unreadable_systems(evaluations, partial(compare_systems, **judging))
     several = len(judged) > 1
     before = by_name.get(BASE, reference)
     broken = run_broken(before, tuned[0], task, confidence)
+    held_out = _held_out(run, recipe, test, task)
+    uses = read_seal(run).uses
     retention = read_retention(run)
     said = _headline(recipe, comparisons, by_name, retention, p=adjusted[0] if several else None)
     return Report(
@@ -177,23 +167,33 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
             *_run_notes(run),
         ],
         unreadable=unreadable,
-        test_uses=len(read_seal(run).uses),
+        test_uses=len(uses),
         reference_note=how_chosen(opponents),
         retention=retention,
         wordings=_by_wording(run, recipe, test, task),
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        tasks=_by_task(run, recipe, test, task, opponents),
+        tasks=_by_task(run, recipe, test, task, held_out, opponents),
         twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
-        slices=run_slices(run, recipe, test, (reference, tuned[0]), primary, judging.how)
-        if primary in reference.rows and primary in tuned[0].rows
-        else (),
+        slices=run_slices(run, recipe, test, (reference, tuned), primary, judging),
         broken=broken,
         gates=run_gates(recipe, judged[0], (before, tuned[0]), broken, retention),
-        calibration=read_calibration(run, test, judging.how),
+        calibration=read_calibration(run, test, judging),
         preferences=read_preferences(run, confidence),
+        held_out=held_out,
+        slice_of=slice_of_rows(run, recipe, test),
+        prepared=manifest.created,
+        tested=uses[-1].at if uses else "",
+        licence=manifest.licence,
     )
+
+
+def _held_out(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) -> list[Evaluation]:
+    """Every system on the test rows of the tasks that were never trained."""
+    if not any(own.held_out for own in task.tasks.values()):
+        return []
+    return _answered(run, recipe, test, task, lambda example: True, held_out=True)
 
 
 def _by_task(
@@ -201,17 +201,15 @@ def _by_task(
     recipe: Recipe,
     test: Sequence[Example],
     task: Task,
+    held_out: Sequence[Evaluation],
     opponents: Opponents | None,
 ) -> TaskReport | None:
     """What there is to say of each task of a mixture; None where there is one task."""
     if not task.tasks:
         return None
-    trained, held_out = (
-        _answered(run, recipe, test, task, lambda example: True, held_out=is_held_out)
-        for is_held_out in (False, True)
-    )
-    how = asdict(Judging.of(recipe))
-    return task_report(trained, held_out, opponents, recipe.evaluation.margin, **how)
+    trained = _answered(run, recipe, test, task, lambda example: True)
+    margin = recipe.evaluation.margin
+    return task_report(trained, held_out, opponents, margin, **judging_of(recipe))
 
 
 def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
@@ -226,18 +224,30 @@ def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, A
         check_evaluated(run)
     dtypes = [_answered_in(run) for run in (a, b)]
     if dtypes[0] != dtypes[1]:
-        say(
-            f"note: {a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
+        note(
+            f"{a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
             "differ by that alone"
         )
-    comparison = Judging(resamples=10_000, confidence=0.95, seed=0).compare(
-        _named(a), _named(b), metric or read_manifest(a).task.primary
-    )
+    _say_of_seeds(a, b)
+    wanted, how = metric or read_manifest(a).task.primary, judging_of(run_recipe(a))
+    comparison = compare_systems(_named(a), _named(b), wanted, **how)
     judged = verdict(comparison)
     return {
         "verdict": {"kind": judged.kind, "sentence": judged.sentence},
         "comparison": to_json(comparison),
     }
+
+
+def _say_of_seeds(*runs: RunDir) -> None:
+    """Two runs are compared by one training each: how far trainings of one recipe lie apart, their
+    reports say.
+    """
+    several = [str(run.path) for run in runs if seed_folders(run, run_recipe(run))]
+    if several:
+        note(
+            f"{' and '.join(several)} trained with several seeds: only the first training is "
+            "compared, and the interval leaves out how much trainings differ"
+        )
 
 
 def _named(run: RunDir) -> Evaluation:
@@ -276,11 +286,29 @@ def _answered(
     return [evaluation for evaluation in found if evaluation is not None]
 
 
+def _other_trainings(
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    wanted: Callable[[Example], bool] = lambda example: True,
+) -> list[Evaluation]:
+    """The tuned models of the second and later seeds; none where there is one."""
+    folders = seed_folders(run, recipe)
+    return [tuned_evaluation(other, recipe, test, task, wanted) for other in folders]
+
+
 def tuned_evaluation(
-    run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task
+    run: RunDir,
+    recipe: Recipe,
+    test: Sequence[Example],
+    task: Task,
+    wanted: Callable[[Example], bool] = lambda example: True,
 ) -> Evaluation:
-    """The tuned model alone, on all test examples, of a mixture on those of the trained tasks."""
-    found = _evaluation(run, recipe, test, task, TUNED, lambda example: True)
+    """The tuned model alone, on the examples that are wanted, of a mixture on those of the trained
+    tasks.
+    """
+    found = _evaluation(run, recipe, test, task, TUNED, wanted)
     if found is None:
         raise DataError(f"{run.path}: no answers of the tuned model to these test rows")
     return found
@@ -321,9 +349,14 @@ def _by_wording(
         return {}
 
     def found(seen: bool) -> list[Evaluation]:
-        return system_evaluations(
-            run, recipe, test, task, lambda example: (example.template not in held_out) == seen
-        )
+        def wanted(example: Example) -> bool:
+            return (example.template not in held_out) == seen
+
+        by_name = {e.system: e for e in system_evaluations(run, recipe, test, task, wanted)}
+        if TUNED in by_name and not task.tasks:
+            tuned = [by_name[TUNED], *_other_trainings(run, recipe, test, task, wanted)]
+            by_name[TUNED] = mean_of_seeds(tuned, judging_of(recipe))
+        return list(by_name.values())
 
     return {"Wordings seen in training": found(True), "Wordings never seen": found(False)}
 
@@ -355,15 +388,15 @@ def _headline(
 
 
 def _against(
-    reference: Evaluation, tuned: Sequence[Evaluation], metric: str, judging: Judging
+    reference: Evaluation, tuned: Sequence[Evaluation], metric: str, judging: Resampling
 ) -> tuple[Comparison, str]:
     """The tuned model, in all its trainings, against the reference on one metric; and a note where
     there are several.
     """
     if not reference.tasks:
-        return against_seeds(reference, tuned, metric, judging.how)
-    note = "a mixture of several tasks is judged by its first training alone"
-    return judging.compare(reference, tuned[0], metric), note if len(tuned) > 1 else ""
+        return against_seeds(reference, tuned, metric, judging)
+    note = "a mixture of several tasks is judged by its first training alone, all its numbers"
+    return compare_systems(reference, tuned[0], metric, **judging), note if len(tuned) > 1 else ""
 
 
 def _twins(
@@ -372,7 +405,7 @@ def _twins(
     test: Sequence[Example],
     systems: tuple[Evaluation, Sequence[Evaluation]],
     whole: Comparison,
-    judging: Judging,
+    judging: Resampling,
 ) -> TwinScores | None:
     """The score without near-twins of training rows; None where they were not searched, and for a
     mixture whose tasks have other metrics.
@@ -388,7 +421,7 @@ def _twins(
         systems,
         whole,
         lambda a, tuned, metric: _against(a, tuned, metric, judging)[0],
-        confidence=judging.confidence,
+        confidence=judging["confidence"],
         margin=recipe.evaluation.margin,
     )
 

@@ -19,7 +19,7 @@ from tunesmith.evaluate.system_table import BASE, TUNED
 from tunesmith.evaluate.systems import answer, rank
 from tunesmith.evaluate.tasks import compare_systems, evaluate_task
 from tunesmith.models.load import max_positions
-from tunesmith.progress import progress, say
+from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe, load_recipe
 from tunesmith.records import Evaluation, Example, RetentionRow
 from tunesmith.run_files import read_manifest, read_record, run_state, write_record
@@ -60,8 +60,8 @@ def _suite(run: RunDir, recipe: Recipe, models: Models, chat: ChatFormat) -> lis
     if len(questions) >= LEAST:
         rows.append(_questions(run, recipe, questions, models, chat))
     if len(questions) < len(asked):
-        say(
-            f"note: {len(asked) - len(questions):,} of {len(asked):,} general questions cannot be "
+        note(
+            f"{len(asked) - len(questions):,} of {len(asked):,} general questions cannot be "
             "written with this tokenizer, or are longer than the model reads: they are not asked"
         )
     text = _text(recipe, PLAIN_TEXT, models, chat)
@@ -79,19 +79,20 @@ def _questions(
         decoding(run, recipe, chat, models[1]), dtype=str(models[1].dtype).removeprefix("torch.")
     )
     answered = []
-    with progress("general questions", 2 * len(questions)) as advance:
+    with progress("retention suite: general questions", 2, unit="models") as advance:
         for name, model in zip((BASE, TUNED), models, strict=True):
             predictions = rank(model, chat, questions, how)
             answered.append(evaluate(name, "test", questions, predictions, [METRIC], "choice"))
-            advance(len(questions))
+            advance(1)
     return _row("General questions", (answered[0], answered[1]), METRIC, recipe)
 
 
 def _harness(recipe: Recipe, name: str, models: Models, chat: ChatFormat) -> RetentionRow:
-    (before, metric), (after, _) = (
-        harness_scores(model, chat.tokenizer, name, system)
-        for system, model in zip((BASE, TUNED), models, strict=True)
-    )
+    with progress(f"retention: {name}"):
+        (before, metric), (after, _) = (
+            harness_scores(model, chat.tokenizer, name, system)
+            for system, model in zip((BASE, TUNED), models, strict=True)
+        )
     return _row(Path(name.removeprefix(PREFIX)).stem, (before, after), metric, recipe)
 
 
@@ -119,7 +120,7 @@ def _row(
 
 def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> RetentionRow:
     settings, texts = recipe.evaluation, read_texts(path)
-    with progress(f"reading {path.name}", 2 * len(texts)) as advance:
+    with progress(f"retention: {path.name}", 2 * len(texts), unit="texts") as advance:
         before, after = (
             bits_per_byte(
                 model,
@@ -173,7 +174,7 @@ def _task(
         backend=recipe.evaluation.backend,
         dtype=str(models[1].dtype).removeprefix("torch."),
     )
-    with progress(f"panel {path.stem}", 2 * len(test)) as advance:
+    with progress(f"retention: {path.stem}", 2 * len(test)) as advance:
         before, after = (
             evaluate_task(
                 name,

@@ -20,7 +20,7 @@ from tunesmith.evaluate.review import (
 )
 from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
 from tunesmith.evaluate.votes import answer_pairs, draw_pairs
-from tunesmith.progress import say
+from tunesmith.progress import note
 from tunesmith.records import Example
 from tunesmith.report.review_page import review_page
 from tunesmith.run_files import read_evaluated, read_record, run_state, write_record
@@ -139,8 +139,8 @@ def sample_pairs(run: RunDir, examples: Sequence[Example], a: str, k: int) -> Pa
     pairs = answer_pairs(examples, *answers)
     sample = draw_pairs(pairs, k, run_recipe(run).data.split.seed)
     if len(sample.pairs) < k:
-        say(
-            f"note: {len(sample.pairs)} pairs, not {k}: to {sample.same} of {sample.rows} test "
+        note(
+            f"{len(sample.pairs)} pairs, not {k}: to {sample.same} of {sample.rows} test "
             "rows both systems gave the same answer"
         )
     return sample

@@ -17,6 +17,7 @@ from tunesmith.evaluate.compare import Resampling, compare
 from tunesmith.evaluate.crossed import CrossedMean, crossed_mean, mean_covariance, row_covariance
 from tunesmith.evaluate.metrics import Metric, find_metric
 from tunesmith.evaluate.power import POWER
+from tunesmith.evaluate.slices import estimate_of
 from tunesmith.evaluate.statistics import Floats, wilson_interval, wins_ties_losses
 from tunesmith.recipe import Recipe, dump_recipe
 from tunesmith.records import SPLITS, Comparison, Estimate, Evaluation
@@ -78,7 +79,7 @@ def mean_of_seeds(tuned: Sequence[Evaluation], how: Resampling) -> Evaluation:
     first = tuned[0]
     if len(tuned) == 1:
         return first
-    estimates = {name: _mean_estimate(tuned, name, how) for name in first.estimates}
+    estimates = {name: mean_estimate(tuned, name, how) for name in first.estimates}
     details = first.details.copy()
     details["given_valid"] = _mean_given_valid([e.details["given_valid"] for e in tuned])
     return replace(first, estimates=estimates, details=details)
@@ -152,19 +153,31 @@ def _note(first: Comparison, differences: Sequence[float], found: CrossedMean) -
         f"{found.runs} trainings with different seeds: {first.metric} differs from {first.a} by "
         + ", ".join(f"{difference:+.3f}" for difference in differences)
         + f" (standard deviation between runs {found.spread:.3f}{few}); all numbers of the tuned "
-        "model are means over them and their intervals include it; answers of single rows are the "
-        "first training's"
+        "model are means over them and their intervals include it; single answers, and what is "
+        "counted or decided by them (rows that broke, when the model may answer), are the first "
+        "training's"
     )
 
 
-def _mean_estimate(tuned: Sequence[Evaluation], metric: str, how: Resampling) -> Estimate:
-    first, kind = tuned[0].estimates[metric], find_metric(metric)
-    means = [evaluation.estimates[metric].mean for evaluation in tuned]
+def mean_estimate(tuned: Sequence[Evaluation], metric: str, how: Resampling) -> Estimate:
+    """The mean over the trainings, with the interval of crossed rows and trainings; of one
+    training its own estimate. No interval where the first training has none.
+    """
+    first, kind = _estimate(tuned[0], metric, how), find_metric(metric)
+    if len(tuned) == 1:
+        return first
+    means = [first.mean, *(_estimate(one, metric, how).mean for one in tuned[1:])]
     rows = [_aligned(evaluation, tuned[0], metric) for evaluation in tuned]
     found = _crossed(means, kind, rows, None, tuned[0].clusters, how)
     if not all(map(math.isfinite, (*first.ci, found.se))):
         return replace(first, mean=found.mean, se=found.se, ci=(math.nan, math.nan))
     return replace(first, mean=found.mean, se=found.se, ci=_within(found, kind, first, how))
+
+
+def _estimate(evaluation: Evaluation, metric: str, how: Resampling) -> Estimate:
+    """The training's own; a `subset` has none yet."""
+    known = evaluation.estimates.get(metric)
+    return known or estimate_of(evaluation, metric, how["confidence"])
 
 
 def _within(

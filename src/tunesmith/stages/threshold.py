@@ -15,7 +15,7 @@ from tunesmith.evaluate.calibration import Ranked, confidences, fit_threshold, o
 from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.decisions import Calibration, Threshold
 from tunesmith.evaluate.predictions import read_predictions
-from tunesmith.evaluate.system_table import BASE, TUNED
+from tunesmith.evaluate.system_table import BASE, SYSTEMS, TUNED
 from tunesmith.evaluate.systems import Decoding, rank
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe
@@ -40,9 +40,8 @@ def save_threshold(
         return
     for system, model in models.items():
         started = time.monotonic()
-        with progress(f"confidence of {system}", len(examples)) as advance:
+        with progress(f"confidence on validation rows: {SYSTEMS[system].title}"):
             predictions = rank(model, chat, examples, how)
-            advance(len(examples))
         store_answers(run, system, examples, predictions, time.monotonic() - started)
     rows = ranked(examples, read_predictions(run, TUNED, "validation"))
     if rows is None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from tunesmith.artefacts import forget, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.distributed.group import by_rank, place
+from tunesmith.distributed.group import by_rank, for_all, place
 from tunesmith.distributed.leading import ask
 from tunesmith.evaluate.budget import affordable_rows
 from tunesmith.evaluate.forward import common_prefix
@@ -25,11 +25,12 @@ from tunesmith.evaluate.tasks import validation_scores
 from tunesmith.machine import probe_machine
 from tunesmith.models.load import fit_embeddings
 from tunesmith.models.save import save_model
-from tunesmith.progress import say
+from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe
-from tunesmith.records import Example
+from tunesmith.records import Example, Prediction
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
 from tunesmith.rundir import RunDir
+from tunesmith.screen import ANSWERS, Answered
 from tunesmith.stages.common import (
     answered_in,
     base_hashes,
@@ -47,6 +48,7 @@ from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
+from tunesmith.train.memory import give_back_freed_memory
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.processes import check_processes
 from tunesmith.train.roofline import lower_bound, model_size
@@ -68,6 +70,7 @@ def train(run: RunDir) -> None:
     answered_in(run, recipe)  # decided before other processes read it
     ask("train", str(run.path))
     found = _trained(run)
+    give_back_freed_memory()
     model, chat, how = merge_lora(found.model), found.chat, found.how
     write_record(run.training, _facts(model, found.data, recipe, found.result))
     # the threshold of an evaluation stays true where the same weights come back; the template that
@@ -138,7 +141,11 @@ def _validator(
     """
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
-        predictions = by_rank(lambda rows: answer(model, chat, rows, how), examples)
+        with progress("answering validation rows", len(examples)) as advance:
+            predictions = by_rank(
+                lambda rows: answer(model, chat, rows, how, for_all(advance)), examples
+            )
+            advance.answered(_shown(examples, predictions))
         if task.tasks:
             mean, error = validation_scores(examples, predictions, task)
             known = {} if error is None else {f"{SELECTED}{STANDARD_ERROR}": error}
@@ -150,6 +157,16 @@ def _validator(
         return means | {SELECTED: selected, **_standard_error(result, task.primary)}
 
     return validate
+
+
+def _shown(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Answered]:
+    """The first rows: the same after each epoch, so that one sees them change. What all prompts
+    begin with is left out, as there is room for a few words only.
+    """
+    pairs = list(zip(examples, predictions, strict=True))[:ANSWERS]
+    characters = {tuple(map(ord, example.prompt)) for example, _ in pairs}
+    shared = common_prefix(list(characters)) if len(characters) > 1 else 0
+    return [Answered(e.prompt[shared:], p.text, e.completion) for e, p in pairs]
 
 
 def _standard_error(result: MetricResult, metric: str) -> dict[str, float]:
@@ -182,8 +199,8 @@ def validation_rows(
         asked,
     )
     if found < asked:
-        say(
-            f"note: {found} of {asked} validation rows are answered after each epoch, for a fifth "
+        note(
+            f"{found} of {asked} validation rows are answered after each epoch, for a fifth "
             "of its training time"
         )
     return found

@@ -23,6 +23,7 @@ from tunesmith.data.tokenize import tokenize_prompts
 from tunesmith.errors import DataError, RunError
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.system_table import TUNED
+from tunesmith.progress import progress
 from tunesmith.records import Example, Prediction, Unserved
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
@@ -70,14 +71,15 @@ def verify(run: RunDir) -> Verification:
         raise DataError(
             f"{run.path}: not evaluated yet", hint=f"`tunesmith resume {run.path}` goes on"
         )
-    found = verify_folder(
-        run.model,
-        tuned_chat(run, recipe),
-        read_examples(run.examples("test")),
-        read_predictions(run, TUNED, "test"),
-        dtype=answered_in(run, recipe),
-        trust_remote_code=recipe.trust_remote_code,
-    )
+    with progress("a fresh process loads the saved model and answers"):
+        found = verify_folder(
+            run.model,
+            tuned_chat(run, recipe),
+            read_examples(run.examples("test")),
+            read_predictions(run, TUNED, "test"),
+            dtype=answered_in(run, recipe),
+            trust_remote_code=recipe.trust_remote_code,
+        )
     forget(run, [run.verification])
     write_record(run.verification, found)
     answers = listed_hashes(run, [*model_files(run), run.predictions(TUNED, "test")])

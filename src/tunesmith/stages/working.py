@@ -13,7 +13,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from tunesmith.errors import InterruptedRun
 from tunesmith.lock import locked
-from tunesmith.progress import say
+from tunesmith.progress import note
+from tunesmith.progress import working as at_stage
 from tunesmith.rundir import RunDir, leftovers
 from tunesmith.signals import Interrupted, exit_code, name_of
 
@@ -34,7 +35,7 @@ def stage(
     ) -> Callable[Concatenate[RunDir, Arguments], Result]:
         @wraps(work)
         def working(run: RunDir, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            with at_work(run.path, name, f"tunesmith resume {run.path}"):
+            with at_work(run.path, name, f"tunesmith resume {run.path}"), at_stage(name):
                 return work(run, *args, **kwargs)
 
         return working
@@ -72,4 +73,4 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
     if found:
         names = ", ".join(path.name for path in found[:3])
-        say(f"note: removed what an interrupted process left in {folder}: {names}")
+        note(f"removed what an interrupted process left in {folder}: {names}")

@@ -146,10 +146,28 @@ def naming_a_full_disk(folder: Path, written: Path) -> Iterator[None]:
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose files match their checksums, or None."""
+    return find_checkpoints(folder).latest
+
+
+@dataclass(frozen=True)
+class Found:
+    """The newest whole checkpoint of a folder, and those after it with what is wrong with each,
+    newest first.
+    """
+
+    latest: Checkpoint | None
+    damaged: list[tuple[Path, str]]
+
+
+def find_checkpoints(folder: Path) -> Found:
+    """What is there to resume from, by checksums."""
+    damaged: list[tuple[Path, str]] = []
     for path in sorted(folder.glob("step-*"), key=_step_of, reverse=True):
-        if is_whole(path):
-            return read_checkpoint(path)
-    return None
+        wrong = damage(path)
+        if not wrong:
+            return Found(read_checkpoint(path), damaged)
+        damaged.append((path, wrong))
+    return Found(None, damaged)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -293,9 +311,12 @@ def _parameter(
     return parameters[int(number)]
 
 
-def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
-    """Remove all but the newest `keep` checkpoints and the best one."""
-    by_age = sorted(folder.glob("step-*"), key=_step_of)
+def prune_checkpoints(folder: Path, step: int, keep: int, best_step: int | None) -> None:
+    """Remove all but the best checkpoint and the newest `keep` up to the current `step`.
+
+    Later ones are damaged and were passed over on resuming: they must not outlive good ones.
+    """
+    by_age = sorted((p for p in folder.glob("step-*") if _step_of(p) <= step), key=_step_of)
     for path in by_age[:-keep]:
         if _step_of(path) != best_step:
             _remove(path)

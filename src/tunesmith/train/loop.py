@@ -10,7 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,9 @@ from transformers import PreTrainedModel
 from tunesmith.distributed.group import gathered, largest, of_leader, place, totals
 from tunesmith.distributed.sharding import whole
 from tunesmith.errors import InterruptedRun, TrainingError
-from tunesmith.progress import say
+from tunesmith.progress import Progress as Shown
+from tunesmith.progress import note, say
+from tunesmith.progress import progress as shown
 from tunesmith.ranks import is_leader
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
@@ -43,7 +45,7 @@ from tunesmith.train.state import (
     save,
     set_up,
 )
-from tunesmith.train.trackers import MetricsLog, ProgressBar, StepMetrics
+from tunesmith.train.trackers import MetricsLog, StepMetrics
 
 Validate = Callable[[PreTrainedModel], dict[str, float]]
 """Metrics of the model (in eval mode) after an epoch, by name; more is better for the selected one.
@@ -117,8 +119,8 @@ def train(
     )
     progress = restore(training, saved) if saved is not None else Progress()
     judge = _Judge(training, validation, validate, select)
-    for note in training.notes:
-        say(f"note: {note}")
+    for text in training.notes:
+        note(text)
     with naming_a_full_disk(run.checkpoints, run.path):  # the log and the trackers write too
         _run_steps(training, progress, judge, on_progress)
     if training.sharded:
@@ -156,7 +158,7 @@ def validation_loss(
     """
     device = next(parts.model.parameters()).device
     total = 0.0
-    with torch.no_grad():
+    with torch.no_grad(), shown("validation loss", len(data)) as advance:
         for start in range(0, len(data), batch_size):
             rows = np.arange(start, min(start + batch_size, len(data)))
             own, idle = settings.passes(data, rows)
@@ -164,6 +166,7 @@ def validation_loss(
                 with settings.precision(device):
                     loss = likelihood(parts, settings.batch(data, micro, device)).item()
                 total += loss if number < len(own) else 0.0
+            advance(len(rows))
     (total,) = totals(total)
     return total / int(data.num_trained.sum())
 
@@ -177,13 +180,16 @@ def _run_steps(
     """Take every step that is left, with what belongs between steps."""
     with ExitStack() as stack:
         log = stack.enter_context(_log(training, progress.step, on_progress))
+        bar = stack.enter_context(_bar(training, progress))
         stack.enter_context(_neftune(training))
         asked = stack.enter_context(told_to_stop())
         due = _CheckpointsDue(training, last=_clock())
         for step, batches in _planned_steps(training, progress.step):
             metrics = _take_step(training, progress, step, batches)
+            _show_step(bar, training, step, metrics)
             if progress.step % training.epoch_steps == 0:
                 metrics |= judge.look(progress)
+                _say_epoch(training, metrics)
             log.tell(metrics)
             # ranks are told at different steps, and a clock differs: what one knows, all do
             save_now, stop = largest(due.now(progress.step), asked.number)
@@ -206,7 +212,7 @@ def _run_steps(
 
 @dataclass(frozen=True)
 class _Log:
-    """Who is told of each step; of several ranks, the leader has the file and the bar."""
+    """Who is told of each step; of several ranks, the leader has the file."""
 
     file: MetricsLog | None
     listeners: Sequence[Callable[[StepMetrics], None]]
@@ -230,12 +236,38 @@ def _log(
     if not is_leader():
         yield _Log(None, others)
         return
-    with ExitStack() as stack:
-        file = MetricsLog(training.run, training.config.report_to, done)
-        stack.callback(file.close)
-        bar = ProgressBar(training.num_steps, done)
-        stack.callback(bar.close)
-        yield _Log(file, [file.write, bar.update, *others])
+    file = MetricsLog(training.run, training.config.report_to, done)
+    try:
+        yield _Log(file, [file.write, *others])
+    finally:
+        file.close()
+
+
+def _bar(training: Training, progress: Progress) -> AbstractContextManager[Shown]:
+    """The rows of all epochs, those of the steps that were taken before among them."""
+    rows, size = len(training.data), training.config.train_batch_size
+    epochs, steps = divmod(progress.step, training.epoch_steps)
+    return shown(
+        "steps", rows * training.config.num_train_epochs, done=rows * epochs + size * steps
+    )
+
+
+def _show_step(bar: Shown, training: Training, step: Step, metrics: StepMetrics) -> None:
+    bar.at(f"step {int(metrics['step']):,} of {training.num_steps:,}")
+    bar.number("loss", metrics["loss"])
+    bar(len(step.rows))
+
+
+def _say_epoch(training: Training, metrics: StepMetrics) -> None:
+    """The loss of its last step, and what validation gave: the loss and the metric that decides,
+    which comes first.
+    """
+    found = [name for name in metrics if name.startswith("validation_")]
+    metric = [name for name in found if name != "validation_loss"][:1]
+    told = ["loss", *(name for name in found if name == "validation_loss"), *metric]
+    numbers = ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.4g}" for name in told)
+    epoch, epochs = int(metrics["epoch"]), training.config.num_train_epochs
+    say(f"training: epoch {epoch} of {epochs}: {numbers}")
 
 
 @dataclass

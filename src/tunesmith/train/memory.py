@@ -62,8 +62,8 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        # Not the tensor itself: where an operation keeps its own result, it would keep itself alive
-        # that way, and with it all that led to it, down to the weights.
+        # Detached: an output that its own operation saves would hold that operation, which holds
+        # the output, and with both the whole model for good.
         return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
@@ -169,3 +169,13 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         if libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES):  # old versions refuse so large a number
             libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def give_back_freed_memory() -> None:
+    """What `keep_freed_memory` kept and no tensor holds any more, of all threads, to the system.
+
+    Called when a training is over: what comes next would otherwise run beside gigabytes of its
+    activations, and each thread's part would grow with every training of a process.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from tunesmith.distributed.group import of_leader, together
 from tunesmith.distributed.sharding import same_weights
 from tunesmith.errors import InputError, TrainingError
+from tunesmith.progress import note
 from tunesmith.ranks import is_leader
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
@@ -31,7 +32,7 @@ from tunesmith.train.checkpoint import (
     MODEL,
     Checkpoint,
     damage,
-    latest_checkpoint,
+    find_checkpoints,
     load_optimizers,
     load_weights,
     plain,
@@ -119,7 +120,8 @@ class Training:
 
 
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
-    """The newest intact checkpoint, or None for a fresh start.
+    """The newest intact checkpoint, or None for a fresh start. What is passed over because it is
+    damaged is said, with what that costs.
 
     Raises InputError for a fresh start in a used folder, TrainingError where every checkpoint is
     damaged.
@@ -130,12 +132,22 @@ def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
             f"{run.checkpoints}: there are checkpoints of an earlier run",
             hint=f"`tunesmith resume {run.path}`, or another output_dir",
         )
-    found = latest_checkpoint(run.checkpoints)
-    if has_some and found is None:
-        raise TrainingError(
-            f"{run.checkpoints}: no checkpoint is whole", hint="start again in another output_dir"
+    found = find_checkpoints(run.checkpoints)
+    if found.latest is None:
+        if has_some:
+            path, wrong = found.damaged[0]
+            raise TrainingError(
+                f"{run.checkpoints}: no checkpoint is whole; the newest, {path.name}: {wrong}",
+                hint="put one back from a copy, or remove the folder: then `tunesmith resume "
+                f"{run.path}` trains from the first step",
+            )
+        return None
+    for path, wrong in reversed(found.damaged):
+        note(
+            f"{path}: damaged, and passed over: {wrong}; the steps after "
+            f"{found.latest.path.name} are trained again, to the same bits"
         )
-    return found
+    return found.latest
 
 
 def set_up(
@@ -258,7 +270,8 @@ def save(training: Training, progress: Progress) -> None:
     if progress.step == progress.best_step:
         progress.best_sha256 = of_leader(lambda: weights_sha256(saved))
     if is_leader():
-        prune_checkpoints(folder, training.config.save_total_limit, progress.best_step)
+        keep = training.config.save_total_limit
+        prune_checkpoints(folder, progress.step, keep, progress.best_step)
 
 
 def _fingerprint(

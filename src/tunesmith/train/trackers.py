@@ -1,19 +1,16 @@
-"""Where a run's numbers go: metrics.jsonl, trackers, and a bar on stderr."""
+"""Where a run's numbers go: metrics.jsonl and trackers."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from tunesmith.errors import DataError, InputError
+from tunesmith.progress import note
 from tunesmith.rundir import DAMAGED, RunDir, write_atomic
 
 StepMetrics = dict[str, float]
@@ -60,13 +57,20 @@ class MetricsLog:
 
 
 def keep_steps(path: Path, last_step: int) -> None:
-    """Keep the lines up to `last_step`; a line torn by a crash goes too."""
-    kept = []
+    """Keep the lines up to `last_step`; a line torn by a crash goes too. Lines that should be there
+    and are not, or are damaged, are said to be missing.
+    """
+    kept = {}
     for line in _lines(path):
         record = _step(line)
         if record is not None and record["step"] <= last_step:
-            kept.append(line + "\n")
-    write_atomic(path, "".join(kept))
+            kept[record["step"]] = line + "\n"
+    if len(kept) < last_step:
+        note(
+            f"{path}: the numbers of {last_step - len(kept):,} of the first {last_step:,} "
+            "steps are missing or damaged, and so in the report; no weight depends on them"
+        )
+    write_atomic(path, "".join(kept.values()))
 
 
 def _lines(path: Path) -> list[str]:
@@ -88,6 +92,13 @@ def read_metrics(path: Path) -> list[StepMetrics]:
         if step is None:
             raise DataError(f"{path}:{number}: not the numbers of a step", hint=DAMAGED)
     return [step for step in steps if step is not None]
+
+
+def steps_so_far(path: Path) -> list[StepMetrics]:
+    """The lines of a metrics.jsonl that is being written, without one that is not whole yet; none
+    where the file is not there.
+    """
+    return [step for line in _lines(path) if (step := _step(line)) is not None]
 
 
 def _step(line: str) -> StepMetrics | None:
@@ -160,35 +171,3 @@ TRACKERS: dict[str, Callable[[RunDir, int], Tracker]] = {
     "trackio": _wandb_like("trackio"),
     "mlflow": _mlflow,
 }
-
-
-class ProgressBar:
-    """Steps done, loss, trained tokens per second and time left, on stderr if it is a terminal."""
-
-    def __init__(self, total: int, done: int) -> None:
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} trained tokens/s"),
-            TimeRemainingColumn(),
-        )
-        console = Console(file=sys.stderr)
-        self._progress = Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        )
-        self._task = self._progress.add_task(
-            "", total=total, completed=done, loss=float("nan"), rate=0.0
-        )
-        self._progress.start()
-
-    def update(self, metrics: StepMetrics) -> None:
-        """Show a step's numbers."""
-        rate = metrics["trained_tokens"] / max(metrics["seconds"], 1e-9)
-        self._progress.update(
-            self._task, completed=metrics["step"], loss=metrics["loss"], rate=rate
-        )
-
-    def close(self) -> None:
-        """Remove the bar from the terminal."""
-        self._progress.stop()

@@ -7,7 +7,6 @@ import pytest
 
 from tunesmith.data.lint.answer_leak import shown_column
 from tunesmith.data.lint.findings import (
-    Finding,
     LintTemplate,
     Rendered,
     from_library,
@@ -18,7 +17,7 @@ from tunesmith.data.lint.rules import RULES
 from tunesmith.data.templates import resolve as templates
 from tunesmith.data.templates.promptsource import Template
 from tunesmith.recipe import DataConfig
-from tunesmith.records import Row
+from tunesmith.records import Finding, Row
 
 REVIEWS = (
     {"review": "The lamp is bright and I like it.", "label": 1},
@@ -38,11 +37,11 @@ def findings(
 
 
 def rules(*args: Any, **kwargs: Any) -> list[str]:
-    return [finding.rule for finding in findings(*args, **kwargs)]
+    return [finding.name for finding in findings(*args, **kwargs)]
 
 
 def only(found: list[Finding], rule: str) -> Finding:
-    return next(finding for finding in found if finding.rule == rule)
+    return next(finding for finding in found if finding.name == rule)
 
 
 def test_a_clean_template_has_no_finding() -> None:
@@ -55,13 +54,17 @@ def test_a_missing_column_names_the_nearest_and_the_first_row_without_it() -> No
         "{{ text }} ||| {{ label }}", {"text": "a", "label": "x"}, {"txt": "b", "label": "y"}
     )
     assert only(found, "missing_column") == Finding(
-        "missing_column", "t", "r2", "no column 'text'; did you mean 'txt'?"
+        "missing_column",
+        "error",
+        "no column 'text'; did you mean 'txt'?",
+        ("rows.jsonl:2",),
+        template="t",
     )
 
 
 def test_unused_columns_are_listed() -> None:
     found = findings("{{ a }} ||| {{ b }}", {"a": "1", "b": "2", "d": "3", "c": "4"})
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("unused_column", "columns that are not used: c, d")
     ]
 
@@ -76,7 +79,7 @@ def test_unused_columns_are_listed() -> None:
 )
 def test_a_literal_glued_to_a_slot(jinja: str, glued: str) -> None:
     found = findings(jinja, {"a": "x", "b": "y"})
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("glued_literal", f"{glued!r} is glued to a slot in line 1")
     ]
 
@@ -91,14 +94,14 @@ def test_endings_and_capital_letters_at_a_slot_are_fine(jinja: str) -> None:
 
 def test_single_braces_around_a_column() -> None:
     found = findings("{a} {{ a }} {z} ||| {{ b }}", {"a": "x", "b": "y"})
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("single_braces", "{a} has single braces and is printed as it stands")
     ]
 
 
 def test_choices_that_are_never_used() -> None:
     found = findings("{{ a }} ||| {{ b }}", {"a": "x", "b": "no"}, answer_choices="no ||| yes")
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("unused_choices", "answer_choices is never used: 'no ||| yes'")
     ]
 
@@ -106,7 +109,7 @@ def test_choices_that_are_never_used() -> None:
 def test_a_row_that_cannot_be_rendered() -> None:
     jinja = "{{ review }} ||| {{ answer_choices[label] }}"
     found = findings(jinja, *REVIEWS, {"review": "x", "label": -1}, answer_choices="bad ||| good")
-    assert [(f.rule, f.row_id) for f in found] == [("unrenderable_row", "r4")]
+    assert [(f.name, f.rows) for f in found] == [("unrenderable_row", ("rows.jsonl:4",))]
     assert "the position -1 is outside a list of 2" in found[0].message
     assert found[0].message.endswith("(in 1 of 4 rows)")
 
@@ -114,14 +117,14 @@ def test_a_row_that_cannot_be_rendered() -> None:
 def test_excluded_rows_are_counted() -> None:
     jinja = "{% if label %}{{ review }} ||| {{ review | length }}{% endif %}"
     found = findings(jinja, *REVIEWS)
-    assert [(f.rule, f.row_id, f.message) for f in found] == [
-        ("excluded_rows", "r2", "nothing is rendered in 1 of 3 rows")
+    assert [(f.name, f.rows, f.message) for f in found] == [
+        ("excluded_rows", ("rows.jsonl:2",), "nothing is rendered in 1 of 3 rows")
     ]
 
 
 def test_a_constant_target() -> None:
     found = findings("{{ review }} {{ label }} ||| yes", *REVIEWS)
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("constant_target", "every target is 'yes' (3 rows)")
     ]
 
@@ -141,7 +144,7 @@ def test_a_prompt_without_any_column_although_its_wording_is_drawn() -> None:
 def test_a_draw_that_reaches_the_target_alone() -> None:
     row = {"q": "Which?", "answers": ["a", "b", "c"]}
     found = findings("{{ q }} ||| {{ answers | choice }}", row)
-    assert [(f.rule, f.row_id) for f in found] == [("random_target", "r1")]
+    assert [(f.name, f.rows) for f in found] == [("random_target", ("rows.jsonl:1",))]
     assert found[0].message.startswith("one prompt draws the targets ")
 
 
@@ -157,7 +160,7 @@ def test_the_answer_column_in_its_own_question() -> None:
     found = findings(
         "{{ title }}: {{ text }} Title? ||| {{ title }}", {"title": "Boats", "text": "They float."}
     )
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("target_in_prompt", "the column 'title' is in the prompt and in the target")
     ]
 
@@ -185,14 +188,20 @@ def test_the_same_prompt_with_different_targets() -> None:
     rows = ({"a": "x", "b": "1"}, {"a": "y", "b": "2"}, {"a": "x", "b": "3"})
     found = findings("{{ a }} ||| {{ b }}", *rows)
     assert found == [
-        Finding("conflicting_targets", "t", "r3", "same prompt as row 'r1', targets '1' and '3'")
+        Finding(
+            "conflicting_targets",
+            "warning",
+            "same prompt as rows.jsonl:1, targets '1' and '3'",
+            ("rows.jsonl:3",),
+            template="t",
+        )
     ]
 
 
 def test_a_target_that_is_no_choice() -> None:
     jinja = "{{ review }} {{ answer_choices | join(' ') }} ||| {{ answer_choices[label] }}!"
     found = findings(jinja, *REVIEWS, answer_choices="bad ||| good")
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("target_not_in_choices", "the target 'good!' is none of: bad, good (in 3 of 3 rows)")
     ]
 
@@ -201,7 +210,7 @@ def test_a_target_that_is_too_long() -> None:
     found = findings(
         "{{ a }} ||| {{ b }}", {"a": "x", "b": "one two three four"}, max_target_words=3
     )
-    assert [(f.rule, f.message) for f in found] == [
+    assert [(f.name, f.message) for f in found] == [
         ("long_target", "a target of 4 words in 1 of 1 rows")
     ]
 
@@ -247,7 +256,7 @@ def test_a_template_of_any_kind_can_be_linted() -> None:
         "mine", "{{ a }} ||| yes", lambda row, seed: Rendered(row.values["a"], "yes")
     )
     rows = [Row("1", {"a": "x"}, ""), Row("2", {"a": "y"}, "")]
-    assert [finding.rule for finding in lint([made], rows)] == ["constant_target"]
+    assert [finding.name for finding in lint([made], rows)] == ["constant_target"]
 
 
 def test_the_shown_column_is_named_by_its_path() -> None:

@@ -511,16 +511,7 @@ def answered(**keys: Any) -> dict[str, Any]:
             "a conversation belongs in a column named messages, "
             "or as lists in both prompt and completion",
         ),
-        (
-            {"prompt": "a", "completion": None},
-            "completion has no value",
-            "fill it, or drop the row",
-        ),
-        (
-            {"instruction": "a", "input": "", "output": float("nan")},
-            "output has no value",
-            "fill it, or drop the row",
-        ),
+        ({"prompt": None, "completion": "a"}, "prompt has no value", "fill it, or drop the row"),
         (
             {"instruction": "a", "output": "b", "history": [["c"]]},
             "history has ['c'], no pair of texts",
@@ -713,3 +704,14 @@ def test_a_list_of_completions_is_several_right_answers(values: dict[str, Any]) 
     assert empty.reason == "the completion is empty"
     [text] = examples({**values, column: '["Cork", "in Cork"]'})
     assert text.references == ('["Cork", "in Cork"]',)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", " \n"])
+def test_a_missing_answer_is_counted_like_an_empty_one(missing: object) -> None:
+    for values in (
+        {"prompt": "a", "completion": missing},
+        {"instruction": "a", "input": "", "output": missing},
+    ):
+        [found] = format_examples(form(values), Row("r1", values, "a.jsonl:4"))
+        assert isinstance(found, Excluded)
+        assert found.reason == "the completion is empty"

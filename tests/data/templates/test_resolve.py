@@ -143,7 +143,8 @@ def test_a_file_of_the_users_is_a_family_with_new_slots(tmp_path: Path) -> None:
     assert (example.prompt, example.completion) == ("Rain in Cork, 2020?", "3.5")
     assert [t.name for t in load("city rain", template=f"{path}/two")] == ["mine/two"]
     assert refusal("city rain", template=str(path), task="classify") == (
-        f"{path}: its family is 'mine', the recipe's task is 'classify'\nhint: leave task out"
+        f"{path}: its family is 'mine', the recipe's task is 'classify'\n"
+        "hint: leave --task or data.task out"
     )
 
 
@@ -183,7 +184,8 @@ def test_a_promptsource_template_without_choices_is_scored_by_its_metrics_or_the
     [
         (
             {},
-            "the recipe names no task and no template\nhint: tasks: answer, answer_from_context, ",
+            "the recipe names no task and no template\nhint: `tunesmith init FILE` proposes one; "
+            "--task or data.task names it: answer, answer_from_context, ",
         ),
         ({"task": "clasify"}, "there is no task family 'clasify'\nhint: did you mean 'classify'?"),
         (
@@ -207,11 +209,12 @@ def test_a_promptsource_template_without_choices_is_scored_by_its_metrics_or_the
         (
             {"task": "summarise"},
             "summarise/default: no column for the slot 'target'\n"
-            "hint: add `target: COLUMN` to data.columns; known: label",
+            "hint: --target COLUMN, or data.columns: {target: COLUMN}; known: label",
         ),
         (
             {"template": "{{ test }} ||| {{ label }}"},
-            "inline: no column for the slot 'test'\nhint: did you mean 'text'?",
+            "inline: no column for the slot 'test'\n"
+            "hint: --column test=COLUMN, or data.columns: {test: COLUMN}; did you mean 'text'?",
         ),
         (
             {"template": "{{ text }} ||| {{ label"},
@@ -226,16 +229,17 @@ def test_a_promptsource_template_without_choices_is_scored_by_its_metrics_or_the
         (
             {"task": "classify/terse", "wordings": 2},
             "wordings is 2, but the recipe names the one wording classify/terse\n"
-            "hint: task: classify, or wordings: 1",
+            "hint: --task classify (data.task), or data.wordings: 1",
         ),
         (
             {"template": "{{ text }} ||| {{ label }}", "wordings": 2},
-            "wordings is 2, but the recipe gives one template\nhint: wordings: 1, or name a task",
+            "wordings is 2, but the recipe gives one template\n"
+            "hint: data.wordings: 1, or name a task: --task, data.task",
         ),
         (
             {"template": "{{ text }} ||| {{ text }}", "labels": ["a", "b"]},
             "inline: labels is set, but the template has no slot 'label'\n"
-            "hint: write {{ label }}, and map it to your column in data.columns",
+            "hint: write {{ label }}, and map it to your column: --label, or data.columns",
         ),
         (
             {"task": "classify", "labels": ["a"]},
@@ -280,3 +284,11 @@ def test_describe_shows_slots_kind_and_text() -> None:
         "answer: choice; metrics: accuracy",
     ]
     assert "    Answer with the number of the right option." in template.describe()
+
+
+@pytest.mark.parametrize("template", ["{{text}}", "{% if text %}{{text}}{% endif %}"])
+def test_a_template_without_an_answer_says_what_stands_before_one(template: str) -> None:
+    assert refusal(template=template) == (
+        f"inline: {template!r} has no |||, which stands before the answer\n"
+        "hint: for example {{text}} ||| {{label}}"
+    )

@@ -6,26 +6,20 @@ The rules are in rules.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from tunesmith.data.lint.rules import MAX_TARGET_WORDS, RULES, Case, LintTemplate, Rendered
+from tunesmith.data.lint.rules import (
+    ERRORS,
+    MAX_TARGET_WORDS,
+    RULES,
+    Case,
+    LintTemplate,
+    Rendered,
+)
 from tunesmith.data.templates.promptsource import Template
 from tunesmith.data.templates.render import render_row
 from tunesmith.data.templates.resolve import Excluded, PromptTemplate
 from tunesmith.data.templates.slots import Labels
-from tunesmith.records import Row
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`rule` is a key of RULES; `row_id` is the first row that shows it ("" where there are no
-    rows).
-    """
-
-    rule: str
-    template: str
-    row_id: str
-    message: str
+from tunesmith.records import Finding, Row, Severity
 
 
 def from_promptsource(template: Template) -> LintTemplate:
@@ -71,15 +65,18 @@ def lint(
     rows: Sequence[Row],
     *,
     max_target_words: int = MAX_TARGET_WORDS,
+    rules: Iterable[str] = tuple(RULES),
 ) -> list[Finding]:
-    """All findings, at most one for each template and rule. Raises TemplateError for a source that
-    is not jinja.
+    """All findings, at most one for each template and rule (keys of RULES). Raises TemplateError
+    for a source that is not jinja.
     """
     findings = []
     for template in templates:
         case = Case(template, rows, max_target_words)
-        for rule, check in RULES.items():
-            hit = check(case)
+        for rule in rules:
+            hit = RULES[rule](case)
             if hit is not None:
-                findings.append(Finding(rule, template.name, hit[0], hit[1]))
+                where = (hit[0],) if hit[0] else ()
+                severity: Severity = "error" if rule in ERRORS else "warning"
+                findings.append(Finding(rule, severity, hit[1], where, template=template.name))
     return findings

@@ -1,7 +1,7 @@
 """The rules of lint: one function each, all of them in RULES, under their names.
 
-A rule sees the template, the rows and what they rendered to, and returns the first row it fires on
-with a message.
+A rule sees the template, the rows and what they rendered to, and returns where the first row stands
+that it fires on, with a message.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LintTemplate:
     repeated: frozenset[str] = frozenset()
 
 
-Hit = tuple[str, str] | None
+Hit = tuple[str, str] | None  # where (`file:line`), and what
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Case:
 
     @property
     def first_row(self) -> str:
-        """The id to name for a finding on the source alone; "" without rows."""
-        return self.rows[0].id if self.rows else ""
+        """The row to name (`file:line`) for a finding on the source alone; "" without rows."""
+        return self.rows[0].source if self.rows else ""
 
     def share(self, number: int) -> str:
         """`in 3 of 20 rows`, for a message."""
@@ -106,7 +106,7 @@ def missing_column(case: Case) -> Hit:
     """A name in the source that is no column of a row."""
     for row in case.rows:
         for name in sorted(case.used - set(row.values)):
-            return row.id, f"no column {name!r}; {did_you_mean(name, row.values)}"
+            return row.source, f"no column {name!r}; {did_you_mean(name, row.values)}"
     return None
 
 
@@ -178,14 +178,16 @@ def unrenderable_row(case: Case) -> Hit:
         if isinstance(r, TemplateError)
     ]
     return (
-        (errors[0][0].id, f"{errors[0][1].message} ({case.share(len(errors))})") if errors else None
+        (errors[0][0].source, f"{errors[0][1].message} ({case.share(len(errors))})")
+        if errors
+        else None
     )
 
 
 def excluded_rows(case: Case) -> Hit:
     """Rows that the template leaves out: it writes no separator for them."""
     out = [row for row, result in zip(case.rows, case.results, strict=True) if result is None]
-    return (out[0].id, f"nothing is rendered {case.share(len(out))}") if out else None
+    return (out[0].source, f"nothing is rendered {case.share(len(out))}") if out else None
 
 
 def constant_target(case: Case) -> Hit:
@@ -193,7 +195,7 @@ def constant_target(case: Case) -> Hit:
     targets = {rendered.target for _, rendered in case.rendered}
     if len(case.rendered) > 1 and len(targets) == 1:
         row, _ = case.rendered[0]
-        return row.id, f"every target is {targets.pop()[:60]!r} ({len(case.rendered)} rows)"
+        return row.source, f"every target is {targets.pop()[:60]!r} ({len(case.rendered)} rows)"
     return None
 
 
@@ -204,7 +206,7 @@ def prompt_without_column(case: Case) -> Hit:
     prompts = {rendered.prompt for rendered in same_id if isinstance(rendered, Rendered)}
     if len(case.rendered) > 1 and len(prompts) == 1:
         row, _ = case.rendered[0]
-        return row.id, f"the prompt is the same for every row: {prompts.pop()[:60]!r}"
+        return row.source, f"the prompt is the same for every row: {prompts.pop()[:60]!r}"
     return None
 
 
@@ -220,7 +222,7 @@ def random_target(case: Case) -> Hit:
                 target = by_prompt.setdefault(rendered.prompt, rendered.target)
                 if target != rendered.target:
                     both = f"{target[:40]!r} and {rendered.target[:40]!r}"
-                    return row.id, f"one prompt draws the targets {both}"
+                    return row.source, f"one prompt draws the targets {both}"
     return None
 
 
@@ -228,12 +230,12 @@ def target_in_prompt(case: Case) -> Hit:
     """The prompt gives the answer away, outside the list of options."""
     if _shows_own_choice(case):
         row, _ = case.rendered[0]
-        return row.id, "each prompt names its own target more often than the other choices"
+        return row.source, "each prompt names its own target more often than the other choices"
     for row, rendered in case.rendered:
         values = {k: v for k, v in row.values.items() if k not in case.template.repeated}
         column = lint_leak.shown_column(values, rendered.target, partial(_parts, case, row))
         if column:
-            return row.id, f"the column {column!r} is in the prompt and in the target"
+            return row.source, f"the column {column!r} is in the prompt and in the target"
     return None
 
 
@@ -257,10 +259,10 @@ def conflicting_targets(case: Case) -> Hit:
     """Two rows with one prompt and different targets."""
     seen: dict[str, tuple[str, str]] = {}
     for row, rendered in case.rendered:
-        other, target = seen.setdefault(rendered.prompt, (row.id, rendered.target))
+        other, target = seen.setdefault(rendered.prompt, (row.source, rendered.target))
         if target != rendered.target:
             both = f"{target[:40]!r} and {rendered.target[:40]!r}"
-            return row.id, f"same prompt as row {other!r}, targets {both}"
+            return row.source, f"same prompt as {other}, targets {both}"
     return None
 
 
@@ -272,14 +274,14 @@ def target_not_in_choices(case: Case) -> Hit:
     row, rendered = hits[0]
     shown = ", ".join(rendered.choices)[:80]
     return (
-        row.id,
+        row.source,
         f"the target {rendered.target[:60]!r} is none of: {shown} ({case.share(len(hits))})",
     )
 
 
 def long_target(case: Case) -> Hit:
     """A target of more than `max_target_words` words."""
-    lengths = [(len(rendered.target.split()), row.id) for row, rendered in case.rendered]
+    lengths = [(len(rendered.target.split()), row.source) for row, rendered in case.rendered]
     long = [pair for pair in lengths if pair[0] > case.max_target_words]
     return (long[0][1], f"a target of {long[0][0]} words {case.share(len(long))}") if long else None
 
@@ -303,3 +305,16 @@ RULES: Mapping[str, Callable[[Case], Hit]] = {
         long_target,
     )
 }
+# the run would stop, or could not learn what is asked; other findings may be meant so
+ERRORS = frozenset(
+    {
+        "missing_column",
+        "single_braces",
+        "unrenderable_row",
+        "constant_target",
+        "prompt_without_column",
+        "random_target",
+        "target_in_prompt",
+        "target_not_in_choices",
+    }
+)

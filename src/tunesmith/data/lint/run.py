@@ -1,4 +1,4 @@
-"""Lint on a recipe's own rows, or on a folder of PromptSource files; which findings are errors."""
+"""Lint on a recipe's own rows, or on a folder of PromptSource files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tunesmith.data.lint.findings import Finding, from_library, from_promptsource, lint
+from tunesmith.data.lint.findings import from_library, from_promptsource, lint
 from tunesmith.data.lint.rules import LintTemplate
 from tunesmith.data.lint.synthetic_rows import made_rows
 from tunesmith.data.plan import plan_sources
@@ -16,21 +16,8 @@ from tunesmith.data.sources.rows import read_rows
 from tunesmith.data.templates.promptsource import FILE_NAME, Template, loads
 from tunesmith.errors import TemplateError
 from tunesmith.recipe import DataConfig
-from tunesmith.records import Row
+from tunesmith.records import Finding, Row
 
-# the run would stop, or could not learn what is asked; other findings may be meant so
-ERRORS = frozenset(
-    {
-        "missing_column",
-        "single_braces",
-        "unrenderable_row",
-        "constant_target",
-        "prompt_without_column",
-        "random_target",
-        "target_in_prompt",
-        "target_not_in_choices",
-    }
-)
 # rules that say nothing about a template on rows made up from its source
 NEED_REAL_ROWS = frozenset(
     {
@@ -104,4 +91,4 @@ def _lint_promptsource(template: Template, rows: Sequence[Row] | None) -> list[F
     made_up = [
         Row(str(number), values, f"made:{number}") for number, values in enumerate(made, start=1)
     ]
-    return [f for f in lint([from_promptsource(template)], made_up) if f.rule not in NEED_REAL_ROWS]
+    return [f for f in lint([from_promptsource(template)], made_up) if f.name not in NEED_REAL_ROWS]

@@ -72,6 +72,8 @@ def format_examples(fmt: Format, row: Row) -> list[Example | Excluded]:
     that are not trained on.
     """
     _check_meaning(fmt, row)
+    if COLUMNS[fmt][-1] in ANSWERS and is_missing(row.values.get(COLUMNS[fmt][-1])):
+        return [Excluded(row.id, fmt, "the completion is empty", row.source)]
     row, references = _one_answer(fmt, row)
     messages = _with_system(row, _messages(fmt, row))
     turns = [message.turn for message in messages]

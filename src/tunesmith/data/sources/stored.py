@@ -8,7 +8,7 @@ or give the baseline other rows than the model was trained on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -36,11 +36,16 @@ SCHEMA = pa.schema(_FIELDS)
 _State = tuple[int, int, int]  # of a file: inode, bytes, nanoseconds of its last change
 
 
-def store_rows(data: DataConfig, path: Path, notes: list[str] | None = None) -> dict[str, str]:
+def store_rows(
+    data: DataConfig,
+    path: Path,
+    notes: list[str] | None = None,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> dict[str, str]:
     """Read all that the recipe names, once, and write it to `path`, an Arrow IPC file.
 
     Returns the hash of each source, by its path (see `source_hash`); a hub id has none. `notes`
-    receives what was recognised in the files. Raises
+    receives what was recognised in the files, `on_rows` the number of rows just read. Raises
     DataError for what cannot be read, for a source without rows, and for one that changed while it
     was read.
     """
@@ -53,6 +58,7 @@ def store_rows(data: DataConfig, path: Path, notes: list[str] | None = None) -> 
                 lines = _lines(member, of_files, notes)
                 while batch := list(islice(lines, BATCH_ROWS)):
                     writer.write_batch(_batch(number, batch))
+                    on_rows(len(batch))
                 found = source_hash(member.path, of_files)
             if hashes.get(member.path, found) != found:
                 raise _changed(member.path)
@@ -137,6 +143,15 @@ def _batch(number: int, lines: Iterable[Row | tuple[str, str]]) -> pa.RecordBatc
     return pa.record_batch(arrays, schema=SCHEMA)
 
 
+def _rows(batch: pa.RecordBatch, unreadable: Unreadable | None = None) -> Iterator[Row]:
+    columns = (batch[name].to_pylist() for name in ("id", "source", "problem", "values"))
+    for row_id, source, problem, values in zip(*columns, strict=True):
+        if problem is None:
+            yield Row(row_id, decode_values(values), source)
+        elif unreadable is not None:
+            unreadable(source, problem)
+
+
 class StoredRows:
     """The rows of a run, from the file that `store_rows` wrote. It is mapped into memory."""
 
@@ -150,12 +165,20 @@ class StoredRows:
         `unreadable` receives (file:line, problem) of each line that is no row, where it stood.
         """
         for batch in self._batches(number):
-            columns = (batch[name].to_pylist() for name in ("id", "source", "problem", "values"))
-            for row_id, source, problem, values in zip(*columns, strict=True):
-                if problem is None:
-                    yield Row(row_id, decode_values(values), source)
-                elif unreadable is not None:
-                    unreadable(source, problem)
+            yield from _rows(batch, unreadable)
+
+    def stretches(self, number: int, most: int) -> Iterator[list[tuple[int, Row]]]:
+        """At most that many stretches of up to BATCH_ROWS rows, from all over a member: each row
+        with its place among the member's rows. No values of others are decoded.
+        """
+        sizes = [batch["problem"].null_count for batch in self._batches(number)]
+        n = min(most, len(sizes))
+        chosen = {(2 * i + 1) * len(sizes) // (2 * n) for i in range(n)}
+        start = 0
+        for k, batch in enumerate(self._batches(number)):
+            if k in chosen:
+                yield list(enumerate(_rows(batch), start))
+            start += sizes[k]
 
     def find(self, number: int, ids: Collection[str]) -> Iterator[Row]:
         """The rows of a member that have these ids. No values of others are decoded."""

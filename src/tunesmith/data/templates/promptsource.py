@@ -76,7 +76,7 @@ class Template:
         if "answer_choices" in row:
             raise TemplateError(
                 f"{where}: a column is called 'answer_choices', a word of PromptSource",
-                hint="rename it in `columns`",
+                hint="rename it: --column, or data.columns",
             )
         keys = draw_keys(seed, self.id, row_id)
         choices = None

@@ -19,7 +19,7 @@ from tunesmith.data.templates.families import (
 )
 from tunesmith.data.templates.promptsource import PREFIX
 from tunesmith.errors import TemplateError, did_you_mean
-from tunesmith.recipe import DataConfig
+from tunesmith.recipe import SLOT_OPTIONS, DataConfig
 
 INVERTED_METRICS = ("rougeL", "chrf")
 PROMPTSOURCE_METRICS = {
@@ -120,11 +120,16 @@ def _resolve(config: DataConfig) -> tuple[list[PromptTemplate], set[str]]:
     slots).
     """
     template, task = config.template, config.task
+    if template is not None and _has_no_answer(template):
+        raise TemplateError(
+            f"inline: {template!r} has no {SEPARATOR}, which stands before the answer",
+            hint="for example {{text}} ||| {{label}}",
+        )
     if template is not None and _stands_alone(template):
         if config.wordings > 1:
             raise TemplateError(
                 f"wordings is {config.wordings}, but the recipe gives one template",
-                hint="wordings: 1, or name a task",
+                hint="data.wordings: 1, or name a task: --task, data.task",
             )
         one = (
             _from_promptsource(template, config)
@@ -136,7 +141,9 @@ def _resolve(config: DataConfig) -> tuple[list[PromptTemplate], set[str]]:
         family, wording = _family_file(template, task)
     elif template is None and task is None:
         raise TemplateError(
-            "the recipe names no task and no template", hint=f"tasks: {', '.join(family_names())}"
+            "the recipe names no task and no template",
+            hint="`tunesmith init FILE` proposes one; --task or data.task names it: "
+            f"{', '.join(family_names())}",
         )
     else:
         name = template or str(task)
@@ -151,6 +158,12 @@ def _stands_alone(template: str) -> bool:
     return SEPARATOR in template or template.startswith(PREFIX)
 
 
+def _has_no_answer(template: str) -> bool:
+    """Whether a template of the recipe is Jinja, and a prompt only."""
+    is_jinja = "{{" in template or "{%" in template
+    return is_jinja and not _stands_alone(template) and not _is_file(template)
+
+
 def _is_file(template: str) -> bool:
     return template.endswith((".yaml", ".yml")) or ".yaml/" in template
 
@@ -162,7 +175,7 @@ def _family_file(template: str, task: str | None) -> tuple[Family, str]:
     if task is not None and task.replace("-", "_") != family.family:
         raise TemplateError(
             f"{template}: its family is {family.family!r}, the recipe's task is {task!r}",
-            hint="leave task out",
+            hint="leave --task or data.task out",
         )
     return family, wording
 
@@ -178,7 +191,7 @@ def from_family(family: Family, wording: str = "", wordings: int = 1) -> list[Pr
             raise TemplateError(
                 f"wordings is {wordings}, "
                 f"but the recipe names the one wording {family.family}/{wording}",
-                hint=f"task: {family.family}, or wordings: 1",
+                hint=f"--task {family.family} (data.task), or data.wordings: 1",
             )
         return [_template(family, find_wording(family, wording, family.family))]
     seen = [w for w in family.wordings if not w.held_out and not w.inverted]
@@ -231,7 +244,7 @@ def _from_text(source: str, config: DataConfig) -> PromptTemplate:
         if "label" not in types:
             raise TemplateError(
                 "inline: labels is set, but the template has no slot 'label'",
-                hint="write {{ label }}, and map it to your column in data.columns",
+                hint="write {{ label }}, and map it to your column: --label, or data.columns",
             )
         types["label"] = Slot(type="label")
     choice = family.parser == "choice" if family else config.labels is not None
@@ -320,10 +333,13 @@ def _check_columns(
     free = set(columns) - set(mapped.values()) - set(dict(template.slots))
     for name, slot_type in template.slots:
         if slot_type.required and name not in mapped and name not in columns:
-            hint = did_you_mean(name, free)
             raise TemplateError(
                 f"{template.name}: no column for the slot {name!r}",
-                hint=hint
-                if hint.startswith("did")
-                else f"add `{name}: COLUMN` to data.columns; {hint}",
+                hint=f"{_how_to_map(name)}; {did_you_mean(name, free)}",
             )
+
+
+def _how_to_map(slot: str) -> str:
+    """How a slot is given its column, on the command line and in a recipe."""
+    option = f"--{slot} COLUMN" if slot in SLOT_OPTIONS else f"--column {slot}=COLUMN"
+    return f"{option}, or data.columns: {{{slot}: COLUMN}}"

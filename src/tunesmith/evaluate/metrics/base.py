@@ -125,6 +125,7 @@ class Metric:
             for a fraction, 0 to 100 for points, and no ends for a plain number.
         support: rows_ND -> support_K, the rows of each class, for a metric that averages K classes
             with equal weight; intervals need a few rows of each. None: all rows count alike.
+        correlation: The value is a correlation of numbers, which has an interval of its own.
         parsers: The parsers that read answers for this metric, the preferred one first;
             `tunesmith score` takes the first that suits the references.
         needs: What a prediction must hold. Metrics of likelihoods cannot be asked for in a recipe,
@@ -147,6 +148,7 @@ class Metric:
     unit: Unit = "fraction"
     range: Interval | None = None
     support: Callable[[Floats], Floats] | None = None
+    correlation: bool = False
     parsers: tuple[Parser, ...] = ("text",)
     needs: Needs = "text"
     uses_reference: bool = True
@@ -165,7 +167,7 @@ class Metric:
     def kind(self) -> Kind:
         """What intervals need to know."""
         ends = {"fraction": (0.0, 1.0), "points": (0.0, 100.0), "plain": (-math.inf, math.inf)}
-        return Kind(self.range or ends[self.unit], self.binary, self.support)
+        return Kind(self.range or ends[self.unit], self.binary, self.support, self.correlation)
 
     @property
     def sign(self) -> int:

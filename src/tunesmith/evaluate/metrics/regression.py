@@ -112,6 +112,7 @@ METRICS: dict[str, Metric] = {
         _closeness,
         unit="plain",
         range=(-1.0, 1.0),
+        correlation=True,
         parsers=("number",),
     ),
     "spearman": Metric(
@@ -121,6 +122,7 @@ METRICS: dict[str, Metric] = {
         _closeness,
         unit="plain",
         range=(-1.0, 1.0),
+        correlation=True,
         parsers=("number",),
     ),
 }

@@ -1,0 +1,48 @@
+"""The page that `tunesmith watch` shows as long as a run has no report yet."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tunesmith.inert import inert
+from tunesmith.report.plots import Plot
+from tunesmith.report.tables import Table
+
+RELOADED = 5
+"""Seconds until the page asks for itself again."""
+
+
+@dataclass(frozen=True)
+class Growing:
+    """How far a run is: `stages` are (name, state, what there is to say of it), where a state is
+    done, at work or waiting.
+    """
+
+    name: str
+    at_work: bool
+    stages: Sequence[tuple[str, str, str]]
+    plots: Sequence[Plot] = ()
+    ledger: Table | None = None
+
+
+def render_growing(growing: Growing) -> str:
+    """The page; every text on it is escaped, and plots are pictures, in which nothing can act."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: inert(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("watch.html.j2")
+    pictures = [
+        (plot, f"data:image/svg+xml;base64,{base64.b64encode(plot.svg.encode()).decode()}")
+        for plot in growing.plots
+    ]
+    return template.render(growing=growing, pictures=pictures, reloaded=RELOADED)
