@@ -195,7 +195,7 @@ KINDS = [
          meanwhile=signalled(signal.SIGINT, is_preparing)),
     Kind("4", "SIGKILL in training, then resume: the same bits", resumed, "", 0, is_the_same),
     Kind("4", "the newest checkpoint is cut off, then train", newest_checkpoint(cut),
-         r"step-\d+: model\.safetensors has the sha256 .* after step-\d+ are trained again", 143,
+         r"step-\d+: damaged, and passed over: .* after step-\d+ are trained again", 143,
          meanwhile=goes_on_from_an_earlier_one),
     Kind("4", "two processes train in one folder", two_at_once,
          r"process \d+ on .* is at work there\nhint: "),

@@ -313,13 +313,11 @@ def _asked(found: Proposal, seen: Seen) -> Proposal:
         }
         if any(name != value for value, name in labels.items()):
             found = replace(found, labels=labels, unnamed=())
-    metrics = found.metrics or tuple(load_family(task).metrics)
+    metrics = tuple(dict.fromkeys((found.decides, *load_family(task).metrics)))
     metric = Prompt.ask(
         "Metric that decides", console=console, choices=list(metrics), default=metrics[0]
     )
-    if metric != metrics[0]:
-        found = replace(found, metrics=(metric, *(name for name in metrics if name != metric)))
-    return found
+    return replace(found, metrics=(metric,)) if metric != found.decides else found
 
 
 # ---- from another tool's configuration

@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from browser_pages import ATTACK, classified, summarised, written
 
 if TYPE_CHECKING:
@@ -39,21 +38,18 @@ def test_all_rows_are_there_and_counted_by_outcome(page: Page) -> None:
     assert not page.is_visible("#sample")
 
 
-@pytest.mark.parametrize(
-    "title, wanted",
-    [
-        ("Fixed", ["the soup", "the bread", "the waiter"]),
-        ("Broken", ["the tea"]),
-        ("Both right", ["the cake", "the chair"]),
-        ("Both wrong", ["=1+1 was"]),
-        ("Unreadable", ["=1+1 was"]),
-    ],
-)
-def test_an_outcome_shows_its_rows(page: Page, title: str, wanted: list[str]) -> None:
-    outcome(page, title)
-    assert texts(page) == wanted
-    assert count(page) == f"{len(wanted)} of 7 rows"
-    assert page.locator('#outcomes [aria-pressed="true"]').inner_text().startswith(title)
+def test_an_outcome_shows_its_rows(page: Page) -> None:
+    for title, wanted in {
+        "Fixed": ["the soup", "the bread", "the waiter"],
+        "Broken": ["the tea"],
+        "Both right": ["the cake", "the chair"],
+        "Both wrong": ["=1+1 was"],
+        "Unreadable": ["=1+1 was"],
+    }.items():
+        outcome(page, title)
+        assert texts(page) == wanted
+        assert count(page) == f"{len(wanted)} of 7 rows"
+        assert page.locator('#outcomes [aria-pressed="true"]').inner_text().startswith(title)
 
 
 def test_the_rows_can_be_compared_with_every_other_system(page: Page) -> None:

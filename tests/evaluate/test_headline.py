@@ -14,6 +14,7 @@ from tunesmith.evaluate.headline import (
     kept_question,
     task_question,
 )
+from tunesmith.evaluate.verdict import change
 from tunesmith.records import Answer, Comparison, Estimate, Question, RetentionRow
 
 
@@ -75,6 +76,17 @@ def test_a_loss_within_the_margin_is_kept_and_a_wide_interval_cannot_tell() -> N
     assert kept_question([text(1.57, 1.60, half=0.06)], 0.05).answer == "cannot tell"
     assert kept_question([text(1.57, 1.60, half=math.nan)], 0.05).answer == "cannot tell"
     assert kept_question([], 0.05).answer == "not measured"
+
+
+def test_where_there_is_no_interval_the_sentence_says_why_and_shows_no_nan() -> None:
+    row = RetentionRow(
+        "a.txt", "accuracy", 0.5, 0.4, -0.1, (math.nan, math.nan), None, 3, "only 3 questions"
+    )
+    said = kept_question([row], 0.05).sentence
+    assert said.endswith("-10.0 points (no interval: only 3 questions)).")
+    found = change("bits_per_byte", 0.1, (math.nan, math.nan))
+    assert found == "+0.100 (no interval)"
+    assert change("accuracy", 0.1, (0.05, 0.15)) == "+10.0 points [+5.0, +15.0]"
 
 
 def test_every_text_must_be_kept_and_the_worst_is_shown() -> None:

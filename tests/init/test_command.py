@@ -140,7 +140,7 @@ def test_in_a_terminal_it_asks_and_an_empty_answer_keeps_the_proposal(
         "classify",
         {"text": "text", "label": "label"},
     )
-    assert recipe.evaluation.metrics == ["macro_f1", "accuracy"]
+    assert recipe.evaluation.metrics == ["macro_f1"]
 
 
 def test_names_of_bare_numbers_are_asked_for(

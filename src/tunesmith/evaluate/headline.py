@@ -17,7 +17,7 @@ from tunesmith.evaluate.system_table import BASE, SYSTEMS
 from tunesmith.evaluate.verdict import (
     Verdict,
     VerdictKind,
-    amount,
+    change,
     default_margin,
     level,
     verdict,
@@ -213,12 +213,11 @@ def _slack(row: RetentionRow, margin: float) -> float:
 
 def _kept_sentence(answer: Answer, worst: RetentionRow, margin: float, n: int) -> str:
     metric = find_metric(worst.metric)
-    low, high = (amount(worst.metric, end).removesuffix(" points") for end in worst.ci)
     beside = f", the worst of {n} measured" if n > 1 else ""
     numbers = (
         f"{worst.name}{beside}: {metric.title[:1].lower()}{metric.title[1:]} "
         f"{level(worst.metric, worst.before)} before, {level(worst.metric, worst.after)} after, "
-        f"{amount(worst.metric, worst.difference)} [{low}, {high}]"
+        f"{change(worst.metric, worst.difference, worst.ci, worst.note)}"
     )
     share = f"{100 * margin:g} %"
     if answer == "yes":

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from tunesmith.evaluate.slices import Against, estimate_of, subset
-from tunesmith.evaluate.verdict import amount, default_margin, level, verdict
+from tunesmith.evaluate.verdict import amount, change, default_margin, level, verdict
 from tunesmith.records import Comparison, Evaluation, Example, TwinScores
 
 MIN_ROWS = 2  # of one row there is no interval
@@ -63,8 +63,8 @@ def _counted(near: int, rows: int) -> str:
 def _numbers(without: Comparison, levels: tuple[float, float], whole: Comparison) -> str:
     metric = without.metric
     before, after = (level(metric, value) for value in levels)
-    low, high = (amount(metric, end).removesuffix(" points") for end in without.ci)
+    gain = change(metric, without.difference, without.ci, without.note)
     return (
-        f"Without them: {metric} {after} against {before}, {amount(metric, without.difference)} "
-        f"[{low}, {high}]; with all rows {amount(metric, whole.difference)}."
+        f"Without them: {metric} {after} against {before}, {gain}; with all rows "
+        f"{amount(metric, whole.difference)}."
     )

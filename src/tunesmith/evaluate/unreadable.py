@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tunesmith.evaluate.system_table import BASE, SYSTEMS, TUNED
-from tunesmith.evaluate.verdict import amount, level
+from tunesmith.evaluate.verdict import change, level
 from tunesmith.records import Comparison, Evaluation, Unreadable
 
 MANY = 0.1
@@ -65,11 +65,10 @@ def _note(one: Unreadable) -> str:
     c = one.ranked
     if c is None or one.levels is None:
         return said
-    low, high = (amount(RANKED, end).removesuffix(" points") for end in c.ci)
     before, after = (level(RANKED, value) for value in one.levels)
     return (
         f"{said}. By the likeliest label, which needs no reading: {_title(c.a)} {before}, "
-        f"{_title(c.b)} {after}, {amount(RANKED, c.difference)} [{low}, {high}]"
+        f"{_title(c.b)} {after}, {change(RANKED, c.difference, c.ci, c.note)}"
     )
 
 

@@ -162,3 +162,13 @@ def amount(metric: str, difference: float) -> str:
     if unit == "plain":
         return f"{difference:+.3f}"
     return f"{difference * (100 if unit == 'fraction' else 1):+.1f} points"
+
+
+def change(metric: str, difference: float, ci: tuple[float, float], note: str = "") -> str:
+    """A difference with its interval: `+7.2 points [+2.0, +12.4]`, or with the note that says why
+    there is none.
+    """
+    if any(map(math.isnan, ci)):
+        return f"{amount(metric, difference)} (no interval{f': {note}' if note else ''})"
+    low, high = (amount(metric, end).removesuffix(" points") for end in ci)
+    return f"{amount(metric, difference)} [{low}, {high}]"

@@ -52,6 +52,14 @@ class Proposal:
     reasons: Mapping[str, str] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
+    @property
+    def decides(self) -> str:
+        """The metric that decides: the one that is proposed, else the task's own first; "" where
+        there is no task.
+        """
+        family = known_family(self.task)
+        return self.metrics[0] if self.metrics else family.metrics[0] if family else ""
+
 
 def propose(table: Table, beside: Beside) -> Proposal:
     """What to write for a table and the files beside it. DataError as `rules.draft`."""
@@ -132,20 +140,20 @@ def _unnamed(
 
 
 def _metrics(table: Table, made: Draft, answer: ColumnFacts | None) -> tuple[tuple[str, ...], str]:
-    """The task's own metrics, or others where the answers ask for them, the one that decides first;
-    none for tables that need no task.
+    """Another metric than the task's own, where the answers ask for one, and why; () where the
+    task's own will do. One metric alone decides: of several, each would need a smaller p.
     """
     if made.task is None:
         return (), ""
     own = tuple(load_family(made.task.partition("/")[0]).metrics)
-    usual = own, f"the task's own, of which {own[0]} decides"
+    usual = (), f"the task's own, of which {own[0]} decides"
     if answer is None:
         return usual
     if made.task in ("classify", "pair_classify") and answer.common:
         value, rows = answer.common[0]
         if rows > MANY * answer.filled:
             share = f"{rows / answer.filled:.0%}"
-            return ("macro_f1", "accuracy"), f"{share} of the rows are {value!r}: accuracy hides it"
+            return ("macro_f1",), f"{share} of the rows are {value!r}: accuracy hides it"
     if made.task not in FREE_TEXT:
         return usual
     if (
@@ -153,13 +161,13 @@ def _metrics(table: Table, made: Draft, answer: ColumnFacts | None) -> tuple[tup
         and answer.numbers_at_end > ALL
         and answer.words > SHORT
     ):
-        return ("number", "rougeL"), f"{answer.name!r} ends with a number, which can be checked"
+        return ("number",), f"{answer.name!r} ends with a number, which can be checked"
     if _other_script(table, answer):
-        return ("chrf", "exact_match"), "ROUGE counts Latin words, and most answers have none"
+        return ("chrf",), "ROUGE counts Latin words, and most answers have none"
     if answer.words <= SHORT and own[0] not in ("exact_match", "squad_em"):
-        return ("exact_match", "token_f1"), "answers of a few words are right or wrong"
+        return ("exact_match",), "answers of a few words are right or wrong"
     if made.task in ("free", "answer") and _made_of_few_words(table, answer):
-        return ("exact_match", "token_f1"), "all answers are made of the same few words"
+        return ("exact_match",), "all answers are made of the same few words"
     return usual
 
 
@@ -278,7 +286,7 @@ def in_words(found: Proposal, table: Table) -> str:
     if found.label_separator:
         parts.append(f"between {found.label_separator!r}")
     parts += [f"id {found.id}"] if found.id else []
-    parts += [found.metrics[0]] if found.metrics else []
+    parts += [found.decides] if found.decides else []
     files = {"validation": found.validation_source, "test": found.test_source}
     named = [f"{split} {Path(name).name}" for split, name in files.items() if name]
     inside = splits_of(table.facts.source)

@@ -66,6 +66,8 @@ def commented_recipe(recipe: Recipe, found: Proposal | None = None, head: str = 
             lines += ["", f"{key}:", *_section(key, value, reasons, hints), ""]
         else:
             lines += _entry(key, value, ABOUT.get(key, "") if found else "", "")
+    if "evaluation" not in values and "evaluation.metrics" in reasons:
+        lines[-1:-1] = ["", *_comment(f"evaluation.metrics: {reasons['evaluation.metrics']}")]
     text = "\n".join(lines)
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")

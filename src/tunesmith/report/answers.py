@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tunesmith.evaluate.system_table import SYSTEMS
-from tunesmith.evaluate.verdict import amount, level
+from tunesmith.evaluate.verdict import change, level
 from tunesmith.records import Answer, Question
 from tunesmith.report.content import Report
 from tunesmith.report.format import in_sentence, metric_name, system_name
@@ -57,7 +57,4 @@ def _opponent(system: str) -> str:
 
 
 def _gain(q: Question) -> str:
-    if math.isnan(q.ci[0]):
-        return f"{amount(q.metric, q.gain)} (no interval)"
-    low, high = (amount(q.metric, end).removesuffix(" points") for end in q.ci)
-    return f"{amount(q.metric, q.gain)} [{low}, {high}]"
+    return change(q.metric, q.gain, q.ci)

@@ -29,6 +29,11 @@ def portable(report: Report, run: Path) -> Report:
             for key, example in report.examples.items()
         },
         command=_written(report.command, shorter),
+        slice_of={
+            name: {id: _written(part, shorter) for id, part in parts.items()}
+            for name, parts in report.slice_of.items()
+        },
+        slices=[replace(row, value=_written(row.value, shorter)) for row in report.slices],
     )
 
 
