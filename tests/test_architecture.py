@@ -24,6 +24,7 @@ LAYERS = [
     {"models"},
     {"seal", "artefacts"},
     {"run_files"},
+    {"distributed"},
     {
         "recipe",
         "records",
@@ -35,6 +36,7 @@ LAYERS = [
         "machine",
         "inert",
         "lock",
+        "ranks",
         "signals",
         "yaml_files",
         "jinja_budget",

@@ -16,6 +16,7 @@ from pathlib import Path
 from signal import SIGINT
 
 from tunesmith.errors import TunesmithError, is_disk_full, system_error
+from tunesmith.ranks import is_leader, rank
 from tunesmith.signals import Interrupted, exit_code, name_of, stopping_on_signals
 
 RESUME_HINT = "`tunesmith resume FOLDER` continues a run that was prepared"
@@ -66,8 +67,9 @@ def of_a_destructor(found: sys.UnraisableHookArgs) -> None:
 
 
 def _tell(message: str, code: int) -> int:
+    where = "" if is_leader() else f"rank {rank()}: "
     with suppress(OSError, AttributeError, ValueError):  # stderr is closed as well
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        print(f"error: {where}{message}", file=sys.stderr, flush=True)
     return code
 
 

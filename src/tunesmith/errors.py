@@ -35,6 +35,10 @@ class TunesmithError(Exception):
         self.hint = inert_line(hint)
         super().__init__(f"{self.message}\nhint: {self.hint}" if hint else self.message)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as it was made: another process shows the same two lines."""
+        return type(self), (self.message, self.hint), self.__dict__
+
 
 class InputError(TunesmithError):
     """Bad usage, recipe, data or model, found before any work started."""

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tunesmith.distributed.leading import Help, led, started_again
 from tunesmith.progress import say, showing
 from tunesmith.recipe import Recipe
 from tunesmith.run_files import run_state
@@ -22,30 +23,49 @@ from tunesmith.stages.common import (
     open_run,
     run_recipe,
 )
-from tunesmith.stages.evaluate import answer_tuned, evaluate
+from tunesmith.stages.evaluate import answer_tuned, evaluate, help_to_answer
 from tunesmith.stages.prepare import prepare
 from tunesmith.stages.report import report
 from tunesmith.stages.reproduce import Reproduction, check_whole, compare_with, recipe_again
 from tunesmith.stages.seeds import copy_of, seed_folders
-from tunesmith.stages.train import train
+from tunesmith.stages.train import help_to_train, train
 from tunesmith.stages.verify import verify
 from tunesmith.stages.working import at_work
-from tunesmith.train.processes import check_single_process
+from tunesmith.train.processes import check_processes, check_single_process
 
 
+def _tasks() -> Help:
+    """What the other processes of a run can be asked to do."""
+    return {"train": help_to_train, "answer": help_to_answer}
+
+
+@led(_tasks)
 def run(recipe: Recipe, use_cache: bool = True, show_all: bool = False) -> dict[str, Any]:
-    """All stages; the contents of report.json. `show_all`: every table on the terminal."""
+    """All stages; the contents of report.json. `show_all`: every table on the terminal.
+
+    Of several processes that torchrun started, one leads and gives the report; the others end here
+    with it. Where torchrun has started them again, the run goes on where it was.
+    """
+    folder = Path(recipe.output_dir)
+    if started_again() and _is_of(folder, recipe):
+        return resume(folder, show_all)
     with showing():
         prepare(recipe, use_cache=use_cache)
-        return _finish(RunDir(Path(recipe.output_dir)), show_all)
+        return _finish(RunDir(folder), show_all)
 
 
+def _is_of(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder is a run of this very recipe, prepared."""
+    return run_state(RunDir(folder)).prepared and run_recipe(RunDir(folder)) == recipe
+
+
+@led(_tasks)
 def resume(folder: Path, show_all: bool = False) -> dict[str, Any]:
     """Go on at the first stage that is not done; DataError where what the run was made from, or
-    what a stage has made, has changed. `show_all` is as of `run`.
+    what a stage has made, has changed. `show_all` is as of `run`, and so are several processes.
     """
-    check_single_process()
     found = open_run(folder)
+    check_processes(run_recipe(found).train)
     check_unchanged(found)
     for each in (found, *seed_folders(found, run_recipe(found))):
         _check_done(each)

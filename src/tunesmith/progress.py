@@ -1,7 +1,7 @@
 """What stages tell of their work while they do it. All of it goes to stderr: stdout holds results.
 
 A stage says its name (`working`), opens `progress` for each thing that takes time, and tells that
-how much is done. screen.py shows it.
+how much is done. screen.py shows it. Of several processes on one run, the leader alone is heard.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from tunesmith import screen
 from tunesmith.inert import inert
+from tunesmith.ranks import is_leader
 from tunesmith.screen import ANSWERS, LOSSES, SHORT, Answered, Board
 
 _board: Board | None = None
@@ -73,7 +74,7 @@ def showing() -> Iterator[None]:
     if _board is not None:
         yield
         return
-    _board = Board(_console(), screen.is_live())
+    _board = Board(_console(), screen.is_live() and is_leader())
     try:
         with screen.shown(_board):
             yield
@@ -179,7 +180,14 @@ def console() -> Console:
 
 def _console() -> Console:
     # bound to stderr as it is now: a library's own output may be sent elsewhere for a while
-    return InertConsole(file=sys.stderr, stderr=True, highlight=False, markup=False, emoji=False)
+    return InertConsole(
+        file=sys.stderr,
+        stderr=True,
+        quiet=not is_leader(),
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def _shown() -> Board:

@@ -9,18 +9,19 @@ import torch
 from loss_oracle import build
 
 from tunesmith.errors import InputError
-from tunesmith.recipe import build_recipe
+from tunesmith.recipe import TrainConfig, build_recipe
 from tunesmith.stages.preflight import check_before_work
 from tunesmith.train.loss import _PlainHead, add_lookups_in_place, split_model
-from tunesmith.train.processes import check_single_process
+from tunesmith.train.processes import check_processes, check_single_process
 
 
 def test_torchrun_with_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(
         InputError,
-        match=r"^2 processes were started \(WORLD_SIZE=2\), and tunesmith trains in one\n"
-        r"hint: run `tunesmith` without torchrun, or with --nproc-per-node=1$",
+        match=r"^2 processes were started \(WORLD_SIZE=2\), and only `tunesmith run` and "
+        r"`tunesmith resume` share their work among several\n"
+        r"hint: run this command without torchrun, or with --nproc-per-node=1$",
     ):
         check_single_process()
 
@@ -47,6 +48,29 @@ def test_several_processes_are_refused_before_the_output_folder_and_the_model_ar
     }
     with pytest.raises(InputError, match="4 processes were started"):
         check_before_work(build_recipe(values)[0], trainings=1)
+
+
+@pytest.mark.parametrize("key, value, as_it_must_be", [
+    ("optim", "muon", "adamw"),
+    ("lora", {"r": 4}, "null"),
+    ("merge_with_base", 0.3, "0.0"),
+    ("weights_dtype", "bfloat16", "float32"),
+    ("neftune_noise_alpha", 5.0, "0.0"),
+    ("torch_compile", True, "false"),
+    ("use_liger_kernel", True, "false"),
+])  # fmt: skip
+def test_what_several_processes_cannot_do_is_refused_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: object, as_it_must_be: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    in_a_group_of(2, monkeypatch)
+    check_processes(TrainConfig())
+    with pytest.raises(
+        InputError,
+        match=rf"train.{key} with 2 processes: only one process can do that\n"
+        rf"hint: train.{key}={as_it_must_be}, or ",
+    ):
+        check_processes(TrainConfig(**{key: value}))
 
 
 def in_a_group_of(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,15 @@ def test_what_a_forward_pass_keeps_worked_out_by_hand() -> None:
     assert kept_bytes(lambda: layer(input_TX).relu(), layer.parameters()) == 4 * (4 * 8 + 4 * 16)
 
 
+def test_measuring_keeps_nothing_alive() -> None:
+    weights = [torch.nn.Parameter(torch.ones(4))]
+    alive = weakref.ref(weights[0])
+    assert kept_bytes(lambda: weights[0].exp().sum(), []) == 16
+    weights.clear()
+    gc.collect()
+    assert alive() is None
+
+
 @pytest.mark.parametrize("padded", [False, True])
 def test_measured_bytes_of_a_token_foretell_those_of_a_larger_batch(padded: bool) -> None:
     parts = split_model(tiny_llama().train())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from tunesmith.artefacts import forget, listed_hashes, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
+from tunesmith.distributed.group import by_rank, for_all
+from tunesmith.distributed.leading import ask
 from tunesmith.errors import DataError
 from tunesmith.evaluate.few_shot import (
     TRIAL_ROWS,
@@ -264,12 +268,44 @@ def _answer(
     """By example id the answers to all examples, of which those to the test split are stored."""
     started = time.monotonic()
     with progress(SYSTEMS[system].title, len(examples)) as advance:
-        predictions = answer(model, chat, examples, how, advance)
+        predictions = _shared_answers(run, system, model, chat, examples, how, advance)
     found = {prediction.example_id: prediction for prediction in predictions}
     ids = {example.id for example in examples}
     share = sum(example.id in ids for example in test) / len(examples)
     _store(run, system, test, found, (time.monotonic() - started) * share)
     return found
+
+
+def _shared_answers(
+    run: RunDir,
+    system: str,
+    model: PreTrainedModel,
+    chat: ChatFormat,
+    examples: Sequence[Example],
+    how: Decoding,
+    advance: Callable[[int], None],
+) -> list[Prediction]:
+    """The answers, of which other processes give their share; vLLM spreads its work itself."""
+    if how.backend != "transformers":
+        return answer(model, chat, examples, how, advance)
+    ask("answer", str(run.path), system, list(examples), how)
+    return by_rank(lambda rows: answer(model, chat, rows, how, for_all(advance)), examples)
+
+
+def help_to_answer(folder: str, system: str, examples: Sequence[Example], how: Decoding) -> None:
+    """Give this process' share of a system's answers, which the leader keeps."""
+    chat, model = _loaded(folder, system == TUNED, how.dtype)
+    by_rank(lambda rows: answer(model, chat, rows, how), examples)
+
+
+@lru_cache(maxsize=2)  # base and tuned, each asked several times
+def _loaded(folder: str, is_tuned: bool, dtype: str) -> tuple[ChatFormat, PreTrainedModel]:
+    run = RunDir(Path(folder))
+    recipe = run_recipe(run)
+    chat = tuned_chat(run, recipe)
+    model = load_tuned(run, recipe) if is_tuned else load_base(recipe)
+    fit_embeddings(model, chat.tokenizer)
+    return chat, in_dtype(model, dtype)
 
 
 def _store(

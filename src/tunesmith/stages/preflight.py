@@ -18,7 +18,7 @@ from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
 from tunesmith.train.adapters import check_lora
 from tunesmith.train.kernels import check_liger
 from tunesmith.train.optim import OPTIMIZERS, check_optimizer
-from tunesmith.train.processes import check_single_process
+from tunesmith.train.processes import check_processes
 
 OUTPUT = "--output-dir (output_dir)"
 READ_WHOLE = 2 << 30
@@ -30,7 +30,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
     """Raise RecipeError, ModelError or InputError for what cannot work. `trainings`: how many will
     be written into the run folder; 0 where rows are only looked at.
     """
-    check_single_process()
+    check_processes(recipe.train)
     folder = Path(recipe.output_dir)
     check_output(folder)
     _check_packages(recipe.train)

@@ -6,7 +6,8 @@ import math
 import resource
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
@@ -14,6 +15,8 @@ from transformers import PreTrainedModel
 from tunesmith.artefacts import forget, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
+from tunesmith.distributed.group import by_rank, for_all, place
+from tunesmith.distributed.leading import ask
 from tunesmith.evaluate.budget import affordable_rows
 from tunesmith.evaluate.forward import common_prefix
 from tunesmith.evaluate.metrics import MetricResult, find_metric, score_predictions
@@ -29,6 +32,7 @@ from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.screen import ANSWERS, Answered
 from tunesmith.stages.common import (
+    answered_in,
     base_hashes,
     check_base,
     check_prepared,
@@ -46,7 +50,7 @@ from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
 from tunesmith.train.memory import give_back_freed_memory
 from tunesmith.train.packing.plan import TrainingData
-from tunesmith.train.processes import check_single_process
+from tunesmith.train.processes import check_processes
 from tunesmith.train.roofline import lower_bound, model_size
 
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
@@ -58,10 +62,42 @@ def train(run: RunDir) -> None:
     InputError are as in train.loop.train; DataError where rows or base are not those that were
     prepared.
     """
-    check_single_process()
+    recipe = run_recipe(run)
+    check_processes(recipe.train)
     check_prepared(run)
-    check_base(run, run_recipe(run))
+    check_base(run, recipe)
     forget(run, [run.training, run.metrics, *model_files(run)])
+    answered_in(run, recipe)  # decided before other processes read it
+    ask("train", str(run.path))
+    found = _trained(run)
+    give_back_freed_memory()
+    model, chat, how = merge_lora(found.model), found.chat, found.how
+    write_record(run.training, _facts(model, found.data, recipe, found.result))
+    # the threshold of an evaluation stays true where the same weights come back; the template that
+    # was trained on has the other one beside it, under a name nothing loads
+    files = [run.original_chat_template, run.threshold]
+    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens, files)
+    _list_files(run, found.result)
+
+
+def help_to_train(folder: str) -> None:
+    """Take part in the leader's training: its share of every step, and of the answers."""
+    _trained(RunDir(Path(folder)))
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What comes out of the loop, and what it was given that is still needed."""
+
+    model: PreTrainedModel
+    data: TrainingData
+    chat: ChatFormat
+    how: Decoding
+    result: TrainResult
+
+
+def _trained(run: RunDir) -> _Trained:
+    """What every process does of a training; files are the leader's affair."""
     recipe, task = run_recipe(run), read_manifest(run).task
     chat, model = run_chat(run, recipe), load_base(recipe)
     fit_embeddings(model, chat.tokenizer)
@@ -81,14 +117,7 @@ def train(run: RunDir) -> None:
         select=SELECTED,
         resume=True,
     )
-    give_back_freed_memory()
-    model = merge_lora(model)
-    write_record(run.training, _facts(model, data, recipe, result))
-    # the threshold of an evaluation stays true where the same weights come back; the template that
-    # was trained on has the other one beside it, under a name nothing loads
-    files = [run.original_chat_template, run.threshold]
-    save_model(model, chat.tokenizer, run.model, chat.stop_ids(model), how.max_new_tokens, files)
-    _list_files(run, result)
+    return _Trained(model, data, chat, how, result)
 
 
 def _list_files(run: RunDir, result: TrainResult) -> None:
@@ -113,7 +142,9 @@ def _validator(
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         with progress("answering validation rows", len(examples)) as advance:
-            predictions = answer(model, chat, examples, how, advance)
+            predictions = by_rank(
+                lambda rows: answer(model, chat, rows, how, for_all(advance)), examples
+            )
             advance.answered(_shown(examples, predictions))
         if task.tasks:
             mean, error = validation_scores(examples, predictions, task)
@@ -178,17 +209,20 @@ def validation_rows(
 def _facts(
     model: PreTrainedModel, data: TrainingData, recipe: Recipe, result: TrainResult
 ) -> TrainingFacts:
-    """The result with speed, memory, and how near it came to the least time this machine allows."""
+    """The result with speed, memory, and how near it came to the least time this machine allows.
+
+    Of several processes the memory is the leader's, and the least time that of all together.
+    """
     epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
     machine = probe_machine(model.device, getattr(torch, result.dtype))
     size = model_size(model.config, recipe.trust_remote_code)
     least = lower_bound(data, size, machine, batch_size=batch_size, epochs=epochs)
-    seconds = max(result.seconds, 1e-9)
+    least_seconds, seconds = least.seconds / place()[1], max(result.seconds, 1e-9)
     return TrainingFacts(
         **asdict(result) | {"history": tuple(result.history), "notes": tuple(result.notes)},
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         rows_per_second=round(epochs * len(data) / seconds, 2),
-        least_seconds=round(least.seconds, 6),
-        fraction_of_limit=round(least.seconds / seconds, 6),
+        least_seconds=round(least_seconds, 6),
+        fraction_of_limit=round(least_seconds / seconds, 6),
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )

@@ -4,7 +4,10 @@
         model.safetensors       the trainable weights
         optimizer.safetensors   optimiser state and random-number state
         state.json              what is not a tensor: schedules, steps done, history
-        manifest.json           sha256 of the three
+        manifest.json           sha256 of the others
+
+Several processes write folders `model/` and `optimizer/` in the place of the first two, with a file
+from each (distributed/checkpoint.py). Any number of processes reads what any other has written.
 
 A checkpoint is written to a temporary folder, synced to the disk and then renamed, and a rename is
 atomic: under its name it is there completely or not at all. What a file system or a failing disk
@@ -22,17 +25,24 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor
 
+from tunesmith.distributed.checkpoint import Stored, read_shards, stored, write_shards
+from tunesmith.distributed.group import by_rank, of_leader, together
 from tunesmith.errors import TrainingError, is_disk_full
-from tunesmith.rundir import file_sha256, sync
+from tunesmith.ranks import is_leader
+from tunesmith.rundir import file_sha256, sync, sync_tree
 
 MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+MODEL_SHARDS, OPTIMIZER_SHARDS = "model", "optimizer"
 RNG = "rng."
 # torchao's 8-bit tensors are saved as parts, `0.17.exp_avg/codes` and so on, and what is needed to
 # put these together again is in state.json, as `exp_avg/8bit`.
@@ -68,27 +78,50 @@ def save_checkpoint(
     temporary = folder / f".{target.name}.tmp"
     with naming_a_full_disk(folder, target):
         try:
-            _remove(temporary)
-            temporary.mkdir(parents=True)
+            of_leader(partial(_start_anew, temporary))
             tensors, scalars = _optimizer_state(optimizers)
-            save_file(weights(model), temporary / MODEL)
-            save_file({**tensors, **_rng_state()}, temporary / OPTIMIZER)
-            _write(temporary / STATE, json.dumps({**state, "step": step, "optimizers": scalars}))
-            _write(
-                temporary / "manifest.json",
-                json.dumps({name: file_sha256(temporary / name) for name in FILES}),
-            )
-            # Contents before the rename: otherwise a power cut could leave the final name on files
-            # that never reached the disk. Then the folder that holds the new name.
-            for file in (*temporary.iterdir(), temporary):
-                sync(file)
-            _remove(target)
-            temporary.rename(target)
-            sync(folder)
+            write = _write_shards if together() else _write_files
+            write(temporary, weights(model), {**tensors, **_rng_state()})
+            if is_leader():
+                _write(
+                    temporary / STATE, json.dumps({**state, "step": step, "optimizers": scalars})
+                )
+            hashes = _hashes(temporary)
+            if is_leader():
+                _write(temporary / "manifest.json", json.dumps(hashes))
+                # Contents before the rename: otherwise a power cut could leave the final name on
+                # files that never reached the disk. Then the folder that holds the new name.
+                sync_tree(temporary)
+                _remove(target)
+                temporary.rename(target)
+                sync(folder)
         except (OSError, SafetensorError):
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    return target
+    return of_leader(lambda: target)
+
+
+def _start_anew(folder: Path) -> None:
+    _remove(folder)
+    folder.mkdir(parents=True)
+
+
+def _write_files(folder: Path, model: Tensors, optimizer: Tensors) -> None:
+    save_file(model, folder / MODEL)
+    save_file(optimizer, folder / OPTIMIZER)
+
+
+def _write_shards(folder: Path, model: Tensors, optimizer: Tensors) -> None:
+    write_shards(folder / MODEL_SHARDS, model)
+    write_shards(folder / OPTIMIZER_SHARDS, optimizer)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of each file in a folder, by its path there; each rank reads some of them."""
+    files = of_leader(lambda: sorted(path for path in folder.rglob("*") if path.is_file()))
+    names = [path.relative_to(folder).as_posix() for path in files]
+    found = by_rank(lambda paths: [file_sha256(path) for path in paths], files)
+    return dict(zip(names, found, strict=True))
 
 
 @contextmanager
@@ -153,7 +186,11 @@ def damage(path: Path) -> str:
     """
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        for name in FILES:
+        names = set(manifest)
+        whole, shards = set(FILES) <= names, {STATE} < names and not names & {MODEL, OPTIMIZER}
+        if not whole and not shards:
+            return "manifest.json is damaged"
+        for name in sorted(names):
             found, written = file_sha256(path / name), str(manifest[name])
             if found != written:
                 return f"{name} has the sha256 {found[:12]}, written as {written[:12]}"
@@ -165,29 +202,52 @@ def damage(path: Path) -> str:
 
 
 def weights_sha256(path: Path) -> str:
-    """Of the weights of a checkpoint, as its manifest has it."""
+    """Of the weights of a checkpoint, as its manifest has it; of shards, of the list of theirs."""
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    return str(manifest[MODEL])
+    if MODEL in manifest:
+        return str(manifest[MODEL])
+    shards = sorted((n, sha) for n, sha in manifest.items() if n.startswith(f"{MODEL_SHARDS}/"))
+    return sha256(json.dumps(shards).encode()).hexdigest()
 
 
-def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Copy a checkpoint's weights into the model's parameters.
+def load_weights(path: Path, model: torch.nn.Module, alone: bool = False) -> None:
+    """Copy a checkpoint's weights into the model's parameters; every rank its own parts, or one
+    rank `alone` all of them.
 
     Raises TrainingError where names or shapes differ.
     """
-    saved = load_file(path / MODEL)
     current = weights(model)
-    wrong = [name for name in {*saved, *current} if name not in saved or name not in current]
+    found = _about(path, MODEL)
+    wrong = [name for name in {*found, *current} if name not in found or name not in current]
     wrong += [
-        name for name in saved if name in current and saved[name].shape != current[name].shape
+        name for name in found if name in current and found[name].shape != current[name].shape
     ]
     if wrong:
         raise TrainingError(
             f"{path}: made from another model: {min(wrong)} does not match", hint="use a new folder"
         )
+    _read(path, MODEL, current, alone)
+
+
+def _about(path: Path, name: str) -> dict[str, Stored]:
+    """What a checkpoint's files of this `name` say of their tensors."""
+    shards = path / name.removesuffix(".safetensors")
+    if shards.is_dir():
+        return stored(shards)
+    with safe_open(path / name, framework="pt") as file:
+        own = set(file.keys())
+    return {key: about for key, about in stored(path).items() if key in own}
+
+
+def _read(path: Path, name: str, into: Tensors, alone: bool = False) -> None:
+    """Fill tensors from a checkpoint's files of this `name`."""
+    shards = path / name.removesuffix(".safetensors")
+    if shards.is_dir() or (together() and not alone):
+        read_shards(shards if shards.is_dir() else path, into, alone)
+        return
     with torch.no_grad():
-        for name, tensor in saved.items():
-            current[name].copy_(tensor)
+        for key, tensor in load_file(path / name).items():
+            into[key].copy_(tensor)
 
 
 def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Optimizer]) -> None:
@@ -195,7 +255,7 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
 
     The optimisers are freshly built, for the same parameters in the same order.
     """
-    tensors = load_file(checkpoint.path / OPTIMIZER)
+    tensors = _optimizer_tensors(checkpoint.path, optimizers)
     for i, (optimizer, scalars) in enumerate(
         zip(optimizers, checkpoint.state["optimizers"], strict=True)
     ):
@@ -221,6 +281,34 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
     torch.set_rng_state(tensors[f"{RNG}cpu"])
     if f"{RNG}cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors[f"{RNG}cuda"])
+
+
+def _optimizer_tensors(path: Path, optimizers: Sequence[torch.optim.Optimizer]) -> Tensors:
+    """The saved optimiser state under its names, spread over the ranks as the parameters are."""
+    if not together() and (path / OPTIMIZER).exists():
+        return load_file(path / OPTIMIZER)
+    tensors: Tensors = {}
+    for name, about in _about(path, OPTIMIZER).items():
+        shape, dtype = about.shape, about.dtype
+        owner, _, rest = name.partition(".")
+        parameter = _parameter(optimizers, owner, rest.partition(".")[0])
+        if parameter is not None and parameter.shape == shape:
+            tensors[name] = torch.zeros_like(parameter.detach(), dtype=dtype)
+        else:
+            tensors[name] = torch.zeros(shape, dtype=dtype)
+    _read(path, OPTIMIZER, tensors)
+    return tensors
+
+
+def _parameter(
+    optimizers: Sequence[torch.optim.Optimizer], owner: str, number: str
+) -> torch.Tensor | None:
+    """What a name in the file is about; None for what is about no parameter."""
+    if not owner.isdigit():
+        return None
+    groups = optimizers[int(owner)].param_groups
+    parameters: list[torch.Tensor] = [p for group in groups for p in group["params"]]
+    return parameters[int(number)]
 
 
 def prune_checkpoints(folder: Path, step: int, keep: int, best_step: int | None) -> None:
@@ -252,7 +340,7 @@ def _optimizer_state(
         scalars: dict[str, Values] = {}
         for parameter, values in saved["state"].items():
             for key, value in values.items():
-                if hasattr(value, "__tensor_flatten__"):
+                if hasattr(value, "__tensor_flatten__") and not isinstance(value, DTensor):
                     names, (signed, dtype) = value.__tensor_flatten__()
                     tensors |= {
                         f"{i}.{parameter}.{key}{PART}{name}": getattr(value, name) for name in names

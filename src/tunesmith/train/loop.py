@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -17,10 +17,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from tunesmith.distributed.group import gathered, largest, of_leader, place, totals
+from tunesmith.distributed.sharding import whole
 from tunesmith.errors import InterruptedRun, TrainingError
 from tunesmith.progress import Progress as Shown
 from tunesmith.progress import note, say
 from tunesmith.progress import progress as shown
+from tunesmith.ranks import is_leader
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.signals import exit_code, name_of, told_to_stop
@@ -102,9 +105,12 @@ def train(
     Raises InputError where a run cannot be started or resumed, TrainingError for a loss that is not
     finite or explodes and for a full disk, InterruptedRun after Ctrl-C, SIGTERM or
     SIGUSR1 (the last step is saved).
+
+    Of several ranks each calls this with the same arguments, and `validate` with the whole model.
+    The leader alone writes, and is left with the best weights; the others' models have none.
     """
     torch.manual_seed(config.seed)
-    saved = checkpoint_to_resume(run, resume)
+    saved = of_leader(lambda: checkpoint_to_resume(run, resume))
     objective = objective or likelihood_objective(config.label_smoothing_factor)
     training = set_up(model, data, config, run, validation, saved, objective)
     trained = training.parts.model
@@ -117,7 +123,10 @@ def train(
         note(text)
     with naming_a_full_disk(run.checkpoints, run.path):  # the log and the trackers write too
         _run_steps(training, progress, judge, on_progress)
-    if progress.best_step != progress.step:
+    if training.sharded:
+        best = of_leader(lambda: best_checkpoint(run, progress))
+        training.sharded.finish(best, training.device)
+    elif progress.best_step != progress.step:
         load_weights(best_checkpoint(run, progress), trained)
     if config.merge_with_base:
         merge_with_base(trained, base, config.merge_with_base)
@@ -136,21 +145,29 @@ def train(
 
 
 def validation_loss(
-    parts: Parts, data: TrainingData, settings: Settings, batch_size: int = 256
+    parts: Parts,
+    data: TrainingData,
+    settings: Settings,
+    batch_size: int = 256,
+    likelihood: Objective = nll_sum,
 ) -> float:
     """Mean -log p over all trained tokens, in nats; the model has to be in eval mode.
 
-    `batch_size` rows are cut into micro-batches together, so that they can share prefixes.
+    `batch_size` rows are cut into micro-batches together, so that they can share prefixes; several
+    ranks share them. `likelihood` is `nll_sum`, or the same on a sharded model.
     """
     device = next(parts.model.parameters()).device
     total = 0.0
     with torch.no_grad(), shown("validation loss", len(data)) as advance:
         for start in range(0, len(data), batch_size):
             rows = np.arange(start, min(start + batch_size, len(data)))
-            for micro in settings.cut(data, rows):
+            own, idle = settings.passes(data, rows)
+            for number, micro in enumerate((*own, *idle)):
                 with settings.precision(device):
-                    total += nll_sum(parts, settings.batch(data, micro, device)).item()
-                advance(len(micro.rows))
+                    loss = likelihood(parts, settings.batch(data, micro, device)).item()
+                total += loss if number < len(own) else 0.0
+            advance(len(rows))
+    (total,) = totals(total)
     return total / int(data.num_trained.sum())
 
 
@@ -162,8 +179,7 @@ def _run_steps(
 ) -> None:
     """Take every step that is left, with what belongs between steps."""
     with ExitStack() as stack:
-        log = MetricsLog(training.run, training.config.report_to, progress.step)
-        stack.callback(log.close)
+        log = stack.enter_context(_log(training, progress.step, on_progress))
         bar = stack.enter_context(_bar(training, progress))
         stack.enter_context(_neftune(training))
         asked = stack.enter_context(told_to_stop())
@@ -171,28 +187,60 @@ def _run_steps(
         for step, batches in _planned_steps(training, progress.step):
             metrics = _take_step(training, progress, step, batches)
             _show_step(bar, training, step, metrics)
-            ends_epoch = progress.step % training.epoch_steps == 0
-            if ends_epoch:
+            if progress.step % training.epoch_steps == 0:
                 metrics |= judge.look(progress)
                 _say_epoch(training, metrics)
-            for tell in (log.write, on_progress):
-                if tell is not None:
-                    tell(metrics)
-            if due.now(progress.step) or asked:
+            log.tell(metrics)
+            # ranks are told at different steps, and a clock differs: what one knows, all do
+            save_now, stop = largest(due.now(progress.step), asked.number)
+            if save_now or stop:
                 # Lines first: beyond the checkpoint they are removed on resuming, but a line that
                 # is missing before it would never be written again.
                 log.sync()
                 save(training, progress)
                 due.saved()
-            if asked and progress.step < training.num_steps:
+            if stop and progress.step < training.num_steps:
                 raise InterruptedRun(
-                    f"interrupted by {name_of(asked.number)} after step {progress.step} of "
+                    f"interrupted by {name_of(int(stop))} after step {progress.step} of "
                     f"{training.num_steps}, which is saved",
                     hint=f"tunesmith resume {training.run.path}",
-                    exit_code=exit_code(asked.number),
+                    exit_code=exit_code(int(stop)),
                 )
     if asked:  # in the last step: what comes after it is stopped at once
         signal.raise_signal(asked.number)
+
+
+@dataclass(frozen=True)
+class _Log:
+    """Who is told of each step; of several ranks, the leader has the file."""
+
+    file: MetricsLog | None
+    listeners: Sequence[Callable[[StepMetrics], None]]
+
+    def tell(self, metrics: StepMetrics) -> None:
+        """A step was taken."""
+        for listener in self.listeners:
+            listener(metrics)
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk."""
+        if self.file is not None:
+            self.file.sync()
+
+
+@contextmanager
+def _log(
+    training: Training, done: int, on_progress: Callable[[StepMetrics], None] | None
+) -> Iterator[_Log]:
+    others = [] if on_progress is None else [on_progress]
+    if not is_leader():
+        yield _Log(None, others)
+        return
+    file = MetricsLog(training.run, training.config.report_to, done)
+    try:
+        yield _Log(file, [file.write, *others])
+    finally:
+        file.close()
 
 
 def _bar(training: Training, progress: Progress) -> AbstractContextManager[Shown]:
@@ -254,9 +302,8 @@ def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[B
         for epoch in range(first_epoch, config.num_train_epochs):
             start = first_step if epoch == first_epoch else 0
             for step in settings.plan(training.data, config, epoch, start):
-                batches = [
-                    settings.batch(training.data, m, training.device) for m in step.micro_batches
-                ]
+                passes = (*step.micro_batches, *step.idle)
+                batches = [settings.batch(training.data, m, training.device) for m in passes]
                 yield step, batches
 
     return prefetch(steps(), PREFETCHED_STEPS)
@@ -267,13 +314,13 @@ def _take_step(
 ) -> StepMetrics:
     """One optimiser step, unless its loss is bad; its line of metrics.jsonl."""
     started = time.perf_counter()
-    losses = _accumulate_gradients(training, step, batches)
+    _draw_for_this_rank(training, progress)
+    losses = [loss.item() for loss in _accumulate_gradients(training, step, batches)]
     limit = training.config.max_grad_norm or math.inf
-    grad_norm = torch.nn.utils.clip_grad_norm_(training.parameters, limit).item()
-    loss_per_token = torch.stack(losses).sum().item() / step.num_trained
-    _refuse_bad_loss(
-        training, progress, step, [loss.item() for loss in losses], loss_per_token, grad_norm
-    )
+    grad_norm = whole(torch.nn.utils.clip_grad_norm_(training.parameters, limit)).item()
+    loss, tokens = totals(sum(losses), _tokens_of_rank(training, step))
+    loss_per_token = loss / step.num_trained
+    _refuse_bad_loss(training, progress, step, losses, loss_per_token, grad_norm)
     learning_rate = float(training.schedules[0].get_last_lr()[0])
     for optimizer, schedule in zip(training.optimizers, training.schedules, strict=True):
         optimizer.step()
@@ -289,19 +336,33 @@ def _take_step(
         "learning_rate": learning_rate,
         "trained_tokens": step.num_trained,
         "raw_tokens": int(data.lengths[step.rows].sum()),
-        "forward_tokens": sum(
-            forward_tokens(data, m, training.settings.padded) for m in step.micro_batches
-        ),
+        "forward_tokens": int(tokens),
         "seconds": seconds,
     }
     _count(progress, metrics)
     return metrics
 
 
+def _tokens_of_rank(training: Training, step: Step) -> int:
+    """Tokens that go through the model on this rank."""
+    padded, passes = training.settings.padded, (*step.micro_batches, *step.idle)
+    return sum(forward_tokens(training.data, micro, padded) for micro in passes)
+
+
+def _draw_for_this_rank(training: Training, progress: Progress) -> None:
+    """Let dropout differ between ranks. From the step's number, because a checkpoint keeps one
+    rank's random-number state, and another number of ranks may go on from it.
+    """
+    rank, world_size = place()
+    if world_size > 1:
+        of_step = np.random.SeedSequence([training.config.seed, progress.step, rank])
+        torch.manual_seed(int(of_step.generate_state(1)[0]))
+
+
 def _accumulate_gradients(
     training: Training, step: Step, batches: list[Batch]
 ) -> list[torch.Tensor]:
-    """Backward passes of all micro-batches; the summed loss of each, detached.
+    """Backward passes of all micro-batches; the summed loss of each, detached, without idle ones.
 
     Sums divided by the trained tokens of the whole step are the mean over its tokens however it is
     cut. (A mean per micro-batch, averaged, would weight the tokens of short answers more, and
@@ -309,14 +370,15 @@ def _accumulate_gradients(
     """
     training.parts.model.train()
     losses = []
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        counts = number < len(step.micro_batches)
         with training.settings.precision(training.device):
             loss = training.objective(training.parts, batch)
         # With gradient checkpointing the backward pass runs the layers' forward again, so packed
         # attention has to be on here too.
         with packing(training.parts.decoder) if isinstance(batch, Packed) else nullcontext():
-            (loss / step.num_trained).backward()
-        losses.append(loss.detach())
+            (loss * counts / step.num_trained).backward()
+        losses += [loss.detach()] if counts else []
     return losses
 
 
@@ -343,8 +405,7 @@ def _refuse_bad_loss(
 
     Exploding: the recent average is twice the first loss and twice that of a uniform guess (log V).
     """
-    parts = zip(step.micro_batches, losses, strict=True)
-    bad = [row for micro, nll in parts if not math.isfinite(nll) for row in micro.rows]
+    parts = list(zip(step.micro_batches, losses, strict=True))
     uniform = math.log(training.parts.model.config.get_text_config().vocab_size)
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         what = f"the loss is {loss} and the gradient norm {grad_norm}"
@@ -352,12 +413,14 @@ def _refuse_bad_loss(
         what = f"the loss has grown from {progress.first_loss:.3g} to {progress.recent_loss:.3g}"
     else:
         return
+    bad = [row for micro, nll in parts if not math.isfinite(nll) for row in micro.rows]
+    ids = [training.data.ids[row] for row in bad]
     raise bad_loss(
         progress.step + 1,
         what,
-        [training.data.ids[row] for row in bad],
+        [row_id for of_rank in gathered(ids) for row_id in of_rank],
         _peak_rate(training),
-        training.parts.model.named_parameters(),
+        ((name, whole(w.detach())) for name, w in training.parts.model.named_parameters()),
     )
 
 
@@ -385,18 +448,21 @@ class _Judge:
         return {f"validation_{name}": value for name, value in numbers.items()}
 
     def _numbers(self) -> dict[str, float]:
-        model, numbers = self.training.parts.model, {}
-        model.eval()
+        numbers: dict[str, float] = {}
+        self.training.parts.model.eval()
         # Whatever validation draws at random, training goes on with the numbers it would have had.
         with torch.random.fork_rng():
             if self.validation is not None:
                 numbers["loss"] = validation_loss(
-                    self.training.parts, self.validation, self.training.settings
+                    self.training.parts,
+                    self.validation,
+                    self.training.settings,
+                    likelihood=self.training.likelihood,
                 )
             if self.validate is not None:
-                numbers |= {
-                    name: value for name, value in self.validate(model).items() if name != "loss"
-                }
+                with self.training.whole_model() as model:
+                    found = self.validate(model)
+                numbers |= {name: value for name, value in found.items() if name != "loss"}
         if numbers and self.select not in numbers:
             raise TrainingError(
                 f"no validation metric is called {self.select!r}: there are {', '.join(numbers)}"

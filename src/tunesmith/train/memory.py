@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from tunesmith.ranks import processes_here
 from tunesmith.train.loss import Objective, Parts, nll_sum
 from tunesmith.train.optim import OPTIMIZERS
 from tunesmith.train.packing.plan import MicroBatch, TrainingData
@@ -35,13 +36,13 @@ KEPT_KERNELS = "32"  # those of one layer and of the head, forward and backward
 
 
 def device_memory(device: torch.device) -> int:
-    """The device's total memory in bytes.
+    """The device's total memory in bytes; of a CPU, this process' share of it.
 
     Not what is free: the plan has to come out the same whenever the same run is started.
     """
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // processes_here()
 
 
 def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float32") -> int:

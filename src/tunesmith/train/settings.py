@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
+from tunesmith.distributed.group import place
 from tunesmith.machine import fastest_dtype
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.loss import Objective, Parts, nll_sum
@@ -31,6 +33,7 @@ from tunesmith.train.packing.plan import (
     TrainingData,
     cut,
     cut_padded,
+    passes,
     plan_epoch,
 )
 from tunesmith.train.packing.tensors import Batch, to_packed, to_padded
@@ -64,7 +67,8 @@ class Settings:
     def plan(
         self, data: TrainingData, config: TrainConfig, epoch: int, first_step: int = 0
     ) -> Iterator[Step]:
-        """The steps of one epoch from `first_step` on; see `plan_epoch`."""
+        """The steps of one epoch from `first_step` on, this rank's share; see `plan_epoch`."""
+        rank, world_size = place()
         return plan_epoch(
             data,
             seed=config.seed,
@@ -72,6 +76,8 @@ class Settings:
             batch_size=config.train_batch_size,
             max_batch_tokens=self.max_batch_tokens,
             share_prefixes=self.share_prefixes,
+            rank=rank,
+            world_size=world_size,
             first_step=first_step,
             padded=self.padded,
         )
@@ -81,6 +87,12 @@ class Settings:
         if self.padded:
             return cut_padded(data, rows, self.max_batch_tokens)
         return cut(data, rows, self.max_batch_tokens, self.share_prefixes)
+
+    def passes(
+        self, data: TrainingData, rows: Ints
+    ) -> tuple[tuple[MicroBatch, ...], tuple[MicroBatch, ...]]:
+        """This rank's share of any rows, and idle passes beyond it, as a step has them."""
+        return passes(data, rows, partial(self.cut, data), *place())
 
     def batch(self, data: TrainingData, micro: MicroBatch, device: torch.device) -> Batch:
         """The tensors of one micro-batch."""
@@ -151,7 +163,7 @@ def _memory_plan(
     per_token = activation_bytes(
         parts, min(longest, MEASURED_TOKENS), padded, getattr(torch, dtype), objective
     )
-    states = state_bytes(parts.model, config.optim, config.weights_dtype)
+    states = state_bytes(parts.model, config.optim, config.weights_dtype) // place()[1]
     sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
     fits = tokens_that_fit(*sizes, checkpointing=False)
     checkpointing = (

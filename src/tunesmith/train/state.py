@@ -13,6 +13,7 @@ There is no place in a data loader to save: the steps done so far say where the 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
@@ -20,8 +21,11 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel
 
+from tunesmith.distributed.group import of_leader, together
+from tunesmith.distributed.sharding import same_weights
 from tunesmith.errors import InputError, TrainingError
 from tunesmith.progress import note
+from tunesmith.ranks import is_leader
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import (
@@ -37,11 +41,18 @@ from tunesmith.train.checkpoint import (
     weights_sha256,
 )
 from tunesmith.train.kernels import use_liger_kernels
-from tunesmith.train.loss import Objective, Parts, add_lookups_in_place, split_model
+from tunesmith.train.loss import (
+    Objective,
+    Parts,
+    add_lookups_in_place,
+    nll_sum,
+    split_model,
+)
 from tunesmith.train.memory import keep_few_kernels, keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
 from tunesmith.train.settings import Settings, settle
+from tunesmith.train.sharded import Sharded, shard_over_ranks
 
 NOT_IN_FINGERPRINT = {"report_to", "save_minutes", "save_steps", "save_total_limit", "seeds"}
 """Keys of `train` that may change before a resume, because no step depends on them."""
@@ -73,11 +84,15 @@ class Progress:
 class Training:
     """Everything that stays the same during a run; parameters and optimisers change in place.
 
-    `parameters` are the trainable ones. `notes` say why something is slower than it could be.
+    `objective` is minimised and `likelihood` is what validation reports. `parameters` are the
+    trainable ones; of several ranks, each has a part of every one, and `sharded` knows the whole.
+    `notes` say why something is slower than it could be.
     """
 
     parts: Parts
     objective: Objective
+    likelihood: Objective
+    sharded: Sharded | None
     data: TrainingData
     config: TrainConfig
     settings: Settings
@@ -98,6 +113,10 @@ class Training:
     def num_steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.epoch_steps * self.config.num_train_epochs
+
+    def whole_model(self) -> AbstractContextManager[PreTrainedModel]:
+        """The model as it is now, for what is not a step, while the block runs."""
+        return self.sharded.whole_model() if self.sharded else nullcontext(self.parts.model)
 
 
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
@@ -147,6 +166,7 @@ def set_up(
     optimisers are built for the parameters in the dtype in which they are trained.
     """
     device = next(model.parameters()).device
+    given, model = model, same_weights(model) if together() else model
     keep_freed_memory()
     keep_few_kernels()
     for parameter in model.parameters():
@@ -157,8 +177,7 @@ def set_up(
     parts = split_model(model)
     add_lookups_in_place(parts)
     settings, notes = settle(parts, data, config, device, objective)
-    if saved is not None:
-        settings = Settings(**saved.state["settings"])
+    settings = of_leader(lambda: settings if saved is None else Settings(**saved.state["settings"]))
     if config.weights_dtype == "bfloat16":
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -169,11 +188,14 @@ def set_up(
         # Layer by layer, because all layers have the same code and it is compiled only once.
         for layer in cast(torch.nn.ModuleList, parts.decoder.layers):
             layer.compile(dynamic=True)
+    sharded = shard_over_ranks(parts, given, settings.dtype) if together() else None
     optimizers = build_optimizers(model, config)
     num_steps = steps_per_epoch(len(data), config.train_batch_size) * config.num_train_epochs
     return Training(
         parts=parts,
-        objective=objective,
+        objective=sharded.objective(objective) if sharded else objective,
+        likelihood=sharded.objective(nll_sum) if sharded else nll_sum,
+        sharded=sharded,
         data=data,
         config=config,
         settings=settings,
@@ -207,9 +229,10 @@ def restore(training: Training, saved: Checkpoint) -> Progress:
         schedule.load_state_dict(state)
     progress = Progress(**saved.state["progress"])
     if progress.best_step == progress.step:
-        progress.best_sha256 = weights_sha256(saved.path)
+        progress.best_sha256 = of_leader(lambda: weights_sha256(saved.path))
     elif progress.best_step:
-        best_checkpoint(training.run, progress)  # now, and not after the steps that are left
+        # now, and not after the steps that are left
+        of_leader(lambda: best_checkpoint(training.run, progress))
     return progress
 
 
@@ -245,8 +268,10 @@ def save(training: Training, progress: Progress) -> None:
         folder, progress.step, training.parts.model, training.optimizers, values
     )
     if progress.step == progress.best_step:
-        progress.best_sha256 = weights_sha256(saved)
-    prune_checkpoints(folder, progress.step, training.config.save_total_limit, progress.best_step)
+        progress.best_sha256 = of_leader(lambda: weights_sha256(saved))
+    if is_leader():
+        keep = training.config.save_total_limit
+        prune_checkpoints(folder, progress.step, keep, progress.best_step)
 
 
 def _fingerprint(

@@ -22,7 +22,7 @@ a data loader: resuming at step k is asking for the plan from step k on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -156,13 +156,14 @@ class Step:
     """One optimiser step, `index` within its epoch.
 
     `rows` and `num_trained`, the denominator of the loss, are those of all ranks; `micro_batches`
-    are this rank's share.
+    are this rank's share. `idle` are passes beyond them whose loss does not count.
     """
 
     index: int
     rows: Ints
     num_trained: int
     micro_batches: tuple[MicroBatch, ...]
+    idle: tuple[MicroBatch, ...] = ()
 
 
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:
@@ -190,17 +191,38 @@ def plan_epoch(
 
     With `world_size` > 1 the plan is that of process `rank`: all ranks agree on the steps, and each
     has its share of every step's rows, so that the update is the same on any number of processes.
-    Training itself runs in one process so far (see train/processes.py).
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(data))
+
+    def cut_rows(rows: Ints) -> tuple[MicroBatch, ...]:
+        if padded:
+            return cut_padded(data, rows, max_batch_tokens)
+        return cut(data, rows, max_batch_tokens, share_prefixes)
+
     for index in range(first_step, steps_per_epoch(len(data), batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
-        mine = _share_of_rank(data, rows, rank, world_size)
-        if padded:
-            micro_batches = cut_padded(data, mine, max_batch_tokens)
-        else:
-            micro_batches = cut(data, mine, max_batch_tokens, share_prefixes)
-        yield Step(index, rows, int(data.num_trained[rows].sum()), micro_batches)
+        num_trained = int(data.num_trained[rows].sum())
+        yield Step(index, rows, num_trained, *passes(data, rows, cut_rows, rank, world_size))
+
+
+def passes(
+    data: TrainingData,
+    rows: Ints,
+    cut_rows: Callable[[Ints], tuple[MicroBatch, ...]],
+    rank: int,
+    world_size: int,
+) -> tuple[tuple[MicroBatch, ...], tuple[MicroBatch, ...]]:
+    """A rank's micro-batches of these rows, and as many idle ones as give every rank equally many.
+
+    A sharded model's weights are gathered by all ranks together, so that none can make a pass
+    alone. An idle pass is the rows' shortest one. Every rank cuts the shares of all, so nothing has
+    to be communicated; together they are no more rows than one process has to cut.
+    """
+    shares = [cut_rows(_share_of_rank(data, rows, each, world_size)) for each in range(world_size)]
+    missing = max(len(share) for share in shares) - len(shares[rank])
+    shortest = rows[np.argmin(data.lengths[rows])]
+    idle = MicroBatch(np.array([shortest]), np.zeros(1, dtype=np.int64))
+    return shares[rank], (idle,) * missing
 
 
 def cut(

@@ -1,0 +1,126 @@
+"""A model sharded over ranks is trained as one process would train it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from on_ranks import on_ranks
+from train_on_ranks import (
+    made_data,
+    refused_for_a_row,
+    resumed,
+    stopped,
+    trained,
+    trained_in_turn,
+    validated,
+)
+
+from tunesmith.rundir import RunDir
+from tunesmith.train.checkpoint import latest_checkpoint
+from tunesmith.train.trackers import read_metrics
+
+MANY = pytest.param(4, marks=pytest.mark.slow)
+WAYS: list[dict[str, Any]] = [
+    {},
+    {"gradient_checkpointing": True},
+    {"share_prefixes": False, "train_batch_size": 1},  # a rank without a row in every step
+    {"max_batch_tokens": 60, "label_smoothing_factor": 0.1},  # ranks cut into more or fewer passes
+]
+
+
+def largest_difference(a: dict[str, Any], b: dict[str, Any]) -> float:
+    assert a["weights"].keys() == b["weights"].keys()
+    return max(float(np.abs(a["weights"][n] - b["weights"][n]).max()) for n in a["weights"])
+
+
+def numbers(training: dict[str, Any], name: str) -> list[float]:
+    return [step[name] for step in training["steps"] if name in step]
+
+
+@pytest.mark.parametrize("number", [2, MANY])
+def test_every_step_is_that_of_one_process(tmp_path: Path, number: int) -> None:
+    alone = trained_in_turn(tmp_path / "one", WAYS)
+    for one, *ranks in zip(
+        alone, *on_ranks(number, trained_in_turn, tmp_path / "several", WAYS), strict=True
+    ):
+        for rank in ranks:
+            for name in ("loss", "grad_norm", "validation_loss", "learning_rate", "trained_tokens"):
+                assert numbers(rank, name) == pytest.approx(numbers(one, name), abs=1e-5)
+            assert rank["result"].best_step == one["result"].best_step
+        assert largest_difference(ranks[0], one) < 1e-5
+        assert [len(rank["weights"]) for rank in ranks[1:]] == [0] * (number - 1)
+
+
+def test_only_the_leader_writes_and_every_step_is_written_once(tmp_path: Path) -> None:
+    on_ranks(2, trained, tmp_path)
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [*range(1, 9)]
+    files = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"metrics.jsonl", "checkpoints"}
+
+
+def test_in_bfloat16_the_losses_are_those_of_one_process_up_to_rounding(tmp_path: Path) -> None:
+    changes = {"dtype": "bfloat16"}
+    one, (several, _) = (
+        trained(tmp_path / "one", changes),
+        on_ranks(2, trained, tmp_path / "several", changes),
+    )
+    assert several["result"].dtype == "bfloat16"
+    # 8 significant bits
+    assert numbers(several, "loss") == pytest.approx(numbers(one, "loss"), rel=2**-8)
+    assert all(weight.dtype == np.float32 for weight in several["weights"].values())
+
+
+@pytest.mark.parametrize(
+    "first, then", [(2, 1), (1, 2), pytest.param(4, 2, marks=pytest.mark.slow)]
+)
+def test_what_some_processes_have_saved_others_go_on_from(
+    tmp_path: Path, first: int, then: int
+) -> None:
+    """In the middle of an epoch; the last rank alone is told to stop."""
+    undisturbed = trained(tmp_path / "undisturbed")
+    said = (
+        on_ranks(first, stopped, tmp_path / "run", 3, first - 1)
+        if first > 1
+        else [stopped(tmp_path / "run", 3, 0)]
+    )
+    assert said == ["interrupted by SIGUSR1 after step 3 of 8, which is saved"] * first
+    checkpoint = latest_checkpoint(RunDir(tmp_path / "run").checkpoints)
+    assert checkpoint is not None
+    shards = [*(checkpoint.path / "model").glob("*.safetensors")]
+    assert len(shards) == (first if first > 1 else 0)
+    rest = on_ranks(then, resumed, tmp_path / "run")[0] if then > 1 else resumed(tmp_path / "run")
+    assert numbers(rest, "loss") == pytest.approx(numbers(undisturbed, "loss")[3:], abs=1e-5)
+    assert largest_difference(rest, undisturbed) < 1e-5
+
+
+def test_a_damaged_shard_makes_the_checkpoint_before_it_the_latest(tmp_path: Path) -> None:
+    on_ranks(2, trained, tmp_path)
+    found = latest_checkpoint(RunDir(tmp_path).checkpoints)
+    assert found is not None
+    assert found.step == 8
+    shard = sorted((found.path / "optimizer").glob("*.safetensors"))[1]
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    before = latest_checkpoint(RunDir(tmp_path).checkpoints)
+    assert before is not None
+    assert before.step == 4
+
+
+def test_validation_is_given_the_whole_model_on_every_rank(tmp_path: Path) -> None:
+    one = validated(tmp_path / "one")
+    for rank in on_ranks(2, validated, tmp_path / "several"):
+        assert rank == pytest.approx(one, abs=1e-3)
+
+
+def test_a_row_whose_loss_is_nan_is_named_by_every_rank(tmp_path: Path) -> None:
+    data = made_data()
+    trained_tokens = [data.row(r)[-data.num_trained[r] :].tolist() for r in range(len(data))]
+    everywhere = [token for row in trained_tokens for token in row]
+    row = next(i for i, own in enumerate(trained_tokens) if everywhere.count(own[-1]) == 1)
+    said = on_ranks(2, refused_for_a_row, tmp_path, row)
+    assert said[0] == said[1]
+    assert f"rows r{row})" in said[0]
