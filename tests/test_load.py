@@ -54,14 +54,14 @@ def test_room_on_disk_is_counted_by_checkpoint(load: Any, tmp_path: Path) -> Non
     assert load.room(tmp_path) == (2, 42, 31)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_many_runs_in_one_process_do_not_grow(tmp_path: Path) -> None:
     found = measured("repeat", str(tmp_path), "--runs", "40")
     assert len(found["resident_mb"]) == 40
     assert found["mb_per_run"] < KEPT_BEFORE
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_runs_side_by_side_share_a_cache_and_one_folder_has_one_winner(tmp_path: Path) -> None:
     found = measured("side-by-side", str(tmp_path), "--runs", "4")
     assert found["own_folders"]["exit_codes"] == [0] * 4
@@ -73,7 +73,7 @@ def test_runs_side_by_side_share_a_cache_and_one_folder_has_one_winner(tmp_path:
         assert "is at work there" in said or "exists already" in said
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_checkpoint_after_every_step_is_bounded_and_each_can_be_resumed_from(
     tmp_path: Path,
 ) -> None:

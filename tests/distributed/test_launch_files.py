@@ -47,7 +47,7 @@ def test_kubernetes_and_slurm_start_the_same_command() -> None:
     assert options(container["command"]) == options(slurm)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_two_launchers_as_on_two_machines_make_one_run(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:

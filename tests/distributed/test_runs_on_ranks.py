@@ -102,7 +102,7 @@ def process_of_rank(number: int, launcher: int) -> int | None:
     return None
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux")
 @pytest.mark.parametrize("restarts", [0, 1])
 def test_kill_9_of_one_rank_ends_the_run_soon_and_a_restart_goes_on(

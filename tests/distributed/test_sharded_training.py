@@ -22,7 +22,7 @@ from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import latest_checkpoint
 from tunesmith.train.trackers import read_metrics
 
-MANY = pytest.param(4, marks=pytest.mark.slow)
+MANY = pytest.param(4, marks=pytest.mark.sweep)
 WAYS: list[dict[str, Any]] = [
     {},
     {"gradient_checkpointing": True},
@@ -74,7 +74,7 @@ def test_in_bfloat16_the_losses_are_those_of_one_process_up_to_rounding(tmp_path
 
 
 @pytest.mark.parametrize(
-    "first, then", [(2, 1), (1, 2), pytest.param(4, 2, marks=pytest.mark.slow)]
+    "first, then", [(2, 1), (1, 2), pytest.param(4, 2, marks=pytest.mark.sweep)]
 )
 def test_what_some_processes_have_saved_others_go_on_from(
     tmp_path: Path, first: int, then: int

@@ -48,7 +48,7 @@ def test_a_model_is_emptied_and_filled_with_its_tied_weights_tied() -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [["gemma2", "gpt2", "qwen3"], pytest.param(sorted(ARCHITECTURES), marks=pytest.mark.slow)],
+    [["gemma2", "gpt2", "qwen3"], pytest.param(sorted(ARCHITECTURES), marks=pytest.mark.sweep)],
     ids=len,
 )
 def test_every_architectures_weights_after_two_steps_are_those_of_one_process(

@@ -30,7 +30,7 @@ def test_the_written_recipe_prepares(
     assert all(facts.splits[split].rows > 0 for split in ("train", "validation", "test"))
 
 
-@pytest.mark.slow  # probes the machine and trains for some steps
+@pytest.mark.sweep  # probes the machine and trains for some steps
 def test_the_cost_is_told_and_the_written_recipe_passes_check(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
