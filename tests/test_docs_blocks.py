@@ -1,0 +1,229 @@
+"""Every block of README.md and docs/: recipes are valid, commands parse and run, Python runs.
+
+A page's commands run in order in a copy of one small workspace, with the rows that the pages speak
+of and a run on them, if they are cheap and all files that they name are there. All others are
+parsed, with their options and overrides.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from docs_blocks import ALL, ROOT, Block, blocks_of, commands, of_tunesmith
+
+from tunesmith import cli
+from tunesmith.data.templates.environment import used_columns
+from tunesmith.init.peers import translate
+from tunesmith.recipe import Recipe, build_recipe
+
+ELSEWHERE = {"docs/walks.md"}
+"""Typed again by tools/walks.py, and checked by tests/test_walks.py."""
+PAGES = sorted({block.page for block in ALL if block.is_shell} - ELSEWHERE)
+CHEAP = {"init", "preview", "plan", "prepare", "predict", "runs", "report", "score", "export"}
+CHEAP |= {"templates list", "templates show", "templates preview"}
+FILE = re.compile(r"[\w./-]+\.(csv|jsonl?|ya?ml|xlsx|parquet|txt)|\.?/?runs/\w+")
+GIVEN: dict[str, Any] = {"answers": [{"gold": "yes", "a": "yes", "b": "no"}] * 20}
+"""What the Python of a page takes for granted."""
+
+
+def of(*languages: str) -> list[Any]:
+    found = [block for block in ALL if block.language in languages and not block.reason]
+    return [pytest.param(block, id=str(block)) for block in found]
+
+
+@pytest.fixture(scope="session")
+def readme_names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the README's Python leaves behind: a run of the built-in model among it."""
+    folder = tmp_path_factory.mktemp("docs")
+    write_files(folder)
+    [block] = [block for block in ALL if block.page == "README.md" and block.language == "python"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        names = {**GIVEN, "folder": folder}
+        exec(compile(block.text, str(block), "exec"), names)  # the page's own code
+    return names
+
+
+@pytest.fixture
+def workspace(
+    readme_names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Its files, and its run as runs/reviews, in a working directory of a test's own."""
+    for path in readme_names["folder"].iterdir():
+        if path.is_file():
+            shutil.copy(path, tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "reviews").symlink_to(readme_names["folder"] / "runs" / "table")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_files(folder: Path) -> None:
+    """Tables with the columns that the pages name."""
+    reviews = [
+        {"review": f"{word} thing number {i}", "sentiment": label, "product": f"p{i}"}
+        for i in range(60)
+        for word, label in [("good", "positive") if i % 2 else ("bad", "negative")]
+    ]
+    write_csv(folder / "reviews.csv", reviews)
+    write_csv(folder / "new.csv", [{"review": "a good thing"}, {"review": "bad"}])
+    long = "The customer asked about a parcel and waited for days. "
+    notes = [{"dialogue": f"{long * 4} Case {i}.", "summary": f"{long} Case {i}."} for i in range(60)]
+    write_jsonl(folder / "dialogues.jsonl", notes)
+    orders = [
+        {"request": f"{i} boxes to Rome", "order": {"items": i, "city": "Rome"}} for i in range(60)
+    ]
+    write_jsonl(folder / "orders.jsonl", orders)
+    outputs = [{"gold": "yes", "a": "no" if i % 3 else "yes", "b": "yes"} for i in range(30)]
+    write_csv(folder / "out.csv", outputs)
+    (folder / "recipe.yaml").write_text(
+        "data: {source: reviews.csv, task: classify, columns: {text: review, label: sentiment}}\n"
+        "output_dir: runs/from_recipe\n",
+        encoding="utf-8",
+    )
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+# ---- how blocks are found
+
+
+def test_a_block_has_its_line_language_and_reason() -> None:
+    [first, second] = blocks_of("p", "a\n```sh\nx\n```\n<!-- not run: why -->\n```\ny\n```\n")
+    assert (first.line, first.language, first.text, first.reason) == (2, "sh", "x\n", "")
+    assert (second.line, second.language, second.text, second.reason) == (6, "", "y\n", "why")
+
+
+def test_a_block_that_is_never_closed_is_an_error() -> None:
+    with pytest.raises(ValueError, match="p:2"):
+        list(blocks_of("p", "a\n```sh\nx\n"))
+
+
+def test_commands_are_what_is_typed() -> None:
+    text = "$ A=1 tunesmith run x.yaml  # why\nseen\n$ .venv/bin/tunesmith runs\n"
+    found = commands(Block("p", 1, "console", text, ""))
+    assert found == [["tunesmith", "run", "x.yaml"], ["tunesmith", "runs"]]
+    started = ["torchrun", "--nproc-per-node", "2", "-m", "tunesmith", "run", "x.yaml"]
+    assert of_tunesmith(started) == ["run", "x.yaml"]
+
+
+def test_few_blocks_are_marked_as_not_run() -> None:
+    marked = [str(block) for block in ALL if block.reason]
+    assert len(marked) <= 4, marked
+
+
+def test_every_language_has_a_check() -> None:
+    known = {"", "sh", "bash", "console", "yaml", "python", "json", "toml", "jinja", "text"}
+    assert {block.language for block in ALL} <= known
+
+
+# ---- what is in them
+
+
+@pytest.mark.parametrize("block", of("yaml"))
+def test_a_yaml_block_is_a_recipe_a_family_or_another_tools_file(
+    block: Block, tmp_path: Path
+) -> None:
+    values = yaml.safe_load(block.text)
+    file = tmp_path / "block.yaml"
+    file.write_text(block.text, encoding="utf-8")
+    if "family" in values:
+        cli.app(["templates", "show", str(file)], standalone_mode=False)
+    elif values.keys() <= Recipe.model_fields.keys():
+        assert build_recipe(values)[1] == []  # a note would say that a key has another name
+    else:
+        build_recipe(translate(file).values)
+
+
+@pytest.mark.parametrize("block", of("json", "toml", "jinja"))
+def test_a_block_is_well_formed(block: Block) -> None:
+    if block.language == "json":
+        assert [json.loads(line) for line in block.text.splitlines()]
+    elif block.language == "toml":
+        assert tomllib.loads(block.text)
+    else:
+        assert used_columns(block.text)
+
+
+def test_the_python_of_the_readme_runs(readme_names: dict[str, Any]) -> None:
+    assert readme_names["run"].comparison["n"] > 0
+    assert len(readme_names["run"].predictions) == readme_names["run"].comparison["n"]
+
+
+@pytest.mark.parametrize(
+    "block", [case for case in of("python") if not case.id.startswith("README.md")]
+)
+def test_python_runs(block: Block, workspace: Path) -> None:
+    exec(compile(block.text, str(block), "exec"), dict(GIVEN))  # the pages' own code
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_types_parses_and_runs(
+    page: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for block in ALL:
+        if block.page == page and block.is_shell and not block.reason:
+            for words in commands(block):
+                check(words, block)
+
+
+def check(words: list[str], block: Block) -> None:
+    arguments = of_tunesmith(words)
+    if arguments is not None:
+        check_tunesmith(arguments, block)
+    elif words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        assert words[1] in targets, block
+    elif words[0] == "python" and words[1].endswith(".py"):
+        assert any((ROOT / folder / words[1]).is_file() for folder in ("", "benchmarks")), block
+    elif words[0] == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        named = re.findall(r"\[([\w,-]+)\]", " ".join(words))
+        for extra in ",".join(named).split(",") if named else []:
+            assert extra in extras["optional-dependencies"], block
+
+
+def check_tunesmith(arguments: list[str], block: Block) -> None:
+    """Parse a command; run it where that is cheap and its files are there."""
+    name, context = parsed(arguments, block)
+    overrides = context.params.get("overrides") or ()
+    build_recipe({}, [str(text) for text in overrides])
+    written = {str(context.params.get(key)) for key in ("output", "recipe_file", "folder")}
+    files = [text for text in arguments if FILE.fullmatch(text) and text not in written]
+    runs = name in CHEAP or (name == "chat" and "--once" in arguments)
+    if runs and all(Path(text).exists() for text in files):
+        cli.app(arguments, standalone_mode=False)
+
+
+def parsed(arguments: list[str], block: Block) -> tuple[str, Any]:
+    """The command's name and its parsed parameters; a usage error names the block."""
+    command: Any = typer.main.get_command(cli.app)
+    names: list[str] = []
+    rest = list(arguments)
+    while hasattr(command, "commands"):
+        assert rest, f"{block}: no command"
+        assert rest[0] in command.commands, f"{block}: no command {rest[0]}"
+        names.append(rest.pop(0))
+        command = command.commands[names[-1]]
+    try:
+        return " ".join(names), command.make_context(names[-1], rest)
+    except Exception as error:
+        raise AssertionError(f"{block}: {' '.join(arguments)}: {error}") from error
