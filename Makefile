@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-slow check lint types doctest setup setup-dev clean
+.PHONY: demo test test-slow check lint types doctest docs setup setup-dev clean
 demo: setup
 	@model=$$($(BIN)/python tools/demo_model.py .venv/models); \
 	$(BIN)/tunesmith demo $${model:+--model "$$model"}
@@ -26,6 +26,15 @@ types: setup-dev
 
 doctest: setup-dev
 	$(BIN)/python -m pytest --doctest-modules src/tunesmith
+
+# the documentation as a site, in build/site; `python -m http.server -d build/site` serves it
+docs: .venv/.ready-docs
+	$(BIN)/mkdocs build --strict
+
+.venv/.ready-docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) $$(grep '^mkdocs-material==' constraints.txt)
+	touch $@
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml constraints.txt

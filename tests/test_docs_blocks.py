@@ -28,7 +28,7 @@ from tunesmith.recipe import Recipe, build_recipe
 ELSEWHERE = {"docs/walks.md"}
 """Typed again by tools/walks.py, and checked by tests/test_walks.py."""
 PAGES = sorted({block.page for block in ALL if block.is_shell} - ELSEWHERE)
-CHEAP = {"init", "preview", "plan", "prepare", "predict", "runs", "report", "score", "export"}
+CHEAP = {"init", "preview", "plan", "predict", "runs", "report", "score", "export"}
 CHEAP |= {"templates list", "templates show", "templates preview"}
 FILE = re.compile(r"[\w./-]+\.(csv|jsonl?|ya?ml|xlsx|parquet|txt)|\.?/?runs/\w+")
 GIVEN: dict[str, Any] = {"answers": [{"gold": "yes", "a": "yes", "b": "no"}] * 20}
@@ -71,13 +71,16 @@ def write_files(folder: Path) -> None:
     """Tables with the columns that the pages name."""
     reviews = [
         {"review": f"{word} thing number {i}", "sentiment": label, "product": f"p{i}"}
-        for i in range(60)
+        for i in range(40)
         for word, label in [("good", "positive") if i % 2 else ("bad", "negative")]
     ]
     write_csv(folder / "reviews.csv", reviews)
     write_csv(folder / "new.csv", [{"review": "a good thing"}, {"review": "bad"}])
-    long = "The customer asked about a parcel and waited for days. "
-    notes = [{"dialogue": f"{long * 4} Case {i}.", "summary": f"{long} Case {i}."} for i in range(60)]
+    said = "Anna: Where is parcel {}? Ben: It went out on day {}, and should be with you soon."
+    told = "Anna asks for parcel {}, sent on day {}."
+    notes = [
+        {"dialogue": said.format(i, i + 7), "summary": told.format(i, i + 7)} for i in range(60)
+    ]
     write_jsonl(folder / "dialogues.jsonl", notes)
     orders = [
         {"request": f"{i} boxes to Rome", "order": {"items": i, "city": "Rome"}} for i in range(60)

@@ -13,6 +13,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|source|link(?=[^>]*stylesheet))\b[^>]*?(?:src|href)=["']?"""
+    r"""((?:https?:)?//[^"'\s>]+)"""
+)
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 
 
@@ -50,6 +54,15 @@ def linked() -> set[str]:
         for link in LINK.findall(path.read_text(encoding="utf-8"))
     }
     return {place for place in found if place}
+
+
+def loaded_from_elsewhere(site: Path) -> list[str]:
+    """What the pages of a built site would load from another host: scripts, styles, images."""
+    return [
+        f"{page.relative_to(site)}: {address}"
+        for page in sorted(site.rglob("*.html"))
+        for address in LOADED.findall(page.read_text(encoding="utf-8"))
+    ]
 
 
 def on_files(files: Any, config: Any) -> Any:
