@@ -33,7 +33,7 @@ docs: .venv/.ready-docs
 
 .venv/.ready-docs: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) $$(grep '^mkdocs-material==' constraints.txt)
+	$(PIP) -c constraints.txt mkdocs-material
 	touch $@
 
 setup: .venv/.ready

@@ -22,6 +22,7 @@ from docs_blocks import ALL, ROOT, Block, blocks_of, commands, of_tunesmith
 
 from tunesmith import cli
 from tunesmith.data.templates.environment import used_columns
+from tunesmith.errors import RecipeError
 from tunesmith.init.peers import translate
 from tunesmith.recipe import Recipe, build_recipe
 
@@ -126,6 +127,25 @@ def test_commands_are_what_is_typed() -> None:
     assert found == [["tunesmith", "run", "x.yaml"], ["tunesmith", "runs"]]
     started = ["torchrun", "--nproc-per-node", "2", "-m", "tunesmith", "run", "x.yaml"]
     assert of_tunesmith(started) == ["run", "x.yaml"]
+
+
+@pytest.mark.parametrize(
+    "line, error",
+    [
+        ("tunesmith rn recipe.yaml", AssertionError),
+        ("tunesmith run recipe.yaml --epochs 3", AssertionError),
+        ("tunesmith run recipe.yaml train.epoch=3", RecipeError),
+        ("tunesmith templates show", AssertionError),
+        ("make no-such-target", AssertionError),
+        ("python tools/no_such_tool.py", AssertionError),
+        ("pip install 'tunesmith[nothing]'", AssertionError),
+    ],
+)
+def test_a_command_that_would_fail_is_found(line: str, error: type[Exception]) -> None:
+    block = Block("p", 1, "sh", line, "")
+    [words] = commands(block)
+    with pytest.raises(error):
+        check(words, block)
 
 
 def test_few_blocks_are_marked_as_not_run() -> None:
