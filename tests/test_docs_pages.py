@@ -16,6 +16,7 @@ import pytest
 import yaml
 from docs_blocks import ALL, PAGES, ROOT
 
+from tunesmith import cli
 from tunesmith.evaluate.power import smallest_accuracy_gain
 from tunesmith.init.peers import translate
 from tunesmith.recipe import build_recipe
@@ -136,3 +137,20 @@ def test_the_files_of_other_tools_are_the_recipe_beside_them(tmp_path: Path) -> 
         assert (found.model, found.output_dir) == (wanted.model, wanted.output_dir)
         assert found.data.source == wanted.data.source
         assert found.train == wanted.train
+
+
+def test_the_tutorial_shows_what_init_proposes_for_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "src" / "tunesmith" / "assets" / "reviews.csv", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    cli.app(["init", "reviews.csv", "--yes"], standalone_mode=False)
+    seen = "".join(capsys.readouterr())
+    [shown] = [b.text for b in ALL if b.page == "docs/tutorial.md" and b.language == "yaml"]
+    assert yaml.safe_load(Path("reviews.yaml").read_text(encoding="utf-8")) == yaml.safe_load(shown)
+    page = " ".join((DOCS / "tutorial.md").read_text(encoding="utf-8").split())
+    assert "here 78 rows" in page
+    assert "18.6 to 31.4 points" in page
+    assert "78 test rows" in seen
+    assert "31.4 points" in seen
+    assert "18.6 points" in seen
