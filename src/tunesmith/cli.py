@@ -8,6 +8,7 @@ by Ctrl-C, SIGTERM and SIGUSR1.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -128,12 +129,13 @@ def demo(
     )
     _finish(report, as_json)
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
+    shown = shlex.quote(str(folder))
     for text in (
-        f'chat {folder} --once "Broke after a day."',
-        f"verify {folder}",
-        f"resume {folder}",
+        f'chat {shown} --once "Broke after a day."',
+        f"verify {shown}",
+        f"resume {shown}",
     ):
-        print(f"  {command} {text}", file=sys.stderr)
+        print(f"  {shlex.quote(str(command))} {text}", file=sys.stderr)
 
 
 @app.command()

@@ -34,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
                 "task": "classify/terse",
                 "split": {"train": 0.5, "validation": 0.2, "test": 0.3},
             },
-            "train": {"max_steps": 1, "train_batch_size": 2},
+            "train": {"num_train_epochs": 1, "train_batch_size": 32},
             "evaluation": {"few_shot": 0},
             "output_dir": str(folder / "run"),
         }
