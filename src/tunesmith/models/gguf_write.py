@@ -41,14 +41,15 @@ def check_writable(config: PreTrainedConfig) -> None:
             f"{kind} models are not written as .gguf; {', '.join(ARCHITECTURES)} are", hint=HINT
         )
     rope = getattr(config, "rope_parameters", None) or {}
-    found = {
+    found: dict[str, object] = {
         "hidden_act": config.hidden_act,
         "rope_type": rope.get("rope_type", "default"),
         "attention_bias": getattr(config, "attention_bias", False),
         "mlp_bias": getattr(config, "mlp_bias", False),
         "use_sliding_window": getattr(config, "use_sliding_window", False),
     }
-    wanted = dict.fromkeys(found, False) | {"hidden_act": "silu", "rope_type": "default"}
+    wanted: dict[str, object] = dict.fromkeys(found, False)
+    wanted |= {"hidden_act": "silu", "rope_type": "default"}
     if kind == "qwen3":  # transformers reads no other from a file, so that none could be checked
         found["head_dim"], wanted["head_dim"] = config.head_dim, 128
     for key, value in found.items():

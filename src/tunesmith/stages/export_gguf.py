@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith.chat.format import Unserved
 from tunesmith.data.store import read_examples
 from tunesmith.errors import ModelError, RunError
 from tunesmith.models.gguf_check import difference
@@ -13,6 +12,7 @@ from tunesmith.models.gguf_write import check_writable, round_weights, write_ggu
 from tunesmith.models.load import load_config
 from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe
+from tunesmith.records import Unserved
 from tunesmith.rundir import RunDir, appearing
 from tunesmith.stages.common import load_tuned, run_recipe, sample, tuned_chat
 

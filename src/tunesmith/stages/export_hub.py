@@ -7,12 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
-
-# whichever of its HTTP libraries the hub's client has: the names differ by its version
-from huggingface_hub.errors import (
-    HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]
-)
+from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tunesmith.errors import InputError, RunError, TunesmithError
