@@ -32,7 +32,7 @@ def base_classes(folder: Path) -> None:
 
 
 def an_output_of_export(folder: Path) -> None:
-    from tunesmith.cli import export  # noqa: PLC0415 - a command; the others need none
+    from tunesmith.cli_use import export  # noqa: PLC0415 - a command; the others need none
 
     export(folder, folder / "out", dtype="float8")
 

@@ -8,6 +8,7 @@ by Ctrl-C, SIGTERM and SIGUSR1.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,7 +37,7 @@ from tunesmith.cli_options import (
     takes_table,
 )
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
-from tunesmith.cli_use import predict, runs, serve
+from tunesmith.cli_use import chat, export, predict, runs, serve
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
@@ -55,6 +56,8 @@ app.command()(review)
 app.command()(judge)
 app.command()(init)
 app.command()(predict)
+app.command()(export)
+app.command()(chat)
 app.command()(runs)
 app.command()(serve)
 
@@ -126,12 +129,13 @@ def demo(
     )
     _finish(report, as_json)
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "tunesmith" else Path("tunesmith")
+    shown = shlex.quote(str(folder))
     for text in (
-        f'chat {folder} --once "Broke after a day."',
-        f"verify {folder}",
-        f"resume {folder}",
+        f'chat {shown} --once "Broke after a day."',
+        f"verify {shown}",
+        f"resume {shown}",
     ):
-        print(f"  {command} {text}", file=sys.stderr)
+        print(f"  {shlex.quote(str(command))} {text}", file=sys.stderr)
 
 
 @app.command()
@@ -420,37 +424,6 @@ def compare(
     a, b = (stages.common.open_run(folder) for folder in (run_a, run_b))
     result = stages.report.compare_runs(a, b, metric)
     print_json(result) if as_json else print(inert(result["verdict"]["sentence"]))
-
-
-@app.command()
-def export(
-    run_folder: RunArgument,
-    folder: Annotated[Path, typer.Argument(help="The new model folder.")],
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
-) -> None:
-    """Write the tuned model to another folder, in a number format of your choice.
-
-    Example: tunesmith export runs/reviews ./reviews-model --dtype bfloat16
-    """
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise InputError(f"--dtype {dtype}: unknown", hint="float32, bfloat16 or float16")
-    stages.export.export(stages.common.open_run(run_folder), folder, dtype)
-    print(folder)
-
-
-@app.command()
-def chat(
-    run_folder: RunArgument,
-    once: Annotated[str | None, typer.Option(help="Answer this one text and exit.")] = None,
-    plain: Annotated[
-        bool, typer.Option(help="Send the text as it is, not in the task's prompt template.")
-    ] = False,
-) -> None:
-    """Talk to the tuned model of a run.
-
-    Example: tunesmith chat runs/reviews --once "Broke after a day."
-    """
-    stages.chat.chat(run_folder, once=once, plain=plain)
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""What comes after a run: `tunesmith predict`, `runs` and `serve`."""
+"""What comes after a run: `tunesmith predict`, `export`, `chat`, `runs` and `serve`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from tunesmith import stages
 from tunesmith.cli_options import Json, RunArgument, note, print_json
 from tunesmith.data.table_writer import check_new_table
+from tunesmith.errors import InputError
 from tunesmith.progress import InertConsole
 
 
@@ -52,6 +54,63 @@ def predict(
             "not_answered says why"
         )
     print_json(asdict(found)) if as_json else print(output)
+
+
+class Target(StrEnum):
+    """What a model can be exported to."""
+
+    FOLDER = "folder"
+    HUB = "hub"
+    GGUF = "gguf"
+
+
+def export(
+    run_folder: RunArgument,
+    dest: Annotated[
+        Path, typer.Argument(help="The new model folder, .gguf file, or repository (owner/name).")
+    ],
+    to: Annotated[
+        Target, typer.Option(help="A Hugging Face folder, the hub, or a file for llama.cpp.")
+    ] = Target.FOLDER,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
+    public: Annotated[
+        bool, typer.Option("--public", help="On the hub, let everyone see it; default: private.")
+    ] = False,
+) -> None:
+    """Write the tuned model elsewhere, in a number format of your choice.
+
+    A .gguf file is read back and compared with the model before it stays.
+
+    Example: tunesmith export runs/reviews ./reviews-model --dtype bfloat16
+    """
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise InputError(f"--dtype {dtype}: unknown", hint="float32, bfloat16 or float16")
+    if public and to != Target.HUB:
+        raise InputError("--public is for the hub only", hint="add --to hub, or leave it out")
+    run = stages.common.open_run(run_folder)
+    if to == Target.HUB:
+        print(stages.export.export_to_hub(run, dest.as_posix(), dtype, public))
+        return
+    write = stages.export.export_file if to == Target.GGUF else stages.export.export
+    write(run, dest, dtype)
+    print(dest)
+
+
+def chat(
+    run_folder: RunArgument,
+    once: Annotated[str | None, typer.Option(help="Answer this one text and exit.")] = None,
+    plain: Annotated[
+        bool, typer.Option(help="Send the text as it is, not in the task's prompt template.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show the base model's answer beside it.")
+    ] = False,
+) -> None:
+    """Talk to the tuned model of a run.
+
+    Example: tunesmith chat runs/reviews --once "Broke after a day."
+    """
+    stages.chat.chat(run_folder, once=once, plain=plain, compare=compare)
 
 
 def runs(

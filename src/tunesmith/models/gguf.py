@@ -55,7 +55,7 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
             tempfile.TemporaryDirectory(prefix="tunesmith-") as beside,
             progress(f"converting {file.name}"),
         ):
-            write_model_folder(*_read(file), folder, _card(file, Path(beside)))
+            write_model_folder(*read_gguf(file), folder, _card(file, Path(beside)))
     return folder
 
 
@@ -71,7 +71,7 @@ def _card(file: Path, folder: Path) -> list[Path]:
     return [card]
 
 
-def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer. The file is read in its own folder: what lies beside it is not part
     of it.
     """

@@ -1,0 +1,98 @@
+"""Is a .gguf file that was written the model? It is read back by transformers and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import pre_tokenizers
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from tunesmith.models.gguf import read_gguf
+from tunesmith.models.gguf_tokenizer import TokenizerFields
+from tunesmith.models.gguf_write import head_dim
+
+SIZES = (
+    "model_type", "max_position_embeddings", "hidden_size", "num_hidden_layers",
+    "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size", "hidden_act",
+    "tie_word_embeddings",
+)  # fmt: skip
+FLOAT32 = 1e-6
+"""Relative error of a number that is kept in float32."""
+LOGITS = 1e-4
+"""Relative to the largest logit; the file's rope base and epsilon are rounded to float32."""
+
+
+def difference(
+    file: Path,
+    model: PreTrainedModel,
+    fields: TokenizerFields,
+    texts: list[str],
+    token_ids: list[list[int]],
+) -> str:
+    """The first thing in which the file is not the model (float32, on the CPU), or not its
+    tokenizer on these texts; empty where there is none. ModelError where it cannot be read.
+    """
+    read, tokenizer = read_gguf(file)
+    if fields.pre == "smollm":  # which transformers reads as GPT-2's
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    found = [
+        *_sizes(model.config, read.config),
+        *_tensors(model, read),
+        *_tokens(tokenizer, fields, texts, token_ids),
+    ]
+    return found[0] if found else next(_logits(model, read, token_ids), "")
+
+
+def _sizes(ours: PreTrainedConfig, read: PreTrainedConfig) -> Iterator[str]:
+    for key in SIZES:
+        a, b = getattr(ours, key), getattr(read, key)
+        if a != b:
+            yield f"{key} is {b!r} in the file, {a!r} in the model"
+    numbers = {
+        "head_dim": (head_dim(ours), head_dim(read)),
+        "rms_norm_eps": (ours.rms_norm_eps, read.rms_norm_eps),
+        "rope_theta": tuple(one.rope_parameters["rope_theta"] for one in (ours, read)),
+    }
+    for key, (a, b) in numbers.items():
+        if abs(a - b) > FLOAT32 * abs(a):
+            yield f"{key} is {b!r} in the file, {a!r} in the model"
+
+
+def _tensors(ours: PreTrainedModel, read: PreTrainedModel) -> Iterator[str]:
+    wanted, found = ours.state_dict(), read.state_dict()
+    for name in sorted({*wanted} ^ {*found}):
+        yield f"the tensor {name} is in one of file and model alone"
+    for name in sorted({*wanted} & {*found}):
+        if not torch.equal(wanted[name], found[name]):
+            yield f"the tensor {name} has other numbers in the file"
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    fields: TokenizerFields,
+    texts: list[str],
+    token_ids: list[list[int]],
+) -> Iterator[str]:
+    if tokenizer.chat_template != fields.chat_template:
+        yield "the chat template is another one"
+    if tokenizer.eos_token_id != fields.stop_ids[0]:
+        yield f"the stop token is {tokenizer.eos_token_id}, not {fields.stop_ids[0]}"
+    for text, wanted in zip(texts, token_ids, strict=True):
+        found = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if found != wanted:
+            yield f"the prompt {text[:60]!r} has other token ids by the file"
+
+
+def _logits(
+    ours: PreTrainedModel, read: PreTrainedModel, token_ids: list[list[int]]
+) -> Iterator[str]:
+    with torch.no_grad():
+        for ids in token_ids[:1]:
+            row = torch.tensor([ids])
+            a, b = (model(input_ids=row).logits for model in (ours, read.eval()))
+            if (a - b).abs().max() > LOGITS * a.abs().max():
+                yield "the logits of a prompt are others"

@@ -1,0 +1,202 @@
+"""A .gguf file holds the model: read back by transformers, everything is as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+from support import byte_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from tunesmith.errors import ModelError
+from tunesmith.models import gguf_tokenizer
+from tunesmith.models.gguf_check import difference
+from tunesmith.models.gguf_tokenizer import SPLITTING, TokenizerFields, tokenizer_fields
+from tunesmith.models.gguf_write import _interleaved, check_writable, round_weights, write_gguf
+
+pytest.importorskip("gguf")
+TEXTS = ["<s>He's got 12345 of them,  naïve\n\n", " 3.14 we'LL see <|think|>日本語</s>"]
+
+
+def with_offsets(rule: Any) -> Any:
+    """As a tokenizer.json has it."""
+    if isinstance(rule, list):
+        return [with_offsets(part) for part in rule]
+    if rule["type"] == "Sequence":
+        return rule | {"pretokenizers": with_offsets(rule["pretokenizers"])}
+    return rule | ({"trim_offsets": True} if rule["type"] == "ByteLevel" else {})
+
+
+def tokenizer(pre: str) -> Any:
+    """A trained BPE tokenizer with one of llama.cpp's splitting rules, and an added word."""
+    empty = json.loads(Tokenizer(models.BPE(ignore_merges=pre == "llama-bpe")).to_str())
+    inner = Tokenizer.from_str(json.dumps(empty | {"pre_tokenizer": with_offsets(SPLITTING[pre])}))
+    inner.decoder = decoders.ByteLevel()
+    names = ["<s>", "</s>", "<pad>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=names, initial_alphabet=alphabet, show_progress=False
+    )
+    inner.train_from_iterator(["he 12345 123 12 we'll see them naïve got"] * 3, trainer)
+    found = hf.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    found.add_tokens(["<|think|>"])
+    found.chat_template = "{{ bos_token }}{{ messages[0].content }}"
+    return found
+
+
+def model(kind: str, tied: bool = False) -> Any:
+    config = {
+        "llama": hf.LlamaConfig, "qwen2": hf.Qwen2Config, "qwen3": hf.Qwen3Config,
+    }[kind](
+        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=128 if kind == "qwen3" else 8,
+        max_position_embeddings=128,
+        tie_word_embeddings=tied, rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+    )  # fmt: skip
+    torch.manual_seed(3)
+    found = hf.AutoModelForCausalLM.from_config(config).eval()
+    for weight in found.parameters():  # biases and norms as well are not what they began as
+        weight.data.add_(torch.randn_like(weight) * 0.1)
+    return found
+
+
+def written(found: Any, tokens: Any, file: Path, dtype: str) -> TokenizerFields:
+    fields = tokenizer_fields(tokens, [1], found.config.vocab_size)
+    round_weights(found, dtype)
+    write_gguf(found, fields, file, dtype, "tiny")
+    return fields
+
+
+def ids_of(tokens: Any) -> list[list[int]]:
+    return [tokens(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+
+
+@pytest.mark.parametrize(
+    "kind, pre, dtype, tied",
+    [
+        ("llama", "gpt-2", "bfloat16", True),
+        ("llama", "llama-bpe", "float32", False),
+        ("llama", "smollm", "float16", False),
+        ("qwen2", "qwen2", "float16", True),
+        ("qwen3", "qwen2", "bfloat16", False),
+    ],
+)
+def test_what_is_read_back_is_the_model(
+    tmp_path: Path, kind: str, pre: str, dtype: str, tied: bool
+) -> None:
+    found, tokens, file = model(kind, tied), tokenizer(pre), tmp_path / "m.gguf"
+    before = found.model.layers[0].self_attn.q_proj.weight.detach().clone()
+    fields = written(found, tokens, file, dtype)
+    assert fields.pre == pre
+    assert difference(file, found, fields, TEXTS, ids_of(tokens)) == ""
+    rounded = before.to(getattr(torch, dtype)).float()
+    assert torch.equal(found.model.layers[0].self_attn.q_proj.weight, rounded)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("model.layers.1.self_attn.k_proj.weight", "the tensor model.layers.1.self_attn.k_proj"),
+        ("model.norm.weight", "the tensor model.norm.weight has other numbers"),
+    ],
+)
+def test_another_number_is_noticed(tmp_path: Path, name: str, said: str) -> None:
+    found, tokens, file = model("llama"), tokenizer("gpt-2"), tmp_path / "m.gguf"
+    fields = written(found, tokens, file, "bfloat16")
+    found.get_parameter(name).data.view(-1)[5] += 0.5
+    assert difference(file, found, fields, TEXTS, ids_of(tokens)).startswith(said)
+
+
+def test_other_sizes_tokens_and_logits_are_noticed(tmp_path: Path) -> None:
+    found, tokens, file = model("qwen3"), tokenizer("qwen2"), tmp_path / "m.gguf"
+    fields = written(found, tokens, file, "bfloat16")
+    ids = ids_of(tokens)
+    wrong = [ids[0], [*ids[1], 7]]
+    assert "' 3.14 we'LL" in difference(file, found, fields, TEXTS, wrong).replace('"', "'")
+    found.model.layers[0].mlp.act_fn = torch.nn.ReLU()
+    assert difference(file, found, fields, TEXTS, ids) == "the logits of a prompt are others"
+    found.config.rope_parameters["rope_theta"] = 1e4
+    assert difference(file, found, fields, TEXTS, ids).startswith("rope_theta is 5000.0 in the")
+
+
+def test_rows_of_a_head_are_interleaved() -> None:
+    """Two heads of four: 0 1 | 2 3 becomes 0 2 1 3."""
+    rows = torch.arange(8.0).reshape(8, 1)
+    assert _interleaved(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_a_number_that_float16_cannot_hold_is_refused() -> None:
+    found = model("llama")
+    found.model.embed_tokens.weight.data[3, 3] = 70_000.0
+    with pytest.raises(ModelError, match=r"embed_tokens.weight: too large for float16"):
+        round_weights(found, "float16")
+
+
+@pytest.mark.parametrize(
+    "config, said",
+    [
+        (hf.GPT2Config(), "gpt2 models are not written as .gguf; llama, qwen2, qwen3 are"),
+        (hf.LlamaConfig(attention_bias=True), "attention_bias = True"),
+        (hf.LlamaConfig(hidden_act="gelu"), "hidden_act = 'gelu'"),
+        (
+            hf.LlamaConfig(rope_parameters={"rope_type": "linear", "factor": 2.0}),
+            "rope_type = 'linear'",
+        ),
+        (hf.Qwen3Config(head_dim=64), "head_dim = 64"),
+        (hf.Qwen2Config(use_sliding_window=True), "use_sliding_window = True"),
+    ],
+)
+def test_what_a_file_cannot_say_is_refused(config: Any, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        check_writable(config)
+
+
+def changed(key: str, value: object) -> Any:
+    found = tokenizer("gpt-2")
+    content = json.loads(found.backend_tokenizer.to_str())
+    part, _, inner = key.partition(".")
+    if inner:
+        content[part][inner] = value
+    else:
+        content[part] = value
+    found._tokenizer = Tokenizer.from_str(json.dumps(content))
+    return found
+
+
+@pytest.mark.parametrize(
+    "tokens, said",
+    [
+        (lambda: byte_tokenizer(chat_template="x"), "has no merges"),
+        (lambda: changed("pre_tokenizer", {"type": "Whitespace"}), '"type": "Whitespace"'),
+        (lambda: changed("normalizer", {"type": "Lowercase"}), r"normalises text \(Lowercase\)"),
+        (lambda: changed("model.ignore_merges", True), "ignore_merges is True; llama.cpp's gpt-2"),
+        (lambda: changed("model.byte_fallback", True), "byte_fallback is True"),
+    ],
+)
+def test_a_tokenizer_that_llama_cpp_does_not_have_is_refused(tokens: Any, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        tokenizer_fields(tokens(), [1], 320)
+
+
+def test_the_fields_of_a_tokenizer() -> None:
+    tokens = tokenizer("gpt-2")
+    tokens.add_special_tokens({"additional_special_tokens": ["<x>"]})
+    fields, ids = tokenizer_fields(tokens, [1, 7], len(tokens) + 2), tokens.get_vocab()
+    assert fields.tokens[:3] == ("<s>", "</s>", "<pad>")
+    assert fields.tokens[-2:] == (f"[PAD{len(tokens)}]", f"[PAD{len(tokens) + 1}]")
+    kinds = [fields.types[i] for i in (1, ids["a"], ids["<|think|>"], ids["<x>"], -1)]
+    named = gguf_tokenizer
+    assert kinds == [
+        named.CONTROL, named.NORMAL, named.USER_DEFINED, named.CONTROL, named.UNUSED,
+    ]  # fmt: skip
+    with pytest.raises(ModelError, match="3 tokens end an answer"):
+        tokenizer_fields(tokens, [1, 7, 8], len(tokens))
+    with pytest.raises(ModelError, match=rf"id {len(tokens) - 1}, the model 5 embeddings"):
+        tokenizer_fields(tokens, [1], 5)
