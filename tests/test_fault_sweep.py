@@ -47,7 +47,7 @@ def test_after_a_call_that_failed_the_run_goes_on_to_the_same_bits(tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_sweep_notices_a_model_that_is_written_under_its_own_name(tmp_path: Path) -> None:
-    options = ("--sample", "4", "--faults", "kill", "--stages", "export", "--write-in-place")
+    options = ("--sample", "12", "--faults", "kill", "--stages", "export", "--write-in-place")
     found = swept(tmp_path, *options)
     assert "counts as done, and exported/" in found["broken"][0]["problem"]
 

@@ -186,7 +186,7 @@ def test_predictions_are_the_answers_of_the_evaluation(
 
 @pytest.mark.skipif(not all(map(installed, serving.NEEDED)), reason="no server is installed")
 def test_the_openai_client_gets_the_answers_of_the_report(
-    finished: tuple[Path, dict[str, Any]],
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     openai = pytest.importorskip("openai")
     run = RunDir(finished[0] / "run")
@@ -194,10 +194,12 @@ def test_the_openai_client_gets_the_answers_of_the_report(
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
+    # other tests put a vllm of their own into this process, which the server's would not find
+    monkeypatch.setattr(serving, "installed", lambda name: name != "vllm" and installed(name))
     with subprocess.Popen(serving.server_command(run, "localhost", port)) as server:
         try:
             with openai.OpenAI(
-                base_url=f"http://localhost:{port}/v1", api_key="none", max_retries=30
+                base_url=f"http://localhost:{port}/v1", api_key="none", max_retries=12
             ) as client:
                 served = client.models.list().data[0].id
                 for example, prediction in list(zip(test, stored, strict=True))[:4]:
@@ -678,7 +680,7 @@ def test_the_plan_of_a_graded_metric_gives_the_gain_in_standard_deviations(
 ) -> None:
     recipe = recipe_for(tmp_path, tiny_model_dir, evaluation={"metrics": ["rougeL"]})
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
-    cli.plan(tmp_path / "recipe.yaml")
+    cli.app(["plan", str(tmp_path / "recipe.yaml")], standalone_mode=False)
     # Student's t with 17 degrees of freedom; (1.95996 + 0.84162) / sqrt(18) would be 0.66
     assert (
         "18 test rows can show a gain in rougeL of 0.70 standard deviations"

@@ -51,7 +51,8 @@ def open_run(folder: Path) -> RunDir:
 
 
 def run_recipe(run: RunDir) -> Recipe:
-    """The recipe as it was resolved when the run was prepared."""
+    """The recipe as it was resolved when the run was prepared; DataError where it has changed."""
+    check(run, [run.recipe])
     return load_recipe(run.recipe)[0]
 
 
