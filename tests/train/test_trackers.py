@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,3 +52,9 @@ def test_a_tracker_that_is_not_installed_says_what_to_install(
     with pytest.raises(InputError, match="report_to: mlflow is not installed") as error:
         MetricsLog(RunDir(tmp_path), ["mlflow"], 0)
     assert error.value.hint == "pip install 'tunesmith[trackers]'"
+
+
+def test_the_lines_are_read_without_torch() -> None:
+    code = "import sys, tunesmith.stages.watch; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -56,7 +56,7 @@ class Arguments:
 class Tracker:
     """One callback between its start and its end."""
 
-    callback: TrainerCallback
+    callback: Any  # a TrainerCallback; typed, it would insist on TrainingArguments
     arguments: Arguments
     opened: ExitStack
     state: TrainerState = field(default_factory=TrainerState)
@@ -112,16 +112,16 @@ def start(
     return tracker
 
 
-def _callback(name: str, run: RunDir, arguments: Arguments, last_step: int) -> TrainerCallback:
+def _callback(name: str, run: RunDir, arguments: Arguments, last_step: int) -> Any:
     make: Any = get_reporting_integration_callbacks([name])[0]
     if name == "tensorboard":
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second
 
         # the callback's own writer would keep the steps that a resumed run takes again
-        return make(SummaryWriter(str(run.tensorboard), purge_step=last_step + 1))  # type: ignore[no-any-return]
+        return make(SummaryWriter(str(run.tensorboard), purge_step=last_step + 1))
     if name == "wandb":
         _start_wandb(arguments)
-    return make()  # type: ignore[no-any-return]
+    return make()
 
 
 def _start_wandb(arguments: Arguments) -> None:

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from tunesmith.errors import DataError
 from tunesmith.progress import note
 from tunesmith.rundir import DAMAGED, RunDir, write_atomic
-from tunesmith.train.callbacks import Tracker, start
+
+if TYPE_CHECKING:
+    from tunesmith.train.callbacks import Tracker
 
 StepMetrics = dict[str, float]
 """One line of metrics.jsonl: `step` (from 1), `epoch`, `loss` (nats per trained token), `grad_norm`
@@ -37,6 +39,9 @@ class MetricsLog:
         """Go on after `last_step`: what an interrupted run had written beyond it is removed. The
         trackers show `settings` as the run's configuration.
         """
+        # transformers: `watch`, which reads metrics.jsonl, starts without it
+        from tunesmith.train.callbacks import start  # noqa: PLC0415
+
         keep_steps(run.metrics, last_step)
         self._trackers: list[Tracker] = []
         earlier = steps_so_far(run.metrics)
