@@ -36,18 +36,20 @@ from tunesmith.cli_options import (
     print_json,
     takes_table,
 )
+from tunesmith.cli_panels import InOrder, into_panels
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
 from tunesmith.cli_use import chat, export, predict, runs, serve
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
 from tunesmith.recipe import BUILT_IN_MODEL, metric_options
+from tunesmith.recipe_schema import recipe_schema
 from tunesmith.signals import Interrupted
 
 app = typer.Typer(
     name="tunesmith",
     help="Labelled rows in, an instruct model that is shown to be better out.",
+    cls=InOrder,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -65,7 +67,8 @@ app.command()(serve)
 def main() -> None:
     """Run a command; every error is one message with its hint, and an exit code."""
     sys.unraisablehook = of_a_destructor
-    sys.exit(guarded(app))
+    # the name in usage lines and in the completion, by whichever way it was started
+    sys.exit(guarded(lambda: app(prog_name="tunesmith")))
 
 
 def _print_version(wanted: bool) -> None:
@@ -488,6 +491,20 @@ def score(
         note(text)
     print_json(result) if as_json else print(inert(score_module.render(result)))
 
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, by which an editor completes keys and marks mistakes.
+
+    With the YAML extension of VS Code, or any editor with yaml-language-server, the recipe names it
+    in a comment: # yaml-language-server: $schema=recipe.schema.json
+
+    Example: tunesmith schema > recipe.schema.json
+    """
+    print_json(recipe_schema())
+
+
+into_panels(app)  # knows only the commands above it
 
 if __name__ == "__main__":
     main()

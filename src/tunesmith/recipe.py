@@ -410,7 +410,8 @@ class TrainConfig(Section):
         2, description="Keep this many of the newest checkpoints, and the best."
     )
     report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field(
-        ["tensorboard"], description="Where the curves go, besides `metrics.jsonl`."
+        ["tensorboard"],
+        description="Where the curves go, besides `metrics.jsonl`; see [trackers.md](trackers.md).",
     )
 
     @field_validator("seeds")

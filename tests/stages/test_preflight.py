@@ -143,7 +143,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(
     [
         (
             {"report_to": ["wandb"]},
-            r"report_to = wandb needs wandb, which is not installed\nhint: pip install wandb",
+            r"report_to = wandb needs wandb, which is not installed\n"
+            r"hint: pip install 'tunesmith\[trackers\]'",
         ),
         (
             {"lora": {}},

@@ -95,7 +95,7 @@ def _existing(path: Path) -> Path:
 
 def _check_packages(config: TrainConfig) -> None:
     for tracker in config.report_to:
-        _need(tracker, f"train.report_to = {tracker}", f"pip install {tracker}")
+        _need(tracker, f"train.report_to = {tracker}", "pip install 'tunesmith[trackers]'")
     if config.lora is not None:
         _need("peft", "train.lora", "pip install 'tunesmith[lora]'")
     if config.use_liger_kernel:

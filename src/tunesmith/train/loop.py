@@ -236,7 +236,8 @@ def _log(
     if not is_leader():
         yield _Log(None, others)
         return
-    file = MetricsLog(training.run, training.config.report_to, done)
+    config = training.config
+    file = MetricsLog(training.run, config.report_to, done, config.model_dump(mode="json"))
     try:
         yield _Log(file, [file.write, *others])
     finally:

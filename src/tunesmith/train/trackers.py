@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
-from tunesmith.errors import DataError, InputError
+from tunesmith.errors import DataError
 from tunesmith.progress import note
 from tunesmith.rundir import DAMAGED, RunDir, write_atomic
+
+if TYPE_CHECKING:
+    from tunesmith.train.callbacks import Tracker
 
 StepMetrics = dict[str, float]
 """One line of metrics.jsonl: `step` (from 1), `epoch`, `loss` (nats per trained token), `grad_norm`
 before clipping, `learning_rate`, `trained_tokens`, `raw_tokens`, `forward_tokens`, `seconds`, and
 `validation_*` at the end of an epoch.
 """
-
-Tracker = tuple[Callable[[StepMetrics], None], Callable[[], None]]
-"""What a tracker does with a step's numbers, and at the end."""
 
 
 class MetricsLog:
@@ -29,18 +29,36 @@ class MetricsLog:
     Everything a tracker shows is in metrics.jsonl too, so a run can be read without any of them.
     """
 
-    def __init__(self, run: RunDir, report_to: Iterable[str], last_step: int) -> None:
-        """Go on after `last_step`: what an interrupted run had written beyond it is removed."""
+    def __init__(
+        self,
+        run: RunDir,
+        report_to: Iterable[str],
+        last_step: int,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        """Go on after `last_step`: what an interrupted run had written beyond it is removed. The
+        trackers show `settings` as the run's configuration.
+        """
+        # transformers: `watch`, which reads metrics.jsonl, starts without it
+        from tunesmith.train.callbacks import start  # noqa: PLC0415
+
         keep_steps(run.metrics, last_step)
-        self._trackers = [TRACKERS[name](run, last_step) for name in report_to]
+        self._trackers: list[Tracker] = []
+        earlier = steps_so_far(run.metrics)
+        with ExitStack() as started:  # closes those before one that cannot be started
+            for name in report_to:
+                tracker = start(name, run, last_step, earlier, settings or {})
+                self._trackers.append(tracker)
+                started.callback(tracker.close)
+            self._ending = started.pop_all()
         self._file: IO[str] = run.metrics.open("a", encoding="utf-8")
 
     def write(self, metrics: StepMetrics) -> None:
         """Add a step."""
         self._file.write(json.dumps(metrics) + "\n")
         self._file.flush()
-        for report, _ in self._trackers:
-            report(metrics)
+        for tracker in self._trackers:
+            tracker.report(metrics)
 
     def sync(self) -> None:
         """Wait until all lines are on the disk.
@@ -52,8 +70,7 @@ class MetricsLog:
     def close(self) -> None:
         """Close the file and finish the trackers."""
         self._file.close()
-        for _, close in self._trackers:
-            close()
+        self._ending.close()
 
 
 def keep_steps(path: Path, last_step: int) -> None:
@@ -111,63 +128,3 @@ def _step(line: str) -> StepMetrics | None:
         isinstance(value, int | float) for value in record.values()
     )
     return record if numbers and "step" in record else None
-
-
-def _without_step(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if name != "step"}
-
-
-def _tensorboard(run: RunDir, last_step: int) -> Tracker:
-    # takes a second to import
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-
-    writer = SummaryWriter(str(run.tensorboard), purge_step=last_step + 1)
-
-    def report(metrics: StepMetrics) -> None:
-        for name, value in _without_step(metrics).items():
-            writer.add_scalar(name, value, metrics["step"])
-
-    return report, writer.close
-
-
-def _wandb_like(package: str) -> Callable[[RunDir, int], Tracker]:
-    """wandb, or trackio, which has the same interface."""
-
-    def start(run: RunDir, last_step: int) -> Tracker:
-        tracker = _imported(package)
-        tracker.init(project="tunesmith", name=run.path.name)
-
-        def report(metrics: StepMetrics) -> None:
-            tracker.log(_without_step(metrics), step=metrics["step"])
-
-        return report, tracker.finish
-
-    return start
-
-
-def _mlflow(run: RunDir, last_step: int) -> Tracker:
-    tracker = _imported("mlflow")
-    tracker.start_run(run_name=run.path.name)
-
-    def report(metrics: StepMetrics) -> None:
-        tracker.log_metrics(_without_step(metrics), step=metrics["step"])
-
-    return report, tracker.end_run
-
-
-def _imported(package: str) -> Any:
-    """An optional package, under the name that `report_to` gives it; they have no types."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise InputError(
-            f"report_to: {package} is not installed", hint=f"pip install {package}"
-        ) from error
-
-
-TRACKERS: dict[str, Callable[[RunDir, int], Tracker]] = {
-    "tensorboard": _tensorboard,
-    "wandb": _wandb_like("wandb"),
-    "trackio": _wandb_like("trackio"),
-    "mlflow": _mlflow,
-}
