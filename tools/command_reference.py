@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -85,7 +86,8 @@ def kind_of(one: Any) -> str:
     low = f", at least {one.min}" if one.min is not None else ""
     high = f", at most {one.max}" if one.max is not None else ""
     many = ", any number of them" if inner is not annotation else ""
-    return f"{KINDS[inner]}{low}{high}{many}"
+    kind = ", ".join(f"`{one}`" for one in inner) if issubclass(inner, StrEnum) else KINDS[inner]
+    return f"{kind}{low}{high}{many}"
 
 
 def default_of(one: Any) -> str:
