@@ -68,6 +68,8 @@ def commands(block: Block) -> list[list[str]]:
             words = shlex.split(line, comments=True)
         except ValueError:  # no closing quote: a diagram or an error message, no command
             words = [line]
+        if ">" in words:  # where the output goes
+            words = words[: words.index(">")]
         while words and ASSIGNMENT.fullmatch(words[0]):
             words = words[1:]
         if words:

@@ -435,7 +435,7 @@ def test_a_gguf_file_is_converted_once(
     path, _ = gguf_file
     load_config(str(path))
     gguf_module.converted.cache_clear()
-    monkeypatch.setattr(gguf_module, "_read", lambda file: pytest.fail("read again"))
+    monkeypatch.setattr(gguf_module, "read_gguf", lambda file: pytest.fail("read again"))
     load_model(str(path))
 
 
