@@ -337,7 +337,6 @@ def job(rows: Path, model: Path, output: Path) -> dict[str, object]:
 
 def prepare_process(in_place: bool) -> None:
     """Import what the children need, and leave out what takes long."""
-    import torch
     from tqdm import tqdm
 
     from tunesmith import machine, pipeline, recipe, yaml_files
@@ -345,8 +344,8 @@ def prepare_process(in_place: bool) -> None:
     from tunesmith.report import write
     from tunesmith.stages import train
 
-    torch.set_num_threads(1)
-    tqdm.monitor_interval = 0  # threads do not survive a fork
+    # threads do not survive a fork: none here, nor torch's pool, which set_num_threads would make
+    tqdm.monitor_interval = 0
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     write.plots_of = lambda *_: []  # type: ignore[assignment]
     train.probe_machine = lambda *_: machine.Machine(1e9, 1e9)
