@@ -1,6 +1,6 @@
-# tunesmith on CPUs. The runs go to /work/runs, which is a volume:
+# tunesmith on CPUs. The runs go to /tunesmith/runs, which is a volume:
 #   docker build -t tunesmith .
-#   docker run --rm -v "$PWD":/work/data:ro -v tunesmith-runs:/work/runs tunesmith \
+#   docker run --rm -v "$PWD":/tunesmith/data:ro -v tunesmith-runs:/tunesmith/runs tunesmith \
 #     run data/reviews.csv --task classify --text review --label sentiment --output-dir runs/reviews
 FROM python:3.11-slim
 
@@ -13,9 +13,9 @@ RUN grep '^torch==' constraints.txt > torch.txt \
     && pip install --no-cache-dir -c constraints.txt '.[gguf]'
 
 # whoever runs models of strangers is not root; a new volume takes its owner from this folder
-RUN useradd --uid 1000 --create-home tunesmith && install -d -o tunesmith /work/runs
+RUN useradd --uid 1000 --create-home tunesmith && install -d -o tunesmith /tunesmith/runs
 USER 1000
-WORKDIR /work
-VOLUME /work/runs
+WORKDIR /tunesmith
+VOLUME /tunesmith/runs
 ENTRYPOINT ["tunesmith"]
 CMD ["--help"]
