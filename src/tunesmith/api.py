@@ -20,14 +20,12 @@ from tunesmith.data.store import read_examples
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.score_file import ScoreResult, score_file
 from tunesmith.inert import inert
-from tunesmith.recipe import build_recipe, load_recipe
+from tunesmith.recipe import build_recipe, is_recipe, load_recipe, run_folder_of
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.stages.common import open_run
 from tunesmith.stages.predict import predict
 from tunesmith.stages.preflight import check_output
 from tunesmith.tables import Table, is_path, write_table
-
-RECIPES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -172,16 +170,16 @@ def _recipe_values(source: Any, output_dir: str | Path | None) -> tuple[Mapping[
     """The recipe that a source stands for, and what errors call it."""
     if isinstance(source, Mapping) and ("data" in source or "model" in source):
         return source, "recipe"
-    if is_path(source) and Path(source).suffix.lower() in RECIPES:
+    if is_path(source) and is_recipe(Path(source)):
         recipe, _ = load_recipe(Path(source))
         return recipe.model_dump(exclude_unset=True), str(source)
     if is_path(source):
-        name = str(Path("runs") / Path(source).stem)
-        return {"data": {"source": str(source)}, "output_dir": name}, "run"
-    folder = Path(output_dir or "runs/table")
-    check_output(folder)  # else the rows of the run that is there would be written over
-    path = write_table(source, folder.with_name(f"{folder.name}.rows"))
-    return {"data": {"source": str(path)}, "output_dir": str(folder)}, "run"
+        folder = run_folder_of(Path(source))
+        return {"data": {"source": str(source)}, "output_dir": folder}, "run"
+    beside = Path(output_dir or "runs/table")
+    check_output(beside)  # else the rows of the run that is there would be written over
+    path = write_table(source, beside.with_name(f"{beside.name}.rows"))
+    return {"data": {"source": str(path)}, "output_dir": str(beside)}, "run"
 
 
 def _merged(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import typer
 from rich.prompt import Confirm, Prompt
 
 from tunesmith import stages
-from tunesmith.cli_options import Given, Json, is_recipe, note, print_json, takes_table
+from tunesmith.cli_options import Given, Json, note, print_json, takes_table
 from tunesmith.cli_templates import preview_recipe
 from tunesmith.data.templates.environment import SEPARATOR
 from tunesmith.data.templates.families import family_names, load_family
@@ -24,7 +24,7 @@ from tunesmith.data.templates.promptsource import PREFIX
 from tunesmith.errors import InputError, TunesmithError
 from tunesmith.inert import inert
 from tunesmith.progress import InertConsole, say
-from tunesmith.recipe import Recipe, build_recipe
+from tunesmith.recipe import Recipe, build_recipe, is_recipe, run_folder_of
 from tunesmith.rundir import write_atomic
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _recipe(found: Proposal, given: Given, path: Path) -> Recipe:
     """The proposal with the command's overrides, checked."""
     from tunesmith.init.write import values_of  # noqa: PLC0415 - pyarrow
 
-    output_dir = given.options.get("output_dir") or f"runs/{path.stem}"
+    output_dir = given.options.get("output_dir") or run_folder_of(path)
     values = values_of(found, str(given.path), output_dir)
     values["model"] = given.options.get("model") or "built-in"
     recipe, notes = build_recipe(values, given.overrides, where="command line")

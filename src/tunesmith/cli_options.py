@@ -15,7 +15,14 @@ import typer
 
 from tunesmith.errors import InputError, RecipeError
 from tunesmith.inert import inert, inert_json
-from tunesmith.recipe import SLOT_OPTIONS, Recipe, build_recipe, load_recipe
+from tunesmith.recipe import (
+    SLOT_OPTIONS,
+    Recipe,
+    build_recipe,
+    is_recipe,
+    load_recipe,
+    run_folder_of,
+)
 
 RecipeArgument = Annotated[
     Path, typer.Argument(help="A recipe file (yaml), or a data file with --task and columns.")
@@ -168,11 +175,6 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 
 
-def is_recipe(path: Path) -> bool:
-    """Whether a file is a recipe; any other is taken for data."""
-    return path.suffix.lower() in (".yaml", ".yml")
-
-
 def slot_columns(options: Sequence[str] | None) -> dict[str, str]:
     """The `slot=column` of each --column; InputError for one that is not of that form."""
     columns = {}
@@ -220,7 +222,7 @@ def read_recipe(
                 "columns": slot_columns(column) | named_slots(options),
             },
             "model": options.get("model"),
-            "output_dir": options.get("output_dir") or f"runs/{path.stem}",
+            "output_dir": options.get("output_dir") or run_folder_of(path),
         }
         values = {key: value for key, value in values.items() if value is not None}
         recipe, notes = build_recipe(values, overrides or (), where="command line")

@@ -616,6 +616,16 @@ class Recipe(Section):
     )
 
 
+def is_recipe(path: Path) -> bool:
+    """Whether a file is a recipe; any other is taken for data."""
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def run_folder_of(table: Path) -> str:
+    """Where the run on a data file goes that nobody named a folder for."""
+    return f"runs/{table.stem}"
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[str]]:
     """Read a recipe file and apply `section.key=value` overrides.
 

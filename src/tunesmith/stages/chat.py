@@ -11,14 +11,12 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
-from tunesmith.errors import DataError
 from tunesmith.evaluate.generate import generate
 from tunesmith.inert import inert
 from tunesmith.models.load import fit_embeddings, max_positions
-from tunesmith.run_files import run_state
 from tunesmith.stages.common import (
     check_base,
-    check_tuned,
+    check_trained,
     load_base,
     load_tuned,
     open_run,
@@ -37,12 +35,7 @@ def chat(
     With `compare` the base model answers as well; DataError where it is not the run's any more.
     """
     run = open_run(folder)
-    if not run_state(run).trained:
-        raise DataError(
-            f"{folder}: no tuned model in this run",
-            hint=f"finish it with `tunesmith resume {folder}`",
-        )
-    check_tuned(run)
+    check_trained(run)
     recipe = run_recipe(run)
     write = str if plain else prompt_writer(run) or str
     if compare:

@@ -99,6 +99,18 @@ def check_tuned(run: RunDir) -> None:
     check(run, [run.manifest, run.recipe, *model_files(run)])
 
 
+def check_trained(run: RunDir) -> None:
+    """DataError where there is no saved model, or it is not as training made it: for what uses
+    it.
+    """
+    if not run_state(run).trained:
+        raise DataError(
+            f"{run.path}: no tuned model in this run",
+            hint=f"finish it with `tunesmith resume {run.path}`",
+        )
+    check_tuned(run)
+
+
 def check_evaluated(run: RunDir) -> None:
     """DataError where anything that the report is made from is not as its stage made it."""
     check(run, [*prepared_files(run), run.evaluated])

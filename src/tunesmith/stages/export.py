@@ -6,12 +6,11 @@ import tempfile
 from pathlib import Path
 
 from tunesmith.artefacts import check
-from tunesmith.errors import DataError, RecipeError
+from tunesmith.errors import RecipeError
 from tunesmith.models.save import save_model
 from tunesmith.progress import progress
-from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import check_tuned, load_tuned, run_recipe, tuned_chat
+from tunesmith.stages.common import check_trained, load_tuned, run_recipe, tuned_chat
 from tunesmith.stages.export_gguf import check_gguf, export_gguf
 from tunesmith.stages.export_hub import check_hub, upload
 from tunesmith.stages.preflight import check_new_folder
@@ -64,12 +63,7 @@ def _check_new(path: Path) -> None:
 
 
 def _check_model(run: RunDir) -> None:
-    if not run_state(run).trained:
-        raise DataError(
-            f"{run.path}: no tuned model in this run",
-            hint=f"finish it with `tunesmith resume {run.path}`",
-        )
-    check_tuned(run)
+    check_trained(run)
     check(run, [run.threshold])
 
 

@@ -31,12 +31,12 @@ from tunesmith.evaluate.decisions import Threshold
 from tunesmith.evaluate.systems import Decoding, answer, rank
 from tunesmith.progress import progress
 from tunesmith.recipe import DataConfig, Recipe
-from tunesmith.records import Example, Prediction, Row
-from tunesmith.run_files import read_record, run_state
+from tunesmith.records import Example, Prediction, Row, TokenizedExample
+from tunesmith.run_files import read_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import (
     check_prepared,
-    check_tuned,
+    check_trained,
     decoding,
     load_tuned,
     run_recipe,
@@ -96,13 +96,8 @@ def predict(run: RunDir, file: Path, output: Path, task: str | None = None) -> P
     before any is answered.
     """
     check_new_table(output)
-    if not run_state(run).trained:
-        raise DataError(
-            f"{run.path}: no tuned model in this run",
-            hint=f"finish it with `tunesmith resume {run.path}`",
-        )
+    check_trained(run)
     check_prepared(run)
-    check_tuned(run)
     recipe = run_recipe(run)
     how = asking(recipe.data, StoredRows(run.rows), task)
     columns, total = _look_through(file, how)
@@ -166,7 +161,7 @@ def _look_through(file: Path, how: Asking) -> tuple[list[str], int]:
 
 
 def _answers(rows: Sequence[Row], by: Answering) -> list[Answered]:
-    asked = [_fitting(question(by.how, row), by) for row in rows]
+    asked = _fitting([question(by.how, row) for row in rows], by)
     examples = [item for item in asked if isinstance(item, Example)]
     ask = rank if by.decoding.rank_choices else answer
     found = iter(ask(by.model, by.chat, examples, by.decoding) if examples else ())
@@ -176,11 +171,17 @@ def _answers(rows: Sequence[Row], by: Answering) -> list[Answered]:
     ]
 
 
-def _fitting(item: Rendering | Excluded, by: Answering) -> Example | str:
-    """The example, shortened where its template allows that; why there is none otherwise."""
-    if isinstance(item, Excluded):
-        return item.reason
-    found = tokenize_examples([item.example], by.chat, by.max_length)[0]
+def _fitting(items: Sequence[Rendering | Excluded], by: Answering) -> list[Example | str]:
+    """The examples, shortened where their template allows that; why there is none otherwise."""
+    rendered = [item.example for item in items if isinstance(item, Rendering)]
+    tokens = iter(tokenize_examples(rendered, by.chat, by.max_length))
+    return [
+        item.reason if isinstance(item, Excluded) else _fitted(item, next(tokens), by)
+        for item in items
+    ]
+
+
+def _fitted(item: Rendering, found: TokenizedExample | Rejected, by: Answering) -> Example | str:
     if not isinstance(found, Rejected):
         return item.example
     shorter = shorten(item, by.how.data, by.chat, by.max_length)

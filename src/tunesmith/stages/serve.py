@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
-from tunesmith.errors import DataError, InputError
+from tunesmith.errors import InputError
 from tunesmith.packages import installed
-from tunesmith.run_files import run_state
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import check_tuned, prompt_writer, run_recipe
+from tunesmith.stages.common import check_trained, prompt_writer, run_recipe
 
 NEEDED = ("fastapi", "uvicorn", "openai")
 """What transformers' server is made of, its extra `serving`."""
@@ -30,12 +29,7 @@ def server_command(run: RunDir, host: str, port: int) -> list[str]:
 
     Raises DataError where there is no model, InputError where no server is installed.
     """
-    if not run_state(run).trained:
-        raise DataError(
-            f"{run.path}: no tuned model in this run",
-            hint=f"finish it with `tunesmith resume {run.path}`",
-        )
-    check_tuned(run)
+    check_trained(run)
     model, where = str(run.model.resolve()), ["--host", host, "--port", str(port)]
     trusted = ["--trust-remote-code"] if run_recipe(run).trust_remote_code else []
     if installed("vllm"):
