@@ -104,6 +104,18 @@ def test_of_a_conversation_the_last_question_is_asked(
         assert found.example.prompt == "q"
 
 
+def test_a_call_of_a_function_is_an_answer_and_no_question(tmp_path: Path) -> None:
+    user, reply = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
+    call = {"from": "function_call", "value": '{"name": "look", "arguments": {}}'}
+    data = DataConfig.model_validate(
+        {"source": written(tmp_path, [{"conversations": [user, reply]}])}
+    )
+    how = asking(data, SourceRows(data), None)
+    found = question(how, Row("1", {"conversations": [user, call]}, "f:1"))
+    assert isinstance(found, Rendering)
+    assert (found.example.asked_by, found.example.prompt) == ("user", "q")
+
+
 def test_an_answer_in_the_row_changes_no_prompt(tmp_path: Path) -> None:
     keys, rows, _ = TABLES["labels"]
     data = DataConfig.model_validate({"source": written(tmp_path, rows), **keys})

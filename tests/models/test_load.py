@@ -346,7 +346,6 @@ def test_of_a_hub_id_only_what_is_needed_is_fetched(
 @pytest.fixture(scope="module")
 def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A tiny Llama as llama.cpp would write it, and the model it was made from."""
-    pytest.importorskip("accelerate")
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     model = tiny_llama(vocab_size=260)
     write_gguf(path, model)

@@ -68,7 +68,7 @@ def test_what_cannot_be_a_gguf_file_is_said_before_any_work(
 ) -> None:
     with pytest.raises(RecipeError, match=r"out: not the name of a .gguf file\nhint: .*out.gguf"):
         stages.export.export_file(trained, tmp_path / "out", "float32")
-    monkeypatch.setattr("tunesmith.models.gguf_write.installed", lambda name: name != "gguf")
+    monkeypatch.setattr("tunesmith.models.gguf.installed", lambda name: name != "gguf")
     with pytest.raises(InputError, match=r"needs gguf, not installed here"):
         stages.export.export_file(trained, tmp_path / "out.gguf", "float32")
 

@@ -14,7 +14,7 @@ from tunesmith.errors import TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.train import checkpoint as module
 from tunesmith.train.checkpoint import (
-    is_whole,
+    damage,
     latest_checkpoint,
     load_optimizers,
     load_weights,
@@ -84,9 +84,9 @@ def test_a_torn_file_and_a_missing_one_are_found(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     whole = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(whole[:-1])
-    assert not is_whole(path)
+    assert damage(path)
     (path / "model.safetensors").unlink()
-    assert not is_whole(path)
+    assert damage(path)
     assert latest_checkpoint(tmp_path) is None
 
 

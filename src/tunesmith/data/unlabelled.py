@@ -17,17 +17,13 @@ from tunesmith.data.plan import Source, plan_sources
 from tunesmith.data.sources.cells import is_blank
 from tunesmith.data.sources.formats import COLUMNS
 from tunesmith.data.sources.members import Rows
+from tunesmith.data.sources.messages import KEYS, ROLES
 from tunesmith.data.templates.resolve import Excluded
 from tunesmith.data.templates.slots import Cell, as_choices, read_cell
 from tunesmith.data.templates.tag_cells import words_in
 from tunesmith.errors import DataError, did_you_mean
 from tunesmith.recipe import DataConfig
 from tunesmith.records import Row
-
-REPLY: Mapping[str, tuple[dict[str, str], frozenset[str]]] = {
-    "messages": ({"role": "assistant", "content": "-"}, frozenset({"assistant"})),
-    "sharegpt": ({"from": "gpt", "value": "-"}, frozenset({"gpt", "assistant", "model"})),
-}
 
 
 @dataclass(frozen=True)
@@ -117,8 +113,7 @@ def _with_reply(how: Asking, row: Row) -> dict[str, Any]:
     fmt = how.source.fmt
     if fmt not in ("messages", "sharegpt"):
         return {}
-    reply, answering = REPLY[fmt]
-    column = COLUMNS[fmt][0]
+    column, (role, text) = COLUMNS[fmt][0], KEYS[fmt]
     cell = row.values.get(column)
     try:
         turns = json.loads(cell) if isinstance(cell, str) else cell
@@ -126,5 +121,6 @@ def _with_reply(how: Asking, row: Row) -> dict[str, Any]:
         return {}  # whoever reads the row says what is wrong with it
     if not isinstance(turns, list) or not turns or not isinstance(turns[-1], dict):
         return {}
-    role = next(iter(reply))
-    return {} if turns[-1].get(role) in answering else {column: [*turns, reply]}
+    if ROLES[fmt].get(str(turns[-1].get(role))) == "assistant":
+        return {}
+    return {column: [*turns, {role: "assistant", text: "-"}]}

@@ -1,9 +1,10 @@
 """Intervals of one number and of the difference of two, and the p that such an interval gives.
 
-Two shapes suffice. A number that has a range (a share, an F1, BLEU, a correlation) has Wilson's
-interval at its effective number of rows; a difference of two such numbers is a gain less a loss,
-each of which has one. A number without a range (an error, a perplexity) has Student's interval
-with its skewness taken out. docs/statistics.md says how often each holds.
+Three shapes suffice. A number that has a range (a share, an F1, BLEU) has Wilson's interval at its
+effective number of rows; a difference of two such numbers, correlations among them, is a gain less
+a loss, each of which has one. A correlation has Student's interval on Fisher's z. A number without
+a range (an error, a perplexity) has Student's interval with its skewness taken out.
+docs/statistics.md says how often each holds.
 """
 
 from __future__ import annotations

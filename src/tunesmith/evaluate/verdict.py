@@ -124,10 +124,9 @@ def _numbers(
         means = (
             f"{level(c.metric, estimates[1].mean)} against {level(c.metric, estimates[0].mean)}, "
         )
-    low, high = (amount(c.metric, end).removesuffix(" points") for end in c.ci)
     return (
         f"{c.metric} {means}{amount(c.metric, c.difference)} "
-        f"({100 * confidence:g} % interval [{low}, {high}], {p_text}; "
+        f"({100 * confidence:g} % interval {_ends(c.metric, c.ci)}, {p_text}; "
         f"better on {c.wins}, equal on {c.ties}, worse on {c.losses} of {c.n} rows)"
     )
 
@@ -170,5 +169,9 @@ def change(metric: str, difference: float, ci: tuple[float, float], note: str = 
     """
     if any(map(math.isnan, ci)):
         return f"{amount(metric, difference)} (no interval{f': {note}' if note else ''})"
+    return f"{amount(metric, difference)} {_ends(metric, ci)}"
+
+
+def _ends(metric: str, ci: tuple[float, float]) -> str:
     low, high = (amount(metric, end).removesuffix(" points") for end in ci)
-    return f"{amount(metric, difference)} [{low}, {high}]"
+    return f"[{low}, {high}]"

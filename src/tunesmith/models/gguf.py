@@ -32,20 +32,13 @@ from tunesmith.packages import installed
 from tunesmith.progress import note, progress
 from tunesmith.rundir import cache_folder, file_sha256
 
-NEEDED = ("gguf", "accelerate")
-
 
 @lru_cache(maxsize=4)
 def converted(file: Path, size: int, changed_ns: int) -> Path:
     """The folder of a .gguf file (`size` and `changed_ns` are only what tells a changed file);
     ModelError where it cannot be read. The folder may be deleted at any time.
     """
-    missing = [package for package in NEEDED if not installed(package)]
-    if missing:
-        raise ModelError(
-            f"{file}: reading a .gguf file needs {' and '.join(missing)}, not installed here",
-            hint="pip install 'tunesmith[gguf]'",
-        )
+    check_package(f"{file}: reading a .gguf file")
     key = f"{file_sha256(file)[:32]}-{version('transformers')}"
     folder = cache_folder() / "gguf" / key
     if not folder.is_dir():
@@ -57,6 +50,14 @@ def converted(file: Path, size: int, changed_ns: int) -> Path:
         ):
             write_model_folder(*read_gguf(file), folder, _card(file, Path(beside)))
     return folder
+
+
+def check_package(what: str) -> None:
+    """ModelError where `what` needs a package that is not installed."""
+    if not installed("gguf"):
+        raise ModelError(
+            f"{what} needs gguf, not installed here", hint="pip install 'tunesmith[gguf]'"
+        )
 
 
 def _card(file: Path, folder: Path) -> list[Path]:

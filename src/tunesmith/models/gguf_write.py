@@ -14,9 +14,8 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from tunesmith.errors import ModelError
-from tunesmith.models.gguf import NEEDED
+from tunesmith.models.gguf import check_package
 from tunesmith.models.gguf_tokenizer import HINT, TokenizerFields, add_tokenizer
-from tunesmith.packages import installed
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -29,12 +28,7 @@ FILE_TYPES = {"float32": "ALL_F32", "float16": "MOSTLY_F16", "bfloat16": "MOSTLY
 
 def check_writable(config: PreTrainedConfig) -> None:
     """ModelError, naming the key, where a model is not what llama.cpp would compute from a file."""
-    missing = [package for package in NEEDED if not installed(package)]
-    if missing:
-        raise ModelError(
-            f"a .gguf file needs {' and '.join(missing)}, not installed here",
-            hint="pip install 'tunesmith[gguf]'",
-        )
+    check_package("a .gguf file")
     kind = config.model_type
     if kind not in ARCHITECTURES:
         raise ModelError(

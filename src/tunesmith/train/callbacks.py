@@ -30,7 +30,7 @@ HINT = "pip install 'tunesmith[trackers]'"
 @dataclass(frozen=True)
 class Arguments:
     """What the callbacks read of `TrainingArguments`. One of those would show its own defaults, not
-    what the recipe says, and needs accelerate.
+    what the recipe says.
     """
 
     run_name: str

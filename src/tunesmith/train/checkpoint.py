@@ -171,13 +171,8 @@ def find_checkpoints(folder: Path) -> Found:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a folder that `is_whole`."""
+    """The checkpoint in a folder that has no `damage`."""
     return Checkpoint(path, _step_of(path), json.loads((path / STATE).read_text(encoding="utf-8")))
-
-
-def is_whole(path: Path) -> bool:
-    """Whether all files are there and match the manifest's checksums."""
-    return not damage(path)
 
 
 def damage(path: Path) -> str:

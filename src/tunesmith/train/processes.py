@@ -24,9 +24,10 @@ def check_processes(config: TrainConfig) -> None:
     """InputError where torchrun started several processes (WORLD_SIZE > 1) for what one must do."""
     if not together():
         check_single_process()
+        return
     for key, value in ONE_PROCESS_ONLY.items():
         found = getattr(config, key)
-        if together() and found != value:
+        if found != value:
             shown = "null" if value is None else str(value).lower()
             raise InputError(
                 f"train.{key} with {world_size()} processes: only one process can do that",

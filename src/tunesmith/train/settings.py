@@ -31,8 +31,7 @@ from tunesmith.train.packing.plan import (
     MicroBatch,
     Step,
     TrainingData,
-    cut,
-    cut_padded,
+    cut_as,
     passes,
     plan_epoch,
 )
@@ -84,9 +83,7 @@ class Settings:
 
     def cut(self, data: TrainingData, rows: Ints) -> tuple[MicroBatch, ...]:
         """Cut any rows into micro-batches, as a step's are."""
-        if self.padded:
-            return cut_padded(data, rows, self.max_batch_tokens)
-        return cut(data, rows, self.max_batch_tokens, self.share_prefixes)
+        return cut_as(data, rows, self.max_batch_tokens, self.share_prefixes, self.padded)
 
     def passes(
         self, data: TrainingData, rows: Ints

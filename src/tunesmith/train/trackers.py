@@ -42,9 +42,8 @@ class MetricsLog:
         # transformers: `watch`, which reads metrics.jsonl, starts without it
         from tunesmith.train.callbacks import start  # noqa: PLC0415
 
-        keep_steps(run.metrics, last_step)
+        earlier = keep_steps(run.metrics, last_step)
         self._trackers: list[Tracker] = []
-        earlier = steps_so_far(run.metrics)
         with ExitStack() as started:  # closes those before one that cannot be started
             for name in report_to:
                 tracker = start(name, run, last_step, earlier, settings or {})
@@ -73,21 +72,22 @@ class MetricsLog:
         self._ending.close()
 
 
-def keep_steps(path: Path, last_step: int) -> None:
-    """Keep the lines up to `last_step`; a line torn by a crash goes too. Lines that should be there
-    and are not, or are damaged, are said to be missing.
+def keep_steps(path: Path, last_step: int) -> list[StepMetrics]:
+    """Keep the lines up to `last_step`, and give their numbers; a line torn by a crash goes too.
+    Lines that should be there and are not, or are damaged, are said to be missing.
     """
-    kept = {}
+    kept = dict[float, tuple[str, StepMetrics]]()
     for line in _lines(path):
         record = _step(line)
         if record is not None and record["step"] <= last_step:
-            kept[record["step"]] = line + "\n"
+            kept[record["step"]] = (line, record)
     if len(kept) < last_step:
         note(
             f"{path}: the numbers of {last_step - len(kept):,} of the first {last_step:,} "
             "steps are missing or damaged, and so in the report; no weight depends on them"
         )
-    write_atomic(path, "".join(kept.values()))
+    write_atomic(path, "".join(f"{line}\n" for line, _ in kept.values()))
+    return [record for _, record in kept.values()]
 
 
 def _lines(path: Path) -> list[str]:

@@ -195,9 +195,7 @@ def plan_epoch(
     order = np.random.default_rng([seed, epoch]).permutation(len(data))
 
     def cut_rows(rows: Ints) -> tuple[MicroBatch, ...]:
-        if padded:
-            return cut_padded(data, rows, max_batch_tokens)
-        return cut(data, rows, max_batch_tokens, share_prefixes)
+        return cut_as(data, rows, max_batch_tokens, share_prefixes, padded)
 
     for index in range(first_step, steps_per_epoch(len(data), batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
@@ -218,11 +216,20 @@ def passes(
     alone. An idle pass is the rows' shortest one. Every rank cuts the shares of all, so nothing has
     to be communicated; together they are no more rows than one process has to cut.
     """
-    shares = [cut_rows(_share_of_rank(data, rows, each, world_size)) for each in range(world_size)]
+    shares = [cut_rows(share) for share in _shares(data, rows, world_size)]
     missing = max(len(share) for share in shares) - len(shares[rank])
     shortest = rows[np.argmin(data.lengths[rows])]
     idle = MicroBatch(np.array([shortest]), np.zeros(1, dtype=np.int64))
     return shares[rank], (idle,) * missing
+
+
+def cut_as(
+    data: TrainingData, rows: Ints, max_batch_tokens: int, share_prefixes: bool, padded: bool
+) -> tuple[MicroBatch, ...]:
+    """Cut rows in the way that a model needs them."""
+    if padded:
+        return cut_padded(data, rows, max_batch_tokens)
+    return cut(data, rows, max_batch_tokens, share_prefixes)
 
 
 def cut(
@@ -291,21 +298,20 @@ def forward_tokens(data: TrainingData, micro: MicroBatch, padded: bool) -> int:
     return len(inputs) * int(inputs.max()) if padded else int((inputs - micro.shared).sum())
 
 
-def _share_of_rank(data: TrainingData, rows: Ints, rank: int, world_size: int) -> Ints:
-    """A rank's rows of a step: longest first, each to the rank with the fewest tokens so far.
+def _shares(data: TrainingData, rows: Ints, world_size: int) -> list[Ints]:
+    """Each rank's rows of a step: longest first, each to the rank with the fewest tokens so far.
 
     Greedy scheduling of longest jobs first (Graham 1969); loads differ by at most one row. Every
     rank computes the whole assignment, so none has to be communicated.
     """
     if world_size == 1:
-        return rows
-    loads, mine = [0] * world_size, []
-    for row in rows[np.argsort(-data.lengths[rows], kind="stable")]:
+        return [rows]
+    loads, shares = [0] * world_size, [list[int]() for _ in range(world_size)]
+    for row in rows[np.argsort(-data.lengths[rows], kind="stable")].tolist():
         lightest = loads.index(min(loads))
         loads[lightest] += int(data.lengths[row])
-        if lightest == rank:
-            mine.append(row)
-    return np.array(mine, dtype=np.int64)
+        shares[lightest].append(row)
+    return [np.array(share, dtype=np.int64) for share in shares]
 
 
 def sorted_by_tokens(data: TrainingData, rows: Ints) -> tuple[Ints, Ints]:
