@@ -61,11 +61,13 @@ class Run:
 
     @cached_property
     def predictions(self) -> list[dict[str, Any]]:
-        """Each test row: its prompt, the right answer and what each system answered."""
+        """Each test row: its prompt, the right answer and what each system answered, None where it
+        was not asked.
+        """
         run = RunDir(self.folder)
         test = read_examples(run.examples("test"))
         answers = {
-            name: [found.text for found in read_predictions(run, name, "test")]
+            name: {found.example_id: found.text for found in read_predictions(run, name, "test")}
             for name in self.report["evaluations"]
             if run.predictions(name, "test").exists()
         }
@@ -75,9 +77,9 @@ class Run:
                 "source": example.source,
                 "prompt": example.prompt,
                 "reference": example.completion,
-                **{name: texts[i] for name, texts in answers.items()},
+                **{name: texts.get(example.id) for name, texts in answers.items()},
             }
-            for i, example in enumerate(test)
+            for example in test
         ]
 
     def predict(self, rows: Table | str | Path, task: str | None = None) -> list[dict[str, Any]]:

@@ -18,9 +18,8 @@ from rich.prompt import Confirm, Prompt
 from tunesmith import stages
 from tunesmith.cli_options import Given, Json, note, print_json, takes_table
 from tunesmith.cli_templates import preview_recipe
-from tunesmith.data.templates.environment import SEPARATOR
 from tunesmith.data.templates.families import family_names, load_family
-from tunesmith.data.templates.promptsource import PREFIX
+from tunesmith.data.templates.resolve import is_whole
 from tunesmith.errors import InputError, TunesmithError
 from tunesmith.inert import inert
 from tunesmith.progress import InertConsole, say
@@ -137,14 +136,14 @@ def _from_table(
 def _task(given: Given) -> str | None:
     """The task that was named, by itself or as the family of a wording."""
     task, template = given.options.get("task"), given.options.get("template") or ""
-    if _is_whole(template):
+    if _names_no_wording(template):
         return task
     return f"{task}/{template}" if task and "/" not in template else template
 
 
-def _is_whole(template: str) -> bool:
-    """Whether a template is more than the name of a wording."""
-    return not template or SEPARATOR in template or template.startswith(PREFIX) or ".y" in template
+def _names_no_wording(template: str) -> bool:
+    """Whether there is no template, or one that is more than the name of a wording."""
+    return not template or is_whole(template)
 
 
 def _with_template(found: Proposal, template: str, given: Given) -> Proposal:
@@ -152,7 +151,7 @@ def _with_template(found: Proposal, template: str, given: Given) -> Proposal:
     otherwise.
     """
     reasons = {key: why for key, why in found.reasons.items() if key != "evaluation.metrics"}
-    if not _is_whole(template):
+    if not _names_no_wording(template):
         return replace(found, template=None)
     task = given.options.get("task")
     columns = given.columns() if task is None else found.columns

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
 from tunesmith.errors import InputError, RecipeError
 from tunesmith.inert import inert, inert_json
+from tunesmith.progress import InertConsole
+from tunesmith.ranks import is_leader
 from tunesmith.recipe import (
     SLOT_OPTIONS,
     Recipe,
@@ -246,8 +249,16 @@ def recipe_with_rows(
 
 
 def note(text: str) -> None:
-    """A line on stderr: stdout has the result alone."""
-    print(f"note: {inert(text)}", file=sys.stderr)
+    """A line on stderr: stdout has the result alone. Of several processes the leader says it."""
+    if is_leader():
+        print(f"note: {inert(text)}", file=sys.stderr)
+
+
+def print_shown(item: RenderableType) -> None:
+    """Print to the terminal, or 160 columns wide to a file or pipe."""
+    width = None if sys.stdout.isatty() else 160
+    console = InertConsole(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    console.print(item)
 
 
 def print_json(value: object) -> None:

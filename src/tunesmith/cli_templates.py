@@ -6,14 +6,12 @@ learn the task. What may be intended (an unused column, a literal next to a slot
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import RenderableType
 from rich.table import Column, Table
 
 from tunesmith import stages
@@ -24,15 +22,14 @@ from tunesmith.cli_options import (
     RowsOption,
     note,
     print_json,
+    print_shown,
     takes_table,
 )
-from tunesmith.data.templates.environment import SEPARATOR
 from tunesmith.data.templates.families import Family, family_names, load_family
-from tunesmith.data.templates.promptsource import PREFIX, import_folder, library
-from tunesmith.data.templates.resolve import PromptTemplate, find_templates
+from tunesmith.data.templates.promptsource import import_folder, library
+from tunesmith.data.templates.resolve import PromptTemplate, find_templates, is_whole
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
-from tunesmith.progress import InertConsole
 from tunesmith.recipe import Recipe
 from tunesmith.records import Finding
 from tunesmith.rundir import write_atomic
@@ -43,13 +40,6 @@ if TYPE_CHECKING:
 FLAGS = ("options", "held_out", "inverted")
 
 templates_app = typer.Typer(help="The prompt template library.", no_args_is_help=True)
-
-
-def _print(item: RenderableType) -> None:
-    """Print to the terminal, or 160 columns wide to a file or pipe."""
-    width = None if sys.stdout.isatty() else 160
-    console = InertConsole(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
-    console.print(item)
 
 
 # ---- list and show
@@ -68,9 +58,9 @@ def list_templates(
     if as_json:
         print_json([one.model_dump(mode="json") for one in families])
     elif family:
-        _print(_wordings_table(families[0]))
+        print_shown(_wordings_table(families[0]))
     else:
-        _print(_families_table(families))
+        print_shown(_families_table(families))
         print(
             "`tunesmith templates list --family NAME` lists a family's wordings, "
             "`show NAME` prints them"
@@ -170,7 +160,7 @@ def lint(
         )
     else:
         if findings:
-            _print(_findings_table(findings))
+            print_shown(_findings_table(findings))
         print(f"{num_errors} errors, {len(findings) - num_errors} warnings")
     if num_errors:
         raise typer.Exit(2)
@@ -215,7 +205,7 @@ def preview_template(
     # a recipe's own columns may be given anew here: another template may need others
     model = {name: value for name, value in given.options.items() if name == "model"}
     recipe = replace(given, options=model, column=()).recipe()
-    whole = name.startswith(PREFIX) or SEPARATOR in name or ".yaml" in name or ".yml" in name
+    whole = is_whole(name)
     changes = {"task": None, "template": name} if whole else {"task": name, "template": None}
     columns = recipe.data.columns | given.columns()
     data = recipe.data.model_copy(update={**changes, "columns": columns, "wordings": 1})
@@ -245,7 +235,7 @@ def print_preview(found: Preview, html: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(plain(found))
     else:
-        _print(PreviewScreen(found))
+        print_shown(PreviewScreen(found))
 
 
 # ---- import

@@ -12,10 +12,9 @@ from rich import box
 from rich.table import Table
 
 from tunesmith import stages
-from tunesmith.cli_options import Json, RunArgument, note, print_json
+from tunesmith.cli_options import Json, RunArgument, note, print_json, print_shown
 from tunesmith.data.table_writer import check_new_table
 from tunesmith.errors import InputError
-from tunesmith.progress import InertConsole
 
 
 def predict(
@@ -131,7 +130,7 @@ def runs(
         shown = ("" if level is None else f"{level:.3f}" for level in levels)
         day = row.created[:10]
         table.add_row(str(name), day, row.state, row.metric or "", *shown, row.verdict or "")
-    InertConsole(highlight=False, markup=False).print(table)
+    print_shown(table)
 
 
 def serve(

@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import write_rows
 
+import tunesmith
 from tunesmith import pipeline, stages
 from tunesmith.data.plan import build_index, plan_sources
 from tunesmith.data.sources.members import SourceRows
+from tunesmith.data.sources.stored import StoredRows
 from tunesmith.data.store import read_examples
 from tunesmith.evaluate.parse import parse
 from tunesmith.evaluate.predictions import read_predictions
@@ -95,6 +97,34 @@ def test_every_row_of_a_held_out_task_is_tested_and_none_is_trained(
     assert sorted(of_task["test"]) == sorted(f"3:{i}" for i in range(1, 21))
     trained = [e.row_id for e in read_examples(run.examples("train"))]
     assert not any(row_id.startswith("3:") for row_id in trained)
+
+
+def test_from_python_each_answer_stands_in_its_row_and_none_where_none_was_asked_for(
+    finished: tuple[RunDir, dict[str, Any]],
+) -> None:
+    run, _ = finished
+    found = tunesmith.Run(run.path).predictions
+    for system in ("base", "base_few_shot", "tuned"):
+        stored = {p.example_id: p.text for p in read_predictions(run, system, "test")}
+        assert [row[system] for row in found] == [stored.get(row["id"]) for row in found]
+    assert any(row["base_few_shot"] is None for row in found)  # a held-out task has no exemplars
+
+
+def test_the_rows_of_a_held_out_task_are_answered_as_they_were_in_the_test(
+    finished: tuple[RunDir, dict[str, Any]], tmp_path: Path
+) -> None:
+    run, _ = finished
+    texts = {row.id: row.values["text"] for row in StoredRows(run.rows).read(2)}
+    examples = {e.id: e for e in read_examples(run.examples("test")) if e.task == "sign"}
+    stored = [p for p in read_predictions(run, "tuned", "test") if p.example_id in examples]
+    lines = [json.dumps({"text": texts[examples[p.example_id].row_id]}) for p in stored]
+    (tmp_path / "new.jsonl").write_text("\n".join(lines))
+    stages.predict.predict(run, tmp_path / "new.jsonl", tmp_path / "out.jsonl", "sign")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for row, prediction in zip(rows, stored, strict=True):
+        logprobs = prediction.choice_logprobs
+        choices = examples[prediction.example_id].choices
+        assert row["answer"] == choices[logprobs.index(max(logprobs))]
 
 
 def test_every_task_has_its_own_verdict_with_its_own_numbers(

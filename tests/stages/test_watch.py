@@ -161,6 +161,18 @@ def test_a_run_that_is_being_prepared_can_be_watched_and_a_typing_mistake_not(
         assert "<strong>Preparation</strong>: at work" in page(RunDir(tmp_path / "soon")).decode()
 
 
+def test_the_folder_that_one_is_in_can_be_watched_under_its_name(
+    prepared: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared.path)
+    with server_for(Path()) as server:
+        assert server.run.path.name == prepared.path.name
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(DataError, match=r"^\.: not a run folder"):
+        server_for(Path())
+
+
 def test_after_the_last_step_no_time_is_left() -> None:
     history = [{"step": 6.0, "loss": 0.25, "seconds": 1.0}]
     assert training_sentence(history, 6, TrainConfig()) == "Step 6 of 6, loss 0.25"

@@ -20,7 +20,7 @@ RELOADED = 5
 @dataclass(frozen=True)
 class Growing:
     """How far a run is: `stages` are (name, state, what there is to say of it), where a state is
-    done, at work or waiting.
+    done, at work, waiting, or not done where nobody is at work.
     """
 
     name: str

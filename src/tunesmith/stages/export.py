@@ -25,8 +25,7 @@ def export(run: RunDir, folder: Path, dtype: str) -> None:
     """
     _check_new(folder)
     _check_model(run)
-    with at_work(folder, "export", AGAIN), progress(f"writing the model in {dtype}"):
-        _export(run, folder, dtype)
+    _export(run, folder, dtype)
 
 
 def export_file(run: RunDir, file: Path, dtype: str) -> None:
@@ -51,7 +50,7 @@ def export_to_hub(run: RunDir, repo_id: str, dtype: str, public: bool) -> str:
     check_hub(repo_id)
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as parent:
         folder = Path(parent) / "model"
-        export(run, folder, dtype)
+        _export(run, folder, dtype)
         with progress(f"uploading to {repo_id}"):
             return upload(folder, repo_id, public)
 
@@ -69,8 +68,9 @@ def _check_model(run: RunDir) -> None:
 
 def _export(run: RunDir, folder: Path, dtype: str) -> None:
     recipe = run_recipe(run)
-    model, chat = load_tuned(run, recipe, dtype, "cpu"), tuned_chat(run, recipe)
-    budget = model.generation_config.max_new_tokens
     names = ("README.md", run.original_chat_template.name, run.threshold.name)
     files = [run.model / name for name in names]
-    save_model(model, chat.tokenizer, folder, chat.stop_ids(model), budget, files)
+    with at_work(folder, "export", AGAIN), progress(f"writing the model in {dtype}"):
+        model, chat = load_tuned(run, recipe, dtype, "cpu"), tuned_chat(run, recipe)
+        budget = model.generation_config.max_new_tokens
+        save_model(model, chat.tokenizer, folder, chat.stop_ids(model), budget, files)

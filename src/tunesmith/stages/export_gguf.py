@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
 from tunesmith.errors import ModelError, RunError
 from tunesmith.models.gguf_check import difference
@@ -11,7 +12,6 @@ from tunesmith.models.gguf_tokenizer import HINT, tokenizer_fields
 from tunesmith.models.gguf_write import check_writable, round_weights, write_gguf
 from tunesmith.models.load import load_config
 from tunesmith.progress import note, progress
-from tunesmith.recipe import Recipe
 from tunesmith.records import Unserved
 from tunesmith.rundir import RunDir, appearing
 from tunesmith.stages.common import load_tuned, run_recipe, sample, tuned_chat
@@ -37,7 +37,7 @@ def export_gguf(run: RunDir, file: Path, dtype: str) -> None:
         model = load_tuned(run, recipe, "float32", "cpu")
         fields = tokenizer_fields(chat.tokenizer, chat.stop_ids(model), model.config.vocab_size)
         round_weights(model, dtype)
-        texts = _prompts(run, recipe)
+        texts = _prompts(run, chat)
         file.parent.mkdir(parents=True, exist_ok=True)
         with appearing(file) as temporary:
             write_gguf(model, fields, temporary, dtype, f"{run.path.resolve().name} (tunesmith)")
@@ -53,7 +53,6 @@ def export_gguf(run: RunDir, file: Path, dtype: str) -> None:
     )
 
 
-def _prompts(run: RunDir, recipe: Recipe) -> list[str]:
-    chat = tuned_chat(run, recipe)
+def _prompts(run: RunDir, chat: ChatFormat) -> list[str]:
     prompts = chat.prompts(sample(read_examples(run.examples("test")), PROMPTS))
     return [text for text in prompts if not isinstance(text, Unserved)]

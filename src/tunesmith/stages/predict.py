@@ -22,17 +22,19 @@ from tunesmith.chat.format import ChatFormat
 from tunesmith.data.build import Rendering, shorten
 from tunesmith.data.sources.rows import read_rows
 from tunesmith.data.sources.stored import StoredRows
+from tunesmith.data.store import read_examples
 from tunesmith.data.table_writer import check_new_table, table_writer
 from tunesmith.data.templates.resolve import Excluded
 from tunesmith.data.tokenize import Rejected, tokenize_examples
 from tunesmith.data.unlabelled import Asking, asking, question
 from tunesmith.errors import DataError
 from tunesmith.evaluate.decisions import Threshold
+from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.systems import Decoding, answer, rank
 from tunesmith.progress import progress
 from tunesmith.recipe import DataConfig, Recipe
 from tunesmith.records import Example, Prediction, Row, TokenizedExample
-from tunesmith.run_files import read_record
+from tunesmith.run_files import read_manifest, read_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import (
     check_prepared,
@@ -42,6 +44,7 @@ from tunesmith.stages.common import (
     run_recipe,
     tuned_chat,
 )
+from tunesmith.stages.evaluate import with_held_out
 from tunesmith.stages.prepare import usable_length
 
 BATCH_ROWS = 1000
@@ -118,7 +121,12 @@ def predict(run: RunDir, file: Path, output: Path, task: str | None = None) -> P
 
 def _answering(run: RunDir, recipe: Recipe, how: Asking) -> Answering:
     model, chat = load_tuned(run, recipe), tuned_chat(run, recipe)
-    decide = decoding(run, recipe, chat, model).of_task(how.source.task)
+    every = decoding(run, recipe, chat, model)
+    if how.source.held_out:
+        test, task = read_examples(run.examples("test")), read_manifest(run).task
+        every = with_held_out(every, run, recipe, task, test, chat, model)
+    decide = every.of_task(how.source.task)
+    model = in_dtype(model, decide.dtype)  # once, and not for every batch
     check(run, [run.threshold])
     has_threshold = decide.rank_choices and run.threshold.exists()
     threshold = read_record(run.threshold, Threshold) if has_threshold else None

@@ -113,7 +113,8 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     task, judging = manifest.task, judging_of(recipe)
     primary, confidence = task.primary, recipe.evaluation.confidence
     test = read_examples(run.examples("test"))
-    evaluations = system_evaluations(run, recipe, test, task)
+    answered = _answered(run, recipe, test, task, lambda example: True)
+    evaluations = _judged_alike(answered, recipe, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
     tuned = [by_name[TUNED], *_other_trainings(run, recipe, test, task)]
     by_name[TUNED] = tuned[0] if task.tasks else mean_of_seeds(tuned, judging)
@@ -174,7 +175,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        tasks=_by_task(run, recipe, test, task, held_out, opponents),
+        tasks=_by_task(recipe, task, answered, held_out, opponents),
         twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
         slices=run_slices(run, recipe, test, (reference, tuned), primary, judging),
         broken=broken,
@@ -197,17 +198,15 @@ def _held_out(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) 
 
 
 def _by_task(
-    run: RunDir,
     recipe: Recipe,
-    test: Sequence[Example],
     task: Task,
+    trained: Sequence[Evaluation],
     held_out: Sequence[Evaluation],
     opponents: Opponents | None,
 ) -> TaskReport | None:
     """What there is to say of each task of a mixture; None where there is one task."""
     if not task.tasks:
         return None
-    trained = _answered(run, recipe, test, task, lambda example: True)
     margin = recipe.evaluation.margin
     return task_report(trained, held_out, opponents, margin, **judging_of(recipe))
 
@@ -269,7 +268,11 @@ def system_evaluations(
     """Each system that has answers, scored on the examples that are wanted; of a mixture, each that
     has answered all trained tasks.
     """
-    found = _answered(run, recipe, test, task, wanted)
+    return _judged_alike(_answered(run, recipe, test, task, wanted), recipe, task)
+
+
+def _judged_alike(found: list[Evaluation], recipe: Recipe, task: Task) -> list[Evaluation]:
+    """Those that can be compared: of a mixture, each that has answered all trained tasks."""
     return complete(found, recipe.evaluation.confidence) if task.tasks else found
 
 

@@ -102,11 +102,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 def server_for(folder: Path) -> Server:
     """A server that is ready to serve; DataError where there is no run and none is prepared."""
-    if not run_state(RunDir(folder)).prepared and not lock_file(folder).exists():
+    place = folder.resolve()  # a name for the page, and the lock's, also of `.` and of a link
+    if not run_state(RunDir(place)).prepared and not lock_file(place).exists():
         raise DataError(
             f"{folder}: not a run folder", hint="`tunesmith run` or `tunesmith prepare` makes one"
         )
-    return Server(folder)
+    return Server(place)
 
 
 def page(run: RunDir) -> bytes:
@@ -117,12 +118,12 @@ def page(run: RunDir) -> bytes:
         return render_growing(growing(run)).encode()
     except (TunesmithError, OSError) as error:  # a stage may be replacing what is read
         broken = [("Not readable now", "", str(error))]
-        return render_growing(Growing(run.path.name, _is_at_work(run), broken)).encode()
+        return render_growing(Growing(run.path.name, touched_lately(run.path), broken)).encode()
 
 
 def growing(run: RunDir) -> Growing:
     """How far the run is, from its files."""
-    at_work, done = _is_at_work(run), run_state(run)
+    at_work, done = touched_lately(run.path), run_state(run)
     finished = (done.prepared, done.trained, done.evaluated, done.verified, False)
     current = finished.index(False)
     history = steps_so_far(run.metrics) if done.prepared else []
@@ -139,10 +140,6 @@ def growing(run: RunDir) -> Growing:
         if done.prepared
         else None,
     )
-
-
-def _is_at_work(run: RunDir) -> bool:
-    return touched_lately(run.path)
 
 
 def _of_training(run: RunDir, history: Sequence[StepMetrics]) -> dict[str, str]:

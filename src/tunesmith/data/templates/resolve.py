@@ -154,6 +154,11 @@ def _resolve(config: DataConfig) -> tuple[list[PromptTemplate], set[str]]:
     return from_family(family, wording, config.wordings), set(family.slots)
 
 
+def is_whole(template: str) -> bool:
+    """Whether a template is more than the name of a wording: a text, a file, or PromptSource's."""
+    return _stands_alone(template) or _is_file(template)
+
+
 def _stands_alone(template: str) -> bool:
     return SEPARATOR in template or template.startswith(PREFIX)
 
@@ -161,7 +166,7 @@ def _stands_alone(template: str) -> bool:
 def _has_no_answer(template: str) -> bool:
     """Whether a template of the recipe is Jinja, and a prompt only."""
     is_jinja = "{{" in template or "{%" in template
-    return is_jinja and not _stands_alone(template) and not _is_file(template)
+    return is_jinja and not is_whole(template)
 
 
 def _is_file(template: str) -> bool:
