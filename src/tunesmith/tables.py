@@ -52,9 +52,10 @@ def write_table(table: Table, path: Path) -> Path:
 
 
 def _write_rows(rows: Sequence[Any], path: Path) -> Path:
-    if not all(isinstance(row, Mapping) for row in rows):
+    wrong = [row for row in rows if not isinstance(row, Mapping)]
+    if wrong:
         raise InputError(
-            f"a list of {type(rows[0]).__name__}, not of dictionaries",
+            f"a list with a {type(wrong[0]).__name__} in it, not of dictionaries",
             hint='each row is a dictionary, such as {"text": "...", "label": "..."}',
         )
     with appearing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
