@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.prompt import Confirm, Prompt
+from rich.text import Text
 
 from tunesmith import stages
 from tunesmith.cli_options import Given, Json, note, print_json, takes_table
@@ -22,7 +23,7 @@ from tunesmith.data.templates.families import family_names, load_family
 from tunesmith.data.templates.resolve import is_whole
 from tunesmith.errors import InputError, TunesmithError
 from tunesmith.inert import inert
-from tunesmith.progress import InertConsole, say
+from tunesmith.progress import console, say
 from tunesmith.recipe import Recipe, build_recipe, is_recipe, run_folder_of
 from tunesmith.rundir import write_atomic
 
@@ -121,7 +122,7 @@ def _from_table(
         print("\n".join(inert(text) for row in shown.rows for text in _rendered(row)))
         print(inert(shown.summary()))
     cost = _cost(recipe, seen.rows)
-    if is_asked and not Confirm.ask(f"Write {path}?", console=_console(), default=True):
+    if is_asked and not Confirm.ask(Text(f"Write {path}?"), console=console(), default=True):
         raise typer.Exit(1)
     _write(path, recipe, found, f"Proposed by `tunesmith init {source}` for {seen.rows:,} rows.")
     if as_json:
@@ -284,37 +285,33 @@ def _as_json(
 # ---- questions
 
 
-def _console() -> InertConsole:
-    return InertConsole(stderr=True, highlight=False, markup=False)
-
-
 def _asked(found: Proposal, seen: Seen) -> Proposal:
     """The proposal as a person corrects it; an empty answer keeps what is proposed."""
     from tunesmith.init.read import proposed_for  # noqa: PLC0415 - pyarrow
 
-    console = _console()
+    asking = console()
     if found.task is None:
         return found
-    task = Prompt.ask("Task", console=console, choices=family_names(), default=found.task)
+    task = Prompt.ask("Task", console=asking, choices=family_names(), default=found.task)
     if task != found.task:
         found = proposed_for(seen, task, {})
     names = [column.name for column, _ in seen.columns]
     columns = {
-        slot: Prompt.ask(f"Column for {slot}", console=console, choices=names, default=name)
+        slot: Prompt.ask(f"Column for {slot}", console=asking, choices=names, default=name)
         for slot, name in found.columns.items()
     }
     if columns != dict(found.columns):
         found = proposed_for(seen, task, columns)
     if found.unnamed:
         labels = {
-            value: Prompt.ask(f"Name of the label {value}", console=console, default=value)
+            value: Prompt.ask(Text(f"Name of the label {value}"), console=asking, default=value)
             for value in found.unnamed
         }
         if any(name != value for value, name in labels.items()):
             found = replace(found, labels=labels, unnamed=())
-    metrics = tuple(dict.fromkeys((found.decides, *load_family(task).metrics)))
+    metrics = tuple(dict.fromkeys((found.decides, *load_family(task.partition("/")[0]).metrics)))
     metric = Prompt.ask(
-        "Metric that decides", console=console, choices=list(metrics), default=metrics[0]
+        "Metric that decides", console=asking, choices=list(metrics), default=metrics[0]
     )
     return replace(found, metrics=(metric,)) if metric != found.decides else found
 

@@ -153,6 +153,33 @@ def test_names_of_bare_numbers_are_asked_for(
     assert load_recipe(here / "notes.yaml")[0].data.labels == {"0": "low", "1": "mid", "2": "high"}
 
 
+def test_a_wording_is_asked_about_as_its_family_is(
+    here: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path
+) -> None:
+    table = init_tool("init_cases").write_case(CASES["integer_labels"], here)
+    say(iter(["", "", "", "low", "mid", "high", "", "y"]), monkeypatch)
+    args = ("init", str(table), "--template", "classify/terse", "--model", str(tiny_model_dir))
+    assert exit_code_of(monkeypatch, *args) == 0
+    data = load_recipe(here / "notes.yaml")[0].data
+    assert (data.task, data.labels) == ("classify/terse", {"0": "low", "1": "mid", "2": "high"})
+
+
+@pytest.mark.parametrize("name", ["reviews[final].yaml", "a[/b].yaml"])
+def test_the_name_that_is_asked_about_is_no_markup(
+    name: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model_dir: Path,
+) -> None:
+    (here / name).parent.mkdir(exist_ok=True)
+    say(iter(["", "", "", "", "y"]), monkeypatch)
+    args = ("init", "rows.csv", "--recipe", name, "--model", str(tiny_model_dir))
+    assert exit_code_of(monkeypatch, *args) == 0
+    assert f"Write {name}?" in capsys.readouterr().err
+    assert (here / name).is_file()
+
+
 def test_no_at_the_end_writes_nothing(
     here: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path
 ) -> None:

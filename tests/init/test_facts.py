@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ def test_a_cell_is_the_same_in_csv_and_in_json(value: object, kind: str) -> None
 def test_a_word_for_no_value_among_numbers_leaves_them_numbers() -> None:
     assert column(["1.5", "N/A", "2.5"]).kind == "number"
     assert column(["1.5", "many", "2.5"]).kind == "text"
+
+
+def test_a_long_value_has_the_same_name_in_every_process() -> None:
+    found = column(["x" * 61] * 2 + ["x" * 62])
+    assert found.values == tuple(
+        f"{'x' * 60}\N{HORIZONTAL ELLIPSIS} {zlib.crc32(b'x' * n):08x}" for n in (61, 62)
+    )
 
 
 def test_1_and_1_0_are_one_value() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tunesmith.data.templates.environment import used_columns
 from tunesmith.errors import RecipeError
-from tunesmith.init.peer_reasons import REASONS, UNKNOWN
+from tunesmith.init.peer_reasons import ITSELF, REASONS, UNKNOWN
 from tunesmith.init.peers import NAMES, SAME, Translation, translate
 from tunesmith.recipe import Recipe, build_recipe
 
@@ -192,6 +193,37 @@ def test_trl(tmp_path: Path) -> None:
         },
     }
     assert set(found.left) == {"eval_strategy", "warmup_steps", "num_train_epochs", "eos_token"}
+
+
+def test_reasons_and_what_is_left_keep_their_order(tmp_path: Path) -> None:
+    unknown = [f"key_{i}" for i in (3, 1, 2, 5, 4)]
+    listed = [{"path": "org/a", **dict.fromkeys(unknown, 1)}]
+    path = tmp_path / "peer.yaml"
+    values = {**AXOLOTL, "datasets": listed, "optimizer": "sgd"}
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    left = translate(path).left
+    assert list(left) == [*(f"datasets org/a: {key}" for key in unknown), "optimizer"]
+    assert left["optimizer"] == (
+        "sgd is not known; train.optim is one of adamw, adamw_8bit, adafactor, muon"
+    )
+
+
+def test_what_a_recipe_says_in_its_own_words_is_named(tmp_path: Path) -> None:
+    left = translated(
+        tmp_path,
+        {**TRL, "torch_compile": True, "save_steps": 100, "fsdp": "full_shard", "tf32": True},
+    ).left
+    assert "train.torch_compile" in left["torch_compile"]
+    assert "train.save_steps" in left["save_steps"]
+    assert "torchrun" in left["fsdp"]
+    assert left["tf32"] == ITSELF
+
+
+def test_a_column_with_quotes_reads_in_its_template(tmp_path: Path) -> None:
+    name = 'the "text"'
+    kind = {"field_instruction": name, "field_output": "say"}
+    found = recipe(tmp_path, {**AXOLOTL, "datasets": [{"path": "rows.jsonl", "type": kind}]})
+    assert used_columns(str(found.data.template)) == {name, "say"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tunesmith.init.read import read_table
 from tunesmith.recipe import DataConfig
 
 CASES = init_tool("init_cases")
+WITH_LABELS = ("integer_labels", "names_in_the_header", "id_as_label", "column_a_label")
 AWKWARD = {case.name: case for case in (*CASES.cases(), *CASES.hopeless())}
 PAGE = Path(__file__).parents[2] / "docs" / "init.md"
 
@@ -65,6 +67,43 @@ def test_a_task_that_the_user_names_gets_its_columns(tmp_path: Path) -> None:
     assert proposed(ticket_table(tmp_path), task="free").startswith(
         "free: text=description, target=team; id ticket_id; exact_match;"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [(name, "classify") for name in WITH_LABELS]
+    + [("labels_with_semicolons", "multi_label_classify")],
+)
+def test_a_wording_gets_the_proposal_of_its_family(name: str, family: str, tmp_path: Path) -> None:
+    source = DataConfig(source=str(CASES.write_case(AWKWARD[name], tmp_path)))
+    whole = read_table(source, {}, family).proposal
+    assert read_table(source, {}, f"{family}/terse").proposal == replace(
+        whole, task=f"{family}/terse"
+    )
+
+
+def test_a_wording_is_warned_of_labels_as_its_family_is(tmp_path: Path) -> None:
+    labels = ["Yes"] * 90 + ["yes"] * 5 + ["no"] * 5
+    lines = [f"some words of row {i},{label}\n" for i, label in enumerate(labels)]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(lines), "utf-8")
+    found = read_table(DataConfig(source=str(tmp_path / "rows.csv")), {}, "classify/terse").proposal
+    assert found.metrics == ("macro_f1",)
+    warned = "\n".join(found.doubts)
+    assert "classes with fewer than 10 rows: 'yes' (5), 'no' (5)" in warned
+    assert "labels that may be one: 'Yes' and 'yes'" in warned
+
+
+def test_a_wording_stands_for_a_template_of_the_rules_own(tmp_path: Path) -> None:
+    source = DataConfig(source=str(CASES.write_case(AWKWARD["rated_pairs"], tmp_path)))
+    found = read_table(source, {}, "score/terse").proposal
+    assert (found.task, found.template) == ("score/terse", None)
+    assert set(found.columns) == {"text", "number"}
+
+
+def test_an_inverted_wording_asks_for_no_label(tmp_path: Path) -> None:
+    source = DataConfig(source=str(CASES.write_case(AWKWARD["integer_labels"], tmp_path)))
+    assert read_table(source, {}, "classify").proposal.unnamed
+    assert not read_table(source, {}, "classify/write_from_label").proposal.unnamed
 
 
 def test_a_slot_that_only_another_task_has_decides_the_task(tmp_path: Path) -> None:

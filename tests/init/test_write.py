@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tunesmith.data.templates.resolve import resolve_templates
 from tunesmith.errors import DataError
 from tunesmith.init.facts import look
 from tunesmith.init.files import Beside
 from tunesmith.init.proposal import Proposal, propose, with_fit
 from tunesmith.init.table import Table
 from tunesmith.init.write import commented_recipe, values_of
-from tunesmith.recipe import build_recipe, load_recipe
+from tunesmith.recipe import DataConfig, build_recipe, load_recipe
 
 
 def written(found: Proposal, folder: Path, source: str = "rows.csv") -> str:
@@ -90,6 +91,18 @@ def test_fit_marks_the_texts_slot_of_the_tasks_own_wording() -> None:
     own = with_fit(Proposal("summarise", {}, "{{ text }} ||| {{ target }}"))
     assert own.template == "{{ text | fit }} ||| {{ target }}"
     assert with_fit(Proposal(None, {})).template is None
+
+
+def test_fit_in_a_named_wording_leaves_the_family_as_the_task() -> None:
+    found = with_fit(Proposal("summarise/terse", {}))
+    assert found.template == "{{ text | fit }}\n\nIn short: ||| {{ target }}"
+    assert found.task == "summarise"
+    resolve_templates(DataConfig(task=found.task, template=found.template))
+
+
+def test_a_wording_that_a_template_cannot_stand_for_gets_no_fit() -> None:
+    for task in ("summarise/expand", "classify/letters"):  # inverted; with choices of its own
+        assert with_fit(Proposal(task, {})) == Proposal(task, {})
 
 
 cells = st.one_of(

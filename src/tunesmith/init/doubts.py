@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tunesmith.data.label_findings import same_spelling
 from tunesmith.init.facts import MOST_ROWS, ColumnFacts
-from tunesmith.init.rules import Draft
+from tunesmith.init.rules import Draft, answer_of
 from tunesmith.init.table import Table
 
 TOO_FEW, FEW = 50, 200
@@ -36,7 +36,7 @@ def unread_rows(table: Table, draft: Draft) -> str:
 
 def constant_answer(table: Table, draft: Draft) -> str:
     """There is nothing to learn where every answer is the same."""
-    answer = _answer(table, draft)
+    answer = answer_of(table, draft)
     if answer is None or answer.distinct != 1:
         return ""
     return f"{answer.name!r} is the same in every row: there is nothing to learn"
@@ -44,14 +44,14 @@ def constant_answer(table: Table, draft: Draft) -> str:
 
 def empty_answer(table: Table, draft: Draft) -> str:
     """There is nothing to learn without answers."""
-    answer = _answer(table, draft)
+    answer = answer_of(table, draft)
     return f"{answer.name!r} is empty in every row" if answer and not answer.filled else ""
 
 
 def id_as_label(table: Table, draft: Draft) -> str:
     """A class with one row each cannot be learnt."""
-    answer = _answer(table, draft)
-    if answer is None or draft.task not in CLOSED:
+    answer = answer_of(table, draft)
+    if answer is None or draft.family not in CLOSED:
         return ""
     if answer.is_unique or answer.filled < 1.5 * answer.distinct:
         return (
@@ -63,8 +63,8 @@ def id_as_label(table: Table, draft: Draft) -> str:
 
 def small_classes(table: Table, draft: Draft) -> str:
     """Classes of a few rows are hardly learnt, and hardly tested."""
-    answer = _answer(table, draft)
-    if answer is None or draft.task not in CLOSED or id_as_label(table, draft):
+    answer = answer_of(table, draft)
+    if answer is None or draft.family not in CLOSED or id_as_label(table, draft):
         return ""
     small = [(value, rows) for value, rows in answer.common if rows < SMALL_CLASS]
     if not small or answer.distinct != len(answer.common):
@@ -76,8 +76,8 @@ def small_classes(table: Table, draft: Draft) -> str:
 
 def several_spellings(table: Table, draft: Draft) -> str:
     """Labels that differ in case or signs only are classes of their own."""
-    answer = _answer(table, draft)
-    if answer is None or draft.task not in CLOSED:
+    answer = answer_of(table, draft)
+    if answer is None or draft.family not in CLOSED:
         return ""
     groups: dict[str, list[str]] = {}
     for value in answer.values:
@@ -91,7 +91,7 @@ def several_spellings(table: Table, draft: Draft) -> str:
 
 def missing_answers(table: Table, draft: Draft) -> str:
     """Rows without an answer are left out."""
-    answer = _answer(table, draft)
+    answer = answer_of(table, draft)
     if answer is None or not answer.missing or not answer.filled:
         return ""
     return f"{answer.missing:,} of {answer.rows:,} rows have no {answer.name!r} and are left out"
@@ -111,7 +111,7 @@ def decimal_commas(table: Table, draft: Draft) -> str:
 def one_column_a_label(table: Table, draft: Draft) -> str:
     """Columns of zeros and ones are several labels, of which only one is learnt."""
     flags = [column.name for column in table.facts.columns if is_flag(column)]
-    if len(flags) < 3 or draft.task not in (*CLOSED, None):
+    if len(flags) < 3 or (draft.task and draft.family not in CLOSED):
         return ""
     shown = ", ".join(map(repr, flags[:6]))
     return (
@@ -154,10 +154,3 @@ DOUBTS: tuple[Doubt, ...] = (
 def doubts(table: Table, draft: Draft) -> tuple[str, ...]:
     """A sentence for each thing that speaks against learning from these rows."""
     return tuple(text for rule in DOUBTS if (text := rule(table, draft)))
-
-
-def _answer(table: Table, draft: Draft) -> ColumnFacts | None:
-    for slot in ("label", "labels", "target", "number", "tags"):
-        if slot in draft.columns:
-            return table.facts.column(draft.columns[slot])
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -132,7 +133,6 @@ class TableFacts:
 def look(source: str, rows: Iterable[Mapping[str, Any]]) -> TableFacts:
     """The facts of a table, of at most MOST_ROWS rows. `rows` are values by column."""
     counts: dict[str, _Counts] = {}
-    kept: list[Mapping[str, Any]] = []
     seen = 0
 
     def counted() -> Iterator[Mapping[str, Any]]:
@@ -157,7 +157,8 @@ def look(source: str, rows: Iterable[Mapping[str, Any]]) -> TableFacts:
 class _Counts:
     """One column while its table is read: a Counter of values, and lengths by how often they are.
 
-    Long texts are counted by hash, which takes the same memory whatever their length.
+    Long texts are counted by their start and a checksum, which takes the same memory whatever their
+    length.
     """
 
     values: Counter[str] = field(default_factory=Counter)
@@ -182,7 +183,7 @@ class _Counts:
         text = plain_text(value) if not isinstance(value, (bytes, bytearray)) else repr(value)
         text = text.strip()
         self.kinds[kind] += 1
-        key = label_text(text) if len(text) <= LABEL_CHARACTERS else f"#{hash(text)}"
+        key = label_text(text) if len(text) <= LABEL_CHARACTERS else _short(text)
         if key in self.values or len(self.values) < MOST_DISTINCT:
             self.values[key] += 1
         self.words[len(text.split())] += 1
@@ -295,6 +296,12 @@ def kind_of_cell(value: object) -> Kind:
     if isinstance(value, Mapping):
         return "object"
     return "list" if isinstance(value, (list, tuple, set, frozenset)) else "text"
+
+
+def _short(text: str) -> str:
+    """A long text's start and its checksum, the same in every process."""
+    checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return f"{text[:LABEL_CHARACTERS]}\N{HORIZONTAL ELLIPSIS} {checksum:08x}"
 
 
 def _is_iso(value: object) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.templates.environment import column_in_jinja
 from tunesmith.errors import RecipeError
 from tunesmith.init.peer_work import Work
 
@@ -45,7 +46,8 @@ def _axolotl_source(work: Work, one: Mapping[str, Any]) -> dict[str, Any]:
             "rename the column to messages or conversations",
         )
     known = {"path", "type", "split", "ds_type", "data_files", "field_messages", "conversation"}
-    for key in set(one) - known - {"chat_template", "roles_to_train", "train_on_eos"}:
+    known |= {"chat_template", "roles_to_train", "train_on_eos"}
+    for key in (key for key in one if key not in known):
         work.leave(f"datasets {one.get('path')}: {key}", "no key of a source means this")
     return found
 
@@ -78,8 +80,7 @@ def _axolotl_template(kind: Mapping[str, Any]) -> str:
 
 
 def _cell(column: str) -> str:
-    name = column if column.isidentifier() else f'row["{column}"]'
-    return f"{{{{ {name} }}}}"
+    return f"{{{{ {column_in_jinja(column)} }}}}"
 
 
 def llamafactory_data(work: Work) -> None:

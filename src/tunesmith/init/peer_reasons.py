@@ -9,20 +9,25 @@ _BY_REASON: dict[str, str] = {
     ITSELF: """
         sample_packing packing packing_strategy eval_sample_packing eval_packing neat_packing
         pad_to_sequence_len padding_free group_by_length flash_attention flash_attn sdp_attention
-        xformers_attention attn_implementation use_liger_kernel enable_liger_kernel plugins
-        gradient_checkpointing_kwargs tf32 torch_compile dataloader_num_workers
-        dataloader_pin_memory preprocessing_num_workers dataset_num_proc
+        xformers_attention attn_implementation plugins gradient_checkpointing_kwargs tf32
+        dataloader_num_workers dataloader_pin_memory preprocessing_num_workers dataset_num_proc
         per_device_eval_batch_size eval_batch_size model_type tokenizer_type tokenizer_name
         tokenizer_config dataset_prepared_path overwrite_cache remove_unused_columns
         lora_fan_in_fan_out plot_loss use_cache is_llama_derived_model
     """,
-    "each step is logged; checkpoint and validation come once an epoch, and the checkpoint that is "
-    "best on validation is kept": """
-        logging_steps logging_dir logging_strategy logging_first_step save_strategy save_steps
-        saves_per_epoch save_only_model evals_per_epoch eval_steps eval_strategy
-        evaluation_strategy load_best_model_at_end early_stopping_patience metric_for_best_model
+    "off unless train.torch_compile or train.use_liger_kernel is true": """
+        torch_compile use_liger_kernel enable_liger_kernel
     """,
-    "tunesmith trains in one process": """
+    "train.save_steps saves between epochs": """
+        save_steps saves_per_epoch
+    """,
+    "each step is logged; checkpoint and validation come after each epoch, and the checkpoint that "
+    "is best on validation is kept": """
+        logging_steps logging_dir logging_strategy logging_first_step save_strategy
+        save_only_model evals_per_epoch eval_steps eval_strategy evaluation_strategy
+        load_best_model_at_end early_stopping_patience metric_for_best_model
+    """,
+    "how many processes train is said to torchrun, not in a recipe: docs/scaling.md": """
         deepspeed fsdp fsdp_config fsdp_version ddp ddp_timeout ddp_find_unused_parameters
         local_rank tensor_parallel_size context_parallel_size
     """,

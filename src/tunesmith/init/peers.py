@@ -200,9 +200,8 @@ def _choice(work: Work, key: str, dotted: str, known: Mapping[str, str]) -> None
     if str(value) in known:
         work.set(dotted, known[str(value)])
     else:
-        work.leave(
-            key, f"{value} is not known; {dotted} is one of {', '.join(set(known.values()))}"
-        )
+        ours = ", ".join(dict.fromkeys(known.values()))
+        work.leave(key, f"{value} is not known; {dotted} is one of {ours}")
 
 
 def _number_format(work: Work) -> None:

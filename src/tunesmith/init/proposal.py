@@ -10,14 +10,14 @@ from pathlib import Path
 from tunesmith.data.sources.cells import is_blank, plain_text
 from tunesmith.data.sources.folders import splits_of
 from tunesmith.data.templates.environment import used_columns
-from tunesmith.data.templates.families import load_family
+from tunesmith.data.templates.families import find_wording
 from tunesmith.evaluate.metrics.rouge import mostly_other_letters
-from tunesmith.init.doubts import doubts, is_flag
+from tunesmith.init.doubts import CLOSED, doubts, is_flag
 from tunesmith.init.facts import ColumnFacts
 from tunesmith.init.files import Beside
 from tunesmith.init.roles import GENERIC, words_of
-from tunesmith.init.rules import Draft, draft
-from tunesmith.init.table import Table, known_family
+from tunesmith.init.rules import Draft, answer_of, draft
+from tunesmith.init.table import Table, family_of, known_family
 
 FREE_TEXT = ("answer", "free", "rewrite", "answer_from_context", "summarise", "title")
 MANY = 0.8
@@ -64,7 +64,7 @@ class Proposal:
 def propose(table: Table, beside: Beside) -> Proposal:
     """What to write for a table and the files beside it. DataError as `rules.draft`."""
     made = draft(table)
-    answer = _answer(table, made)
+    answer = answer_of(table, made)
     labels, why_labels = _label_names(made, answer)
     metrics, why_metrics = _metrics(table, made, answer)
     split, sources, why_split = _split(table, beside, made)
@@ -76,7 +76,7 @@ def propose(table: Table, beside: Beside) -> Proposal:
         "evaluation.metrics": why_metrics,
         "data.split": why_split,
     }
-    is_set = made.task == "multi_label_classify" and answer is not None
+    is_set = made.family == "multi_label_classify" and answer is not None
     return Proposal(
         made.task,
         _columns(made),
@@ -103,18 +103,12 @@ def _columns(made: Draft) -> dict[str, str]:
     return {**known, **{slot: name for slot, name in made.columns.items() if slot not in known}}
 
 
-def _answer(table: Table, made: Draft) -> ColumnFacts | None:
-    slots = ("label", "labels", "target", "number", "tags")
-    name = next((made.columns[slot] for slot in slots if slot in made.columns), None)
-    return table.facts.column(name) if name else None
-
-
 # ---- labels
 
 
 def _label_names(made: Draft, answer: ColumnFacts | None) -> tuple[dict[str, str] | None, str]:
     """Names of labels that the header of their column tells."""
-    if answer is None or made.task not in ("classify", "pair_classify"):
+    if answer is None or made.family not in CLOSED:
         return None, ""
     told = dict(re.findall(r"(\d+)\s*[=:]\s*([^\W\d]\w*)", answer.name))
     if told and set(told) == set(answer.values):
@@ -131,7 +125,7 @@ def _label_names(made: Draft, answer: ColumnFacts | None) -> tuple[dict[str, str
 def _unnamed(
     made: Draft, answer: ColumnFacts | None, labels: Mapping[str, str] | None
 ) -> tuple[str, ...]:
-    if answer is None or labels or made.task not in ("classify", "pair_classify"):
+    if answer is None or labels or made.family not in CLOSED:
         return ()
     return tuple(sorted(answer.values, key=int)) if answer.kind == "whole" else ()
 
@@ -143,21 +137,22 @@ def _metrics(table: Table, made: Draft, answer: ColumnFacts | None) -> tuple[tup
     """Another metric than the task's own, where the answers ask for one, and why; () where the
     task's own will do. One metric alone decides: of several, each would need a smaller p.
     """
-    if made.task is None:
+    family = known_family(made.task)
+    if family is None:
         return (), ""
-    own = tuple(load_family(made.task.partition("/")[0]).metrics)
+    own = family.metrics
     usual = (), f"the task's own, of which {own[0]} decides"
     if answer is None:
         return usual
-    if made.task in ("classify", "pair_classify") and answer.common:
+    if made.family in CLOSED and answer.common:
         value, rows = answer.common[0]
         if rows > MANY * answer.filled:
             share = f"{rows / answer.filled:.0%}"
             return ("macro_f1",), f"{share} of the rows are {value!r}: accuracy hides it"
-    if made.task not in FREE_TEXT:
+    if made.family not in FREE_TEXT:
         return usual
     if (
-        made.task not in ("summarise", "title")
+        made.family not in ("summarise", "title")
         and answer.numbers_at_end > ALL
         and answer.words > SHORT
     ):
@@ -166,7 +161,7 @@ def _metrics(table: Table, made: Draft, answer: ColumnFacts | None) -> tuple[tup
         return ("chrf",), "ROUGE counts Latin words, and most answers have none"
     if answer.words <= SHORT and own[0] not in ("exact_match", "squad_em"):
         return ("exact_match",), "answers of a few words are right or wrong"
-    if made.task in ("free", "answer") and _made_of_few_words(table, answer):
+    if made.family in ("free", "answer") and _made_of_few_words(table, answer):
         return ("exact_match",), "all answers are made of the same few words"
     return usual
 
@@ -250,19 +245,24 @@ def _doubts_of_files(table: Table, beside: Beside) -> tuple[str, ...]:
 
 def with_fit(found: Proposal) -> Proposal:
     """The proposal with its longest field shortened in rows that are too long: the template's
-    wording with the filter `fit`. Unchanged where no slot of text stands in it.
+    wording with the filter `fit`, beside which only the family is a task. Unchanged where no slot
+    of text stands in it, and for an inverted wording, whose answers the family reads otherwise.
     """
     family = known_family(found.task)
-    if family is None:
+    if found.task is None or family is None or not family_of(found.task):
         return found
-    source = found.template or family.wordings[0].template
+    name = found.task.partition("/")[2] or family.wordings[0].name
+    wording = find_wording(family, name, family.family)
+    if wording.answer_choices and not found.template:
+        return found
+    source = found.template or wording.template
     slots = [n for n, s in family.slots.items() if s.type in ("text", "context") and s.required]
     for slot in slots:
         marked, number = re.subn(rf"{{{{ ({slot}) }}}}", r"{{ \1 | fit }}", source)
         if number:
             why = "some rows are longer than the model reads: `fit` shortens that field in them"
             reasons = {**found.reasons, "data.template": why}
-            return replace(found, template=marked, reasons=reasons)
+            return replace(found, task=family.family, template=marked, reasons=reasons)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def _values(data: DataConfig, notes: list[str]) -> Iterator[Mapping[str, Any]]:
 
 def _columns(data: DataConfig, path: Path) -> frozenset[str]:
     other = data.model_copy(update={"source": str(path)})
-    return frozenset(next(islice(_values(other, []), 1)))
+    return frozenset(next(_values(other, [])))
 
 
 def described(column: ColumnFacts) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tunesmith.data.templates.environment import column_in_jinja
 from tunesmith.data.templates.families import load_family
 from tunesmith.data.templates.tag_cells import tags_in, words_in
 from tunesmith.errors import DataError
 from tunesmith.init.facts import LABEL_CHARACTERS, LABEL_WORDS, ColumnFacts
 from tunesmith.init.roles import DATA, INPUTS, LABELS, place_in, words_of
-from tunesmith.init.table import ANSWER_TYPES, Table, describes, known_family
+from tunesmith.init.table import ANSWER_TYPES, Table, describes, family_of, known_family
 
 LANGUAGES = (
     "en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja", "ko", "ar", "tr", "sv", "cs",
@@ -65,6 +66,11 @@ class Draft:
     reason: str = ""
     template: str | None = None
     allow: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The family whose answers the task asks for, as `family_of`."""
+        return family_of(self.task)
 
 
 Rule = Callable[[Table], Draft | None]
@@ -224,7 +230,7 @@ def two_texts_and_a_number(table: Table) -> Draft | None:
         single,
         columns={**single.columns, "text": first.name},
         reason=f"{single.reason}, for two texts",
-        template=template.replace("COLUMN", _in_jinja(second.name)),
+        template=template.replace("COLUMN", column_in_jinja(second.name)),
     )
 
 
@@ -238,15 +244,10 @@ def an_instruction_with_context(table: Table) -> Draft | None:
         return None
     if table.roles[answer.name] != "text" or "instruction" not in instruction.name.lower():
         return None
-    template = INSTRUCTION_TEMPLATE.replace("INSTRUCTION", _in_jinja(instruction.name))
+    template = INSTRUCTION_TEMPLATE.replace("INSTRUCTION", column_in_jinja(instruction.name))
     reason = f"{instruction.name!r} says what to do, with or without {context.name!r}"
-    template = template.replace("COLUMN", _in_jinja(context.name))
+    template = template.replace("COLUMN", column_in_jinja(context.name))
     return Draft("free", {"target": answer.name}, reason, template)
-
-
-def _in_jinja(column: str) -> str:
-    """A column as a template reads it."""
-    return column if column.isidentifier() else f'row["{column}"]'
 
 
 def a_number(table: Table) -> Draft | None:
@@ -364,7 +365,7 @@ def a_summary(table: Table) -> Draft | None:
 
 
 def _with_aspect(column: str) -> str:
-    return ASPECT_TEMPLATE.replace("COLUMN", _in_jinja(column))
+    return ASPECT_TEMPLATE.replace("COLUMN", column_in_jinja(column))
 
 
 def question_and_answer(table: Table) -> Draft | None:
@@ -437,7 +438,12 @@ def draft(table: Table) -> Draft:
     """
     made = (rule(table) for rule in RULES)
     found = next((one for one in made if one and _has_slots(one.task, table.wanted)), None)
-    if table.task and (found is None or found.task != table.task.partition("/")[0]):
+    is_wording = "/" in (table.task or "")
+    if table.task and (
+        found is None
+        or known_family(found.task) != known_family(table.task)
+        or (is_wording and found.template)  # the user's wording stands for the template
+    ):
         found = Draft(table.task, _slots(table, table.task), "you named the task")
     elif found is None and table.wanted:
         task = next((name for name in BY_SLOTS if _has_slots(name, table.wanted)), BY_SLOTS[0])
@@ -451,6 +457,13 @@ def draft(table: Table) -> Draft:
         )
     columns = {**found.columns, **table.wanted}
     return replace(found, task=table.task or found.task, columns=columns)
+
+
+def answer_of(table: Table, draft: Draft) -> ColumnFacts | None:
+    """The column that a draft takes for the answer, where it has one."""
+    slots = ("label", "labels", "target", "number", "tags")
+    name = next((draft.columns[slot] for slot in slots if slot in draft.columns), None)
+    return table.facts.column(name) if name else None
 
 
 def _shown(table: Table) -> str:

@@ -122,6 +122,18 @@ def known_family(task: str | None) -> Family | None:
     return load_family(task.partition("/")[0]) if task else None
 
 
+def family_of(task: str | None) -> str:
+    """The family whose answers a task asks for, by itself or by one of its wordings; "" without a
+    task, and for an inverted wording, which asks for another text.
+    """
+    family = known_family(task)
+    if task is None or family is None:
+        return ""
+    name = task.partition("/")[2]
+    is_inverted = any(wording.inverted for wording in family.wordings if wording.name == name)
+    return "" if is_inverted else family.family
+
+
 def _stands_in(part: Any, whole: Any) -> bool:
     text = plain_text(whole).casefold()
     items = read_list(part)

@@ -34,15 +34,20 @@ SAMPLE_CUT = 240
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """`data` is what the script reads; texts are cut to `cut` characters where `shortened`, and
-    `rows` of `total` are there.
+    """`data` is what the script reads; texts are cut to `cut` characters, of which the longest has
+    `longest`, and `rows` of `total` are there.
     """
 
     data: str
     cut: int
-    shortened: bool
+    longest: int
     rows: int
     total: int
+
+    @property
+    def shortened(self) -> bool:
+        """Whether any text is cut."""
+        return self.longest > self.cut
 
     @property
     def note(self) -> str:
@@ -61,39 +66,42 @@ def pack(rows: AnsweredRows, limit: int = MAX_PACKED) -> Packed:
     """The rows with the longest texts that fit into `limit` characters. Where not even the shortest
     do, the first half of the rows, a quarter ... are packed.
     """
-    count = total = len(rows.examples)
-    for cut in CUTS:
-        packed = _packed(rows, cut, count)
-        if len(packed.data) <= limit:
-            return packed
+    count, ends = len(rows.examples), common_ends(rows.prompts)
+    packed = _packed(rows, ends, CUTS[0], count)
+    for cut in CUTS[1:]:
+        # a cut that no text is as long as changes nothing
+        if len(packed.data) > limit and cut < packed.longest:
+            packed = _packed(rows, ends, cut, count)
     while len(packed.data) > limit and count > 1:
         count //= 2
-        packed = _packed(rows, CUTS[-1], count)
-    assert packed.total == total
+        packed = _packed(rows, ends, CUTS[-1], count)
     return packed
 
 
-def _packed(rows: AnsweredRows, cut: int, count: int) -> Packed:
-    shortened = False
+def _packed(rows: AnsweredRows, ends: tuple[str, str], cut: int, count: int) -> Packed:
+    longest = 0
 
     def text(value: str) -> str:
-        nonlocal shortened
+        nonlocal longest
         shown = inert(value)
-        if len(shown) <= cut:
-            return shown
-        shortened = True
-        return f"{shown[:cut]}\N{HORIZONTAL ELLIPSIS}"
+        longest = max(longest, len(shown))
+        return shown if len(shown) <= cut else f"{shown[:cut]}\N{HORIZONTAL ELLIPSIS}"
 
     values = json.dumps(
-        _columns(rows, text, count), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        _columns(rows, ends, text, count),
+        ensure_ascii=False,
+        separators=(",", ":"),
+        allow_nan=False,
     )
     data = base64.b64encode(zlib.compress(values.encode(), LEVEL)).decode()
-    return Packed(data, cut, shortened, count, len(rows.examples))
+    return Packed(data, cut, longest, count, len(rows.examples))
 
 
-def _columns(rows: AnsweredRows, text: Callable[[str], str], count: int) -> Mapping[str, object]:
+def _columns(
+    rows: AnsweredRows, ends: tuple[str, str], text: Callable[[str], str], count: int
+) -> Mapping[str, object]:
     """What browser.js reads; every list of rows is in their order."""
-    start, end = common_ends(rows.prompts)
+    start, end = ends
     return {
         "systems": [inert(system_name(column.system)) for column in rows.answers],
         "tuned": [column.system for column in rows.answers].index(TUNED),
@@ -184,7 +192,7 @@ def sample_table(rows: AnsweredRows) -> Table:
     """Up to SAMPLE rows of each outcome, drawn by a hash of their ids: neither the file's first
     rows nor the most flattering ones.
     """
-    chosen = [(outcome, i) for outcome in OUTCOMES for i in _drawn(rows, outcome)]
+    chosen = [(outcome, i) for outcome, found in _places(rows).items() for i in _drawn(rows, found)]
     (start, end), before = common_ends(rows.prompts), rows.column(rows.before)
     shown = tuple(
         TableRow(
@@ -204,23 +212,32 @@ def sample_table(rows: AnsweredRows) -> Table:
 
 def rows_note(rows: AnsweredRows) -> str:
     """`234 rows by accuracy, base model against tuned model: 76 fixed, 12 broken ...`."""
-    found = ", ".join(f"{n:,} {OUTCOMES[outcome].lower()}" for outcome, n in counts(rows).items())
+    counted = counts(rows)
+    found = ", ".join(f"{n:,} {OUTCOMES[outcome].lower()}" for outcome, n in counted.items())
     systems = f"{in_sentence(system_name(rows.before))} against {in_sentence(system_name(TUNED))}"
     by = " and ".join(dict.fromkeys(in_sentence(judge.title) for judge in rows.judges))
-    unknown = len(rows.examples) - sum(counts(rows).values())
+    unknown = len(rows.examples) - sum(counted.values())
     rest = f"; {unknown:,} that one of the two was not asked" if unknown else ""
     return f"{len(rows.examples):,} rows by {by}, {systems}: {found}{rest}."
 
 
 def counts(rows: AnsweredRows) -> dict[Outcome, int]:
     """How many rows came to each outcome, against the verdict's reference system; none of 0."""
-    found = [rows.outcome(i, rows.before) for i in range(len(rows.examples))]
-    return {outcome: n for outcome in OUTCOMES if (n := found.count(outcome))}
+    return {outcome: len(found) for outcome, found in _places(rows).items() if found}
 
 
-def _drawn(rows: AnsweredRows, outcome: Outcome) -> list[int]:
-    found = [i for i in range(len(rows.examples)) if rows.outcome(i, rows.before) == outcome]
-    return sorted(found, key=lambda i: hashlib.sha256(rows.examples[i].id.encode()).digest())[
+def _places(rows: AnsweredRows) -> dict[Outcome, list[int]]:
+    """The rows of each outcome, against the verdict's reference system."""
+    found: dict[Outcome, list[int]] = {outcome: [] for outcome in OUTCOMES}
+    for i in range(len(rows.examples)):
+        outcome = rows.outcome(i, rows.before)
+        if outcome is not None:
+            found[outcome].append(i)
+    return found
+
+
+def _drawn(rows: AnsweredRows, places: Sequence[int]) -> list[int]:
+    return sorted(places, key=lambda i: hashlib.sha256(rows.examples[i].id.encode()).digest())[
         :SAMPLE
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -26,15 +26,17 @@ from tunesmith.report.markdown import (
     strip,
     titled,
 )
-from tunesmith.report.sections import sections_of
+from tunesmith.report.sections import Section, sections_of
 from tunesmith.report.usage import about_table, base_name, is_local, snippet
 
 UNKNOWN = "unknown"
 """The hub's identifier where the base model names no licence."""
 
 
-def render_card(report: Report) -> str:
-    """The card: front matter for the hub, then text for people."""
+def render_card(report: Report, sections: Sequence[Section] | None = None) -> str:
+    """The card: front matter for the hub, then text for people. `sections` are the report's, where
+    they are known already.
+    """
     base = line(base_name(report.base_model))
     front = card_data(report).to_yaml()
     parts = [
@@ -45,7 +47,7 @@ def render_card(report: Report) -> str:
         questions(report),
         *strip(report),
         *steps(report),
-        *_findings(report),
+        *_findings(sections or sections_of(report)),
         *_threshold(report),
         "## How to use it",
         "Prompt the model in the format it was trained on:",
@@ -59,11 +61,11 @@ def render_card(report: Report) -> str:
     return f"---\n{front}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _findings(report: Report) -> list[str]:
+def _findings(sections: Sequence[Section]) -> list[str]:
     """The tables that every section shows everywhere, with their titles."""
     return [
         titled(table.title or section.title, markdown_table(table))
-        for section in sections_of(report)
+        for section in sections
         for table in section.tables
     ]
 

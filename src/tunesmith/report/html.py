@@ -7,53 +7,39 @@ by their hashes: nothing in a row's text can run, even if it could pose as marku
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tunesmith.inert import inert
 from tunesmith.report.answers import chips
 from tunesmith.report.browser import SAMPLE, pack, sample_table
 from tunesmith.report.content import Report, verdict_class
 from tunesmith.report.next_steps import next_steps
+from tunesmith.report.page import FOLDER, csp_hash, page_environment, spelled_out
 from tunesmith.report.plots import PALETTE, Plot
 from tunesmith.report.sections import Section, sections_of
 from tunesmith.report.strip import strip_of
 from tunesmith.report.usage import base_name, day, parameters
 
-FOLDER = Path(__file__).parent
 VENDOR = FOLDER / "vendor"
 
 
-def render_html(report: Report, plots: Sequence[Plot]) -> str:
+def render_html(
+    report: Report, plots: Sequence[Plot], sections: Sequence[Section] | None = None
+) -> str:
     """The whole page. Every text of the report is escaped; only our own plots, style and script go
-    in as markup.
+    in as markup. `sections` are the report's, where they are known already.
     """
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_inert,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(finalize=spelled_out)
     environment.filters["inline_svg"] = inline_svg
     template = environment.get_template("report.html.j2")
-    return template.render(_context(report, plots))
+    return template.render(_context(report, plots, sections or sections_of(report)))
 
 
-def _inert(value: object) -> object:
-    """What is printed on the page; our own markup has been made already."""
-    return inert(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _context(report: Report, plots: Sequence[Plot]) -> dict[str, object]:
-    sections = sections_of(report)
+def _context(
+    report: Report, plots: Sequence[Plot], sections: Sequence[Section]
+) -> dict[str, object]:
     style, script = page_style(), page_script()
     rows = next((section.rows for section in sections if section.rows), None)
     return {
@@ -121,17 +107,12 @@ def content_policy(style: str, script: str) -> str:
     """
     parts = [
         "default-src 'none'",
-        f"style-src-elem '{_hash(style)}'",
+        f"style-src-elem '{csp_hash(style)}'",
         "style-src-attr 'unsafe-inline'",
         "base-uri 'none'",
         "form-action 'none'",
     ]
-    return "; ".join([*parts, *([f"script-src '{_hash(script)}'"] if script else [])])
-
-
-def _hash(text: str) -> str:
-    """As a content security policy names an inline script or style."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    return "; ".join([*parts, *([f"script-src '{csp_hash(script)}'"] if script else [])])
 
 
 def inline_svg(plot: Plot) -> Markup:

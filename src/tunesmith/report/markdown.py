@@ -17,8 +17,13 @@ from tunesmith.report.strip import strip_of
 from tunesmith.report.tables import Table, TableRow
 
 
-def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
-    """The report as Markdown; plots are linked as files of the run folder."""
+def render_markdown(
+    report: Report, plots: Sequence[Plot] = (), sections: Sequence[Section] | None = None
+) -> str:
+    """The report as Markdown; plots are linked as files of the run folder. `sections` are the
+    report's, where they are known already.
+    """
+    sections = sections or sections_of(report)
     images = {plot.name: f"![{line(plot.alt)}](plots/{plot.name}.png)" for plot in plots}
     parts = [
         f"# {line(report.heading or report.verdict)}",
@@ -28,7 +33,7 @@ def render_markdown(report: Report, plots: Sequence[Plot] = ()) -> str:
         *steps(report),
         f"Run {line(report.name)}, tuned from {line(report.base_model)}. "
         f"{inside(report.verdict_line)}.",
-        *(part for section in sections_of(report) for part in _section(section, images)),
+        *(part for section in sections for part in _section(section, images)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from tunesmith.report.charts import (
     Lines,
 )
 from tunesmith.report.content import Report
-from tunesmith.report.sections import sections_of
+from tunesmith.report.sections import Section, sections_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,9 +70,12 @@ class Plot:
     png: bytes
 
 
-def plots_of(report: Report) -> list[Plot]:
-    """Every plot that the report has the numbers for, in the order of its sections."""
-    return [draw(chart) for section in sections_of(report) for chart in section.charts]
+def plots_of(report: Report, sections: Sequence[Section] | None = None) -> list[Plot]:
+    """Every plot that the report has the numbers for, in the order of its sections, which are given
+    where they are known already.
+    """
+    sections = sections or sections_of(report)
+    return [draw(chart) for section in sections for chart in section.charts]
 
 
 def draw(chart: Chart) -> Plot:

@@ -7,49 +7,41 @@ pose as markup. Neither the systems nor their sides are in the page.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunesmith.evaluate.review import Review
 from tunesmith.records import Example
-
-FOLDER = Path(__file__).parent
+from tunesmith.report.page import FOLDER, csp_hash, page_environment
 
 
 def review_page(review: Review, examples: Mapping[str, Example]) -> str:
     """The whole page; `examples` by id."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script, style = (
         (FOLDER / name).read_text(encoding="utf-8") for name in ("review.js", "review.css")
     )
     pairs = [
         (pair.id, _turns(examples[pair.answers.example_id]), pair.sides) for pair in review.pairs
     ]
-    return environment.get_template("review.html.j2").render(
-        review=review.id,
-        pairs=pairs,
-        policy="; ".join(
-            [
-                "default-src 'none'",
-                f"script-src '{_hash(script)}'",
-                f"style-src '{_hash(style)}'",
-                "base-uri 'none'",
-                "form-action 'none'",
-            ]
-        ),
-        script=Markup(script),  # noqa: S704 - our own file
-        style=Markup(style),  # noqa: S704 - our own file
+    return (
+        page_environment()
+        .get_template("review.html.j2")
+        .render(
+            review=review.id,
+            pairs=pairs,
+            policy="; ".join(
+                [
+                    "default-src 'none'",
+                    f"script-src '{csp_hash(script)}'",
+                    f"style-src '{csp_hash(style)}'",
+                    "base-uri 'none'",
+                    "form-action 'none'",
+                ]
+            ),
+            script=Markup(script),  # noqa: S704 - our own file
+            style=Markup(style),  # noqa: S704 - our own file
+        )
     )
 
 
@@ -59,8 +51,3 @@ def _turns(example: Example) -> list[tuple[str, str]]:
         return [("", example.prompt)]
     turns = [(turn.role, turn.content) for turn in example.history]
     return [*turns, (example.asked_by, example.prompt)]
-
-
-def _hash(text: str) -> str:
-    """As a content security policy names an inline script or style."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from tunesmith.inert import inert
+from tunesmith.report.page import page_environment, spelled_out
 from tunesmith.report.plots import Plot
 from tunesmith.report.tables import Table
 
@@ -32,15 +29,7 @@ class Growing:
 
 def render_growing(growing: Growing) -> str:
     """The page; every text on it is escaped, and plots are pictures, in which nothing can act."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: inert(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("watch.html.j2")
+    template = page_environment(finalize=spelled_out).get_template("watch.html.j2")
     pictures = [
         (plot, f"data:image/svg+xml;base64,{base64.b64encode(plot.svg.encode()).decode()}")
         for plot in growing.plots

@@ -10,6 +10,7 @@ is refused. Values are never changed by rendering.
 from __future__ import annotations
 
 import hashlib
+import json
 import operator
 import re
 from collections.abc import Iterable, Mapping
@@ -161,6 +162,15 @@ def used_columns(source: str) -> frozenset[str]:
         ):
             names = (names - {"row"}) | {str(item.arg.value)}
     return frozenset(names)
+
+
+def column_in_jinja(column: str) -> str:
+    r"""A column as a template reads it.
+
+    >>> print(column_in_jinja("text"), column_in_jinja('a "b"'))
+    text row["a \"b\""]
+    """
+    return column if column.isidentifier() else f"row[{json.dumps(column, ensure_ascii=False)}]"
 
 
 def fitted_columns(source: str) -> frozenset[str]:
