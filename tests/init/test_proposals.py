@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from init_tools import init_tool
 from support import shared
+from tool_modules import tool_module
 
 from tunesmith.errors import DataError
 from tunesmith.init.proposal import in_words, propose
 from tunesmith.init.read import read_table
 from tunesmith.recipe import DataConfig
 
-CASES = init_tool("init_cases")
+CASES = tool_module("init_cases")
 AWKWARD = {case.name: case for case in (*CASES.cases(), *CASES.hopeless())}
 PAGE = Path(__file__).parents[2] / "docs" / "init.md"
 
