@@ -214,15 +214,15 @@ def words_of(kind: Kind, text: str, job: Job) -> str:
 def finished_run(folder: Path) -> Path:
     """A whole run on good rows, by the product's own command."""
     folder.mkdir(parents=True)
-    source = Job(folder, folder, lambda _: 0).csv(good_rows())
-    arguments = [
-        "run", str(source), "--task", "classify", "--output-dir", str(folder / "run"),
+    job = Job(folder, folder, lambda _: 0)
+    arguments = job.whole_run(
+        job.csv(good_rows()),
         "train.num_train_epochs=2", "evaluation.resamples=100", "evaluation.few_shot=1",
-    ]  # fmt: skip
+    )  # fmt: skip
     process = child(arguments, folder / ".said", folder / ".opened", folder, {})
     if code := end_of(process):
         raise SystemExit(f"the good run ends with {code}: {(folder / '.said').read_text()[-2000:]}")
-    return folder / "run"
+    return job.run
 
 
 def needs_finished(kind: Kind) -> bool:

@@ -172,6 +172,11 @@ def name_of(one: Described, value: Any) -> Any:
     return labels[int(value)] if labels else value
 
 
+def unnamed(one: Described) -> Described:
+    """Without the names of the labels, for rows that have other labels now."""
+    return Described(one.name, one.parts, {k: v for k, v in one.data.items() if k != "labels"})
+
+
 def shifted(by: int) -> Change:
     def change(one: Described, rng: random.Random) -> Described:
         _, target = keys(one)
@@ -210,7 +215,7 @@ def relabelled(share: float, change: Callable[[str], str], only_one: bool = True
                 else names[i]
             ),
         )
-        return Described(one.name, new.parts, {k: v for k, v in new.data.items() if k != "labels"})
+        return unnamed(new)
 
     return apply
 
@@ -283,8 +288,7 @@ LABELS: dict[str, tuple[str, Change]] = {
         "null_label", relabelled(0.12, lambda label: "N/A", only_one=False),
     ),
     "a column of ids as the labels": (
-        "one_class_per_row", lambda one, rng: changed(targets(one, lambda i, row: f"id-{i}"),
-        targets(one, lambda i, row: f"id-{i}").parts["train"][:900], labels=None),
+        "one_class_per_row", lambda one, rng: unnamed(targets(one, lambda i, row: f"id-{i}")),
     ),
     "sorted by label, and the first rows taken": ("cut_sorted", sorted_and_cut),
 }  # fmt: skip
@@ -320,7 +324,7 @@ def run(job: Job, folder: Path) -> None:
     from tunesmith.rundir import RunDir
     from tunesmith.stages.prepare import prepare
 
-    data = {key: value for key, value in job.described.data.items() if value is not None}
+    data = dict(job.described.data)
     for part, rows in job.described.parts.items():
         file = folder / f"{part}.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

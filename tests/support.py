@@ -8,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tunesmith import cli
+from tunesmith import cli, stages
 from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.data.store import read_token_arrays
 from tunesmith.models.save import save_model
+from tunesmith.recipe import build_recipe
 from tunesmith.records import IGNORE_INDEX, Example, TokenizedExample
 from tunesmith.run_files import (
     Artefact,
@@ -26,6 +28,7 @@ from tunesmith.run_files import (
     write_record,
 )
 from tunesmith.rundir import RunDir, file_sha256, read_json, write_json
+from tunesmith.train.packing.plan import TrainingData
 
 
 def shared(*parts: str) -> Path:
@@ -101,6 +104,22 @@ def tiny_llama(vocab_size: int = 259, positions: int = 512, seed: int = 0) -> An
     return LlamaForCausalLM(config).eval()
 
 
+def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingData:
+    """Rows of `shared` common tokens and 3 to 11 own ones, of which the last 1 to 3 are trained."""
+    random = np.random.default_rng(seed)
+    start = np.random.default_rng(0).integers(3, 259, shared)
+    rows = [
+        np.concatenate([start, random.integers(3, 259, random.integers(3, 12))])
+        for _ in range(num_rows)
+    ]
+    trained = random.integers(1, 4, num_rows)
+    lengths = np.array([len(row) for row in rows])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return TrainingData.from_arrays(
+        np.concatenate(rows), offsets, lengths - trained, [f"r{i}" for i in range(num_rows)]
+    )
+
+
 def save(model: Any, tokenizer: Any, folder: Path, max_new_tokens: int | None = None) -> None:
     """As a run saves its model; the tokenizer is a completed one."""
     save_model(model, tokenizer, folder, chat_format(tokenizer).stop_ids(model), max_new_tokens)
@@ -113,6 +132,17 @@ def example(
     return Example(
         f"e{number}", f"r{number}", "t", f"{prompt}{number}", completion, (completion,), choices
     )
+
+
+def prepare_source(folder: Path, model: Path, source: Path, **data: Any) -> RunDir:
+    """A run folder in `folder` in which the rows of a file are prepared for `classify`."""
+    values = {
+        "model": str(model),
+        "data": {"source": str(source), "task": "classify", **data},
+        "output_dir": str(folder / "run"),
+    }
+    stages.prepare.prepare(build_recipe(values)[0])
+    return RunDir(folder / "run")
 
 
 def list_again(run: RunDir) -> None:

@@ -4,17 +4,16 @@ somewhere, and tables of numbers are computed again.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
 from docs_blocks import ALL, PAGES, ROOT
+from tool_modules import tool_module
 
 from tunesmith import cli
 from tunesmith.evaluate.power import smallest_accuracy_gain
@@ -25,30 +24,21 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_commands_are_what_the_tool_generates() -> None:
-    made = tool("command_reference")
+    made = tool_module("command_reference")
     page = (DOCS / "commands.md").read_text(encoding="utf-8")
     found = page.partition(made.START)[2].partition(made.END)[0].lstrip("\n")
     assert found == made.reference(), "python tools/command_reference.py docs/commands.md"
 
 
 def test_every_command_has_an_example() -> None:
-    sections = tool("command_reference").reference().split("## tunesmith ")[1:]
+    sections = tool_module("command_reference").reference().split("## tunesmith ")[1:]
     assert len(sections) > 20
     assert [text.split("\n")[0] for text in sections if "```sh\ntunesmith " not in text] == []
 
 
 def test_a_help_text_is_words_and_examples() -> None:
-    told = tool("command_reference").told
+    told = tool_module("command_reference").told
     assert told("Do\nit.\n\nExample: tunesmith a, or tunesmith b\n--c") == (
         ["Do it.", ""],
         ["tunesmith a", "tunesmith b --c"],
@@ -87,7 +77,7 @@ def headings(page: Path) -> set[str]:
 
 
 def test_files_outside_docs_come_along_on_the_site() -> None:
-    site = tool("docs_site")
+    site = tool_module("docs_site")
     text = "[a](../examples/trec.yaml) [b](recipe.md) [c](#x) [d](https://x.org/y)"
     assert site.rewritten("scaling.md", text) == text.replace(
         "../examples/trec.yaml", "source/examples/trec.yaml"
@@ -104,7 +94,7 @@ def test_the_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path: P
     subprocess.run(
         [mkdocs, "build", "--strict", "--quiet", "--site-dir", str(tmp_path)], cwd=ROOT, check=True
     )
-    assert tool("docs_site").loaded_from_elsewhere(tmp_path) == []
+    assert tool_module("docs_site").loaded_from_elsewhere(tmp_path) == []
 
 
 def test_what_a_page_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
@@ -112,7 +102,7 @@ def test_what_a_page_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text(
         '<script src="https://x.org/a.js"></script><link rel="stylesheet" href="//x.org/b.css">'
     )
-    found = tool("docs_site").loaded_from_elsewhere(tmp_path)
+    found = tool_module("docs_site").loaded_from_elsewhere(tmp_path)
     assert found == ["b.html: https://x.org/a.js", "b.html: //x.org/b.css"]
 
 

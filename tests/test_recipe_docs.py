@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import pytest
 import yaml
 from pydantic import Field
 from pydantic.fields import FieldInfo
+from tool_modules import tool_module
 
 from tunesmith.data.templates.families import find_wording, load_family
 from tunesmith.recipe import ALIASES, Recipe, SourceConfig, build_recipe
@@ -23,14 +23,7 @@ RECIPES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "recipe_reference", ROOT / "tools" / "recipe_reference.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return tool_module("recipe_reference")
 
 
 def dotted_keys(tool: ModuleType) -> dict[str, FieldInfo]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 import shlex
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import typer
+from tool_modules import tool_module
 
 from tunesmith.cli import app
 from tunesmith.data.dedup.exact import normalise
@@ -22,13 +21,7 @@ DOCUMENT = (ROOT / "docs" / "walks.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def walks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("walks", ROOT / "tools" / "walks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["walks"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return tool_module("walks")
 
 
 def test_a_block_is_read_as_commands_and_what_was_seen(walks: ModuleType) -> None:

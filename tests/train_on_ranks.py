@@ -9,10 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from loss_oracle import build, examples
-from support import tiny_llama
+from support import made_data, tiny_llama
 from torch.distributed.tensor import DTensor
 
 from tunesmith.distributed.group import place
@@ -24,22 +23,6 @@ from tunesmith.train.loop import _draw_for_this_rank, train
 from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.packing.tensors import Batch
-
-
-def made_data(num_rows: int = 30, seed: int = 0, shared: int = 12) -> TrainingData:
-    """Rows of `shared` common tokens, 2 to 11 own ones and 1 to 4 trained ones."""
-    random = np.random.default_rng(seed)
-    start = np.random.default_rng(0).integers(3, 259, shared)
-    rows = [
-        np.concatenate([start, random.integers(3, 259, random.integers(3, 12))])
-        for _ in range(num_rows)
-    ]
-    trained = random.integers(1, 4, num_rows)
-    lengths = np.array([len(row) for row in rows])
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return TrainingData.from_arrays(
-        np.concatenate(rows), offsets, lengths - trained, [f"r{i}" for i in range(num_rows)]
-    )
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -62,7 +45,7 @@ def trained(folder: Path, changes: dict[str, Any] | None = None, **options: Any)
     steps: list[dict[str, float]] = []
     result = train(
         model,
-        options.pop("data", None) or made_data(),
+        options.pop("data", None) or made_data(30),
         config(**(changes or {})),
         run=RunDir(folder),
         validation=options.pop("validation", made_data(20, seed=1)),
@@ -90,7 +73,7 @@ def stopped(folder: Path, step: int, by_rank: int) -> str:
             signal.raise_signal(signal.SIGUSR1)
 
     try:
-        train(tiny_llama(), made_data(), config(), run=RunDir(folder), on_progress=stop,
+        train(tiny_llama(), made_data(30), config(), run=RunDir(folder), on_progress=stop,
               validation=made_data(20, seed=1))  # fmt: skip
     except InterruptedRun as error:
         return error.message
@@ -117,7 +100,7 @@ def validated(folder: Path) -> list[dict[str, float]]:
 
 def refused_for_a_row(folder: Path, row: int) -> str:
     """The error of a training in which one row's loss is NaN."""
-    data = made_data()
+    data = made_data(30)
 
     def objective(parts: Parts, batch: Batch) -> torch.Tensor:
         loss = nll_sum(parts, batch)
@@ -166,5 +149,5 @@ def whole_weights_in_steps(folder: Path) -> tuple[list[int], list[int]]:
         parts = [o for o in gc.get_objects() if isinstance(o, DTensor) and o.requires_grad]
         kept.append(sum({id(p): p.to_local().numel() for p in parts}.values()))
 
-    train(model, made_data(), config(), run=RunDir(folder), on_progress=count)
+    train(model, made_data(30), config(), run=RunDir(folder), on_progress=count)
     return alive, kept

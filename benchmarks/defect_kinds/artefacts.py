@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from defect_kinds.job import Job, Kind, Said, flip, good_rows, wait_for
+from defect_kinds.job import Job, Kind, Said, flip, good_rows, on_a_run, wait_for
 
 CHANGED = r"changed since it was made: sha256 \w+, made as \w+.*\nhint: "
 
 
 def flipped(name: str, command: str) -> Callable[[Job], list[str]]:
     """One bit of a file of a finished run, before a command that reads it."""
-
-    def inject(job: Job) -> list[str]:
-        flip(job.copy() / name)
-        return of_run(job, command)
-
-    return inject
-
-
-def of_run(job: Job, command: str) -> list[str]:
-    rest = {"chat": ["--once", "The mug works well."], "export": [str(job.folder / "out")]}
-    return [command, str(job.run), *rest.get(command, [])]
-
-
-def damaged(change: Callable[[Path], object], command: str) -> Callable[[Job], list[str]]:
-    """A finished run in which something was changed by hand."""
-
-    def inject(job: Job) -> list[str]:
-        change(job.copy())
-        return of_run(job, command)
-
-    return inject
+    return on_a_run(command, lambda run: flip(run / name))
 
 
 def right_answers(run: Path) -> None:
@@ -63,16 +42,12 @@ def forgotten_use(run: Path) -> None:
 
 def best_checkpoint(job: Job) -> list[str]:
     """Training is killed once its best checkpoint is not its newest, and the best is damaged."""
-    source = job.csv(good_rows())
-    arguments = [
-        "run", str(source), "--task", "classify", "--output-dir", str(job.run),
+    arguments = job.whole_run(
+        job.csv(good_rows()),
         "train.num_train_epochs=200", "train.save_total_limit=200", "evaluation.few_shot=0",
         "train.learning_rate=0.01",
-    ]  # fmt: skip
-    process = job.start(arguments)
-    wait_for(lambda: older_best(job.run) is not None)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    )  # fmt: skip
+    job.killed_when(lambda: older_best(job.run) is not None, arguments)
     best = older_best(job.run)
     assert best is not None
     flip(best / "model.safetensors")
@@ -161,17 +136,17 @@ KINDS = [
         )
     ),
     Kind("3", "the answers are replaced by the right ones, then report",
-         damaged(right_answers, "report"), CHANGED),
-    Kind("3", "report.md says better, then verify", damaged(better_score, "verify"), CHANGED),
+         on_a_run("report", right_answers), CHANGED),
+    Kind("3", "report.md says better, then verify", on_a_run("verify", better_score), CHANGED),
     Kind("3", "a use of the test split is deleted from its list",
-         damaged(forgotten_use, "report"), r"test\.seal\.json: changed .*\nhint: "),
+         on_a_run("report", forgotten_use), r"test\.seal\.json: changed .*\nhint: "),
     Kind("3", "the list of artefacts is deleted",
-         damaged(lambda run: (run / "artefacts.json").unlink(), "report"),
+         on_a_run("report", lambda run: (run / "artefacts.json").unlink()),
          r"artefacts\.json: gone.*\nhint: "),
-    Kind("3", "a file is added to the model folder", damaged(added_adapter, "chat"),
+    Kind("3", "a file is added to the model folder", on_a_run("chat", added_adapter),
          r"adapter_config\.json: .*no finished stage"),
     Kind("3", "the tokenizer is deleted from the model folder",
-         damaged(lambda run: (run / "model" / "tokenizer.json").unlink(), "chat"),
+         on_a_run("chat", lambda run: (run / "model" / "tokenizer.json").unlink()),
          r"tokenizer\.json: gone since it was made"),
     Kind("3", "the best checkpoint is damaged while training, then train", best_checkpoint,
          r"step-\d+: the best checkpoint is damaged: .*\nhint: ", 1),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from defect_kinds.job import Job, Kind, Said, good_rows
+from defect_kinds.job import Job, Kind, good_rows, keeps
+from defect_kinds.models import changed_model, with_a_nan
 
 
 def override(*texts: str) -> Callable[[Job], list[str]]:
@@ -49,40 +50,12 @@ def no_labels(share: float) -> Callable[[Job], list[str]]:
     return inject
 
 
-def broken_weights(job: Job) -> list[str]:
-    """A base model in which one weight is NaN, as a training that diverged leaves it."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    model = job.folder / "model"
-    copy_base(job)
-    tensors = load_file(model / "model.safetensors")
-    name = sorted(tensors)[0]
-    tensors[name].view(-1)[0] = torch.nan
-    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
-    return job.prepare(job.csv(good_rows()), f"model={model}")
-
-
-def copy_base(job: Job) -> None:
-    """The built-in base model in the job's folder."""
-    import shutil
-
-    from tunesmith.models.load import resolve_model
-
-    shutil.copytree(resolve_model("built-in"), job.folder / "model")
-
-
 def rate_of_ten(job: Job) -> list[str]:
-    path = job.csv(good_rows())
-    return [
-        "run", str(path), "--task", "classify", "--output-dir", str(job.run),
+    return job.whole_run(
+        job.csv(good_rows()),
         "train.learning_rate=10", "train.max_grad_norm=0", "train.num_train_epochs=200",
         "train.warmup_ratio=0", "train.train_batch_size=4",
-    ]  # fmt: skip
-
-
-def is_kept_without(n: int) -> Callable[[Job, Said], bool]:
-    return lambda job, _: bool(job.ledger()["rows"]["kept"] == n)
+    )  # fmt: skip
 
 
 LOOP = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
@@ -147,8 +120,8 @@ KINDS = [
     Kind("5", "a tenth of the rows without a label", no_labels(0.1),
          r"20 of 200 rows rejected \(10\.0%\), data\.max_rejected is 1\.0%"),
     Kind("5", "one row of two hundred without a label", no_labels(0.005), r"(?i)rejected.*1", 0,
-         is_kept_without(199)),
-    Kind("5", "a NaN in the base model's weights", broken_weights, r"(?i)nan"),
+         keeps(199)),
+    Kind("5", "a NaN in the base model's weights", changed_model(with_a_nan), r"(?i)nan"),
     Kind("5", "a loss that is not finite: a rate of 10, unclipped", rate_of_ten,
          r"(?s)loss.*hint: (?!.*learning_rate=(inf|0\b))", 1),
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from defect_kinds.job import Job, Kind, Said, good_rows, wait_for
+from defect_kinds.job import Job, Kind, Said, good_rows, on_a_run, wait_for
 
 LIMIT = "TUNESMITH_DEFECT_LIMIT"
 """A variable of the benchmark alone: the most bytes that a file may have, as a quota sets it."""
@@ -15,11 +15,10 @@ LIMIT = "TUNESMITH_DEFECT_LIMIT"
 
 def long_run(job: Job) -> list[str]:
     """A run whose training takes minutes unless it is stopped."""
-    source = job.csv(good_rows())
-    return [
-        "run", str(source), "--task", "classify", "--output-dir", str(job.run),
+    return job.whole_run(
+        job.csv(good_rows()),
         "train.num_train_epochs=500", "evaluation.few_shot=0", "train.save_steps=1",
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def in_training(job: Job) -> bool:
@@ -44,16 +43,12 @@ def is_preparing(job: Job) -> bool:
 
 def resumed(job: Job) -> list[str]:
     """A training is killed with SIGKILL; then it is resumed, to its end."""
-    source = job.csv(good_rows())
-    arguments = [
-        "run", str(source), "--task", "classify", "--output-dir", str(job.run),
+    arguments = job.whole_run(
+        job.csv(good_rows()),
         "train.num_train_epochs=3", "evaluation.few_shot=0", "train.save_steps=1",
         "train.dtype=float32", "evaluation.resamples=100",
-    ]  # fmt: skip
-    process = job.start(arguments)
-    wait_for(lambda: in_training(job))
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    )  # fmt: skip
+    job.killed_when(lambda: in_training(job), arguments)
     return ["resume", str(job.run)]
 
 
@@ -114,12 +109,11 @@ def a_dead_link(job: Job) -> Path:
 
 def damaged(name: str, content: bytes | Callable[[bytes], bytes],
             command: str = "report") -> Callable[[Job], list[str]]:  # fmt: skip
-    def inject(job: Job) -> list[str]:
-        path = job.copy() / name
+    def change(run: Path) -> None:
+        path = run / name
         path.write_bytes(content if isinstance(content, bytes) else content(path.read_bytes()))
-        return [command, str(job.run)]
 
-    return inject
+    return on_a_run(command, change)
 
 
 def half(content: bytes) -> bytes:
@@ -134,12 +128,11 @@ def newest_checkpoint(change: Callable[[Path], object]) -> Callable[[Job], list[
     """Training is killed after its third checkpoint, and the newest one is damaged."""
 
     def inject(job: Job) -> list[str]:
-        job_command = long_run(job)
-        process = job.start([*job_command, "train.save_total_limit=100"])
         folder = job.run / "checkpoints"
-        wait_for(lambda: len(list(folder.glob("step-*/manifest.json"))) >= 3)
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+        job.killed_when(
+            lambda: len(list(folder.glob("step-*/manifest.json"))) >= 3,
+            [*long_run(job), "train.save_total_limit=100"],
+        )
         newest = max(folder.glob("step-*"))
         change(newest / "model.safetensors")
         return ["train", str(job.run)]
@@ -156,15 +149,6 @@ def goes_on_from_an_earlier_one(job: Job, process: int) -> None:
     before = len(list((job.run / "checkpoints").glob("step-*/manifest.json")))
     wait_for(lambda: len(list((job.run / "checkpoints").glob("step-*/manifest.json"))) > before)
     os.kill(process, signal.SIGTERM)
-
-
-def limited(command: str) -> Callable[[Job], list[str]]:
-    def inject(job: Job) -> list[str]:
-        job.copy()
-        rest = {"export": [str(job.folder / "out")]}
-        return [command, str(job.run), *rest.get(command, [])]
-
-    return inject
 
 
 def export_into(place: Callable[[Job], str | Path]) -> Callable[[Job], list[str]]:
@@ -208,10 +192,10 @@ KINDS = [
          r"/proc/run.*\nhint: "),
     Kind("4", "export over a file", export_into(under_a_file), r"file.*\nhint: "),
     Kind("4", "export to a link to nowhere", export_into(a_dead_link), r"link.*\nhint: "),
-    Kind("4", "a quota stops the export", limited("export"), r"beyond what is allowed.*\nhint: ", 1,
-         environment={LIMIT: "100000"}),
-    Kind("4", "a quota stops the report", limited("report"), r"beyond what is allowed.*\nhint: ", 1,
-         environment={LIMIT: "1000"}),
+    Kind("4", "a quota stops the export", on_a_run("export"),
+         r"beyond what is allowed.*\nhint: ", 1, environment={LIMIT: "100000"}),
+    Kind("4", "a quota stops the report", on_a_run("report"),
+         r"beyond what is allowed.*\nhint: ", 1, environment={LIMIT: "1000"}),
     Kind("4", "manifest.json is cut off", damaged("manifest.json", half), r"manifest\.json"),
     Kind("4", "manifest.json is empty", damaged("manifest.json", b""), r"manifest\.json"),
     Kind("4", "manifest.json is 100,000 brackets", damaged("manifest.json", deep),

@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable
 
-from defect_kinds.job import Job, Kind, Row, Said, answers_are, good_rows
+from defect_kinds.job import Job, Kind, Row, Said, answers_are, good_rows, keeps
 
 TWO_LABELS = answers_are("good", "bad")
 
@@ -33,12 +33,8 @@ def document(shape: Callable[[list[Row]], object], indent: int | None = None,
     return inject
 
 
-def all_rows(n: int) -> Callable[[Job, Said], bool]:
-    return lambda job, _: bool(job.ledger()["rows"]["kept"] == n)
-
-
 def all_rows_with_two_labels(job: Job, said: Said) -> bool:
-    return all_rows(60)(job, said) and TWO_LABELS(job, said)
+    return keeps(60)(job, said) and TWO_LABELS(job, said)
 
 
 def line_put(number: int, text: str) -> Callable[[str], str]:
@@ -252,9 +248,9 @@ KINDS = [
     Kind("1", "JSON lists of [text, label] pairs",
          document(lambda rows: [[row["text"], row["label"]] for row in rows]),
          "read as text and label", 0, all_rows_with_two_labels),
-    Kind("1", "SQuAD's nested JSON", squad, "SQuAD", 0, all_rows(60)),
-    Kind("1", "CoNLL's columns", conll, "", 0, all_rows(60)),
-    Kind("1", "parallel text files", parallel, "parallel|line by line", 0, all_rows(60)),
+    Kind("1", "SQuAD's nested JSON", squad, "SQuAD", 0, keeps(60)),
+    Kind("1", "CoNLL's columns", conll, "", 0, keeps(60)),
+    Kind("1", "parallel text files", parallel, "parallel|line by line", 0, keeps(60)),
     Kind("1", "parallel text files of different length", parallel_of_different_length,
          "60.*57|57.*60"),
     Kind("1", "fastText's lines", label_before_text("__label__{label} {text}", "rows.txt"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +62,11 @@ class Job:
         given = [f"data.task={task}"] if task else []
         return ["prepare", str(source), *given, f"output_dir={self.run}", *overrides]
 
+    def whole_run(self, source: Path, *overrides: str) -> list[str]:
+        return [
+            "run", str(source), "--task", "classify", "--output-dir", str(self.run), *overrides
+        ]  # fmt: skip
+
     def recipe(self, text: str, *overrides: str) -> list[str]:
         """`prepare` on a recipe of YAML, in which ROWS and RUN stand for paths."""
         rows = self.csv(good_rows())
@@ -70,6 +77,18 @@ class Job:
         """A copy of the finished run, to be damaged."""
         shutil.copytree(self.finished, self.run)
         return self.run
+
+    def of_run(self, command: str) -> list[str]:
+        """A command on the run folder, with what it needs besides."""
+        rest = {"chat": ["--once", "The mug works well."], "export": [str(self.folder / "out")]}
+        return [command, str(self.run), *rest.get(command, [])]
+
+    def killed_when(self, found: Callable[[], bool], arguments: Sequence[str]) -> None:
+        """Start a command, and kill it with SIGKILL once something is there."""
+        process = self.start(arguments)
+        wait_for(found)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
 
     def ledger(self) -> Any:
         return json.loads((self.run / "ledger.json").read_text())
@@ -115,6 +134,23 @@ def good_rows(n: int = 60, seed: int = 0) -> list[Row]:
         text = f"Order {number * 7 + 11}: the {thing} {first}, and beside my {other} it {second}."
         rows.append({"text": text, "label": label})
     return rows
+
+
+def on_a_run(
+    command: str, change: Callable[[Path], object] = lambda run: None
+) -> Callable[[Job], list[str]]:
+    """A command on a copy of the finished run, in which something may have been changed."""
+
+    def inject(job: Job) -> list[str]:
+        change(job.copy())
+        return job.of_run(command)
+
+    return inject
+
+
+def keeps(n: int) -> Callable[[Job, Said], bool]:
+    """So many rows are kept."""
+    return lambda job, _: bool(job.ledger()["rows"]["kept"] == n)
 
 
 def answers_are(*wanted: str) -> Callable[[Job, Said], bool]:

@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from defect_kinds import training
+from defect_kinds import faults, models, training
 from defect_kinds.job import Row, flip, good_rows
 from tunesmith.models.load import resolve_model
 
@@ -126,33 +126,21 @@ def about(tried: Tried, words: str) -> str:
 
 
 def weight_zero(folder: Path) -> str:
-    rows = [
-        {"messages": training.bad_answer_first(i, r["text"], r["label"])}
-        for i, r in enumerate(good_rows())
-    ]
-    tried = sft(folder, rows, training.CHATML)
+    tried = sft(folder, training.conversations(training.bad_answer_first), training.CHATML)
     if found := about(tried, "weight"):
         return found
     return f"{MISSED}: trains WRONG" if "WRONG" in tried.trained else HANDLED
 
 
 def prompts_in_the_loss(folder: Path) -> str:
-    rows = [
-        {"messages": training.asked_and_answered(i, r["text"], r["label"])}
-        for i, r in enumerate(good_rows())
-    ]
-    tried = sft(folder, rows, training.CHATML)
+    tried = sft(folder, training.conversations(training.asked_and_answered), training.CHATML)
     if found := about(tried, "assistant_only_loss"):
         return found
     return f"{MISSED}: trains the question" if "Order" in tried.trained else HANDLED
 
 
 def no_stop_token(folder: Path) -> str:
-    rows = [
-        {"messages": training.asked_and_answered(i, r["text"], r["label"])}
-        for i, r in enumerate(good_rows())
-    ]
-    tried = sft(folder, rows, training.NO_STOP)
+    tried = sft(folder, training.conversations(training.asked_and_answered), training.NO_STOP)
     if found := about(tried, "eos|stop token|end token"):
         return found
     return HANDLED if "<|eos|>" in tried.trained else f"{MISSED}: trains no stop token"
@@ -207,10 +195,6 @@ def damaged_checkpoint(change: Callable[[Path], object]) -> Callable[[Path], str
     return attempt
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
 def changed_rows(folder: Path) -> str:
     rows = pairs(lambda _, x: x)
     sft(folder, rows)
@@ -230,37 +214,22 @@ def rate(value: float) -> Callable[[Path], str]:
 
 
 def nan_weights(folder: Path) -> str:
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    model = folder / "model"
-    shutil.copytree(BASE, model)
-    tensors = load_file(model / "model.safetensors")
-    tensors[sorted(tensors)[0]].view(-1)[0] = torch.nan
-    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    model = models.copy_base(folder)
+    models.with_a_nan(model)
     tried = sft(folder / "run", pairs(lambda _, x: x), model=str(model))
     found = about(tried, r"\bnan\b|not finite")
     return found or f"{MISSED} (but for grad_norm: nan): losses {shown(tried)}"
 
 
 def missing_tensor(folder: Path) -> str:
-    from safetensors.torch import load_file, save_file
-
-    model = folder / "model"
-    shutil.copytree(BASE, model)
-    tensors = load_file(model / "model.safetensors")
-    del tensors[max(name for name in tensors if "layers" in name)]
-    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    model = models.copy_base(folder)
+    models.without_a_tensor(model)
     tried = sft(folder / "run", pairs(lambda _, x: x), model=str(model))
     return about(tried, "missing|newly initialized") or f"{MISSED}: trains random weights"
 
 
 def tool_calls(folder: Path) -> str:
-    rows = [
-        {"messages": training.tool_call(i, r["text"], r["label"])}
-        for i, r in enumerate(good_rows())
-    ]
-    tried = sft(folder, rows, training.CHATML)
+    tried = sft(folder, training.conversations(training.tool_call), training.CHATML)
     found = about(tried, "tool")
     return found or (HANDLED if "stock" in tried.trained else f"{MISSED}: trains empty answers")
 
@@ -283,7 +252,7 @@ NAMES: dict[str, Callable[[Path], str]] = {
     "the test file's rows in the training file": test_in_train,
     "a label in two cases: Good, good": spellings,
     "the best checkpoint is damaged while training, then train": damaged_checkpoint(flip),
-    "the newest checkpoint is cut off, then train": damaged_checkpoint(cut),
+    "the newest checkpoint is cut off, then train": damaged_checkpoint(faults.cut),
     "a row is added between prepare and train": changed_rows,
     "recipe: train.learning_rate=.inf": rate(float("inf")),
     "a loss that is not finite: a rate of 10, unclipped": rate(10.0),

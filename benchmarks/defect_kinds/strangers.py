@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from defect_kinds.job import Job, Kind, Said, good_rows
+from defect_kinds.job import Job, Kind, Said, good_rows, on_a_run
+from defect_kinds.models import copy_base
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[31mfine\x1b[0m"
 BIDI = "\u202egnp.exe\u202c"
@@ -82,11 +83,10 @@ def in_a_report(text: str) -> Callable[[Job], list[str]]:
 
     def inject(job: Job) -> list[str]:
         rows = [{**row, "label": f"{row['label']} {text}"} for row in good_rows()]
-        path = job.jsonl(rows)
-        return [
-            "run", str(path), "--task", "classify", "--output-dir", str(job.run),
+        return job.whole_run(
+            job.jsonl(rows),
             "train.num_train_epochs=1", "evaluation.resamples=100", "evaluation.few_shot=0",
-        ]  # fmt: skip
+        )  # fmt: skip
 
     return inject
 
@@ -104,12 +104,6 @@ def page_is_inert(job: Job, _: Said) -> bool:
     )
 
 
-def paths_of_a_report(job: Job) -> list[str]:
-    run = job.copy()
-    (run / "report.html").unlink()
-    return ["report", str(run)]
-
-
 def tells_no_folder(job: Job, _: Said) -> bool:
     texts = [(job.run / name).read_text() for name in ("report.html", "report.md", "report.json")]
     return not any(str(job.finished.parent) in text or str(job.folder) in text for text in texts)
@@ -122,10 +116,8 @@ def json_is_whole(job: Job, said: Said) -> bool:
 
 def pickled(job: Job) -> list[str]:
     """A model whose weights are a pickle that writes a file when it is read."""
-    from defect_kinds.bounds import copy_base
-
-    copy_base(job)
-    (job.folder / "model" / "model.safetensors").unlink()
+    model = copy_base(job.folder)
+    (model / "model.safetensors").unlink()
 
     class Opened:
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
@@ -134,20 +126,18 @@ def pickled(job: Job) -> list[str]:
     import pickle
 
     job.write("model/pytorch_model.bin", pickle.dumps({"weight": Opened()}))
-    return job.prepare(job.csv(good_rows()), f"model={job.folder / 'model'}")
+    return job.prepare(job.csv(good_rows()), f"model={model}")
 
 
 def own_code(job: Job) -> list[str]:
     """A model that brings Python code."""
-    from defect_kinds.bounds import copy_base
-
-    copy_base(job)
-    config = json.loads((job.folder / "model" / "config.json").read_text())
+    model = copy_base(job.folder)
+    config = json.loads((model / "config.json").read_text())
     config["auto_map"] = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
     config["model_type"] = "mine"
     job.write("model/config.json", json.dumps(config))
     job.write("model/code.py", f"open({str(job.folder / 'owned')!r}, 'w')\n")
-    return job.prepare(job.csv(good_rows()), f"model={job.folder / 'model'}")
+    return job.prepare(job.csv(good_rows()), f"model={model}")
 
 
 KINDS = [
@@ -165,8 +155,8 @@ KINDS = [
          r"x\\\\?nhint: send.*\nhint: several"),
     Kind("6", "HTML, scripts, links and tables in labels, in the report",
          in_a_report(MARKUP + MARKDOWN), "", 0, page_is_inert),
-    Kind("6", "the paths of this machine in a report that is passed on", paths_of_a_report, "", 0,
-         tells_no_folder),
+    Kind("6", "the paths of this machine in a report that is passed on",
+         on_a_run("report", lambda run: (run / "report.html").unlink()), "", 0, tells_no_folder),
     Kind("6", "a model whose weights are a pickle", pickled, r"no \.safetensors file.*\nhint: "),
     Kind("6", "a model that brings code of its own", own_code, r"code\.py.*\nhint: .*trust"),
 ]  # fmt: skip

@@ -5,11 +5,12 @@ leaky splits, models that are no models.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any
 
-from defect_kinds.bounds import copy_base
-from defect_kinds.job import Job, Kind, Said, good_rows
+from defect_kinds.job import Job, Kind, Row, Said, good_rows
+from defect_kinds.models import changed_model, without_a_tensor
 
 CHATML = (
     "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + eos_token }}{% endfor %}"
@@ -27,18 +28,23 @@ NO_USER = (
 )
 
 
-def chats(
-    turns: Callable[[int, str, str], Sequence[dict[str, Any]]], template: str = CHATML
-) -> Callable[[Job], list[str]]:
-    """Conversations made from the good rows, for a model with a chat template."""
+Turns = Callable[[int, str, str], Sequence[dict[str, Any]]]
+
+
+def conversations(turns: Turns) -> list[Row]:
+    """Conversations made from the good rows, given the number, the text and the label of each."""
+    return [
+        {"messages": turns(number, row["text"], row["label"])}
+        for number, row in enumerate(good_rows())
+    ]
+
+
+def chats(turns: Turns, template: str = CHATML) -> Callable[[Job], list[str]]:
+    """Conversations for a model with a chat template."""
 
     def inject(job: Job) -> list[str]:
-        rows = [
-            {"messages": turns(number, row["text"], row["label"])}
-            for number, row in enumerate(good_rows())
-        ]
         path = job.write("chat.jinja", template)
-        return job.prepare(job.jsonl(rows), f"chat_template={path}", task="")
+        return job.prepare(job.jsonl(conversations(turns)), f"chat_template={path}", task="")
 
     return inject
 
@@ -156,9 +162,12 @@ def dropped_once(job: Job, _: Said) -> bool:
     return job.ledger()["rows"]["duplicates"] == 80 and splits_share_nothing(job)
 
 
-def splits_share_nothing(job: Job) -> bool:
-    prompts = [{e["prompt"] for e in job.examples(s)} for s in ("train", "validation", "test")]
-    return not (prompts[0] & prompts[1] | prompts[0] & prompts[2] | prompts[1] & prompts[2])
+def splits_share_nothing(job: Job, of: Callable[[Row], Hashable] = lambda e: e["prompt"]) -> bool:
+    """No two splits have an example with the same prompt, or the same of something else."""
+    train, validation, test = (
+        {of(e) for e in job.examples(s)} for s in ("train", "validation", "test")
+    )
+    return not (train & validation | train & test | validation & test)
 
 
 def near_twins(job: Job) -> list[str]:
@@ -171,11 +180,7 @@ def near_twins(job: Job) -> list[str]:
 
 
 def twins_stay_together(job: Job, _: Said) -> bool:
-    starts = [
-        {e["prompt"].partition(" I would say")[0] for e in job.examples(split)}
-        for split in ("train", "validation", "test")
-    ]
-    return not (starts[0] & starts[1] | starts[0] & starts[2] | starts[1] & starts[2])
+    return splits_share_nothing(job, of=lambda e: e["prompt"].partition(" I would say")[0])
 
 
 def authors(job: Job) -> list[str]:
@@ -185,8 +190,7 @@ def authors(job: Job) -> list[str]:
 
 
 def authors_stay_together(job: Job, _: Said) -> bool:
-    groups = [{e["group"] for e in job.examples(s)} for s in ("train", "validation", "test")]
-    return not (groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2])
+    return splits_share_nothing(job, of=lambda e: e["group"])
 
 
 def test_rows_in_train(job: Job) -> list[str]:
@@ -203,39 +207,19 @@ def few_rows(n: int) -> Callable[[Job], list[str]]:
     return lambda job: job.prepare(job.csv(good_rows(n)))
 
 
-def model_without(change: Callable[[Job], object]) -> Callable[[Job], list[str]]:
-    """The built-in model, changed."""
-
-    def inject(job: Job) -> list[str]:
-        copy_base(job)
-        change(job)
-        return job.prepare(job.csv(good_rows()), f"model={job.folder / 'model'}")
-
-    return inject
-
-
-def cut_weights(job: Job) -> None:
-    path = job.folder / "model" / "model.safetensors"
+def cut_weights(model: Path) -> None:
+    path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-def lfs_pointer(job: Job) -> None:
+def lfs_pointer(model: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4000000\n"
-    job.write("model/model.safetensors", pointer)
+    (model / "model.safetensors").write_text(pointer)
 
 
-def without_a_tensor(job: Job) -> None:
-    from safetensors.torch import load_file, save_file
-
-    path = job.folder / "model" / "model.safetensors"
-    tensors = load_file(path)
-    del tensors[max(name for name in tensors if "layers" in name)]
-    save_file(tensors, path, metadata={"format": "pt"})
-
-
-def config(**values: object) -> Callable[[Job], object]:
-    def change(job: Job) -> None:
-        path = job.folder / "model" / "config.json"
+def config(**values: object) -> Callable[[Path], object]:
+    def change(model: Path) -> None:
+        path = model / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
     return change
@@ -287,13 +271,13 @@ KINDS = [
     Kind("pains", "an empty folder as the model",
          lambda job: job.prepare(job.csv(good_rows()), f"model={job.write('m/x', '').parent}"),
          r"config\.json|no model"),
-    Kind("pains", "weights that were cut off", model_without(cut_weights), r"model\.safetensors"),
-    Kind("pains", "a pointer of git-lfs for weights", model_without(lfs_pointer), r"(?i)lfs"),
-    Kind("pains", "a tensor is missing", model_without(without_a_tensor), r"layers\."),
+    Kind("pains", "weights that were cut off", changed_model(cut_weights), r"model\.safetensors"),
+    Kind("pains", "a pointer of git-lfs for weights", changed_model(lfs_pointer), r"(?i)lfs"),
+    Kind("pains", "a tensor is missing", changed_model(without_a_tensor), r"layers\."),
     Kind("pains", "a config that does not fit the weights",
-         model_without(config(intermediate_size=77)), r"77"),
-    Kind("pains", "a config of no known kind", model_without(config(model_type="lama")), r"lama"),
+         changed_model(config(intermediate_size=77)), r"77"),
+    Kind("pains", "a config of no known kind", changed_model(config(model_type="lama")), r"lama"),
     Kind("pains", "a model without a tokenizer",
-         model_without(lambda job: (job.folder / "model" / "tokenizer.json").unlink()),
+         changed_model(lambda model: (model / "tokenizer.json").unlink()),
          r"tokenizer.*\nhint: "),
 ]  # fmt: skip

@@ -47,6 +47,12 @@ def test_kubernetes_and_slurm_start_the_same_command() -> None:
     assert options(container["command"]) == options(slurm)
 
 
+def test_the_pods_may_write_to_their_volume_as_the_images_user() -> None:
+    _, job = yaml.safe_load_all((FILES / "kubernetes.yaml").read_text())
+    group = job["spec"]["template"]["spec"]["securityContext"]["fsGroup"]
+    assert f"\nUSER {group}\n" in (FILES.parents[1] / "Dockerfile").read_text()
+
+
 @pytest.mark.sweep
 def test_two_launchers_as_on_two_machines_make_one_run(
     tmp_path: Path, tiny_model_dir: Path

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from on_ranks import on_ranks
+from support import made_data
 from train_on_ranks import (
-    made_data,
     refused_for_a_row,
     resumed,
     stopped,
@@ -117,7 +117,7 @@ def test_validation_is_given_the_whole_model_on_every_rank(tmp_path: Path) -> No
 
 
 def test_a_row_whose_loss_is_nan_is_named_by_every_rank(tmp_path: Path) -> None:
-    data = made_data()
+    data = made_data(30)
     trained_tokens = [data.row(r)[-data.num_trained[r] :].tolist() for r in range(len(data))]
     everywhere = [token for row in trained_tokens for token in row]
     row = next(i for i, own in enumerate(trained_tokens) if everywhere.count(own[-1]) == 1)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from init_tools import init_tool
 from support import exit_code_of, write_rows
+from tool_modules import tool_module
 
 from tunesmith import cli_init
 from tunesmith.recipe import load_recipe
 
-CASES = {case.name: case for case in (*init_tool("init_cases").cases(),)}
+CASES = {case.name: case for case in (*tool_module("init_cases").cases(),)}
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_in_a_terminal_it_asks_and_an_empty_answer_keeps_the_proposal(
 def test_names_of_bare_numbers_are_asked_for(
     here: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path
 ) -> None:
-    table = init_tool("init_cases").write_case(CASES["integer_labels"], here)
+    table = tool_module("init_cases").write_case(CASES["integer_labels"], here)
     say(iter(["", "", "", "low", "mid", "high", "", "y"]), monkeypatch)
     args = ("init", str(table), "--model", str(tiny_model_dir))
     assert exit_code_of(monkeypatch, *args) == 0
@@ -156,7 +156,7 @@ def test_names_of_bare_numbers_are_asked_for(
 def test_a_wording_is_asked_about_as_its_family_is(
     here: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path
 ) -> None:
-    table = init_tool("init_cases").write_case(CASES["integer_labels"], here)
+    table = tool_module("init_cases").write_case(CASES["integer_labels"], here)
     say(iter(["", "", "", "low", "mid", "high", "", "y"]), monkeypatch)
     args = ("init", str(table), "--template", "classify/terse", "--model", str(tiny_model_dir))
     assert exit_code_of(monkeypatch, *args) == 0
@@ -191,7 +191,7 @@ def test_no_at_the_end_writes_nothing(
 def test_a_field_that_is_too_long_for_the_model_may_be_shortened(
     here: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path
 ) -> None:
-    table = init_tool("init_cases").write_case(CASES["long_documents"], here)
+    table = tool_module("init_cases").write_case(CASES["long_documents"], here)
     args = ("init", str(table), "--model", str(tiny_model_dir), "--yes")
     assert exit_code_of(monkeypatch, *args) == 0
     assert "{{ text | fit }}" in str(load_recipe(here / "reports.yaml")[0].data.template)

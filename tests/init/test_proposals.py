@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from init_tools import init_tool
 from support import shared
+from tool_modules import tool_module
 
 from tunesmith.errors import DataError
 from tunesmith.init.proposal import in_words, propose
 from tunesmith.init.read import read_table
 from tunesmith.recipe import DataConfig
 
-CASES = init_tool("init_cases")
+CASES = tool_module("init_cases")
 WITH_LABELS = ("integer_labels", "names_in_the_header", "id_as_label", "column_a_label")
 AWKWARD = {case.name: case for case in (*CASES.cases(), *CASES.hopeless())}
 PAGE = Path(__file__).parents[2] / "docs" / "init.md"

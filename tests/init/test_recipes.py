@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from init_tools import init_tool
 from support import exit_code_of, write_rows
+from tool_modules import tool_module
 
 from tunesmith import cli_init, stages
 from tunesmith.recipe import load_recipe
 
-CASES = {case.name: case for case in init_tool("init_cases").cases()}
+CASES = {case.name: case for case in tool_module("init_cases").cases()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -19,7 +19,7 @@ def test_the_written_recipe_prepares(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path
 ) -> None:
     monkeypatch.setattr(cli_init, "_cost", lambda recipe, rows: "")  # it would prepare them as well
-    source = init_tool("init_cases").write_case(CASES[name], tmp_path)
+    source = tool_module("init_cases").write_case(CASES[name], tmp_path)
     monkeypatch.chdir(tmp_path)
     args = ["init", str(source.relative_to(tmp_path)), "--model", str(tiny_model_dir), "--yes"]
     assert exit_code_of(monkeypatch, *args) == 0

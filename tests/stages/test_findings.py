@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import prepare_source
 
-from tunesmith import stages
 from tunesmith.errors import DataError, RecipeError
-from tunesmith.recipe import build_recipe
 from tunesmith.rundir import RunDir, read_json
 
 LEAKED = [
@@ -20,14 +19,9 @@ LEAKED = [
 
 def prepare(tmp_path: Path, model: Path, rows: list[tuple[str, str]], **data: Any) -> RunDir:
     lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
-    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    values = {
-        "model": str(model),
-        "data": {"source": str(tmp_path / "rows.jsonl"), "task": "classify", **data},
-        "output_dir": str(tmp_path / "run"),
-    }
-    stages.prepare.prepare(build_recipe(values)[0])
-    return RunDir(tmp_path / "run")
+    source = tmp_path / "rows.jsonl"
+    source.write_text("\n".join(lines), encoding="utf-8")
+    return prepare_source(tmp_path, model, source, **data)
 
 
 def test_an_error_stops_the_preparation_and_leaves_nothing(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import read_tokenized, shared
+from support import prepare_source, read_tokenized, shared
 
 from tunesmith import stages
 from tunesmith.data.sources import stored
@@ -41,14 +41,7 @@ def write_csv(
 
 
 def prepare(tmp_path: Path, model: Path, rows: list[tuple[str, str]] = ROWS, **data: Any) -> RunDir:
-    source = write_csv(tmp_path / "rows.csv", rows)
-    values = {
-        "model": str(model),
-        "data": {"source": str(source), "task": "classify", **data},
-        "output_dir": str(tmp_path / "run"),
-    }
-    stages.prepare.prepare(build_recipe(values)[0])
-    return RunDir(tmp_path / "run")
+    return prepare_source(tmp_path, model, write_csv(tmp_path / "rows.csv", rows), **data)
 
 
 def test_every_row_is_in_one_split_and_the_labels_train_the_answer(
@@ -805,16 +798,6 @@ def test_a_file_without_a_header_is_prepared_under_the_names_it_is_given(
     source.write_text("".join(f"{i},{text},{label}\n" for i, (text, label) in enumerate(ROWS)))
     run = prepare_source(tmp_path, tiny_model_dir, source, names=["n", "text", "label"])
     assert read_json(run.ledger)["rows"]["raw"] == len(ROWS)
-
-
-def prepare_source(folder: Path, model: Path, source: Path, **data: Any) -> RunDir:
-    values = {
-        "model": str(model),
-        "data": {"source": str(source), "task": "classify", **data},
-        "output_dir": str(folder / "run"),
-    }
-    stages.prepare.prepare(build_recipe(values)[0])
-    return RunDir(folder / "run")
 
 
 TWIN_ROWS = [

@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from conftest import tiny_llama
-from test_loop import made_data
+from support import made_data, tiny_llama
 
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_llama
+from support import made_data, tiny_llama
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tunesmith.errors import InputError, InterruptedRun, TrainingError
@@ -33,22 +33,6 @@ from tunesmith.train.optim import has_compiler
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.packing.tensors import Batch
 from tunesmith.train.trackers import MetricsLog, read_metrics
-
-
-def made_data(num_rows: int = 10, seed: int = 0, shared: int = 12) -> TrainingData:
-    """Rows of `shared` common tokens, 2 to 7 own ones and 1 to 4 trained ones."""
-    random = np.random.default_rng(seed)
-    start = np.random.default_rng(0).integers(3, 259, shared)
-    rows = [
-        np.concatenate([start, random.integers(3, 259, random.integers(3, 12))])
-        for _ in range(num_rows)
-    ]
-    trained = random.integers(1, 4, num_rows)
-    lengths = np.array([len(row) for row in rows])
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return TrainingData.from_arrays(
-        np.concatenate(rows), offsets, lengths - trained, [f"r{i}" for i in range(num_rows)]
-    )
 
 
 def config(**changes: Any) -> TrainConfig:

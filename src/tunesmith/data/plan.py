@@ -137,6 +137,15 @@ class Index:
         shared[self.clusters[self.clusters != numbers]] = True
         return shared
 
+    def rows_of(self, source: int) -> NDArray[np.bool_]:
+        """The rows of a source, by its number."""
+        return np.repeat(np.arange(len(self.num_rows)) == source, self.num_rows)
+
+    def used(self, split: Split | None = None) -> NDArray[np.bool_]:
+        """The rows that give examples, of a split or of all."""
+        used = ~(self.dropped | self.leaked | self.not_drawn)
+        return used if split is None else used & (self.splits == SPLITS.index(split))
+
 
 def plan_sources(data: DataConfig, rows: Rows) -> list[Source]:
     """The recipe's sources, in the order of `members`, each checked against the columns of its
@@ -695,7 +704,7 @@ def find_overlap(index: Index, held_out: bool = False) -> Overlap:
     if index.words is None:
         return Overlap(0, 0, [])
     wanted = _is_held_out(index.sources, index.num_rows) == held_out
-    return overlap(index.words, _used(index, "train"), _used(index, "test") & wanted)
+    return overlap(index.words, index.used("train"), index.used("test") & wanted)
 
 
 @dataclass(frozen=True)
@@ -711,17 +720,11 @@ class TwinRows:
 def find_twins(index: Index) -> TwinRows:
     """The validation and test rows that have a near-twin, or an equal, among the training rows."""
     # for each cluster its first training row
-    train = np.flatnonzero(_used(index, "train"))
+    train = np.flatnonzero(index.used("train"))
     first_of = np.full(len(index.clusters), -1, dtype=np.int64)
     first_of[index.clusters[train[::-1]]] = train[::-1]
     rows, in_train = dict[Split, NDArray[np.int64]](), dict[Split, NDArray[np.int64]]()
     for split in JUDGED:
-        rows[split] = np.flatnonzero(_used(index, split) & (first_of[index.clusters] >= 0))
+        rows[split] = np.flatnonzero(index.used(split) & (first_of[index.clusters] >= 0))
         in_train[split] = first_of[index.clusters[rows[split]]]
     return TwinRows(rows, in_train)
-
-
-def _used(index: Index, split: Split) -> NDArray[np.bool_]:
-    """The rows of a split that give examples."""
-    gone = index.dropped | index.leaked | index.not_drawn
-    return np.asarray(~gone & (index.splits == SPLITS.index(split)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tunesmith.data.plan import build_index, plan_sources
 from tunesmith.data.sources.stored import StoredRows, store_rows
 from tunesmith.errors import DataError
 from tunesmith.recipe import build_recipe
-from tunesmith.records import Finding
+from tunesmith.records import Finding, Row
 
 WORDS = ["lamp", "chair", "table", "sofa", "mirror", "carpet", "shelf", "clock", "vase", "candle"]
 COLOURS = ["red", "blue", "green", "black", "white", "yellow", "brown", "grey", "pink", "purple"]
@@ -151,6 +152,22 @@ def test_a_validation_file_equal_to_the_training_file_is_an_error_of_two_pairs(
 
 def new_rows(number: int) -> list[tuple[str, Any]]:
     return [(f"entirely other words {i} {i * 7} about item{i}", LABELS[i]) for i in range(number)]
+
+
+def test_a_row_that_findings_name_is_looked_up_once_and_no_row_after_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = list[tuple[int, str]]()
+    find = StoredRows.find
+
+    def watched(self: StoredRows, number: int, ids: Collection[str]) -> Iterator[Row]:
+        looked_up.extend((number, row_id) for row_id in ids)
+        yield next(find(self, number, ids))
+        pytest.fail("reads on after the row was found")
+
+    monkeypatch.setattr(StoredRows, "find", watched)
+    findings(tmp_path, validation_source=write(tmp_path / "validation.jsonl", ROWS))
+    assert len(looked_up) == len(set(looked_up)) == 4
 
 
 @pytest.mark.parametrize(

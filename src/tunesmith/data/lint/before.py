@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from tunesmith.data.lint.findings import from_library, lint
 from tunesmith.data.lint.rules import LintTemplate, Rendered
 from tunesmith.data.lint.shift import Placed, shifted_labels
@@ -17,7 +15,7 @@ from tunesmith.data.sources.formats import format_examples
 from tunesmith.data.sources.stored import StoredRows
 from tunesmith.errors import DataError, TemplateError
 from tunesmith.recipe import DataConfig
-from tunesmith.records import SPLITS, Example, Finding, Row
+from tunesmith.records import Example, Finding, Row
 
 STRETCHES = 4  # of a thousand rows each, from all over a source: enough for what is looked at here
 SAMPLE = 200  # rows that are rendered
@@ -42,20 +40,18 @@ def findings_before_training(index: Index, data: DataConfig, rows: StoredRows) -
     """Errors first. Of the splits only the training rows are looked at one by one."""
     found = [finding for source in index.sources for finding in source.findings]
     found += table_findings(index, data, rows)
-    gone = index.dropped | index.leaked | index.not_drawn
-    train = ~gone & (index.splits == SPLITS.index("train"))
-    starts = np.cumsum([0, *index.num_rows])
+    train = index.used("train")
     for number, source in enumerate(index.sources):
-        own = train[starts[number] : starts[number + 1]]
+        in_source = index.rows_of(number)
+        own = train & in_source
         if source.split in (None, "train") and own.any():
+            is_own = own[in_source]  # by a row's place in its source
             stretches = [
-                [(place, row) for place, row in stretch if own[place]]
+                [(place, row) for place, row in stretch if is_own[place]]
                 for stretch in rows.stretches(number, STRETCHES)
             ]
-            is_train = np.zeros(len(train), dtype=np.bool_)
-            is_train[starts[number] : starts[number + 1]] = own
             found += _rendered_findings(source, _sample(stretches))
-            found += _shift_findings(source, stretches, are_classes(index, source, is_train))
+            found += _shift_findings(source, stretches, are_classes(index, source, own))
     return sorted(_first_of_each(found), key=lambda finding: finding.severity)
 
 

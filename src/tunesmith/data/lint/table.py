@@ -6,7 +6,7 @@ All from the keys that the first pass keeps of each row; rows are read again onl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,20 +45,18 @@ class Table:
 
     index: Index
     rows: StoredRows
+    found: dict[int, Row] = field(default_factory=dict[int, Row])  # a finding names one twice
 
     def source_of(self, number: int) -> int:
         """The number of a row's source."""
         return int(np.searchsorted(np.cumsum(self.index.num_rows), number, side="right"))
 
-    def own(self, source: int) -> Mask:
-        """The rows of a source."""
-        return np.repeat(np.arange(len(self.index.num_rows)) == source, self.index.num_rows)
-
     def row(self, number: int) -> tuple[Source, Row]:
         """A row by its number, and its source."""
         source = self.source_of(number)
-        (row,) = list(self.rows.find(source, [self.index.ids[number]]))[:1]
-        return self.index.sources[source], row
+        if number not in self.found:
+            self.found[number] = next(self.rows.find(source, [self.index.ids[number]]))
+        return self.index.sources[source], self.found[number]
 
     def shown(self, number: int) -> str:
         """`file:line "the input"`."""
@@ -69,16 +67,17 @@ class Table:
 def table_findings(index: Index, data: DataConfig, rows: StoredRows) -> list[Finding]:
     """At most one finding of each name for each source, or for each pair of splits."""
     table = Table(index, rows)
-    used = ~(index.dropped | index.leaked | index.not_drawn)
+    used = index.used()
     found = list[Finding | None]()
     for number, source in enumerate(index.sources):
-        own = table.own(number) & used
+        in_source = index.rows_of(number)
+        own = in_source & used
         same = _same_input(table, own)
         found.append(same)
         if same is None:
             found.append(_conflicts(table, own, are_classes(index, source, own)))
         if data.max_rows is not None and source.split is None:
-            found.append(_cut_sorted(table, table.own(number), data.max_rows, source))
+            found.append(_cut_sorted(table, in_source, data.max_rows, source))
     for one, other in PAIRS:
         found.append(_in_both(table, one, other))
     return [finding for finding in [*found, _same_group(table, used)] if finding is not None]

@@ -1,4 +1,4 @@
-"""The tools of init's table as modules, for its tests."""
+"""The tools beside the package as modules, for the tests that look into them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 
 @cache
-def init_tool(name: str) -> ModuleType:
+def tool_module(name: str) -> ModuleType:
     """A module of tools/ by its name, loaded once."""
     spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     assert spec is not None
