@@ -367,6 +367,13 @@ class TrainConfig(Section):
         description="Compute activations twice to save memory. `auto`: only if training would not "
         "fit otherwise.",
     )
+    fit: Literal["check", "auto"] = Field(
+        "check",
+        description="A training that needs more memory than there is: `check` refuses it before "
+        "its first step and names a change that fits. `auto` first takes those that leave what is "
+        "trained as it is, gradient checkpointing and smaller micro-batches, whatever the recipe "
+        "says of them.",
+    )
     share_prefixes: bool = Field(
         True,
         description="Compute what the prompts of a batch have in common at the beginning only "

@@ -16,9 +16,9 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.train import memory
 from tunesmith.train.loss import Parts, nll_sum, split_model
 from tunesmith.train.memory import (
-    _made_rows,
     activation_bytes,
     kept_bytes,
+    made_rows,
     state_bytes,
     tokens_that_fit,
 )
@@ -63,7 +63,7 @@ def test_measured_bytes_of_a_token_foretell_those_of_a_larger_batch(padded: bool
     per_token = activation_bytes(parts, 20, padded, torch.float32)
     two, ten = (
         kept_bytes(
-            lambda n=n: nll_sum(parts, _made_rows(n, 20, padded, CPU)), parts.model.parameters()
+            lambda n=n: nll_sum(parts, made_rows(n, 20, padded, CPU)), parts.model.parameters()
         )
         for n in (2, 10)
     )

@@ -88,6 +88,21 @@ def split_model(model: PreTrainedModel) -> Parts:
     return Parts(inner, decoder, None, _unscaled, attention)
 
 
+def split_as_declared(model: PreTrainedModel) -> Parts:
+    """As `split_model`, of a model without numbers, on which nothing can be checked."""
+    inner = unwrap_peft(model)
+    decoder, head = _decoder_of(inner), inner.get_output_embeddings()
+    scale = _scalings(inner.config.get_text_config())[0]
+    whole = head is None or decoder is inner
+    return Parts(
+        inner,
+        decoder,
+        None if whole else cast(torch.nn.Linear, head),
+        _unscaled if whole else scale,
+        usual_attention(decoder),
+    )
+
+
 def _decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The part that turns token ids into hidden states, or the model itself where there is none.
 

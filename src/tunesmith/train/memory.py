@@ -61,7 +61,7 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        kept[storage._cdata] = storage.nbytes()  # of a tensor without data too
         # Detached: an output that its own operation saves would hold that operation, which holds
         # the output, and with both the whole model for good.
         return tensor.detach()
@@ -70,7 +70,7 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
         # While the result lives, so does all it keeps: no address is reused and counted twice.
         result = forward()
     for weight in weights:
-        kept.pop(weight.untyped_storage().data_ptr(), None)
+        kept.pop(weight.untyped_storage()._cdata, None)
     del result
     return sum(kept.values())
 
@@ -96,7 +96,7 @@ def activation_bytes(
     with torch.random.fork_rng(), precision:
         one, two = (
             kept_bytes(
-                partial(objective, parts, _made_rows(n, num_tokens, padded, device)),
+                partial(objective, parts, made_rows(n, num_tokens, padded, device)),
                 model.parameters(),
             )
             for n in (2, 4)
@@ -105,7 +105,9 @@ def activation_bytes(
     return max(1, (two - one) // (2 * num_tokens))
 
 
-def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.device) -> Batch:
+def made_rows(
+    num_rows: int, num_tokens: int, padded: bool, device: torch.device, varlen: bool = False
+) -> Batch:
     """Rows of `num_tokens` input tokens, not shared, each with one trained position, the last."""
     length = num_tokens + 1
     ids = np.arange(num_rows * length) % 2
@@ -113,7 +115,7 @@ def _made_rows(num_rows: int, num_tokens: int, padded: bool, device: torch.devic
     names = [str(row) for row in range(num_rows)]
     data = TrainingData.from_arrays(ids, offsets, np.full(num_rows, num_tokens), names)
     micro = MicroBatch(np.arange(num_rows), np.zeros(num_rows, dtype=np.int64))
-    return to_padded(data, micro, device) if padded else to_packed(data, micro, device)
+    return to_padded(data, micro, device) if padded else to_packed(data, micro, device, varlen)
 
 
 def tokens_that_fit(
@@ -122,17 +124,21 @@ def tokens_that_fit(
     bytes_per_token: int,
     bytes_per_number: int,
     checkpointing: bool,
+    memory: int | None = None,
 ) -> int:
     """The largest micro-batch, in tokens, whose activations fit in memory; may be 0.
 
     `states` are the bytes of weights, gradients and optimiser, `bytes_per_token` what
-    `activation_bytes` gives, `bytes_per_number` those of a number in a hidden state.
+    `activation_bytes` gives, `bytes_per_number` those of a number in a hidden state, `memory` the
+    device's where it is not the model's own.
     """
     if checkpointing:
         config = model.config.get_text_config()
         layers = config.num_hidden_layers
         bytes_per_token = layers * config.hidden_size * bytes_per_number + bytes_per_token // layers
-    free = device_memory(next(model.parameters()).device) * USABLE - states
+    if memory is None:
+        memory = device_memory(next(model.parameters()).device)
+    free = memory * USABLE - states
     return max(0, int(free / bytes_per_token))
 
 

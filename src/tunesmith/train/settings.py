@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from transformers import PreTrainedModel
 
 from tunesmith.distributed.group import place
 from tunesmith.machine import fastest_dtype
@@ -113,7 +114,7 @@ def settle(
     dtype = computed_in(config, device)
     not_packed = _why_rows_are_padded(parts, config)
     dropout = has_dropout(parts.model)
-    max_batch_tokens, checkpointing = _memory_plan(
+    max_batch_tokens, checkpointing, notes = _memory_plan(
         parts, data, config, device, objective, dtype, padded=bool(not_packed)
     )
     settings = Settings(
@@ -123,7 +124,6 @@ def settle(
         share_prefixes=config.share_prefixes and not not_packed and not dropout,
         gradient_checkpointing=checkpointing,
     )
-    notes: list[str] = []
     if not_packed:
         notes.append(f"rows are padded and share nothing: {not_packed}")
     elif dropout and config.share_prefixes:
@@ -150,26 +150,48 @@ def _memory_plan(
     objective: Objective,
     dtype: str,
     padded: bool,
-) -> tuple[int, bool]:
-    """The budget of a micro-batch in tokens, and whether to use gradient checkpointing.
-
-    Checkpointing, unless the recipe says, only where the longest row does not fit without it: a row
-    cannot be cut, so the budget is never below its length.
-    """
+) -> tuple[int, bool, list[str]]:
+    """As `micro_batches`, measured on the model itself."""
     longest = int(data.lengths.max())
     per_token = activation_bytes(
         parts, min(longest, MEASURED_TOKENS), padded, getattr(torch, dtype), objective
     )
     states = state_bytes(parts.model, config.optim, config.weights_dtype) // place()[1]
-    sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
-    fits = tokens_that_fit(*sizes, checkpointing=False)
-    checkpointing = (
-        fits < longest if config.gradient_checkpointing == "auto" else config.gradient_checkpointing
-    )
+    return micro_batches(parts.model, longest, config, device, dtype, per_token, states)
+
+
+def micro_batches(
+    model: PreTrainedModel,
+    longest: int,
+    config: TrainConfig,
+    device: torch.device,
+    dtype: str,
+    per_token: int,
+    states: int,
+    memory: int | None = None,
+) -> tuple[int, bool, list[str]]:
+    """The budget of a micro-batch in tokens, whether to use gradient checkpointing, and notes on
+    what `train.fit: auto` has changed.
+
+    Checkpointing, unless the recipe says, only where the longest row does not fit without it: a row
+    cannot be cut, so the budget is never below its length, `longest`. `per_token` and `states` are
+    bytes as `tokens_that_fit` takes them, `memory` the device's where it is not the model's own.
+    """
+    sizes = (model, states, per_token, 4 if dtype == "float32" else 2)
+    fits = tokens_that_fit(*sizes, checkpointing=False, memory=memory)
+    asked, fitted = config.gradient_checkpointing, config.fit == "auto"
+    checkpointing = bool(fits < longest if asked == "auto" or (fitted and not asked) else asked)
     if checkpointing:
-        fits = tokens_that_fit(*sizes, checkpointing=True)
-    useful = largest_useful_batch(device, per_token)
-    return config.max_batch_tokens or max(longest, min(fits, useful)), bool(checkpointing)
+        fits = tokens_that_fit(*sizes, checkpointing=True, memory=memory)
+    most = max(longest, min(fits, largest_useful_batch(device, per_token)))
+    budget = config.max_batch_tokens or most
+    notes = []
+    if checkpointing and asked is False:
+        notes.append("train.fit: gradient checkpointing is on, for the longest row does not fit")
+    if fitted and budget > max(longest, fits):
+        budget = max(longest, fits)
+        notes.append(f"train.fit: micro-batches have at most {budget:,} tokens, which fit")
+    return budget, checkpointing, notes
 
 
 def computed_in(config: TrainConfig, device: torch.device) -> str:
@@ -180,8 +202,13 @@ def computed_in(config: TrainConfig, device: torch.device) -> str:
 
 
 def _why_rows_are_padded(parts: Parts, config: TrainConfig) -> str:
+    return why_padded(parts, config) or why_not_packed(parts.model, parts.decoder)
+
+
+def why_padded(parts: Parts, config: TrainConfig) -> str:
+    """Why rows are padded whatever the model's attention is, or an empty string."""
     if parts.head is None:
         return "the model's head cannot be run on its own, and all positions go through it"
     if config.neftune_noise_alpha:
         return "NEFTune's noise depends on the length of a row"
-    return why_not_packed(parts.model, parts.decoder)
+    return ""

@@ -54,7 +54,7 @@ from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
 from tunesmith.train.settings import Settings, settle
 from tunesmith.train.sharded import Sharded, shard_over_ranks
 
-NOT_IN_FINGERPRINT = {"report_to", "save_minutes", "save_steps", "save_total_limit", "seeds"}
+NOT_IN_FINGERPRINT = {"fit", "report_to", "save_minutes", "save_steps", "save_total_limit", "seeds"}
 """Keys of `train` that may change before a resume, because no step depends on them."""
 
 

@@ -144,11 +144,19 @@ def why_not_packed(model: PreTrainedModel, decoder: PreTrainedModel) -> str:
 
     A recurrent layer carries its state from token to token along the line, across rows.
     """
+    other = why_no_line(model, decoder)
+    if other:
+        return other
+    return "" if _packing_is_exact(model, decoder) else "the model's attention cannot be taken over"
+
+
+def why_no_line(model: PreTrainedModel, decoder: PreTrainedModel) -> str:
+    """What of `why_not_packed` its config tells, without running the model."""
     other = set(getattr(decoder.config, "layer_types", None) or ()) - ATTENTION_LAYERS
     if other or getattr(model, "_is_stateful", False):
         kinds = ", ".join(sorted(other)) or "a state space"
         return f"the model has layers other than attention ({kinds})"
-    return "" if _packing_is_exact(model, decoder) else "the model's attention cannot be taken over"
+    return ""
 
 
 def has_dropout(model: PreTrainedModel) -> bool:

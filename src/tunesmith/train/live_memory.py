@@ -1,0 +1,96 @@
+"""Bytes of the tensors that are alive while code runs, found on tensors without numbers.
+
+torch's FakeTensorMode gives every operation's result its shape, dtype and device without memory
+for its numbers, and what is alive is known by its storages: views share one, and it is counted
+until nothing holds it. So a training step of any model can be watched on any machine, through the
+same code that runs it.
+
+Integers keep their numbers: they are indices, and code asks about them (which queries see which
+keys), which nothing could answer of tensors without numbers.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+ROOT_BYTES = 64
+"""Storages below this are left out: a scalar's block is lost in what malloc keeps for itself."""
+
+
+class LiveMemory(TorchDispatchMode):
+    """Counts bytes of storages; `wide` are those of tensors with a side of `width`, the vocabulary.
+
+    `at_peak` is called whenever more is alive than ever since `start`.
+    """
+
+    def __init__(self, width: int, at_peak: Callable[[LiveMemory], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.wide = self.highest = 0
+        self.width, self.at_peak = width, at_peak
+        self._known: dict[int, weakref.ref[object]] = {}
+
+    def start(self) -> None:
+        """Forget the highest number so far."""
+        self.highest = self.now
+
+    def see(self, tensor: torch.Tensor) -> None:
+        """Count a tensor's storage until nothing holds it."""
+        if tensor.layout != torch.strided:
+            return
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known or size < ROOT_BYTES:
+            return
+        wide = size if self.width in tensor.shape else 0
+
+        def gone(_: object) -> None:
+            del self._known[key]
+            self.now -= size
+            self.wide -= wide
+
+        self._known[key] = weakref.ref(storage, gone)
+        self.now += size
+        self.wide += wide
+        if self.now > self.highest:
+            self.highest = self.now
+            self.at_peak(self)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation, on numbers where they are integers, and count what it gives."""
+        kwargs = kwargs or {}
+        given = [part for part in tree_iter((args, kwargs)) if isinstance(part, torch.Tensor)]
+        if given and not any(tensor.is_floating_point() for tensor in given):
+            with unset_fake_temporarily():
+                out = func(*args, **kwargs)
+        else:
+            out = func(*args, **kwargs)
+        made_of_none = not given and isinstance(out, torch.Tensor)
+        if made_of_none and not out.is_floating_point():
+            with unset_fake_temporarily():
+                out = func(*args, **kwargs)
+        for tensor in tree_iter(out):
+            if isinstance(tensor, torch.Tensor):
+                self.see(tensor)
+        return out
+
+
+@contextmanager
+def without_numbers() -> Iterator[None]:
+    """Tensors that are made inside have no numbers, and real ones may be used beside them."""
+    with torch.random.fork_rng(devices=()), FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+
