@@ -26,9 +26,11 @@ from tunesmith.cli_judges import judge, review
 from tunesmith.cli_options import (
     AllTables,
     BrokenOption,
+    DeviceOption,
     Given,
     HtmlOption,
     Json,
+    MemoryOption,
     ModelOption,
     RowsOption,
     RunArgument,
@@ -241,13 +243,18 @@ def preview(
 
 @app.command()
 @takes_table()
-def plan(given: Given, as_json: Json = False) -> None:
-    """Show what a recipe would do: rows, steps, tokens, the smallest gain its test rows can show.
+def plan(
+    given: Given,
+    device: DeviceOption = None,
+    memory: MemoryOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a recipe would do: rows, steps, memory, the smallest gain its test rows can show.
 
-    Example: tunesmith plan recipe.yaml
+    Example: tunesmith plan recipe.yaml --device H100
     """
     wanted = given.recipe()
-    found = stages.dry_run.plan(wanted)
+    found = stages.dry_run.plan(wanted, device, memory)
     print_json(asdict(found)) if as_json else print(found.as_text)
 
 

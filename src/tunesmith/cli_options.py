@@ -69,6 +69,16 @@ BrokenOption = Annotated[
         "before and is wrong now.",
     ),
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="Plan for a GPU that need not be here: H200, H100, A100, L4, T4, RTX4090 or RTX3090.",
+    ),
+]
+MemoryOption = Annotated[
+    str | None, typer.Option("--memory", help="Plan for this much memory, as in 24GiB.")
+]
 AllTables = Annotated[
     bool, typer.Option("--all", help="Show every table of the report on the terminal.")
 ]

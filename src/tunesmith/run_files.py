@@ -113,7 +113,9 @@ class TrainingFacts:
     """What came of a training: train.loop's TrainResult, and how fast it was.
 
     `least_seconds` is the lower bound of train.roofline for this machine, `fraction_of_limit` how
-    near the training came to it; `peak_memory_bytes` is of the whole process.
+    near the training came to it; `peak_memory_bytes` is of the whole process, on a GPU of the
+    tensors there, and `planned_memory_bytes` what was planned for it before the training (0: not
+    planned).
     """
 
     best_step: int
@@ -130,10 +132,14 @@ class TrainingFacts:
     least_seconds: float = 0.0
     fraction_of_limit: float = 0.0
     peak_memory_bytes: int = 0
+    planned_memory_bytes: int = 0
 
     def shown(self) -> dict[str, int | float | str]:
         """What the report lists; history and notes stand elsewhere in it."""
-        return {k: v for k, v in asdict(self).items() if k not in ("history", "notes")}
+        left_out = {"history", "notes"}
+        if not self.planned_memory_bytes:
+            left_out.add("planned_memory_bytes")
+        return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
 @dataclass(frozen=True)

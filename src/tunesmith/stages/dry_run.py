@@ -31,6 +31,7 @@ from tunesmith.records import SPLITS
 from tunesmith.run_files import read_manifest, read_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import load_base, run_chat, training_data
+from tunesmith.stages.memory import Memory, memory_of, place_asked
 from tunesmith.stages.prepare import prepare
 from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.optim import default_learning_rate
@@ -84,6 +85,9 @@ class Plan:
     """What a recipe would do. `rows` by split; `smallest_detectable` is the smallest gain in
     `metric` that the test rows can show at 80 % power, None where they cannot show any.
 
+    `flops_per_epoch` and `seconds_per_epoch` are the least that an epoch takes, at the rates of
+    `machine`: measured here, or those that a maker states. `memory` is for the same device.
+
     Rows of one group may stand or fall together, so that `test_groups` groups count once each. How
     often two models will differ is not known beforehand: `smallest_detectable` is for
     `assumed_discordant`, `gains` has it for other shares too. Of a metric that is not right or
@@ -102,6 +106,10 @@ class Plan:
     assumed_discordant: float | None
     gains: tuple[GainAt, ...] = ()
     test_groups: int = 0
+    flops_per_epoch: float = 0.0
+    seconds_per_epoch: float = 0.0
+    machine: str = "this machine"
+    memory: Memory | None = None
 
     @property
     def gain_sentence(self) -> str:
@@ -128,9 +136,11 @@ class Plan:
             f"{self.steps:,} steps over {self.rows['train']:,} training rows, "
             f"{self.trained_tokens:,} trained tokens of {self.tokens:,}\n"
             f"learning rate {self.learning_rate:.2g} for {self.parameters:,} parameters; at least "
-            f"{self.least_seconds:.0f} s of training on this machine\n"
+            f"{self.least_seconds:.0f} s of training on {self.machine}: {self.seconds_per_epoch:.1f} "
+            f"s and {self.flops_per_epoch / 1e12:.3g} TFLOP an epoch\n"
+            f"{self.memory.as_text if self.memory else ''}\n"
             f"{self.gain_sentence}"
-        )
+        ).replace("\n\n", "\n")
 
 
 @dataclass(frozen=True)
@@ -144,13 +154,18 @@ class Roofline:
     dtype: str
 
 
-def plan(recipe: Recipe) -> Plan:
-    """Rows, steps, tokens, learning rate, the least time here, and what the test rows can show."""
+def plan(recipe: Recipe, device: str | None = None, memory: str | None = None) -> Plan:
+    """Rows, steps, tokens, learning rate, the least time, peak memory, and what the test rows can
+    show: on this machine, or on a `device` of the table or one of this much `memory`.
+    """
+    place, rates = place_asked(device, memory)
+    name = device or (f"a device of {memory}" if memory else f"this machine ({place.device.type})")
     with prepared(recipe) as run:
         ledger = read_record(run.ledger, LedgerFacts)
         metric = read_manifest(run).task.primary
         units, groups, most = _test_units(run)
-        least = _roofline(run, recipe).least
+        least = _roofline(run, recipe, place.device, rates).least
+        needed = memory_of(recipe, training_data(run, "train"), place, name)
     train, size = recipe.train, _size(recipe)
     steps = steps_per_epoch(ledger.splits["train"].examples, train.train_batch_size)
     binary = find_metric(metric).binary
@@ -170,6 +185,10 @@ def plan(recipe: Recipe) -> Plan:
         assumed_discordant=DISCORDANT[0] if binary else None,
         gains=tuple(gains) if binary else (),
         test_groups=groups,
+        flops_per_epoch=least.flops / train.num_train_epochs,
+        seconds_per_epoch=least.seconds / train.num_train_epochs,
+        machine=device or "this machine",
+        memory=needed,
     )
 
 
@@ -208,17 +227,19 @@ def roofline(recipe: Recipe) -> Roofline:
     it computes in.
     """
     with prepared(recipe) as run:
-        return _roofline(run, recipe)
+        return _roofline(run, recipe, torch.device(default_device()))
 
 
 def _size(recipe: Recipe) -> ModelSize:
     return model_size(load_config(recipe.model, recipe.trust_remote_code), recipe.trust_remote_code)
 
 
-def _roofline(run: RunDir, recipe: Recipe) -> Roofline:
-    device = torch.device(default_device())
+def _roofline(
+    run: RunDir, recipe: Recipe, device: torch.device, rates: Machine | None = None
+) -> Roofline:
+    """At stated `rates`, or at those measured here."""
     dtype = computed_in(recipe.train, device)
-    machine = probe_machine(device, getattr(torch, dtype))
+    machine = rates or probe_machine(device, getattr(torch, dtype))
     found = lower_bound(
         training_data(run, "train"),
         _size(recipe),

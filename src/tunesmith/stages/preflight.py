@@ -8,14 +8,14 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, RecipeError
 from tunesmith.models.load import check_numbers, check_weights, default_device
 from tunesmith.packages import installed
-from tunesmith.recipe import LoraConfig, Recipe, TrainConfig
-from tunesmith.train.adapters import check_lora
+from tunesmith.recipe import Recipe, TrainConfig
+from tunesmith.stages.memory import check_states
+from tunesmith.train.adapters import check_lora, lora_parameters
 from tunesmith.train.kernels import check_liger
 from tunesmith.train.optim import OPTIMIZERS, check_optimizer
 from tunesmith.train.processes import check_processes
@@ -38,6 +38,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
     if recipe.train.lora is not None:
         check_lora(model, recipe.train.lora)
     if trainings:
+        check_states(model, recipe)
         _check_disk(folder, model, recipe.train, trainings)
     check_numbers(recipe.model, model.config, READ_WHOLE, recipe.trust_remote_code)
 
@@ -147,19 +148,6 @@ def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     return trained * (
         OPTIMIZERS[optim].state_bytes[config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype]
     )
-
-
-def lora_parameters(model: PreTrainedModel, config: LoraConfig) -> int:
-    """Of the adapters: two matrices of rank r for each linear layer they are put on."""
-    head, targets = model.get_output_embeddings(), config.target_modules
-    layers = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and module is not head
-        and (isinstance(targets, str) or name.rpartition(".")[2] in targets)
-    ]
-    return sum(config.r * (layer.in_features + layer.out_features) for layer in layers)
 
 
 def _size(num_bytes: int) -> str:

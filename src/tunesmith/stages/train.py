@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -43,12 +42,13 @@ from tunesmith.stages.common import (
     sample,
     training_data,
 )
+from tunesmith.stages.memory import check_fits
 from tunesmith.stages.working import stage
 from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
-from tunesmith.train.memory import give_back_freed_memory
+from tunesmith.train.memory import give_back_freed_memory, peak_bytes
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.processes import check_processes
 from tunesmith.train.roofline import lower_bound, model_size
@@ -59,7 +59,8 @@ SELECTED = "selected_by"  # the primary metric with the sign that makes more bet
 @stage("training")
 def train(run: RunDir) -> None:
     """Train from the last good checkpoint, if there is one, and save model/. RunError and
-    InputError are as in train.loop.train; DataError where rows or base are not those that were
+    InputError are as in train.loop.train, InputError also for a training that does not fit into
+    memory; DataError where rows or base are not those that were
     prepared.
     """
     recipe = run_recipe(run)
@@ -68,11 +69,12 @@ def train(run: RunDir) -> None:
     check_base(run, recipe)
     forget(run, [run.training, run.metrics, *model_files(run)])
     answered_in(run, recipe)  # decided before other processes read it
+    planned = check_fits(recipe, training_data(run, "train"), resumed=_has_steps(run))
     ask("train", str(run.path))
     found = _trained(run)
     give_back_freed_memory()
     model, chat, how = merge_lora(found.model), found.chat, found.how
-    write_record(run.training, _facts(model, found.data, recipe, found.result))
+    write_record(run.training, _facts(model, found.data, recipe, found.result, planned))
     # the threshold of an evaluation stays true where the same weights come back; the template that
     # was trained on has the other one beside it, under a name nothing loads
     files = [run.original_chat_template, run.threshold]
@@ -207,7 +209,11 @@ def validation_rows(
 
 
 def _facts(
-    model: PreTrainedModel, data: TrainingData, recipe: Recipe, result: TrainResult
+    model: PreTrainedModel,
+    data: TrainingData,
+    recipe: Recipe,
+    result: TrainResult,
+    planned: int,
 ) -> TrainingFacts:
     """The result with speed, memory, and how near it came to the least time this machine allows.
 
@@ -224,5 +230,10 @@ def _facts(
         rows_per_second=round(epochs * len(data) / seconds, 2),
         least_seconds=round(least_seconds, 6),
         fraction_of_limit=round(least_seconds / seconds, 6),
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=peak_bytes(model.device),
+        planned_memory_bytes=planned,
     )
+
+
+def _has_steps(run: RunDir) -> bool:
+    return any(run.checkpoints.glob("step-*"))

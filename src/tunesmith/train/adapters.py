@@ -83,6 +83,19 @@ def wrap_lora(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PreT
     return cast("PreTrainedModel", peft.get_peft_model(model, settings))
 
 
+def lora_parameters(model: PreTrainedModel, config: LoraConfig) -> int:
+    """Of the adapters: two matrices of rank r for each linear layer they are put on."""
+    head, targets = model.get_output_embeddings(), config.target_modules
+    layers = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module is not head
+        and (isinstance(targets, str) or name.rpartition(".")[2] in targets)
+    ]
+    return sum(config.r * (layer.in_features + layer.out_features) for layer in layers)
+
+
 def unwrap_peft(model: PreTrainedModel) -> PreTrainedModel:
     """The transformers model inside peft's wrapper, adapters in place; others unchanged."""
     get_base_model: Callable[[], PreTrainedModel] | None = getattr(model, "get_base_model", None)

@@ -21,6 +21,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from tunesmith.train.malloc import Heap
+
 ROOT_BYTES = 64
 """Storages below this are left out: a scalar's block is lost in what malloc keeps for itself."""
 
@@ -28,13 +30,18 @@ ROOT_BYTES = 64
 class LiveMemory(TorchDispatchMode):
     """Counts bytes of storages; `wide` are those of tensors with a side of `width`, the vocabulary.
 
-    `at_peak` is called whenever more is alive than ever since `start`.
+    `at_peak` is called whenever more is alive than ever since `start`. A `heap` is told of every
+    storage that comes and goes.
     """
 
-    def __init__(self, width: int, at_peak: Callable[[LiveMemory], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(
+        self, width: int, at_peak: Callable[[LiveMemory], None], heap: Heap | None = None
+    ) -> None:
+        super().__init__()
+        self.heap = heap
         self.now = self.wide = self.highest = 0
         self.width, self.at_peak = width, at_peak
+        self._number = 0
         self._known: dict[int, weakref.ref[object]] = {}
 
     def start(self) -> None:
@@ -50,9 +57,15 @@ class LiveMemory(TorchDispatchMode):
         if key in self._known or size < ROOT_BYTES:
             return
         wide = size if self.width in tensor.shape else 0
+        self._number += 1
+        number = self._number
+        if self.heap is not None:
+            self.heap.take(number, size, in_graph=torch.is_grad_enabled())
 
         def gone(_: object) -> None:
             del self._known[key]
+            if self.heap is not None:
+                self.heap.give_back(number)
             self.now -= size
             self.wide -= wide
 
@@ -93,4 +106,3 @@ def without_numbers() -> Iterator[None]:
     """Tensors that are made inside have no numbers, and real ones may be used beside them."""
     with torch.random.fork_rng(devices=()), FakeTensorMode(allow_non_fake_inputs=True):
         yield
-

@@ -12,9 +12,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -43,6 +45,21 @@ def device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // processes_here()
+
+
+def resident_bytes() -> int:
+    """What this process has in memory now; at its highest, where there is no /proc."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most that this process has had: of a GPU's memory tensors alone, else all of it."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float32") -> int:

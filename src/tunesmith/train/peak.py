@@ -15,9 +15,10 @@ of one shape are run at their real depth.
 from __future__ import annotations
 
 import copy
+import platform
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tunesmith.models.load import empty_model
 from tunesmith.recipe import TrainConfig
-from tunesmith.train.adapters import wrap_lora
+from tunesmith.train.adapters import unwrap_peft, wrap_lora
 from tunesmith.train.live_memory import LiveMemory, without_numbers
 from tunesmith.train.loss import (
     Objective,
@@ -36,6 +37,7 @@ from tunesmith.train.loss import (
     likelihood_objective,
     split_as_declared,
 )
+from tunesmith.train.malloc import Heap
 from tunesmith.train.memory import activation_bytes, made_rows
 from tunesmith.train.optim import OPTIMIZERS, build_optimizers
 from tunesmith.train.packing.attention import packing
@@ -43,6 +45,8 @@ from tunesmith.train.packing.tensors import Batch, Packed
 from tunesmith.train.settings import Settings
 
 DEPTHS = (2, 3)
+HEAP_DEPTHS = (5, 10)
+"""Layers of the models that are run where the heap is followed, whose holes need some to settle."""
 CPU = torch.device("cpu")
 START, MIDDLE, END, UPDATE = range(4)  # the stretches of a step, in their order
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
@@ -53,7 +57,7 @@ class Peak:
     """Bytes at the worst moment of a training, by what they are for.
 
     `logits` are those of the head, with their gradients and its copies; `activations` everything
-    else that the passes keep or use for a moment.
+    else that the passes keep or use for a moment. `holes` are what malloc.py knows of, on a CPU.
     """
 
     weights: int
@@ -61,24 +65,38 @@ class Peak:
     optimizer: int
     activations: int
     logits: int
+    holes: int = 0
 
     @property
     def total(self) -> int:
         """All parts together."""
         return sum(getattr(self, field.name) for field in fields(self))
 
-    def deeper(self, other: Peak, layers: int) -> Peak:
-        """This peak of DEPTHS[0] layers and the `other` of DEPTHS[1], drawn on to `layers`."""
-        few, more = DEPTHS
-        return Peak(
-            *(
-                max(0, a + (b - a) * (layers - few) // (more - few))
-                for a, b in (
-                    (getattr(self, field.name), getattr(other, field.name))
-                    for field in fields(self)
-                )
-            )
-        )
+
+@dataclass(frozen=True)
+class _Found:
+    """Of one depth: the worst moment of each stretch, and how large the heap was at most."""
+
+    layers: int
+    stretches: dict[int, Peak]
+    heap: int
+
+    def deeper(self, other: _Found, layers: int) -> _Found:
+        """Every number drawn through that of this depth and that of the `other` to `layers`."""
+
+        def drawn(a: int, b: int) -> int:
+            return max(0, a + (b - a) * (layers - self.layers) // (other.layers - self.layers))
+
+        stretches = {
+            name: Peak(*map(drawn, _numbers(peak), _numbers(other.stretches[name])))
+            for name, peak in self.stretches.items()
+            if name != MIDDLE
+        }
+        return _Found(layers, stretches, drawn(self.heap, other.heap))
+
+
+def _numbers(peak: Peak) -> tuple[int, ...]:
+    return tuple(getattr(peak, field.name) for field in fields(peak))
 
 
 def planned_peak(
@@ -94,18 +112,16 @@ def planned_peak(
 
     `accumulates`: a step has several micro-batches, so that gradients are there before the largest.
     """
+    heaps = device.type == "cpu" and platform.libc_ver()[0] == "glibc"
+    depths = HEAP_DEPTHS if heaps else DEPTHS
     found = [
-        _stretches(model, train, settings, device, batch, accumulates)
-        for model in at_depths(config, train, trust_remote_code)
+        _stretches(model, train, settings, device, batch, accumulates, Heap() if heaps else None)
+        for model in at_depths(config, train, depths, trust_remote_code)
     ]
     layers = config.get_text_config().num_hidden_layers
-    few = found[0]
-    whole = (
-        few.values()
-        if len(found) == 1
-        else [few[name].deeper(found[1][name], layers) for name in few if name != MIDDLE]
-    )
-    return max(whole, key=lambda peak: peak.total)
+    whole = found[0] if len(found) == 1 else found[0].deeper(found[1], layers)
+    worst = max(whole.stretches.values(), key=lambda peak: peak.total)
+    return replace(worst, holes=max(0, whole.heap - worst.total))
 
 
 def planned_activation_bytes(
@@ -118,7 +134,7 @@ def planned_activation_bytes(
 ) -> int:
     """What `activation_bytes` measures on the model itself, of a model without numbers."""
     found = []
-    for model in at_depths(config, train, trust_remote_code):
+    for model in at_depths(config, train, DEPTHS, trust_remote_code):
         with without_numbers():
             parts = _parts(model, train)
             with LiveMemory(0, lambda _: None):
@@ -132,19 +148,22 @@ def planned_activation_bytes(
 
 
 def at_depths(
-    config: PreTrainedConfig, train: TrainConfig, trust_remote_code: bool = False
+    config: PreTrainedConfig,
+    train: TrainConfig,
+    depths: tuple[int, int],
+    trust_remote_code: bool = False,
 ) -> list[PreTrainedModel]:
-    """The empty model with DEPTHS layers each; the whole one where that is no deeper, or where its
+    """The empty model with as many layers each; the whole one where that is no deeper, or where its
     layers are not alike.
     """
     whole = trainable(empty_model(copy.deepcopy(config), trust_remote_code), train)
     layers = _layers(whole)
     shapes = {tuple(p.shape for p in layer.parameters()) for layer in layers}
-    if len(layers) <= DEPTHS[-1] or len(shapes) != 1:
+    if len(layers) <= depths[-1] or len(shapes) != 1:
         return [whole]
     return [
         trainable(_cut(empty_model(copy.deepcopy(config), trust_remote_code), depth), train)
-        for depth in DEPTHS
+        for depth in depths
     ]
 
 
@@ -183,6 +202,7 @@ def _objective(train: TrainConfig) -> Objective:
 def _parts(model: PreTrainedModel, train: TrainConfig) -> Parts:
     """The model as a run takes it apart, its tensors without numbers."""
     model.to_empty(device=CPU)  # type: ignore[arg-type]
+    unwrap_peft(model).tie_weights()  # type: ignore[no-untyped-call]  to_empty has taken them apart
     parts = split_as_declared(model)
     parts.model.train()
     return parts
@@ -233,12 +253,13 @@ def size_of(tensor: torch.Tensor) -> int:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is run: a model without numbers, taken apart, and how the recipe trains it."""
+    """What is run: a model without numbers, taken apart, how the recipe trains it, and where."""
 
     model: PreTrainedModel
     parts: Parts
     train: TrainConfig
     settings: Settings
+    heap: Heap | None
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -252,7 +273,8 @@ def _stretches(
     device: torch.device,
     batch: Callable[[], Batch],
     accumulates: bool,
-) -> dict[int, Peak]:
+    heap: Heap | None,
+) -> _Found:
     """The worst moments of a step that is not the first, by stretch."""
     with without_numbers():
         parts = _parts(model, train)
@@ -264,16 +286,14 @@ def _stretches(
             add_lookups_in_place(parts)
         if settings.gradient_checkpointing:
             parts.model.gradient_checkpointing_enable({"use_reentrant": False})
-        return _watched(_Subject(model, parts, train, settings), batch, accumulates)
+        return _watched(_Subject(model, parts, train, settings, heap), batch, accumulates)
 
 
-def _watched(
-    subject: _Subject, batch: Callable[[], Batch], accumulates: bool
-) -> dict[int, Peak]:
+def _watched(subject: _Subject, batch: Callable[[], Batch], accumulates: bool) -> _Found:
     model, parameters = subject.model, subject.parameters
     width = model.config.get_text_config().vocab_size
     watch = _Watch(parameters, 0, width)
-    with LiveMemory(width, watch.note) as live:
+    with LiveMemory(width, watch.note, subject.heap) as live:
         for tensor in (*model.parameters(), *model.buffers()):
             live.see(tensor)
         if subject.train.merge_with_base:  # which keeps the base's numbers
@@ -281,12 +301,13 @@ def _watched(
         watch.weights, watch.wide_at_rest = live.now, live.wide
         optimizers = _seen_optimizers(subject)
         one_row = made_rows(1, 8, subject.settings.padded, CPU, subject.settings.varlen)
-        _pass(subject, one_row)
+        first = one_row if subject.heap is None else batch()  # which leaves its holes
+        _pass(subject, first)
         _update(subject, optimizers)
         live.now += 0 if optimizers else _state_bytes(subject)
         watch.states, watch.wide_at_rest = live.now - watch.weights, live.wide
         if accumulates:
-            _pass(subject, one_row)
+            _pass(subject, first)
         watch.worst.clear()
         live.start()
         watch.note(live)
@@ -296,7 +317,8 @@ def _watched(
             mark.remove()
         watch.enter(live, UPDATE)
         _update(subject, optimizers)
-    return watch.worst
+    layers = model.config.get_text_config().num_hidden_layers
+    return _Found(layers, watch.worst, subject.heap.highest if subject.heap else 0)
 
 
 def _pass(subject: _Subject, batch: Batch) -> None:
@@ -305,6 +327,8 @@ def _pass(subject: _Subject, batch: Batch) -> None:
         loss = _objective(subject.train)(subject.parts, batch)
     with packing(subject.parts.decoder) if isinstance(batch, Packed) else nullcontext():
         (loss / len(batch.labels_N)).backward()
+    if subject.heap is not None:
+        subject.heap.end_graph()
 
 
 def _update(subject: _Subject, optimizers: list[torch.optim.Optimizer]) -> None:

@@ -1,0 +1,249 @@
+"""What a training needs of a device's memory, and the cheapest changes that make it fit.
+
+Nothing is read but the model's config and the lengths of the rows. How a step is cut into
+micro-batches is decided as the run decides it (settings.py), and the peak is found by running the
+step on tensors without numbers (peak.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from tunesmith.models.architectures import UNSUITED
+from tunesmith.models.load import empty_model
+from tunesmith.recipe import LoraConfig, TrainConfig
+from tunesmith.train.loss import split_as_declared
+from tunesmith.train.memory import state_bytes
+from tunesmith.train.optim import OPTIMIZERS
+from tunesmith.train.packing.attention import has_dropout, why_no_line
+from tunesmith.train.packing.attention_cuda import why_not_varlen
+from tunesmith.train.packing.plan import MicroBatch, TrainingData, forward_tokens
+from tunesmith.train.peak import Peak, planned_activation_bytes, planned_peak, trainable
+from tunesmith.train.settings import (
+    MEASURED_TOKENS,
+    Settings,
+    computed_in,
+    micro_batches,
+    why_padded,
+)
+
+LOOKED_AT = 50
+"""Steps among which the largest micro-batch is looked for; the rows' order is random."""
+
+FEW_ROWS = 4
+"""Rows of a packed micro-batch on a CPU beyond which as many tokens are put into as few: what is
+alive depends on the tokens, and attention takes an operation a row.
+"""
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training is planned for: `cuda` or `cpu`, its memory in bytes, and the bytes that
+    libraries take there before there is a model.
+    """
+
+    device: torch.device
+    memory: int
+    libraries: int = 0
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The peak of a training and what it was cut and computed as; `parameters` are all,
+    `trained` those that are trained. `checkpoint_bytes` is one checkpoint's size on disk.
+    """
+
+    settings: Settings
+    parameters: int
+    trained: int
+    peak: Peak
+    place: Place
+    checkpoint_bytes: int
+
+    @property
+    def total(self) -> int:
+        """Bytes at the worst moment, libraries among them."""
+        return self.peak.total + self.place.libraries
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is as much memory."""
+        return self.total <= self.place.memory
+
+
+@dataclass(frozen=True)
+class Change:
+    """Keys of a recipe that make a training smaller, and what each costs."""
+
+    keys: str
+    cost: str
+    changed: TrainConfig
+
+
+def plan_memory(
+    config: PreTrainedConfig,
+    data: TrainingData,
+    train: TrainConfig,
+    place: Place,
+    trust_remote_code: bool = False,
+) -> MemoryPlan:
+    """The plan of one training by one process; errors as from `wrap_lora`."""
+    model = trainable(empty_model(config, trust_remote_code), train)
+    settings = _settings(config, model, data, train, place, trust_remote_code)
+    largest, accumulates = _largest(data, train, settings)
+    find = partial(_peak, config, data, train, place, largest, accumulates, trust_remote_code)
+    try:
+        peak = find(settings)
+    except UNSUITED:  # the kernel has no such attention, and the run finds out in the same way
+        if not settings.varlen:
+            raise
+        settings = replace(settings, varlen=False)
+        peak = find(settings)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    each = OPTIMIZERS[train.optim].state_bytes[train.weights_dtype]
+    gradient = 4 if train.weights_dtype == "float32" else 2
+    return MemoryPlan(
+        settings=settings,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained=trained,
+        peak=peak,
+        place=place,
+        checkpoint_bytes=trained * (each - gradient),
+    )
+
+
+def _settings(
+    config: PreTrainedConfig,
+    model: PreTrainedModel,
+    data: TrainingData,
+    train: TrainConfig,
+    place: Place,
+    trust_remote_code: bool,
+) -> Settings:
+    """What `settle` decides for the model itself, as far as its config tells."""
+    parts, dtype = split_as_declared(model), computed_in(train, place.device)
+    padded = bool(why_padded(parts, train) or why_no_line(parts.model, parts.decoder))
+    padded = padded or not getattr(parts.decoder, "_supports_attention_backend", False)
+    dropout, longest = has_dropout(parts.model), int(data.lengths.max())
+    per_token = planned_activation_bytes(
+        config, train, min(longest, MEASURED_TOKENS), padded, dtype, trust_remote_code
+    )
+    states = state_bytes(model, train.optim, train.weights_dtype)
+    budget, checkpointing, _ = micro_batches(
+        parts.model, longest, train, place.device, dtype, per_token, states, place.memory
+    )
+    kernel = not why_not_varlen(place.device, getattr(torch, dtype), dropout)
+    return Settings(
+        dtype=dtype,
+        max_batch_tokens=budget,
+        padded=padded,
+        share_prefixes=train.share_prefixes and not padded and not dropout,
+        gradient_checkpointing=checkpointing,
+        varlen=kernel and not padded,
+    )
+
+
+def _largest(data: TrainingData, train: TrainConfig, settings: Settings) -> tuple[MicroBatch, bool]:
+    """The micro-batch with the most tokens, and whether a step has several of them."""
+    steps = list(islice(settings.plan(data, train, epoch=0), LOOKED_AT))
+    micros = [micro for step in steps for micro in step.micro_batches]
+
+    def tokens(micro: MicroBatch) -> tuple[int, int]:
+        trained = int(data.num_trained[micro.rows].sum())
+        return forward_tokens(data, micro, settings.padded), trained
+
+    return max(micros, key=tokens), len(micros) > len(steps)
+
+
+def _peak(
+    config: PreTrainedConfig,
+    data: TrainingData,
+    train: TrainConfig,
+    place: Place,
+    largest: MicroBatch,
+    accumulates: bool,
+    trust_remote_code: bool,
+    settings: Settings,
+) -> Peak:
+    if place.device.type == "cpu" and not settings.padded and len(largest.rows) > FEW_ROWS:
+        data, largest = _in_few_rows(data, largest)
+    return planned_peak(
+        config,
+        train,
+        settings,
+        partial(settings.batch, data, largest, CPU),
+        accumulates,
+        place.device,
+        trust_remote_code,
+    )
+
+
+def _in_few_rows(data: TrainingData, micro: MicroBatch) -> tuple[TrainingData, MicroBatch]:
+    """As many tokens through the model, and as many of them trained, in FEW_ROWS rows."""
+    tokens = -(-forward_tokens(data, micro, padded=False) // FEW_ROWS)
+    trained = min(tokens, -(-int(data.num_trained[micro.rows].sum()) // FEW_ROWS))
+    length = tokens + 1
+    rows = np.arange(FEW_ROWS)
+    few = TrainingData.from_arrays(
+        np.arange(FEW_ROWS * length) % 2,
+        np.arange(FEW_ROWS + 1) * length,
+        np.full(FEW_ROWS, length - trained),
+        [str(row) for row in rows],
+    )
+    return few, MicroBatch(rows, np.zeros(FEW_ROWS, dtype=np.int64))
+
+
+# ---- what makes a training fit
+
+
+def changes(train: TrainConfig, checkpoints: bool, alone: bool, longest: int) -> Iterator[Change]:
+    """Changes in the order of what they cost, each on top of those before it.
+
+    `checkpoints`: there is gradient checkpointing already; `alone`: micro-batches are no larger
+    than the longest row, of `longest` tokens.
+    """
+    changed: dict[str, object] = {}
+
+    def more(keys: str, cost: str, **values: object) -> Change:
+        changed.update(values)
+        return Change(keys, cost, train.model_copy(update=changed))
+
+    if not checkpoints:
+        yield more(
+            "train.gradient_checkpointing=true",
+            "about a third more time",
+            gradient_checkpointing=True,
+        )
+    if not alone:
+        yield more(
+            f"train.max_batch_tokens={longest}",
+            "smaller micro-batches, which are slower",
+            max_batch_tokens=longest,
+        )
+    if train.lora is not None:
+        return
+    if train.weights_dtype == "float32" and train.optim != "adafactor":
+        yield more("train.optim=adafactor", "another optimiser", optim="adafactor")
+    if (train.weights_dtype, train.optim) != ("bfloat16", "adamw_8bit"):
+        yield more(
+            "train.weights_dtype=bfloat16 train.optim=adamw_8bit",
+            "coarser weights, rounded stochastically; needs torchao",
+            weights_dtype="bfloat16",
+            optim="adamw_8bit",
+        )
+    yield more(
+        "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
+        "adapters are trained in place of all weights",
+        lora=LoraConfig(),
+        weights_dtype="float32",
+        optim="adamw",
+    )
