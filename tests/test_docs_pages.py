@@ -19,6 +19,7 @@ from tunesmith import cli
 from tunesmith.evaluate.power import smallest_accuracy_gain
 from tunesmith.init.peers import translate
 from tunesmith.recipe import build_recipe
+from tunesmith.train.optim import OPTIMIZERS
 
 DOCS = ROOT / "docs"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -113,6 +114,17 @@ def test_the_gains_that_test_rows_show_are_those_of_plan() -> None:
     for n, *shown in rows:
         gains = [smallest_accuracy_gain(int(n.replace(",", "")), d) for d in (0.1, 0.3, 0.5)]
         assert [f"{100 * gain:.1f}" for gain in gains] == shown
+
+
+def test_the_bytes_of_a_parameter_are_those_that_a_run_counts() -> None:
+    text = (DOCS / "guides" / "small_gpu.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \| (\d+) GB \|$", text, re.M)
+    wanted = [
+        (name, dtype, str(size), str(size))
+        for name, kind in OPTIMIZERS.items()
+        for dtype, size in kind.state_bytes.items()
+    ]
+    assert rows == wanted
 
 
 def test_the_files_of_other_tools_are_the_recipe_beside_them(tmp_path: Path) -> None:
