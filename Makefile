@@ -33,7 +33,7 @@ docs: .venv/.ready-docs
 
 .venv/.ready-docs: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -c constraints.txt mkdocs-material
+	$(PIP) -c constraints.txt mkdocs-material 'mkdocstrings[python]'
 	touch $@
 
 setup: .venv/.ready

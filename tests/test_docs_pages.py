@@ -4,6 +4,8 @@ somewhere, and tables of numbers are computed again.
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -15,7 +17,8 @@ import yaml
 from docs_blocks import ALL, PAGES, ROOT
 from tool_modules import tool_module
 
-from tunesmith import cli
+import tunesmith
+from tunesmith import cli, errors
 from tunesmith.evaluate.power import smallest_accuracy_gain
 from tunesmith.init.peers import translate
 from tunesmith.recipe import build_recipe
@@ -105,6 +108,17 @@ def test_what_a_page_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
     )
     found = tool_module("docs_site").loaded_from_elsewhere(tmp_path)
     assert found == ["b.html: https://x.org/a.js", "b.html: //x.org/b.css"]
+
+
+def test_every_public_name_is_in_the_reference_of_python_and_every_one_there_exists() -> None:
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: (tunesmith[\w.]*)$", page, re.M)
+    assert {f"tunesmith.{name}" for name in tunesmith.__all__} <= set(named)
+    for name in named:
+        assert pkgutil.resolve_name(name).__doc__, name
+    members = re.findall(r"members: \[(.+)\]", page)[0].split(", ")
+    kinds = [one for one in vars(errors).values() if inspect.isclass(one)]
+    assert sorted(members) == sorted(one.__name__ for one in kinds)
 
 
 def test_the_gains_that_test_rows_show_are_those_of_plan() -> None:
