@@ -15,6 +15,7 @@ import pytest
 import yaml
 from scipy.stats import binom
 from support import shared, write_rows
+from tool_modules import tool_module
 
 from tunesmith import stages
 from tunesmith.recipe import Recipe, build_recipe
@@ -199,9 +200,9 @@ def test_the_tree_in_the_docs_is_the_tree_of_the_source(monkeypatch: pytest.Monk
 
 
 def test_a_recording_has_every_command_with_its_pauses_cut_and_names_no_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    made = tool("record_first_minutes", monkeypatch)
+    made = tool_module("record_first_minutes")
     seen = list(made.run_in_terminal("printf \N{BLACK STAR}", tmp_path))
     assert "".join(one.text for one in seen) == "\N{BLACK STAR}"
     with pytest.raises(RuntimeError, match="false: exit code 1"):
@@ -215,13 +216,11 @@ def test_a_recording_has_every_command_with_its_pauses_cut_and_names_no_machine(
         (1.5, "c"),
         (2.5, "m"),
     ]
-    assert "url(" not in made.still(seen)
+    assert "url(" not in made.still("shown")
 
 
-def test_the_committed_recording_shows_the_commands_and_no_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made = tool("record_first_minutes", monkeypatch)
+def test_the_committed_recording_shows_the_commands_and_no_machine() -> None:
+    made = tool_module("record_first_minutes")
     images = ROOT / "docs" / "images"
     header, *events = (images / "first_minutes.cast").read_text(encoding="utf-8").splitlines()
     assert json.loads(header)["version"] == 2
@@ -232,10 +231,8 @@ def test_the_committed_recording_shows_the_commands_and_no_machine(
     assert re.findall(r"/(?:home|root|tmp|work|usr|opt)/|url\(.?http", still) == []
 
 
-def test_the_pictures_of_the_concepts_are_those_that_the_tool_draws(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made = tool("concept_pictures", monkeypatch)
+def test_the_pictures_of_the_concepts_are_those_that_the_tool_draws() -> None:
+    made = tool_module("concept_pictures")
     for name, drawn in made.pictures().items():
         kept = (ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8")
         assert texts(drawn) == texts(kept), f"python tools/concept_pictures.py docs/images: {name}"
@@ -245,10 +242,8 @@ def texts(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
-def test_the_figures_of_the_concepts_are_what_their_text_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made = tool("concept_pictures", monkeypatch)
+def test_the_figures_of_the_concepts_are_what_their_text_says() -> None:
+    made = tool_module("concept_pictures")
     for rows, shown in ((50, 0.90), (200, 0.85)):
         # the mean of the largest of 20: the sum over k of P(largest > k) = 1 - P(one <= k)^20
         exact = sum(1 - binom.cdf(range(rows), rows, made.TRUE_ACCURACY) ** 20) / rows

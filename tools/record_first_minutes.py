@@ -2,9 +2,9 @@
 
 python tools/record_first_minutes.py docs/images
 
-The commands run under a pseudo-terminal in an empty folder, on the built-in reviews and the built-in
-model. `asciinema play docs/images/first_minutes.cast` shows it; pauses are cut to a second. The
-still is of the report alone, without what is told on stderr, where live views are.
+The commands run under a pseudo-terminal in an empty folder, on the built-in reviews and with the
+built-in model. `asciinema play docs/images/first_minutes.cast` shows it; pauses are cut to a second.
+The still has the report alone, as it is written into a pipe, which has no live view.
 """
 
 from __future__ import annotations
@@ -53,23 +53,15 @@ class Seen:
     text: str
 
 
-def run_in_terminal(command: str, folder: Path, only_stdout: bool = False) -> Iterator[Seen]:
+def run_in_terminal(command: str, folder: Path) -> Iterator[Seen]:
     """What a command writes to a terminal of COLUMNS by LINES; RuntimeError where it fails."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    words = command.split()
-    program = [sys.executable, "-m", *words] if words[0] == "tunesmith" else words
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "OMP_NUM_THREADS")
-            if name in os.environ}  # fmt: skip
-    environment = {
-        **kept, "HOME": str(folder), "TERM": "xterm-256color", "LANG": "C.UTF-8",
-        "TUNESMITH_CACHE": str(folder / ".cache"),
-    }  # fmt: skip
     began = time.monotonic()
     streams = {"stdin": follower, "stdout": follower, "stderr": follower}
-    if only_stdout:
-        streams["stderr"] = subprocess.DEVNULL
-    with subprocess.Popen(program, cwd=folder, env=environment, **streams) as process:
+    with subprocess.Popen(
+        program(command), cwd=folder, env=environment(folder), **streams
+    ) as process:
         os.close(follower)
         decode = codecs.getincrementaldecoder("utf-8")("replace")
         while found := read(leader):
@@ -77,6 +69,34 @@ def run_in_terminal(command: str, folder: Path, only_stdout: bool = False) -> It
     os.close(leader)
     if process.returncode:
         raise RuntimeError(f"{command}: exit code {process.returncode}")
+
+
+def run_in_pipe(command: str, folder: Path) -> str:
+    """All that a command writes where no terminal is."""
+    found = subprocess.run(
+        program(command), cwd=folder, env=environment(folder), check=True, encoding="utf-8",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return found.stdout
+
+
+def program(command: str) -> list[str]:
+    """What is started for a command that is typed: this Python's tunesmith."""
+    words = command.split()
+    return [sys.executable, "-m", *words] if words[0] == "tunesmith" else words
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Little of the user's own: no name, no settings, no cache."""
+    kept = ("PATH", "PYTHONPATH", "OMP_NUM_THREADS")
+    return {
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        "HOME": str(folder),
+        "TERM": "xterm-256color",
+        "LANG": "C.UTF-8",
+        "COLUMNS": str(COLUMNS),
+        "TUNESMITH_CACHE": str(folder / ".cache"),
+    }
 
 
 def read(leader: int) -> bytes:
@@ -112,12 +132,11 @@ def asciicast(commands: list[tuple[str, list[Seen]]]) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def still(seen: list[Seen]) -> str:
-    """The command STILL with what it showed, as SVG."""
+def still(shown: str) -> str:
+    """The command STILL with what it wrote, as SVG."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(f"{PROMPT}{STILL}"))
-    shown = "".join(one.text for one in seen).replace("\r\n", "\n")
-    console.print(Text.from_ansi(shown.rstrip("\n")))
+    console.print(Text(shown.rstrip("\n")))
     svg = console.export_svg(title="tunesmith", unique_id="first-minutes")
     return "\n".join(line.rstrip() for line in FONTS.sub("", svg).splitlines()) + "\n"
 
@@ -126,7 +145,7 @@ def main(output: Path) -> None:
     """Write first_minutes.cast and first_minutes.svg."""
     with tempfile.TemporaryDirectory() as folder:
         found = recorded(Path(folder))
-        again = list(run_in_terminal(STILL, Path(folder), only_stdout=True))
+        again = run_in_pipe(STILL, Path(folder))
         written = {"cast": asciicast(found), "svg": still(again)}
         for ending, text in written.items():
             if folder in text:
