@@ -3,8 +3,8 @@
 python tools/record_first_minutes.py docs/images
 
 The commands run under a pseudo-terminal in an empty folder, on the built-in reviews and with the
-built-in model. `asciinema play docs/images/first_minutes.cast` shows it; pauses are cut to a second.
-The still has the report alone, as it is written into a pipe, which has no live view.
+built-in model. `asciinema play docs/images/first_minutes.cast` shows it; pauses are cut to a
+second. The still has the report alone, as it is written into a pipe, which has no live view.
 """
 
 from __future__ import annotations
