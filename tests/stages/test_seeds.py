@@ -25,7 +25,7 @@ from tunesmith.records import Evaluation, Example, Prediction
 from tunesmith.run_files import Task
 from tunesmith.rundir import RunDir
 from tunesmith.stages import report as report_stage
-from tunesmith.stages.seeds import against_seeds, mean_estimate, mean_of_seeds
+from tunesmith.evaluate.trainings import against_seeds, mean_estimate, mean_of_seeds
 
 HOW = Resampling(confidence=0.95, resamples=300, seed=0)
 
@@ -85,7 +85,7 @@ def test_covariances_by_formula_and_by_resampling_agree() -> None:
     clusters = [str(i // 2) for i in range(200)]
     formula = mean_covariance(scores_NK, clusters)
     columns = [scores_NK[:, [j]] for j in (0, 1)]
-    drawn = row_covariance(weighted_mean, columns, None, clusters, resamples=4000, seed=0)
+    drawn = row_covariance(weighted_mean, columns, [], clusters, resamples=4000, seed=0)
     assert drawn == pytest.approx(formula, rel=0.15)
     for j in (0, 1):
         assert math.sqrt(formula[j, j]) == pytest.approx(standard_error(scores_NK[:, j], clusters))
