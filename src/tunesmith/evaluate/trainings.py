@@ -7,9 +7,10 @@ another run that has its place. Rows and trainings are crossed (crossed.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import stats
@@ -18,7 +19,19 @@ from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.crossed import CrossedMean, crossed_mean, mean_covariance, row_covariance
 from tunesmith.evaluate.metrics import OVER_TASKS, Metric, find_metric
 from tunesmith.evaluate.power import POWER
-from tunesmith.evaluate.statistics import Floats, wilson_interval, wins_ties_losses
+from tunesmith.evaluate.statistics import (
+    NO_INTERVAL,
+    Floats,
+    Kind,
+    PairedDifference,
+    Value,
+    estimate_mean,
+    estimate_value,
+    paired_difference,
+    weighted_mean,
+    wilson_interval,
+    wins_ties_losses,
+)
 from tunesmith.evaluate.task_mean import mean_over_trainings
 from tunesmith.evaluate.tasks import (
     as_a_sample,
@@ -80,42 +93,52 @@ def _mean_given_valid(found: Sequence[Mapping[str, Estimate]]) -> dict[str, Esti
 
 def mean_estimate(tuned: Sequence[Evaluation], metric: str, how: Resampling) -> Estimate:
     """The mean over the trainings, with the interval of crossed rows and trainings; of one
-    training its own estimate. No interval where the first training has none, and that one's where
-    neither rows nor trainings vary.
+    training its own estimate. No interval where the rows alone give the mean none.
     """
-    first, kind = estimate_system(tuned[0], metric, how["confidence"]), find_metric(metric)
+    first = estimate_system(tuned[0], metric, how["confidence"])
     if len(tuned) == 1:
         return first
-    found = _level(tuned, metric, how)
-    if not all(map(math.isfinite, (*first.ci, found.se))):
-        return replace(first, mean=found.mean, se=found.se, ci=(math.nan, math.nan))
-    ci = _within(found, kind, first, how) if found.se > 0 else first.ci
-    return replace(first, mean=found.mean, se=found.se, ci=ci)
-
-
-def _level(tuned: Sequence[Evaluation], metric: str, how: Resampling) -> CrossedMean:
     if metric == OVER_TASKS and tuned[0].tasks:
-        return mean_over_trainings([level_shares(one.tasks, how["confidence"]) for one in tuned])
-    means = [estimate_system(one, metric, how["confidence"]).mean for one in tuned]
-    rows = [_aligned(one, tuned[0], metric) for one in tuned]
-    return _crossed(means, find_metric(metric), rows, [], tuned[0].clusters, how)
+        found = mean_over_trainings([level_shares(one.tasks, how["confidence"]) for one in tuned])
+        alone = first if found.se == 0 else replace(first, ci=(found.mean, found.mean))
+    else:
+        rows = [_aligned(one, tuned[0], metric) for one in tuned]
+        means = [estimate_system(one, metric, how["confidence"]).mean for one in tuned]
+        found = _crossed(means, find_metric(metric), rows, [], tuned[0].clusters, how)
+        alone = _level_alone(find_metric(metric), rows, tuned[0].clusters, how["confidence"])
+    ci = _within(found, find_metric(metric), alone, how["confidence"])
+    return replace(first, mean=found.mean, se=found.se, ci=ci, note=alone.note)
+
+
+def _level_alone(
+    metric: Metric, rows: Sequence[Floats], clusters: Sequence[str], confidence: float
+) -> Estimate:
+    """The mean of these very trainings, whose interval is of the rows alone."""
+    value, kind, rows_ND = _mean_of(metric, rows)
+    if value is weighted_mean:
+        return estimate_mean(rows_ND[:, 0], clusters, confidence, kind.binary, kind.bounds)
+    return estimate_value(value, rows_ND, clusters, confidence=confidence, kind=kind)
 
 
 def _within(
-    found: CrossedMean, kind: Metric, first: Estimate, how: Resampling
+    found: CrossedMean, metric: Metric, alone: Estimate, confidence: float
 ) -> tuple[float, float]:
-    """The interval of a level, inside what the metric can be: Wilson's at the number of rows whose
-    binomial variance gives this width (Korn and Graubard 1998), for right and wrong.
+    """The interval of a level, inside what the metric can be, around that of the rows alone, which
+    knows that rows which are all alike say little; none where that is none.
+
+    For right and wrong Wilson's, at the number of rows whose binomial variance gives this width
+    (Korn and Graubard 1998).
     """
-    half = found.half_width(how["confidence"])
-    if kind.binary:
-        z = float(stats.norm.ppf((1 + how["confidence"]) / 2))
-        certain = found.mean * (1 - found.mean)
-        n = certain * (z / half) ** 2 if half > 0 and certain > 0 else float(found.clusters)
-        n = min(n, float(first.n * found.runs))
-        return wilson_interval(found.mean * n, n, how["confidence"])
-    low, high = kind.kind.bounds
-    return max(low, found.mean - half), min(high, found.mean + half)
+    if not all(map(math.isfinite, (*alone.ci, found.se))):
+        return NO_INTERVAL
+    half, certain = found.half_width(confidence), found.mean * (1 - found.mean)
+    low, high = found.mean - half, found.mean + half
+    if metric.binary and half > 0 and certain > 0:
+        z = float(stats.norm.ppf((1 + confidence) / 2))
+        n = min(certain * (z / half) ** 2, float(alone.n * found.runs))
+        low, high = wilson_interval(found.mean * n, n, confidence)
+    least, most = metric.kind.bounds
+    return max(least, min(low, alone.ci[0])), min(most, max(high, alone.ci[1]))
 
 
 # ---- a difference
@@ -136,34 +159,44 @@ def compare_pairs(pairs: Pairs, metric: str, how: Resampling) -> tuple[Compariso
     of one pair the plain comparison.
 
     The interval is that of crossed rows and trainings, over the tasks of a mixture with
-    task_mean.mean_over_trainings. A row is won where the mean over the trainings is better. No
-    interval is given where the first pair has none; where neither rows nor trainings vary, it is
-    that pair's. Raises DataError as compare.compare.
+    task_mean.mean_over_trainings, around the interval of the rows alone for the mean of these very
+    trainings, which knows that few rows that differ say little; p is the larger of both. A row is
+    won where the mean over the trainings is better. Raises DataError as compare.compare.
     """
     first = compare_systems(*pairs[0], metric, **how)
     if len(pairs) == 1:
         return first, [first.difference]
     over_tasks = metric == OVER_TASKS and pairs[0][0].tasks
-    won, found, differences = (_over_tasks if over_tasks else _over_rows)(pairs, metric, how)
-    wins, ties, losses = won
+    found = (_over_tasks if over_tasks else _over_rows)(pairs, metric, first, how)
+    wins, ties, losses = found.won
     counts = replace(first, wins=wins, ties=ties, losses=losses, runs=len(pairs))
-    return _judged(counts, found, how["confidence"]), differences
+    return _judged(counts, found.mean, found.alone, how["confidence"]), found.differences
 
 
-_Found: TypeAlias = tuple[tuple[int, int, int], CrossedMean, list[float]]
-"""Rows won, tied and lost, the mean, and the difference of each pair."""
+class _Found(NamedTuple):
+    """Rows won, tied and lost, the mean, the rows alone, and the difference of each pair."""
+
+    won: tuple[int, int, int]
+    mean: CrossedMean
+    alone: PairedDifference
+    differences: list[float]
 
 
-def _over_rows(pairs: Pairs, metric: str, how: Resampling) -> _Found:
+def _over_rows(pairs: Pairs, metric: str, _: Comparison, how: Resampling) -> _Found:
     kind, (before, after) = find_metric(metric), _rows_of_pairs(pairs, metric)
+    clusters = pairs[0][0].clusters
     differences = [
         _value(kind, b_ND) - _value(kind, a_ND) for a_ND, b_ND in zip(before, after, strict=True)
     ]
-    found = _crossed(differences, kind, after, before, pairs[0][0].clusters, how)
-    return _won(pairs, metric), found, differences
+    mean = _crossed(differences, kind, after, before, clusters, how)
+    value, what, a_ND = _mean_of(kind, before)
+    _, of_tuned, b_ND = _mean_of(kind, after)
+    what = replace(what, binary=what.binary and of_tuned.binary)
+    alone = paired_difference(value, a_ND, b_ND, clusters, confidence=how["confidence"], kind=what)
+    return _Found(_won(pairs, metric), mean, alone, differences)
 
 
-def _over_tasks(pairs: Pairs, metric: str, how: Resampling) -> _Found:
+def _over_tasks(pairs: Pairs, _: str, first: Comparison, how: Resampling) -> _Found:
     trainings = [gain_shares(a, b, how["confidence"]) for a, b in pairs]
     differences = [sum(share.value for share in shares) / len(shares) for shares in trainings]
     won = [
@@ -171,7 +204,10 @@ def _over_tasks(pairs: Pairs, metric: str, how: Resampling) -> _Found:
         for name, (own, _) in counted(pairs[0][0].tasks).items()
     ]
     wins, ties, losses = (sum(of_tasks) for of_tasks in zip(*won, strict=True))
-    return (wins, ties, losses), mean_over_trainings(trainings), differences
+    mean = mean_over_trainings(trainings)
+    ci, p = (first.ci, first.p) if mean.se == 0 else ((mean.mean, mean.mean), 0.0)
+    alone = PairedDifference(mean.mean, first.se_clustered, ci, p)
+    return _Found((wins, ties, losses), mean, alone, differences)
 
 
 def _won(pairs: Pairs, metric: str) -> tuple[int, int, int]:
@@ -184,24 +220,28 @@ def _won(pairs: Pairs, metric: str) -> tuple[int, int, int]:
     return wins_ties_losses(before, after)
 
 
-def _judged(first: Comparison, found: CrossedMean, confidence: float) -> Comparison:
-    """The comparison with the mean's numbers; as it is where nothing varies."""
-    if found.se == 0:
-        return first
-    known = all(map(math.isfinite, first.ci)) and math.isfinite(found.se)
+def _judged(
+    counts: Comparison, found: CrossedMean, alone: PairedDifference, confidence: float
+) -> Comparison:
+    """The comparison with the mean's numbers; without an interval where the rows alone have
+    none.
+    """
+    known = all(map(math.isfinite, (*alone.ci, found.se)))
     half = found.half_width(confidence) if known else math.nan
-    low, high = find_metric(first.metric).kind.bounds
-    ends = np.clip([found.mean - half, found.mean + half], low - high, high - low)
+    detectable = _detectable(found, confidence) if found.se > 0 else counts.smallest_detectable
+    low, high = find_metric(counts.metric).kind.bounds
+    ends = (min(found.mean - half, alone.ci[0]), max(found.mean + half, alone.ci[1]))
     return replace(
-        first,
+        counts,
         difference=found.mean,
         se=found.se,
         se_clustered=found.se,
-        ci=(float(ends[0]), float(ends[1])),
-        p=found.p() if known else first.p,
-        smallest_detectable=_detectable(found, confidence) if known else math.nan,
+        ci=(max(low - high, ends[0]), min(high - low, ends[1])) if known else NO_INTERVAL,
+        p=max(found.p(), alone.p) if known else counts.p,
+        smallest_detectable=detectable if known else math.nan,
         se_runs=math.sqrt(found.luck_variance),
-        test=f"Student's t, {found.runs} trainings" if known else first.test,
+        test=f"Student's t, {found.runs} trainings" if known else counts.test,
+        note=alone.note,
     )
 
 
@@ -223,7 +263,9 @@ def pairs_as_a_sample(pairs: Pairs, these: Comparison, how: Resampling) -> Compa
     names = [str(task) for task in range(sample.clusters)]
     found = crossed_mean(gains_KT.mean(axis=1), mean_covariance(gains_KT.T, names), len(names))
     test = f"Student's t, {len(names)} tasks and {len(pairs)} trainings"
-    return replace(_judged(sample, found, how["confidence"]), se=these.se, test=test)
+    alone = PairedDifference(found.mean, sample.se_clustered, sample.ci, sample.p)
+    judged = _judged(sample, found, alone, how["confidence"])
+    return replace(judged, se=these.se, test=test)
 
 
 def differences_by_pair(differences: Sequence[float]) -> str:
@@ -245,6 +287,29 @@ def _note(found: Comparison, differences: Sequence[float]) -> str:
 
 
 # ---- rows
+
+
+def _mean_of(metric: Metric, rows: Sequence[Floats]) -> tuple[Value, Kind, Floats]:
+    """How the mean over the trainings is computed, what kind of number it is, and from which
+    rows_ND.
+    """
+    kind, runs = metric.kind, len(rows)
+    if metric.per_example:
+        mean_ND = np.mean(rows, axis=0)
+        still_binary = kind.binary and bool(np.isin(mean_ND, (0, 1)).all())
+        return weighted_mean, replace(kind, binary=still_binary), mean_ND
+
+    def value(weights_RN: Floats, rows_ND: Floats) -> Floats:
+        values = [metric.value(weights_RN, own_ND) for own_ND in np.split(rows_ND, runs, axis=1)]
+        return np.asarray(np.mean(values, axis=0))
+
+    # the classes of the right answers, which are the same for all trainings
+    support = partial(_support_of_first, kind.support, runs) if kind.support else None
+    return value, replace(kind, support=support), np.hstack(rows)
+
+
+def _support_of_first(support: Callable[[Floats], Floats], runs: int, rows_ND: Floats) -> Floats:
+    return support(np.split(rows_ND, runs, axis=1)[0])
 
 
 def _crossed(
