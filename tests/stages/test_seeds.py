@@ -104,6 +104,11 @@ def test_the_interval_is_students_where_one_of_the_two_errors_is_absent() -> Non
     assert both.half_width(1 - both.p()) == pytest.approx(0.2)
 
 
+def test_a_mean_that_is_zero_but_for_rounding_has_p_1() -> None:
+    assert CrossedMean(1e-17, 0.01, 0.01, 0.01, 0.1, 100, 3).p() == 1
+    assert CrossedMean(0.0, 0.01, 0.01, 0.01, 0.1, 100, 3).p() == 1
+
+
 @pytest.mark.parametrize("runs", [2, 3, 5])
 @pytest.mark.parametrize("luck", [0.0, 0.03])
 def test_intervals_over_trainings_cover_the_truth(runs: int, luck: float) -> None:

@@ -72,8 +72,12 @@ class CrossedMean:
         def beyond(log_p: float) -> float:
             return self.half_width(1 - math.exp(log_p)) - size
 
-        lowest = math.log(1e-12)
-        return 1e-12 if beyond(lowest) < 0 else math.exp(optimize.brentq(beyond, lowest, -1e-12))
+        lowest, highest = math.log(1e-12), -1e-12
+        if beyond(lowest) < 0:
+            return 1e-12
+        if beyond(highest) > 0:  # a mean that is 0 but for rounding
+            return 1.0
+        return math.exp(optimize.brentq(beyond, lowest, highest))
 
 
 def half_width(
