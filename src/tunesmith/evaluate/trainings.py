@@ -166,8 +166,10 @@ def compare_pairs(pairs: Pairs, metric: str, how: Resampling) -> tuple[Compariso
     first = compare_systems(*pairs[0], metric, **how)
     if len(pairs) == 1:
         return first, [first.difference]
-    over_tasks = metric == OVER_TASKS and pairs[0][0].tasks
-    found = (_over_tasks if over_tasks else _over_rows)(pairs, metric, first, how)
+    if metric == OVER_TASKS and pairs[0][0].tasks:
+        found = _over_tasks(pairs, first, how)
+    else:
+        found = _over_rows(pairs, metric, how)
     wins, ties, losses = found.won
     counts = replace(first, wins=wins, ties=ties, losses=losses, runs=len(pairs))
     return _judged(counts, found.mean, found.alone, how["confidence"]), found.differences
@@ -182,7 +184,7 @@ class _Found(NamedTuple):
     differences: list[float]
 
 
-def _over_rows(pairs: Pairs, metric: str, _: Comparison, how: Resampling) -> _Found:
+def _over_rows(pairs: Pairs, metric: str, how: Resampling) -> _Found:
     kind, (before, after) = find_metric(metric), _rows_of_pairs(pairs, metric)
     clusters = pairs[0][0].clusters
     differences = [
@@ -190,13 +192,13 @@ def _over_rows(pairs: Pairs, metric: str, _: Comparison, how: Resampling) -> _Fo
     ]
     mean = _crossed(differences, kind, after, before, clusters, how)
     value, what, a_ND = _mean_of(kind, before)
-    _, of_tuned, b_ND = _mean_of(kind, after)
-    what = replace(what, binary=what.binary and of_tuned.binary)
+    tuned, b_ND = _mean_of(kind, after)[1:]
+    what = replace(what, binary=what.binary and tuned.binary)
     alone = paired_difference(value, a_ND, b_ND, clusters, confidence=how["confidence"], kind=what)
     return _Found(_won(pairs, metric), mean, alone, differences)
 
 
-def _over_tasks(pairs: Pairs, _: str, first: Comparison, how: Resampling) -> _Found:
+def _over_tasks(pairs: Pairs, first: Comparison, how: Resampling) -> _Found:
     trainings = [gain_shares(a, b, how["confidence"]) for a, b in pairs]
     differences = [sum(share.value for share in shares) / len(shares) for shares in trainings]
     won = [
