@@ -425,7 +425,7 @@ def compare(
     Example: tunesmith compare runs/small runs/large
     """
     a, b = (stages.common.open_run(folder) for folder in (run_a, run_b))
-    result = stages.report.compare_runs(a, b, metric)
+    result = stages.compare.compare_runs(a, b, metric)
     print_json(result) if as_json else print(inert(result["verdict"]["sentence"]))
 
 

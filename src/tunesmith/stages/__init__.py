@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tunesmith.stages import chat as chat
     from tunesmith.stages import common as common
+    from tunesmith.stages import compare as compare
     from tunesmith.stages import demo as demo
     from tunesmith.stages import dry_run as dry_run
     from tunesmith.stages import evaluate as evaluate
