@@ -296,6 +296,12 @@ class TrainConfig(Section):
     num_train_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         3, description="Passes over the training rows."
     )
+    early_stopping_patience: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None,
+        description="Stop after this many epochs without a better one on validation, better in the "
+        "sense in which the best checkpoint is chosen (see [tuning.md](tuning.md)). The "
+        "learning rate follows the schedule for all epochs in any case. `null`: train them all.",
+    )
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
         None,
         description="The peak of the schedule. `null`: chosen by the number of parameters (2e-5 at "

@@ -195,6 +195,23 @@ def test_trl(tmp_path: Path) -> None:
     assert set(found.left) == {"eval_strategy", "warmup_steps", "num_train_epochs", "eos_token"}
 
 
+@pytest.mark.parametrize(
+    "peer, key",
+    [
+        (AXOLOTL, "early_stopping_patience"),
+        (FACTORY, "early_stopping_steps"),
+        (TRL, "early_stopping_patience"),
+    ],
+)
+def test_early_stopping_is_counted_in_epochs(
+    tmp_path: Path, peer: dict[str, Any], key: str
+) -> None:
+    found = translated(tmp_path, {**peer, key: 3})
+    assert build_recipe(found.values)[0].train.early_stopping_patience == 3
+    assert found.left[key].startswith("counted in epochs here")
+    assert key not in translated(tmp_path, {**peer, key: None}).left
+
+
 def test_reasons_and_what_is_left_keep_their_order(tmp_path: Path) -> None:
     unknown = [f"key_{i}" for i in (3, 1, 2, 5, 4)]
     listed = [{"path": "org/a", **dict.fromkeys(unknown, 1)}]

@@ -25,7 +25,8 @@ _BY_REASON: dict[str, str] = {
     "is best on validation is kept": """
         logging_steps logging_dir logging_strategy logging_first_step save_strategy
         save_only_model evals_per_epoch eval_steps eval_strategy evaluation_strategy
-        load_best_model_at_end early_stopping_patience metric_for_best_model
+        load_best_model_at_end metric_for_best_model greater_is_better
+        early_stopping_threshold
     """,
     "how many processes train is said to torchrun, not in a recipe: docs/scaling.md": """
         deepspeed fsdp fsdp_config fsdp_version ddp ddp_timeout ddp_find_unused_parameters

@@ -43,6 +43,7 @@ NAMES: dict[str, dict[str, str]] = {
         "cutoff_len": "max_length",
         "lora_rank": "lora_r",
         "lora_target": "lora_target_modules",
+        "early_stopping_steps": "early_stopping_patience",
         "default_system": "system_prompt",
     },
     "TRL": {"max_seq_length": "max_length", "torch_dtype": "dtype"},
@@ -172,6 +173,14 @@ def _epochs(work: Work) -> None:
         work.leave("num_train_epochs", f"{number:g} epochs become {whole}: they are whole here")
 
 
+def _early_stopping(work: Work) -> None:
+    """Counted in validations everywhere; here there is one an epoch."""
+    patience = work.number("early_stopping_patience")
+    if patience:
+        work.set("train.early_stopping_patience", max(1, round(patience)))
+        work.leave("early_stopping_patience", "counted in epochs here: each is validated once")
+
+
 def _batch(work: Work) -> None:
     """A step's examples on one device; others count the devices on top."""
     per_device = work.number("per_device_train_batch_size")
@@ -278,6 +287,7 @@ def _template(work: Work) -> None:
 
 PARTS: tuple[Callable[[Work], None], ...] = (
     _epochs,
+    _early_stopping,
     _batch,
     _optimizer,
     _number_format,

@@ -213,7 +213,7 @@ def _facts(
 
     Of several processes the memory is the leader's, and the least time that of all together.
     """
-    epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
+    epochs, batch_size = len(result.history), recipe.train.train_batch_size
     machine = probe_machine(model.device, getattr(torch, result.dtype))
     size = model_size(model.config, recipe.trust_remote_code)
     least = lower_bound(data, size, machine, batch_size=batch_size, epochs=epochs)
