@@ -288,6 +288,11 @@ class LoraConfig(Section):
     target_modules: str | list[str] = Field(
         "all-linear", description="Names of the layers that get an adapter."
     )
+    load_in_4bit: bool = Field(
+        False,
+        description="Keep the base model's linear layers in 4 bits while adapters are trained "
+        "(QLoRA). Needs an NVIDIA GPU and bitsandbytes; see [tuning.md](tuning.md).",
+    )
 
 
 class TrainConfig(Section):

@@ -196,6 +196,34 @@ def test_trl(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "peer, keys",
+    [
+        (AXOLOTL, {"adapter": "qlora"}),
+        (AXOLOTL, {"adapter": "qlora", "load_in_4bit": True}),
+        (FACTORY, {"finetuning_type": "lora", "quantization_bit": 4}),
+        (TRL, {"use_peft": True, "load_in_4bit": True}),
+    ],
+)
+def test_qlora_is_lora_on_four_bits(
+    tmp_path: Path, peer: dict[str, Any], keys: dict[str, Any]
+) -> None:
+    found = translated(tmp_path, {**peer, **keys})
+    lora = build_recipe(found.values)[0].train.lora
+    assert lora is not None
+    assert lora.load_in_4bit
+    assert not found.left.keys() & keys.keys()
+
+
+def test_other_bits_and_bits_without_adapters_are_left(tmp_path: Path) -> None:
+    eight = translated(tmp_path, {**FACTORY, "finetuning_type": "lora", "quantization_bit": 8})
+    assert eight.values["train"] == {"lora": {}}
+    assert eight.left["quantization_bit"].startswith("quantised weights are not trained but for")
+    full = translated(tmp_path, {**TRL, "load_in_4bit": True})
+    assert "train" not in full.values
+    assert "load_in_4bit" in full.left
+
+
+@pytest.mark.parametrize(
     "peer, key",
     [
         (AXOLOTL, "early_stopping_patience"),

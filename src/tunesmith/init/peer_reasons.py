@@ -47,10 +47,12 @@ _BY_REASON: dict[str, str] = {
     "tokens come from the model's tokenizer, and the stop token from the chat template": """
         special_tokens tokens added_tokens_overrides eos_token pad_token add_special_tokens
     """,
-    "quantised weights are not trained; `train.weights_dtype: bfloat16` and `train.lora` save "
-    "memory": """
-        load_in_4bit load_in_8bit quantization_bit quantization_method bnb_4bit_quant_type
-        bnb_4bit_compute_dtype use_bnb_nested_quant gptq
+    "quantised weights are not trained but for `train.lora.load_in_4bit`, under adapters": """
+        load_in_8bit gptq
+    """,
+    "4 bits are always bitsandbytes' NF4, nested, computed in bfloat16": """
+        quantization_method bnb_4bit_quant_type bnb_4bit_compute_dtype use_bnb_nested_quant
+        bnb_4bit_use_double_quant double_quantization quantization_type
     """,
     "train.lora has r, lora_alpha and target_modules": """
         lora_dropout lora_modules_to_save use_dora peft_use_dora use_rslora peft_use_rslora

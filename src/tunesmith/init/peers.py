@@ -229,15 +229,20 @@ def _adapters(work: Work) -> None:
     asked = bool(work.take("use_peft")) or kind in ("lora", "qlora")
     if kind not in (None, "lora", "qlora", "full"):
         work.leave("finetuning_type", f"{kind} is not known: all weights are trained, or LoRA")
-    if kind == "qlora":
-        work.leave("adapter", REASONS["load_in_4bit"])
+    bits = work.take("load_in_4bit"), work.take("quantization_bit")
+    four_bit = kind == "qlora" or bits[0] is True or bits[1] == 4
     r, alpha = work.take("lora_r"), work.take("lora_alpha")
     modules, linear = work.take("lora_target_modules"), work.take("lora_target_linear")
+    if bits[1] not in (None, 4):
+        work.leave("quantization_bit", REASONS["load_in_8bit"])
     if not asked:
+        if four_bit:
+            work.leave("load_in_4bit", REASONS["load_in_8bit"])
         return
     if alpha is None and isinstance(r, int) and "template" in work.rest:
         alpha = 2 * r  # LLaMA-Factory's default
     found = {"r": r, "lora_alpha": alpha, "target_modules": _modules(modules, bool(linear))}
+    found["load_in_4bit"] = four_bit
     work.set("train.lora", {name: value for name, value in found.items() if value})
 
 
