@@ -4,6 +4,8 @@ bitsandbytes, with the settings of the paper.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
@@ -45,4 +47,4 @@ def dequantized(model: PreTrainedModel) -> PreTrainedModel:
     for name in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(plain.config, name):
             delattr(plain.config, name)
-    return plain.float()
+    return cast(PreTrainedModel, plain.float())

@@ -129,7 +129,7 @@ def _plain(model: PreTrainedModel, recipe: Recipe, chat: ChatFormat) -> PreTrain
     lora = recipe.train.lora
     if lora is None or not lora.load_in_4bit:
         return model
-    base = dequantized(load_trainable(recipe)).to("cpu")
+    base = dequantized(load_trainable(recipe)).cpu()
     fit_embeddings(base, chat.tokenizer)
     return with_base(model, base, lora)
 
