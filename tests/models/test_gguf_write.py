@@ -20,6 +20,7 @@ from tunesmith.models.gguf_tokenizer import SPLITTING, TokenizerFields, tokenize
 from tunesmith.models.gguf_write import check_writable, round_weights, write_gguf
 
 gguf = pytest.importorskip("gguf")
+ROOT = Path(__file__).parents[2]
 TEXTS = ["<s>He's got 12345 of them,  naïve\n\n", " 3.14 we'LL see <|think|>日本語</s>"]
 
 
@@ -161,6 +162,8 @@ def test_other_sizes_tokens_and_logits_are_noticed(tmp_path: Path) -> None:
 def test_every_architecture_is_one_that_is_read_back() -> None:
     kinds = {kind for kind, *_ in READ_BACK}
     assert kinds == set(ARCHITECTURES)
+    page = (ROOT / "docs" / "gguf.md").read_text(encoding="utf-8")
+    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
 
 
 def test_gemmas_norms_are_one_larger_in_the_file_and_rounded_to_survive_it(tmp_path: Path) -> None:
@@ -170,7 +173,7 @@ def test_gemmas_norms_are_one_larger_in_the_file_and_rounded_to_survive_it(tmp_p
     written(found, tokenizer("gpt-2"), file, "bfloat16")
     tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file).tensors}
     assert float(tensors["output_norm.weight"][0]) == float(torch.tensor(1.1))
-    assert float(found.model.norm.weight[0]) == 0.10000002384185791
+    assert float(found.model.norm.weight.detach()[0]) == 0.10000002384185791
 
 
 def test_gpt2s_matrices_are_transposed_and_its_positions_stay_in_float32(tmp_path: Path) -> None:
