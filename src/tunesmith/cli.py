@@ -38,6 +38,7 @@ from tunesmith.cli_options import (
 )
 from tunesmith.cli_panels import InOrder, into_panels
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
+from tunesmith.cli_tune import tune
 from tunesmith.cli_use import chat, export, predict, runs, serve
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
@@ -57,6 +58,7 @@ app.add_typer(templates_app, name="templates")
 app.command()(review)
 app.command()(judge)
 app.command()(init)
+app.command()(tune)
 app.command()(predict)
 app.command()(export)
 app.command()(chat)

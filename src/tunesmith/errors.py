@@ -7,7 +7,8 @@ TunesmithError            message, then `hint: ...`
 │   ├── TemplateError     a prompt template, or a row it cannot render
 │   └── ModelError        a model folder or tokenizer that cannot be used
 └── RunError              exit code 1: a run that had started and failed
-    ├── TrainingError     NaN loss, a full disk, no usable checkpoint
+    ├── TrainingError     a full disk, no usable checkpoint
+    │   └── BadLossError  a loss that is not finite or explodes
     └── InterruptedRun    Ctrl-C, SIGTERM or SIGUSR1; exit code 128 + the signal's number
 """
 
@@ -69,7 +70,11 @@ class RunError(TunesmithError):
 
 
 class TrainingError(RunError):
-    """A NaN loss, a full disk, no usable checkpoint."""
+    """A full disk, no usable checkpoint, or a bad loss."""
+
+
+class BadLossError(TrainingError):
+    """A loss that is not finite or explodes: with another learning rate it may not."""
 
 
 class InterruptedRun(RunError):

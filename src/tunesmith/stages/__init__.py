@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tunesmith.stages import runs as runs
     from tunesmith.stages import serve as serve
     from tunesmith.stages import train as train
+    from tunesmith.stages import tune as tune
     from tunesmith.stages import verify as verify
     from tunesmith.stages import watch as watch
 
