@@ -94,11 +94,14 @@ def is_disk_full(error: BaseException) -> bool:
 def system_error(error: BaseException) -> OSError | None:
     """The error of the operating system that an exception is, or that it tells of in words.
 
-    safetensors and tokenizers raise errors of their own, with the number in the text: `(os error
-    5)`, or `Os { code: 28 ...`.
+    safetensors, tokenizers and torch raise errors of their own, with the number in the text: `(os
+    error 5)`, `Os { code: 28 ...`, `unable to open file <model.safetensors> in ... (13)`.
     """
     if isinstance(error, OSError):
         return error
+    opened = re.match(r"unable to open file <([^>]*)> .*\((\d+)\)$", str(error))
+    if opened:
+        return OSError(int(opened[2]), os.strerror(int(opened[2])), opened[1])
     number = re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error))
     if number is None:
         words = "No space left" in str(error)

@@ -22,10 +22,12 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from tunesmith.errors import ModelError, did_you_mean
@@ -219,11 +221,21 @@ def load_model(
             ignore_mismatched_sizes=True,  # refused below, by name
             **options,
         )
-    model, info = cast(Loaded, loaded)
+        model, info = cast(Loaded, loaded)
+        model.generation_config = _generation_config(folder) or model.generation_config
     check_loaded(name, info, _is_part(config))
     check_finite(name, model.named_parameters())
     placed = model if load_in_4bit else cast(torch.nn.Module, model).to(torch.device(place))
     return cast(PreTrainedModel, placed.eval())
+
+
+def _generation_config(folder: Path) -> GenerationConfig | None:
+    """None where the folder has none. Where it cannot be read, transformers goes on with another,
+    and answers would end elsewhere than was saved: here that is an error.
+    """
+    if not (folder / GENERATION_CONFIG_NAME).exists():
+        return None
+    return GenerationConfig.from_pretrained(folder)
 
 
 def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -244,6 +256,7 @@ def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel
     folder = model_folder(name, trust_remote_code)
     header = read_header(folder, _named(config))
     with _explaining("model", name, folder, trust_remote_code):
+        _generation_config(folder)
         model = empty_model(config, trust_remote_code)
         # transformers renames and joins tensors of older files as it loads
         loaded: object = type(model).from_pretrained(
