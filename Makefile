@@ -33,7 +33,7 @@ docs: .venv/.ready-docs
 
 .venv/.ready-docs: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -c constraints.txt mkdocs-material
+	$(PIP) -c constraints.txt mkdocs-material 'mkdocstrings[python]'
 	touch $@
 
 setup: .venv/.ready
@@ -48,7 +48,7 @@ setup: .venv/.ready
 # torchao is the one part of the gpu extra that works on a CPU as well; its tests skip without it
 setup-dev: .venv/.ready-dev
 .venv/.ready-dev: .venv/.ready
-	$(PIP) -c constraints.txt -e '.[dev,lora,gguf,semantic,judge,scan,xlsx,ods,serve,trackers]' torchao
+	$(PIP) -c constraints.txt -e '.[dev,lora,gguf,semantic,judge,scan,xlsx,ods,serve,trackers,tune]' torchao
 	touch $@
 
 clean:

@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.crossed import crossed_mean, mean_covariance
 from tunesmith.evaluate.forecast import forecast
+from tunesmith.evaluate.metrics import GENERAL, OVER_TASKS
 from tunesmith.evaluate.power import (
     mcnemar_power,
     rows_to_tell,
@@ -26,19 +28,22 @@ from tunesmith.evaluate.power import (
     smallest_detectable,
     smallest_detectable_effect,
 )
-from tunesmith.evaluate.statistics import standard_error
-from tunesmith.records import Comparison, Estimate
+from tunesmith.evaluate.statistics import estimate_mean, standard_error
+from tunesmith.evaluate.tasks import over_tasks
+from tunesmith.evaluate.trainings import compare_pairs, mean_estimate, pairs_as_a_sample
+from tunesmith.records import Comparison, Estimate, Evaluation, TaskEvaluation
 
 Rng = np.random.Generator
 Floats = npt.NDArray[np.float64]
 ROWS_IN_CLUSTER = 10
+HOW = Resampling(confidence=0.95, resamples=2, seed=0)  # no number here is of resampling
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--replications", type=int, default=4000)
     count = parser.parse_args().replications
-    for section in (known, stated, clustered, rows_that_would_tell, trainings, curves):
+    for section in (known, stated, clustered, rows_that_would_tell, trainings, mixtures, curves):
         print(section(count, np.random.default_rng(0)), flush=True)
 
 
@@ -248,6 +253,89 @@ def trainings(count: int, rng: Rng) -> str:
     )
     head = ["trainings", "rest", *(f"{luck:g}" for luck in lucks)]
     return table(title, head, lines)
+
+
+MIXTURE_ROWS = (15, 40, 80, 150)  # of each task
+GAINS = (0.3, 0.1, 0.05, -0.05)  # of these tasks; others are drawn around their mean
+
+
+def mixtures(count: int, rng: Rng) -> str:
+    """Coverage over tasks and trainings, through the comparisons of evaluations themselves."""
+    lines = []
+    for runs, shared in itertools.product((2, 3, 5), (False, True)):
+        line: list[object] = [runs, "the same" if shared else "own"]
+        for luck in (0.0, 0.02, 0.05, 0.1):
+            held = [mixture_holds(runs, luck, shared, rng) for _ in range(count // 4)]
+            these, level, others = np.mean(held, axis=0)
+            line.append(f"{these:.3f} / {level:.3f} / {others:.3f}")
+        lines.append(line)
+    title = (
+        f"Coverage of 95 % intervals of the mean over {len(MIXTURE_ROWS)} tasks of "
+        f"{', '.join(map(str, MIXTURE_ROWS))} rows, right or wrong: difference over these tasks / "
+        "level over these tasks / difference over tasks of which these are a sample, by the "
+        "standard deviation between trainings (0.05 is 5 points); rows of the tasks are their own, "
+        "or those of the smaller ones are the same as the larger ones':"
+    )
+    return table(title, ["trainings", "rows", "0", "0.02", "0.05", "0.1"], lines)
+
+
+def mixture_holds(runs: int, luck: float, shared: bool, rng: Rng) -> tuple[bool, bool, bool]:
+    """Of fixed tasks the intervals of gain and level; of drawn ones that of the gain."""
+    gains = np.array(GAINS)
+    these = mixture(gains, runs, luck, shared, rng)
+    drawn = mixture(rng.normal(gains.mean(), gains.std(), len(gains)), runs, luck, shared, rng)
+    found = compare_pairs(these, OVER_TASKS, HOW)[0].ci
+    level = mean_estimate([tuned for _, tuned in these], OVER_TASKS, HOW).ci
+    sample = pairs_as_a_sample(drawn, compare_pairs(drawn, OVER_TASKS, HOW)[0], HOW).ci
+    gain = float(gains.mean())
+    return (
+        found[0] <= gain <= found[1],
+        level[0] <= 0.5 + gain <= level[1],
+        sample[0] <= gain <= sample[1],
+    )
+
+
+def mixture(
+    gains: Floats, runs: int, luck: float, shared: bool, rng: Rng
+) -> list[tuple[Evaluation, Evaluation]]:
+    """A base that has half of the rows of each task right, and trainings of it. How hard a row is
+    is the same for all of them with probability 0.7; half of the luck of a training is that of all
+    its tasks.
+    """
+    all_hard_N = rng.random(max(MIXTURE_ROWS))
+    base: dict[str, TaskEvaluation] = {}
+    tuned: list[dict[str, TaskEvaluation]] = [{} for _ in range(runs)]
+    luck_K = rng.normal(0, luck * math.sqrt(0.5), runs)
+    for number, (n, gain) in enumerate(zip(MIXTURE_ROWS, gains, strict=True)):
+        hard_N = all_hard_N[:n] if shared else rng.random(n)
+        rows = [f"{i}" if shared else f"{number}/{i}" for i in range(n)]
+
+        def answered(share: float, n: int = n, hard_N: Floats = hard_N) -> Floats:
+            own_N = np.where(rng.random(n) < 0.7, hard_N, rng.random(n))
+            return (own_N < share).astype(float)
+
+        name, own_K = str(number), rng.normal(0, luck * math.sqrt(0.5), runs)
+        base[name] = scored("base", name, rows, answered(0.5))
+        for k in range(runs):
+            right_N = answered(0.5 + gain + luck_K[k] + own_K[k])
+            tuned[k][name] = scored("tuned", name, rows, right_N)
+    before = over_tasks("base", base, 0.95)
+    return [(before, over_tasks("tuned", one, 0.95)) for one in tuned]
+
+
+def scored(system: str, task: str, clusters: Sequence[str], right_N: Floats) -> TaskEvaluation:
+    rows = {"accuracy": right_N[:, None], **dict.fromkeys(GENERAL, right_N[:, None])}
+    evaluation = Evaluation(
+        system=system,
+        split="test",
+        example_ids=[f"{task}:{cluster}" for cluster in clusters],
+        clusters=clusters,
+        predictions=[],
+        scores={name: of[:, 0].tolist() for name, of in rows.items()},
+        estimates={"accuracy": estimate_mean(right_N, clusters, proportion=True)},
+        rows=rows,
+    )
+    return TaskEvaluation("accuracy", evaluation)
 
 
 # ---- the learning curve

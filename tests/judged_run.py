@@ -23,11 +23,17 @@ from tunesmith.run_files import (
 from tunesmith.rundir import RunDir, write_atomic
 from tunesmith.seal import write_seal
 
+EXACT = Task(metrics=("exact_match",))
+
 
 def judged_run(
-    folder: Path, examples: Sequence[Example], answers: Mapping[str, Sequence[str]]
+    folder: Path,
+    examples: Sequence[Example],
+    answers: Mapping[str, Sequence[str]],
+    task: Task = EXACT,
+    seeds: int = 1,
 ) -> RunDir:
-    """`answers` by system, in the order of the examples."""
+    """`answers` by system, in the order of the examples; of `seeds` trainings this is the first."""
     run = RunDir(folder)
     examples = [replace(example, split="test") for example in examples]
     run.examples("test").parent.mkdir(parents=True)
@@ -36,9 +42,10 @@ def judged_run(
     writer.close()
     for system, texts in answers.items():
         write_answers(run, system, examples, texts)
-    write_atomic(run.recipe, dump_recipe(Recipe.model_validate({"evaluation": RESAMPLES})))
+    recipe = {"evaluation": RESAMPLES, "train": {"seeds": seeds}}
+    write_atomic(run.recipe, dump_recipe(Recipe.model_validate(recipe)))
     write_seal(run, [example.id for example in examples])
-    write_record(run.manifest, new_manifest(Task(metrics=("exact_match",)), {}, {}, {}, ()))
+    write_record(run.manifest, new_manifest(task, {}, {}, {}, ()))
     write_record(run.training, TrainingFacts(best_step=1, steps=1, history=(), seconds=1.0))
     write_record(run.ledger, LedgerFacts({"raw": 1, "kept": 1}, {}, {}, 0, 0, {}, {}, ()))
     write_atomic(run.metrics, "")

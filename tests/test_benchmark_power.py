@@ -31,5 +31,5 @@ def test_every_table_is_printed(
     monkeypatch.setattr(sys, "argv", ["power.py", "--replications", "12"])
     power.main()
     out = capsys.readouterr().out
-    assert out.count("\n| --- ") == 6
+    assert out.count("\n| --- ") == 7
     assert "nan" not in out

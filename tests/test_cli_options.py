@@ -61,7 +61,7 @@ def commands_with(option: str) -> set[str]:
 
 
 TAKE_A_TABLE = {
-    *("run", "prepare", "preview", "plan", "check", "limit", "curve", "init"),
+    *("run", "prepare", "preview", "plan", "check", "limit", "curve", "tune", "init"),
     *("templates lint", "templates preview"),
 }
 

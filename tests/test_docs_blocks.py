@@ -2,7 +2,8 @@
 
 A page's commands run in order in a copy of one small workspace, with the rows that the pages speak
 of and a run on them, if they are cheap and all files that they name are there. All others are
-parsed, with their options and overrides.
+parsed, with their options and overrides. `recipe.yaml` is the page's last recipe above a command,
+with the built-in model, if it names rows that are there.
 """
 
 from __future__ import annotations
@@ -87,6 +88,14 @@ def write_files(folder: Path) -> None:
         {"request": f"{i} boxes to Rome", "order": {"items": i, "city": "Rome"}} for i in range(60)
     ]
     write_jsonl(folder / "orders.jsonl", orders)
+    write_jsonl(folder / "chats.jsonl", [{"messages": chat(i)} for i in range(20)])
+    write_csv(folder / "articles.csv", [articles(i) for i in range(60)])
+    write_jsonl(folder / "passages.jsonl", [passages(i) for i in range(60)])
+    sets = [{"gold": ["a", "b"], "a": ["a"], "b": ["a", "b"] if i % 5 else []} for i in range(30)]
+    write_jsonl(folder / "topics_out.jsonl", sets)
+    for name in ("alone", "together"):
+        answered = [{**row, "answer": row["sentiment"]} for row in reviews]
+        write_csv(folder / f"{name}.csv", answered)
     outputs = [{"gold": "yes", "a": "no" if i % 3 else "yes", "b": "yes"} for i in range(30)]
     write_csv(folder / "out.csv", outputs)
     (folder / "recipe.yaml").write_text(
@@ -94,6 +103,31 @@ def write_files(folder: Path) -> None:
         "output_dir: runs/from_recipe\n",
         encoding="utf-8",
     )
+
+
+def chat(number: int) -> list[dict[str, str]]:
+    asked = {"role": "user", "content": f"What is {number} and 1?"}
+    return [asked, {"role": "assistant", "content": str(number + 1)}]
+
+
+def articles(number: int) -> dict[str, str]:
+    text, topics = [
+        ("The team sold shares", "sport;trade"),
+        ("The match ended late", "sport"),
+        ("Prices rose", "trade"),
+        ("It rained", "none"),
+    ][number % 4]
+    return {"article": f"{text} on day {number}", "topics": topics}
+
+
+def passages(number: int) -> dict[str, Any]:
+    mill, is_year = divmod(number, 2)
+    return {
+        "passage": f"Mill {mill} was built in {1800 + mill} by the river Ouse.",
+        "question": "When was it built?" if is_year else "Which river is it by?",
+        "answer": [str(1800 + mill)] if is_year else ["Ouse", "the river Ouse"],
+        "answerable": "yes",
+    }
 
 
 def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
@@ -206,6 +240,18 @@ def test_what_a_page_types_parses_and_runs(
         if block.page == page and block.is_shell and not block.reason:
             for words in commands(block):
                 check(words, block)
+        elif block.page == page and block.language == "yaml":
+            keep_recipe(block)
+
+
+def keep_recipe(block: Block) -> None:
+    values = yaml.safe_load(block.text)
+    if "output_dir" in values and "data" in values:
+        given = values["data"]["source"]
+        sources = [one["source"] for one in given] if isinstance(given, list) else [given]
+        if all(Path(source).is_file() for source in sources):
+            text = yaml.safe_dump({**values, "model": "built-in"})
+            Path("recipe.yaml").write_text(text, encoding="utf-8")
 
 
 def check(words: list[str], block: Block) -> None:

@@ -4,6 +4,8 @@ somewhere, and tables of numbers are computed again.
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -15,10 +17,12 @@ import yaml
 from docs_blocks import ALL, PAGES, ROOT
 from tool_modules import tool_module
 
-from tunesmith import cli
+import tunesmith
+from tunesmith import cli, errors
 from tunesmith.evaluate.power import smallest_accuracy_gain
 from tunesmith.init.peers import translate
 from tunesmith.recipe import build_recipe
+from tunesmith.train.optim import OPTIMIZERS
 
 DOCS = ROOT / "docs"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -106,6 +110,18 @@ def test_what_a_page_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
     assert found == ["b.html: https://x.org/a.js", "b.html: //x.org/b.css"]
 
 
+def test_every_public_name_is_in_the_reference_of_python_and_every_one_there_exists() -> None:
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: (tunesmith[\w.]*)$", page, re.M)
+    assert {f"tunesmith.{name}" for name in tunesmith.__all__} <= set(named)
+    for name in named:
+        assert pkgutil.resolve_name(name).__doc__, name
+    members = re.findall(r"members: \[(.+)\]", page)[0].split(", ")
+    kinds = [one for one in vars(errors).values() if inspect.isclass(one)]
+    own = [one.__name__ for one in kinds if one.__module__ == errors.__name__]
+    assert sorted(members) == sorted(own)
+
+
 def test_the_gains_that_test_rows_show_are_those_of_plan() -> None:
     text = (DOCS / "guides" / "how_many_rows.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\d,]+) \| ([\d.]+) points \| ([\d.]+) \| ([\d.]+) \|$", text, re.M)
@@ -113,6 +129,17 @@ def test_the_gains_that_test_rows_show_are_those_of_plan() -> None:
     for n, *shown in rows:
         gains = [smallest_accuracy_gain(int(n.replace(",", "")), d) for d in (0.1, 0.3, 0.5)]
         assert [f"{100 * gain:.1f}" for gain in gains] == shown
+
+
+def test_the_bytes_of_a_parameter_are_those_that_a_run_counts() -> None:
+    text = (DOCS / "guides" / "small_gpu.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \| (\d+) GB \|$", text, re.M)
+    wanted = [
+        (name, dtype, str(size), str(size))
+        for name, kind in OPTIMIZERS.items()
+        for dtype, size in kind.state_bytes.items()
+    ]
+    assert rows == wanted
 
 
 def test_the_files_of_other_tools_are_the_recipe_beside_them(tmp_path: Path) -> None:

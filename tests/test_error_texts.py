@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import tunesmith
 from tunesmith.cli_boundary import guarded
@@ -23,6 +24,7 @@ from tunesmith.models.load import resolve_model
 from tunesmith.recipe import build_recipe, load_recipe
 from tunesmith.rundir import RunDir, read_json
 from tunesmith.stages.working import at_work
+from tunesmith.train.bad_loss import bad_loss
 from tunesmith.train.state import checkpoint_to_resume
 
 
@@ -79,6 +81,10 @@ def a_folder_without_a_model(folder: Path) -> None:
 
 def a_ledger_that_does_not_add_up(folder: Path) -> None:
     _check_sum({"raw": 4, "kept": 2, "rejected": 1})
+
+
+def a_loss_that_is_not_a_number(folder: Path) -> None:
+    raise bad_loss(3, "the loss is nan", ["r1", "r2"], 1e-3, [("w", torch.ones(1))])
 
 
 def checkpoints_of_which_none_is_whole(folder: Path) -> None:
@@ -173,6 +179,14 @@ CASES: list[tuple[str, Callable[[Path], None], int, str]] = [
         "FOLDER/checkpoints: no checkpoint is whole; the newest, step-000002: manifest.json: No "
         "such file or directory\nhint: put one back from a copy, or remove the folder: then "
         "`tunesmith resume FOLDER` trains from the first step",
+    ),
+    (
+        "BadLossError",
+        a_loss_that_is_not_a_number,
+        1,
+        "step 3: the loss is nan (peak learning rate 0.001; rows r1, r2)\n"
+        "hint: try train.learning_rate=0.0002 or a longer train.warmup_ratio, and look at these "
+        "rows",
     ),
     *(
         (

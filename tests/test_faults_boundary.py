@@ -79,6 +79,15 @@ def raises(error: BaseException) -> Callable[[], None]:
             "hint: is it there, and may this user read and write it?\n",
         ),
         (
+            RuntimeError(
+                "unable to open file </runs/a/model.safetensors> in read-only mode: "
+                "Permission denied (13)"
+            ),
+            1,
+            "error: /runs/a/model.safetensors: Permission denied\n"
+            "hint: is it there, and may this user read and write it?\n",
+        ),
+        (
             MemoryError(),
             1,
             "error: there is not enough memory\nhint: a smaller model, or fewer rows at once\n",

@@ -603,7 +603,7 @@ def test_export_writes_the_model_in_another_format(
 
 def test_two_runs_on_the_same_rows_can_be_compared(finished: tuple[Path, dict[str, Any]]) -> None:
     run = RunDir(finished[0] / "run")
-    result = stages.report.compare_runs(run, run)
+    result = stages.compare.compare_runs(run, run)
     assert result["comparison"]["difference"] == 0
     assert result["verdict"]["kind"] == "cannot tell"
 
@@ -637,7 +637,7 @@ def test_what_answers_are_computed_in_is_decided_once_and_said(
     stages.report.report(run)
     assert "all models were computed in bfloat16" in run.report_md.read_text(encoding="utf-8")
     assert "all models were computed in" not in before.report_md.read_text(encoding="utf-8")
-    stages.report.compare_runs(before, run)
+    stages.compare.compare_runs(before, run)
     assert "was answered in float32" in " ".join(capsys.readouterr().err.split())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from scipy.stats import binom
 from support import shared, write_rows
+from tool_modules import tool_module
 
 from tunesmith import stages
 from tunesmith.recipe import Recipe, build_recipe
@@ -194,3 +197,63 @@ def test_the_tree_in_the_docs_is_the_tree_of_the_source(monkeypatch: pytest.Monk
     document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert updated(document) == document, "python tools/source_tree.py docs/architecture.md"
     assert "  attention_cpu.py    Causal attention over a line of packed rows" in document
+
+
+def test_a_recording_has_every_command_with_its_pauses_cut_and_names_no_machine(
+    tmp_path: Path,
+) -> None:
+    made = tool_module("record_first_minutes")
+    seen = list(made.run_in_terminal("printf \N{BLACK STAR}", tmp_path))
+    assert "".join(one.text for one in seen) == "\N{BLACK STAR}"
+    with pytest.raises(RuntimeError, match="false: exit code 1"):
+        list(made.run_in_terminal("false", tmp_path))
+    text = made.asciicast([("a", [made.Seen(0.5, "b"), made.Seen(60.0, "c")])])
+    header, *events = [json.loads(line) for line in text.splitlines()]
+    assert (header["version"], header["width"]) == (2, made.COLUMNS)
+    assert [(second, shown.strip()[-1:]) for second, _, shown in events] == [
+        (0.0, "a"),
+        (0.5, "b"),
+        (1.5, "c"),
+        (2.5, "m"),
+    ]
+    assert "url(http" not in made.still("shown").replace('"', "")
+
+
+def test_the_committed_recording_shows_the_commands_and_no_machine() -> None:
+    made = tool_module("record_first_minutes")
+    images = ROOT / "docs" / "images"
+    header, *events = (images / "first_minutes.cast").read_text(encoding="utf-8").splitlines()
+    assert json.loads(header)["version"] == 2
+    shown = "".join(json.loads(event)[2] for event in events)
+    assert all(command in shown for command in made.COMMANDS)
+    assert re.findall(r"/(?:home|root|tmp|work|usr|opt)/", shown) == []
+    still = (images / "first_minutes.svg").read_text(encoding="utf-8")
+    assert re.findall(r"/(?:home|root|tmp|work|usr|opt)/|url\(.?http", still) == []
+
+
+def test_the_pictures_of_the_concepts_are_those_that_the_tool_draws() -> None:
+    made = tool_module("concept_pictures")
+    for name, drawn in made.pictures().items():
+        kept = (ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8")
+        assert texts(drawn) == texts(kept), f"python tools/concept_pictures.py docs/images: {name}"
+
+
+def texts(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_the_figures_of_the_concepts_are_what_their_text_says() -> None:
+    made = tool_module("concept_pictures")
+    for rows, shown in ((50, 0.90), (200, 0.85)):
+        # the mean of the largest of 20: the sum over k of P(largest > k) = 1 - P(one <= k)^20
+        exact = sum(1 - binom.cdf(range(rows), rows, made.TRUE_ACCURACY) ** 20) / rows
+        assert made.scores_of_best(rows)[19] == pytest.approx(exact, abs=0.003)
+        assert exact == pytest.approx(shown, abs=0.005)
+    tests = made.twenty_tests()
+    assert sum(not low <= made.TRUE_GAIN <= high for _, low, high in tests) == 1
+    assert all(low <= gain <= high for gain, low, high in tests)
+    answers = [made.answer_to(name) for name in made.CASES]
+    assert answers == ["better"] * 2 + ["cannot tell"] * 2 + ["not better"] * 2
+    assert [made.kind_of(token) for token in made.row_tokens()][-3:] == ["answer"] * 2 + [
+        "stop token"
+    ]

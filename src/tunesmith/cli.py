@@ -40,6 +40,7 @@ from tunesmith.cli_options import (
 )
 from tunesmith.cli_panels import InOrder, into_panels
 from tunesmith.cli_templates import preview_recipe, print_preview, templates_app
+from tunesmith.cli_tune import tune
 from tunesmith.cli_use import chat, export, predict, runs, serve
 from tunesmith.errors import InputError
 from tunesmith.inert import inert
@@ -59,6 +60,7 @@ app.add_typer(templates_app, name="templates")
 app.command()(review)
 app.command()(judge)
 app.command()(init)
+app.command()(tune)
 app.command()(predict)
 app.command()(export)
 app.command()(chat)
@@ -432,7 +434,7 @@ def compare(
     Example: tunesmith compare runs/small runs/large
     """
     a, b = (stages.common.open_run(folder) for folder in (run_a, run_b))
-    result = stages.report.compare_runs(a, b, metric)
+    result = stages.compare.compare_runs(a, b, metric)
     print_json(result) if as_json else print(inert(result["verdict"]["sentence"]))
 
 

@@ -11,7 +11,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "run", "resume"),
     "Look before training": ("prepare", "preview", "plan", "check", "limit", "templates", "schema"),
     "Train and judge": (
-        *("train", "evaluate", "report", "watch", "score", "compare", "curve"),
+        *("train", "evaluate", "report", "watch", "score", "compare", "curve", "tune"),
         *("review", "judge", "verify", "reproduce"),
     ),
     "Use the model": ("predict", "chat", "serve", "export", "runs"),

@@ -7,7 +7,8 @@ TunesmithError            message, then `hint: ...`
 │   ├── TemplateError     a prompt template, or a row it cannot render
 │   └── ModelError        a model folder or tokenizer that cannot be used
 └── RunError              exit code 1: a run that had started and failed
-    ├── TrainingError     NaN loss, a full disk, no usable checkpoint
+    ├── TrainingError     a full disk, no usable checkpoint
+    │   └── BadLossError  a loss that is not finite or explodes
     └── InterruptedRun    Ctrl-C, SIGTERM or SIGUSR1; exit code 128 + the signal's number
 """
 
@@ -69,7 +70,11 @@ class RunError(TunesmithError):
 
 
 class TrainingError(RunError):
-    """A NaN loss, a full disk, no usable checkpoint."""
+    """A full disk, no usable checkpoint, or a bad loss."""
+
+
+class BadLossError(TrainingError):
+    """A loss that is not finite or explodes: with another learning rate it may not."""
 
 
 class InterruptedRun(RunError):
@@ -89,11 +94,14 @@ def is_disk_full(error: BaseException) -> bool:
 def system_error(error: BaseException) -> OSError | None:
     """The error of the operating system that an exception is, or that it tells of in words.
 
-    safetensors and tokenizers raise errors of their own, with the number in the text: `(os error
-    5)`, or `Os { code: 28 ...`.
+    safetensors, tokenizers and torch raise errors of their own, with the number in the text: `(os
+    error 5)`, `Os { code: 28 ...`, `unable to open file <model.safetensors> in ... (13)`.
     """
     if isinstance(error, OSError):
         return error
+    opened = re.match(r"unable to open file <([^>]*)> .*\((\d+)\)$", str(error))
+    if opened:
+        return OSError(int(opened[2]), os.strerror(int(opened[2])), opened[1])
     number = re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error))
     if number is None:
         words = "No space left" in str(error)

@@ -288,6 +288,11 @@ class LoraConfig(Section):
     target_modules: str | list[str] = Field(
         "all-linear", description="Names of the layers that get an adapter."
     )
+    load_in_4bit: bool = Field(
+        False,
+        description="Keep the base model's linear layers in 4 bits while adapters are trained "
+        "(QLoRA). Needs an NVIDIA GPU and bitsandbytes; see [tuning.md](tuning.md).",
+    )
 
 
 class TrainConfig(Section):
@@ -295,6 +300,12 @@ class TrainConfig(Section):
 
     num_train_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         3, description="Passes over the training rows."
+    )
+    early_stopping_patience: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None,
+        description="Stop after this many epochs without a better one on validation, better in the "
+        "sense in which the best checkpoint is chosen (see [tuning.md](tuning.md)). The "
+        "learning rate follows the schedule for all epochs in any case. `null`: train them all.",
     )
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
         None,

@@ -10,9 +10,10 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metric_answers import scored
 from scipy import optimize
 
-from tunesmith.evaluate.compare import compare, estimate_metric, evaluate
+from tunesmith.evaluate.compare import compare, estimate_metric
 from tunesmith.evaluate.influence import HALF, influence_of_mean, influence_of_value
 from tunesmith.evaluate.intervals import (
     SEEN_SKEWNESS,
@@ -27,7 +28,6 @@ from tunesmith.evaluate.intervals import (
     tango_interval,
 )
 from tunesmith.evaluate.metrics import GENERAL, METRICS, find_metric
-from tunesmith.evaluate.metrics.base import Metric
 from tunesmith.evaluate.statistics import (
     Floats,
     Kind,
@@ -38,21 +38,9 @@ from tunesmith.evaluate.statistics import (
     standard_error,
     weighted_mean,
 )
-from tunesmith.records import Estimate, Evaluation, Example, Prediction
+from tunesmith.records import Estimate, Evaluation
 
 ALL = {n: m for n, m in {**METRICS, **GENERAL}.items() if n != "semantic_similarity"}  # a model's
-ANSWERS = {
-    "choice": ("red", "green", "blue"),
-    "number": ("1", "2.5", "40", "-3"),
-    "json": ('{"a": 1}', '{"a": 2, "b": "x"}', "[1, 2]"),
-    "labels": ("joy\nanger", "fear", "none"),
-    "tags": (
-        "Ada B-PER\nleft O\nCork B-LOC",
-        "Ada O\nleft O\nCork B-LOC",
-        "Ada O\nleft O\nCork O",
-    ),
-    "text": ("the cat sat on the mat", "a dog ran to the old house by the sea", "rain"),
-}
 
 
 def column(values: Sequence[float] | Floats) -> Floats:
@@ -60,35 +48,6 @@ def column(values: Sequence[float] | Floats) -> Floats:
 
 
 # ---- every metric
-
-
-def scored(
-    name: str, metric: Metric, true: Sequence[int], said: Sequence[int], groups: Sequence[int]
-) -> Evaluation:
-    """`said[i]` counts into the answers; past their end it is an empty answer."""
-    parser = metric.parsers[0]
-    texts, n = (*ANSWERS[parser], ""), len(ANSWERS[parser])
-    choices = ANSWERS["choice"] if parser == "choice" else ()
-    examples = [
-        Example(f"{i}", f"{i}", "", "", texts[t], (texts[t],), choices, group=f"g{g}")
-        for i, (t, g) in enumerate(zip((t % n for t in true), groups, strict=True))
-    ]
-    predictions = []
-    for i, s in enumerate(s % (n + 1) for s in said):
-        logprobs = tuple(-1.0 - (choice + s) % 3 for choice in range(3))
-        predictions.append(
-            Prediction(
-                f"{i}",
-                texts[s],
-                True,
-                1,
-                logprobs,
-                -s - 1,
-                4,
-                choice_logprobs_without_stop=logprobs,
-            )
-        )
-    return evaluate("system", "test", examples, predictions, [name], parser)
 
 
 def holds(value: float, ci: tuple[float, float], note: str, range_: tuple[float, float]) -> bool:

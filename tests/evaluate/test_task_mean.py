@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from metric_answers import scored
 from scipy import stats
 
 from tunesmith.evaluate.metrics import METRICS, Metric, of_sums
@@ -15,6 +16,7 @@ from tunesmith.evaluate.task_mean import (
     cluster_influence,
     mean_of_a_sample,
     mean_of_tasks,
+    mean_over_trainings,
 )
 
 ACCURACY = METRICS["accuracy"]
@@ -97,3 +99,47 @@ def test_one_task_and_equal_gains_say_nothing_of_other_tasks(gains: list[float])
     found, p = mean_of_a_sample(gains, 0.95)
     assert found.mean == gains[0]
     assert all(map(math.isnan, (found.se, *found.ci, p)))
+
+
+WHOLE_SPLIT = [name for name, metric in METRICS.items() if not metric.per_example]
+
+
+@pytest.mark.parametrize("name", WHOLE_SPLIT)
+def test_the_influence_on_every_metric_of_a_whole_split_is_the_jackknifes(name: str) -> None:
+    """What leaving each of 30 pairs of rows out of 60 changes, times (C - 1) / C: BLEU, which takes
+    whole counts, had none by its derivative.
+    """
+    metric, rng = METRICS[name], np.random.default_rng(0)
+    true = rng.integers(0, 3, 60)
+    said = np.where(rng.random(60) < 0.6, true, rng.integers(0, 4, 60))
+    system = scored(name, metric, true.tolist(), said.tolist(), [i // 2 for i in range(60)])
+    rows, clusters = system.rows[name], list(system.clusters)
+
+    def value(left: list[bool]) -> float:
+        return float(metric.value(np.ones((1, sum(left))), rows[left])[0])
+
+    without = np.array([value([c != out for c in clusters]) for out in dict.fromkeys(clusters)])
+    jackknife = (without.mean() - without) * 29 / 30
+    found = np.array(list(cluster_influence(metric, rows, clusters).values()))
+    assert np.abs(jackknife).max() > 0
+    assert found == pytest.approx(jackknife, abs=0.03 * np.abs(jackknife).max())
+
+
+def test_more_clusters_than_the_jackknife_of_an_interval_has_parts_are_left_out_one_by_one() -> (
+    None
+):
+    ratio = Metric("", lambda answers: np.zeros((0, 2)), of_sums(lambda s: s[:, 0] / s[:, 1]))
+    values, clusters = np.arange(1200) % 7 / 7, [str(i) for i in range(1200)]
+    found = cluster_influence(ratio, np.stack([values, np.ones(1200)], axis=1), clusters)
+    of_mean = cluster_influence(ACCURACY, values[:, None], clusters)
+    assert found == pytest.approx(of_mean, abs=1e-9)
+
+
+def test_over_trainings_a_cluster_with_rows_in_two_tasks_counts_with_the_sum() -> None:
+    """Two trainings that answer alike on two tasks of the same rows are no more than one task."""
+    values, clusters = [1.0, 0.0, 0.0, 1.0, 1.0], list("abcde")
+    alone = mean_of_tasks([share(values, clusters)], 0.95)
+    found = mean_over_trainings([[share(values, clusters)] * 2] * 3)
+    assert found.se == pytest.approx(alone.se)
+    assert found.mean - found.half_width(0.95) == pytest.approx(alone.ci[0])
+    assert found.luck_variance == 0

@@ -195,6 +195,51 @@ def test_trl(tmp_path: Path) -> None:
     assert set(found.left) == {"eval_strategy", "warmup_steps", "num_train_epochs", "eos_token"}
 
 
+@pytest.mark.parametrize(
+    "peer, keys",
+    [
+        (AXOLOTL, {"adapter": "qlora"}),
+        (AXOLOTL, {"adapter": "qlora", "load_in_4bit": True}),
+        (FACTORY, {"finetuning_type": "lora", "quantization_bit": 4}),
+        (TRL, {"use_peft": True, "load_in_4bit": True}),
+    ],
+)
+def test_qlora_is_lora_on_four_bits(
+    tmp_path: Path, peer: dict[str, Any], keys: dict[str, Any]
+) -> None:
+    found = translated(tmp_path, {**peer, **keys})
+    lora = build_recipe(found.values)[0].train.lora
+    assert lora is not None
+    assert lora.load_in_4bit
+    assert not found.left.keys() & keys.keys()
+
+
+def test_other_bits_and_bits_without_adapters_are_left(tmp_path: Path) -> None:
+    eight = translated(tmp_path, {**FACTORY, "finetuning_type": "lora", "quantization_bit": 8})
+    assert eight.values["train"] == {"lora": {}}
+    assert eight.left["quantization_bit"].startswith("quantised weights are not trained but for")
+    full = translated(tmp_path, {**TRL, "load_in_4bit": True})
+    assert "train" not in full.values
+    assert "load_in_4bit" in full.left
+
+
+@pytest.mark.parametrize(
+    "peer, key",
+    [
+        (AXOLOTL, "early_stopping_patience"),
+        (FACTORY, "early_stopping_steps"),
+        (TRL, "early_stopping_patience"),
+    ],
+)
+def test_early_stopping_is_counted_in_epochs(
+    tmp_path: Path, peer: dict[str, Any], key: str
+) -> None:
+    found = translated(tmp_path, {**peer, key: 3})
+    assert build_recipe(found.values)[0].train.early_stopping_patience == 3
+    assert found.left[key].startswith("counted in epochs here")
+    assert key not in translated(tmp_path, {**peer, key: None}).left
+
+
 def test_reasons_and_what_is_left_keep_their_order(tmp_path: Path) -> None:
     unknown = [f"key_{i}" for i in (3, 1, 2, 5, 4)]
     listed = [{"path": "org/a", **dict.fromkeys(unknown, 1)}]

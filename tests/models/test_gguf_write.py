@@ -14,11 +14,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tunesmith.errors import ModelError
 from tunesmith.models import gguf_tokenizer
+from tunesmith.models.gguf_architectures import ARCHITECTURES, interleaved
 from tunesmith.models.gguf_check import difference
 from tunesmith.models.gguf_tokenizer import SPLITTING, TokenizerFields, tokenizer_fields
-from tunesmith.models.gguf_write import _interleaved, check_writable, round_weights, write_gguf
+from tunesmith.models.gguf_write import check_writable, round_weights, write_gguf
 
-pytest.importorskip("gguf")
+gguf = pytest.importorskip("gguf")
+ROOT = Path(__file__).parents[2]
 TEXTS = ["<s>He's got 12345 of them,  naïve\n\n", " 3.14 we'LL see <|think|>日本語</s>"]
 
 
@@ -50,16 +52,37 @@ def tokenizer(pre: str) -> Any:
     return found
 
 
-def model(kind: str, tied: bool = False) -> Any:
-    config = {
-        "llama": hf.LlamaConfig, "qwen2": hf.Qwen2Config, "qwen3": hf.Qwen3Config,
-    }[kind](
-        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=128 if kind == "qwen3" else 8,
-        max_position_embeddings=128,
-        tie_word_embeddings=tied, rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+HEAD_DIM = {"qwen3": 128, "gemma2": 256, "gemma3_text": 256}
+
+
+def tiny_config(kind: str, tied: bool) -> Any:
+    if kind == "gpt2":
+        return hf.GPT2Config(
+            vocab_size=320, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=tied,
+            bos_token_id=0, eos_token_id=1,
+        )  # fmt: skip
+    values: dict[str, Any] = {
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
+        "num_hidden_layers": 2,
+    }
+    if kind == "gemma3_text":  # of its layers every sixth sees everything
+        theirs = {"full_attention": 5000.0, "sliding_attention": 10_000.0}
+        ropes = {name: {"rope_type": "default", "rope_theta": t} for name, t in theirs.items()}
+        values = {"rope_parameters": ropes, "num_hidden_layers": 6}
+    if kind == "mistral":
+        values["sliding_window"] = None
+    if kind.startswith("gemma"):
+        values["sliding_window"] = 8
+    return hf.AutoConfig.for_model(
+        kind, vocab_size=320, hidden_size=32, intermediate_size=48, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=HEAD_DIM.get(kind, 8), max_position_embeddings=128,
+        tie_word_embeddings=tied, rms_norm_eps=1e-5, bos_token_id=0, eos_token_id=1, pad_token_id=2,
+        **values,
     )  # fmt: skip
+
+
+def model(kind: str, tied: bool = False) -> Any:
+    config = tiny_config(kind, tied)
     torch.manual_seed(3)
     found = hf.AutoModelForCausalLM.from_config(config).eval()
     for weight in found.parameters():  # biases and norms as well are not what they began as
@@ -78,26 +101,36 @@ def ids_of(tokens: Any) -> list[list[int]]:
     return [tokens(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
 
 
-@pytest.mark.parametrize(
-    "kind, pre, dtype, tied",
-    [
-        ("llama", "gpt-2", "bfloat16", True),
-        ("llama", "llama-bpe", "float32", False),
-        ("llama", "smollm", "float16", False),
-        ("qwen2", "qwen2", "float16", True),
-        ("qwen3", "qwen2", "bfloat16", False),
-    ],
+MATRICES = ("q_proj.weight", "qkv_proj.weight", "c_attn.weight")
+
+
+READ_BACK = (
+    ("llama", "gpt-2", "bfloat16", True),
+    ("llama", "llama-bpe", "float32", False),
+    ("llama", "smollm", "float16", False),
+    ("qwen2", "qwen2", "float16", True),
+    ("qwen3", "qwen2", "bfloat16", False),
+    ("mistral", "llama-bpe", "bfloat16", False),
+    ("phi3", "llama-bpe", "bfloat16", False),
+    ("gpt2", "gpt-2", "float16", True),
+    ("gpt2", "gpt-2", "bfloat16", False),
+    ("gemma2", "gpt-2", "bfloat16", True),
+    ("gemma3_text", "gpt-2", "float16", True),
 )
+
+
+@pytest.mark.parametrize("kind, pre, dtype, tied", READ_BACK)
 def test_what_is_read_back_is_the_model(
     tmp_path: Path, kind: str, pre: str, dtype: str, tied: bool
 ) -> None:
     found, tokens, file = model(kind, tied), tokenizer(pre), tmp_path / "m.gguf"
-    before = found.model.layers[0].self_attn.q_proj.weight.detach().clone()
+    name = next(name for name, w in found.named_parameters() if name.endswith(MATRICES))
+    before = found.get_parameter(name).detach().clone()
     fields = written(found, tokens, file, dtype)
     assert fields.pre == pre
     assert difference(file, found, fields, TEXTS, ids_of(tokens)) == ""
     rounded = before.to(getattr(torch, dtype)).float()
-    assert torch.equal(found.model.layers[0].self_attn.q_proj.weight, rounded)
+    assert torch.equal(found.get_parameter(name), rounded)
 
 
 @pytest.mark.parametrize(
@@ -126,10 +159,38 @@ def test_other_sizes_tokens_and_logits_are_noticed(tmp_path: Path) -> None:
     assert difference(file, found, fields, TEXTS, ids).startswith("rope_theta is 5000.0 in the")
 
 
+def test_every_architecture_is_one_that_is_read_back() -> None:
+    kinds = {kind for kind, *_ in READ_BACK}
+    assert kinds == set(ARCHITECTURES)
+    page = (ROOT / "docs" / "gguf.md").read_text(encoding="utf-8")
+    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
+
+
+def test_gemmas_norms_are_one_larger_in_the_file_and_rounded_to_survive_it(tmp_path: Path) -> None:
+    """0.1 + 1 in float32 less 1 is 0.10000002384185791."""
+    found, file = model("gemma2", tied=True), tmp_path / "m.gguf"
+    found.model.norm.weight.data.fill_(0.1)
+    written(found, tokenizer("gpt-2"), file, "bfloat16")
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file).tensors}
+    assert float(tensors["output_norm.weight"][0]) == float(torch.tensor(1.1))
+    assert float(found.model.norm.weight.detach()[0]) == 0.10000002384185791
+
+
+def test_gpt2s_matrices_are_transposed_and_its_positions_stay_in_float32(tmp_path: Path) -> None:
+    found, file = model("gpt2", tied=True), tmp_path / "m.gguf"
+    positions = found.transformer.wpe.weight.detach().clone()
+    written(found, tokenizer("gpt-2"), file, "float16")
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file).tensors}
+    wanted = found.transformer.h[0].mlp.c_fc.weight.detach().T.half().numpy()
+    assert (tensors["blk.0.ffn_up.weight"] == wanted).all()
+    assert (tensors["position_embd.weight"] == positions.numpy()).all()
+    assert "output.weight" not in tensors
+
+
 def test_rows_of_a_head_are_interleaved() -> None:
     """Two heads of four: 0 1 | 2 3 becomes 0 2 1 3."""
     rows = torch.arange(8.0).reshape(8, 1)
-    assert _interleaved(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert interleaved(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 def test_a_number_that_float16_cannot_hold_is_refused() -> None:
@@ -139,10 +200,28 @@ def test_a_number_that_float16_cannot_hold_is_refused() -> None:
         round_weights(found, "float16")
 
 
+OTHERS = (
+    hf.GraniteConfig, hf.Olmo2Config, hf.SmolLM3Config, hf.Starcoder2Config, hf.GemmaConfig,
+    hf.CohereConfig, hf.FalconConfig,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "config, said",
     [
-        (hf.GPT2Config(), "gpt2 models are not written as .gguf; llama, qwen2, qwen3 are"),
+        *(
+            (other(), f"{other.model_type} models are not written as .gguf; llama, ")
+            for other in OTHERS
+        ),
+        (hf.GPT2Config(n_positions=512), "gpt2 with n_positions = 512 is .* only 1024"),
+        (hf.GPT2Config(n_inner=100), "n_inner = 100"),
+        (hf.GPT2Config(activation_function="relu"), "activation_function = 'relu'"),
+        (hf.MistralConfig(sliding_window=4096), "mistral with sliding_window = 4096"),
+        (hf.Phi3Config(sliding_window=2047), "phi3 with sliding_window = 2047"),
+        (hf.Gemma2Config(head_dim=128), "head_dim = 128"),
+        (hf.Gemma2Config(query_pre_attn_scalar=144), "query_pre_attn_scalar = 144"),
+        (hf.Gemma2Config(tie_word_embeddings=False), "tie_word_embeddings = False"),
+        (hf.Gemma3TextConfig(final_logit_softcapping=30.0), "final_logit_softcapping = 30.0"),
         (hf.LlamaConfig(attention_bias=True), "attention_bias = True"),
         (hf.LlamaConfig(hidden_act="gelu"), "hidden_act = 'gelu'"),
         (

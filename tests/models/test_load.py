@@ -62,6 +62,19 @@ def refused(folder: Path, message: str) -> None:
             look(str(folder))
 
 
+def test_a_generation_config_that_cannot_be_read_is_no_reason_to_take_another(
+    folder: Path,
+) -> None:
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "generation_config.json").mkdir()
+    refused(folder, "generation_config.json")
+
+
+def test_a_generation_config_that_is_no_json_is_refused(folder: Path) -> None:
+    (folder / "generation_config.json").write_text('{"eos_token_id": ')
+    refused(folder, "generation_config.json.* not a valid JSON")
+
+
 # ---- weights
 
 

@@ -88,7 +88,7 @@ COMMANDS: dict[str, Callable[[RunDir], object]] = {
     "evaluate": lambda run: stages.evaluate.evaluate(run),
     "verify": lambda run: stages.verify.verify(run),
     "report": lambda run: stages.report.report(run),
-    "compare": lambda run: stages.report.compare_runs(run, run),
+    "compare": lambda run: stages.compare.compare_runs(run, run),
     "chat": lambda run: stages.chat.chat(run.path, once="good thing"),
     "export": lambda run: stages.export.export(run, run.path.with_name("exported"), "float32"),
     "resume": lambda run: pipeline.resume(run.path),

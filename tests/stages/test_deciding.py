@@ -7,7 +7,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ from tunesmith.evaluate.decisions import Threshold
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.models.load import fingerprint
 from tunesmith.recipe import build_recipe, dump_recipe
+from tunesmith.records import Example, Prediction
 from tunesmith.run_files import read_record
 from tunesmith.rundir import RunDir
 from tunesmith.seal import read_seal
+from tunesmith.stages.threshold import store_base_confidence
 
 KINDS = ("short", "tall", "wide")
 Finished = tuple[RunDir, dict[str, Any]]
@@ -120,6 +124,28 @@ def test_the_base_itself_as_the_tuned_model_passes_no_gate(
     list_again(run)
     gates = stages.report.report(run)["gates"]
     assert {gate["result"] for gate in gates} == {"failed"}
+
+
+def test_the_base_model_ranks_no_validation_row_twice(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that it has answered, to choose its strongest form by, are stored as they came out."""
+    run = RunDir(tmp_path / "copy")
+    shutil.copytree(finished[0].path, run.path)
+    stored = read_predictions(run, "base", "validation")
+    ranked: list[str] = []
+
+    def rank(model: Any, chat: Any, rows: list[Example], how: Any) -> list[Prediction]:
+        ranked.extend(example.id for example in rows)
+        return [p for p in stored if p.example_id in ranked]
+
+    monkeypatch.setattr("tunesmith.stages.threshold.rank", rank)
+    answered = {p.example_id: replace(p, text="written", num_tokens=3) for p in stored[1:6]}
+    how: Any = SimpleNamespace(rank_choices=True)
+    nothing: Any = None
+    store_base_confidence(run, nothing, nothing, how, answered)
+    assert ranked == [p.example_id for p in stored if p.example_id not in answered]
+    assert read_predictions(run, "base", "validation") == stored
 
 
 def test_the_threshold_is_saved_with_the_model_and_gives_the_test_rows_that_are_answered(

@@ -171,6 +171,16 @@ def test_a_package_the_recipe_needs_is_missed_before_the_rows_are_read(
     refused(recipe(tmp_path, tiny_model_dir, **train), tmp_path, InputError, message)
 
 
+def test_four_bits_without_a_gpu_are_refused_before_the_rows_are_read(
+    tiny_model_dir: Path, tmp_path: Path, no_rows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "installed", lambda package: True)
+    monkeypatch.setattr(preflight, "default_device", lambda: "cpu")
+    message = r"load_in_4bit needs an NVIDIA GPU: the model is on cpu\nhint: train\.lora\.load_in"
+    wanted = recipe(tmp_path, tiny_model_dir, lora={"load_in_4bit": True})
+    refused(wanted, tmp_path, InputError, message)
+
+
 # ---- the disk
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from judged_run import judged_run
+from mixture_rows import ALL, BASE, MIXTURE, TUNED, examples
 from support import write_rows
 
 from tunesmith import pipeline, stages
@@ -20,12 +22,13 @@ from tunesmith.evaluate.compare import Resampling, compare, evaluate
 from tunesmith.evaluate.crossed import CrossedMean, crossed_mean, mean_covariance, row_covariance
 from tunesmith.evaluate.slices import Slicing, judge_slices
 from tunesmith.evaluate.statistics import standard_error, weighted_mean
+from tunesmith.evaluate.trainings import against_seeds, mean_estimate, mean_of_seeds
 from tunesmith.recipe import Recipe, build_recipe
 from tunesmith.records import Evaluation, Example, Prediction
 from tunesmith.run_files import Task
 from tunesmith.rundir import RunDir
 from tunesmith.stages import report as report_stage
-from tunesmith.stages.seeds import against_seeds, mean_estimate, mean_of_seeds
+from tunesmith.stages.common import run_recipe
 
 HOW = Resampling(confidence=0.95, resamples=300, seed=0)
 
@@ -85,7 +88,7 @@ def test_covariances_by_formula_and_by_resampling_agree() -> None:
     clusters = [str(i // 2) for i in range(200)]
     formula = mean_covariance(scores_NK, clusters)
     columns = [scores_NK[:, [j]] for j in (0, 1)]
-    drawn = row_covariance(weighted_mean, columns, None, clusters, resamples=4000, seed=0)
+    drawn = row_covariance(weighted_mean, columns, [], clusters, resamples=4000, seed=0)
     assert drawn == pytest.approx(formula, rel=0.15)
     for j in (0, 1):
         assert math.sqrt(formula[j, j]) == pytest.approx(standard_error(scores_NK[:, j], clusters))
@@ -99,6 +102,11 @@ def test_the_interval_is_students_where_one_of_the_two_errors_is_absent() -> Non
     assert of_rows.p() == pytest.approx(2 * scipy.stats.t.sf(2, 99), rel=1e-6)
     both = CrossedMean(0.2, 0.01, 0.01, 0.01, 0.1, 100, 3)
     assert both.half_width(1 - both.p()) == pytest.approx(0.2)
+
+
+def test_a_mean_that_is_zero_but_for_rounding_has_p_1() -> None:
+    assert CrossedMean(1e-17, 0.01, 0.01, 0.01, 0.1, 100, 3).p() == 1
+    assert CrossedMean(0.0, 0.01, 0.01, 0.01, 0.1, 100, 3).p() == 1
 
 
 @pytest.mark.parametrize("runs", [2, 3, 5])
@@ -213,6 +221,85 @@ def test_wordings_apart_are_means_over_the_trainings(
     assert [one.estimates["accuracy"].mean for (one,) in found.values()] == [0.5, 0.5]
 
 
+# ---- runs of several trainings, as they stand in their folders
+
+
+UNSEEN = Task("classify", "choice", ("accuracy",), held_out=True)
+SEEN_AND_UNSEEN = replace(MIXTURE, tasks={**MIXTURE.tasks, "sign": UNSEEN})
+ROWS = [*ALL, *examples("sign", ["plus"], ("plus", "minus"))]
+FIRST = [*TUNED, "minus"]
+SECOND = ["good", "bad", "bad", "good", '{"a": 1, "b": 2}', '{"a": 1, "b": 3}', "plus"]
+"""Moods 2/4 right, fields both, the sign too."""
+
+
+def trained_run(folder: Path, *trainings: Sequence[str], task: Task = SEEN_AND_UNSEEN) -> RunDir:
+    """A run whose tuned model has given these answers to ALL, by training."""
+    answers = {"base": [*BASE, "minus"], "tuned": trainings[0]}
+    run = judged_run(folder, ROWS, answers, task, seeds=len(trainings))
+    for number, texts in enumerate(trainings[1:], start=1):
+        judged_run(folder / "seeds" / str(number), ROWS, {"tuned": texts}, task)
+    return run
+
+
+def test_all_numbers_of_a_mixture_are_means_over_its_trainings(tmp_path: Path) -> None:
+    run = trained_run(tmp_path / "run", FIRST, SECOND)
+    found = report_stage.build_report(run, run_recipe(run), [])
+    level = next(e for e in found.evaluations if e.system == "tuned").estimates["task_mean"]
+    assert level.mean == pytest.approx((3 / 4 + 3 / 4 + 2 / 4 + 1) / 4)
+    assert found.comparisons[0].difference == pytest.approx(level.mean - 1 / 4)
+    assert found.tasks is not None
+    assert found.tasks.trained is not None
+    assert found.tasks.trained.these == found.comparisons[0]
+    assert [v.comparison.runs for v in found.tasks.verdicts] == [2, 2, 2]
+    assert found.tasks.verdicts[2].held_out
+    assert found.tasks.verdicts[2].estimates["tuned"].mean == pytest.approx(1 / 2)
+    (said,) = [note for note in found.notes if "trainings" in note]
+    assert "2 trainings with different seeds: task_mean differs from base by +0.500, +0.500" in said
+
+
+def test_held_out_wordings_of_a_mixture_are_means_over_its_trainings(tmp_path: Path) -> None:
+    task = replace(SEEN_AND_UNSEEN, held_out_wordings=("never seen",))
+    run = trained_run(tmp_path / "run", FIRST, SECOND, task=task)
+    rows = [replace(e, template="never seen" if i % 2 else "t") for i, e in enumerate(ROWS)]
+    found = report_stage._by_wording(run, run_recipe(run), rows, task)
+    seen, unseen = (
+        next(e for e in systems if e.system == "tuned").estimates["task_mean"].mean
+        for systems in found.values()
+    )
+    # moods 0 and 2, moods 1 and 3; a single row of fields has no place in the mean
+    assert seen == pytest.approx((2 / 2 + 1 / 2) / 2)
+    assert unseen == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "runs", "said"),
+    [
+        (2, 2, 2, "note: 2 trainings of each, paired by their place: task_mean differs by"),
+        (3, 2, 2, "note: 2 trainings of each, the first of 3 of"),
+        (2, 1, 1, "only the first is compared): the interval leaves out how much trainings"),
+        (1, 1, 1, "note: one training of each: the interval leaves out how much trainings"),
+    ],
+)
+def test_two_runs_are_compared_by_as_many_trainings_as_both_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], a: int, b: int, runs: int, said: str
+) -> None:
+    """The base's answers against those of the first training, and of both."""
+    before = trained_run(tmp_path / "a", *[[*BASE, "minus"]] * a)
+    after = trained_run(tmp_path / "b", *[FIRST, SECOND][:b])
+    found = stages.compare.compare_runs(before, after)["comparison"]
+    assert (found["runs"], found["metric"], found["n"]) == (runs, "task_mean", 6)
+    assert found["difference"] == pytest.approx(1 / 2)
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_training_that_was_not_evaluated_is_named(tmp_path: Path) -> None:
+    run = trained_run(tmp_path / "run", FIRST, SECOND)
+    (tmp_path / "run" / "seeds" / "1" / "evaluation" / "tuned" / "test.parquet").unlink()
+    with pytest.raises(DataError, match="seeds/1: not evaluated yet") as error:
+        stages.compare.compare_runs(run, run)
+    assert error.value.hint == f"`tunesmith resume {run.path}` first"
+
+
 def test_a_run_with_two_seeds_trains_twice_and_says_so(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:
@@ -235,6 +322,8 @@ def test_a_run_with_two_seeds_trains_twice_and_says_so(
     assert all(c["runs"] == 2 for c in report["comparisons"])
     assert report["slices"]
     assert all(row["comparison"]["runs"] == 2 for row in report["slices"])
+    same = stages.compare.compare_runs(RunDir(tmp_path / "run"), RunDir(tmp_path / "run"))
+    assert (same["comparison"]["runs"], same["comparison"]["difference"]) == (2, 0)
     other = tmp_path / "run" / "seeds" / "1" / "evaluation" / "tuned" / "test.parquet"
     other.write_bytes(other.read_bytes() + b" ")
     for again in (stages.report.report, lambda run: pipeline.resume(run.path)):

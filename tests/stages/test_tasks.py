@@ -247,7 +247,7 @@ def test_a_mixture_is_compared_with_another_run_over_its_tasks(
 ) -> None:
     run, _ = finished
     shutil.copytree(run.path, tmp_path / "other")
-    found = stages.report.compare_runs(run, RunDir(tmp_path / "other"))["comparison"]
+    found = stages.compare.compare_runs(run, RunDir(tmp_path / "other"))["comparison"]
     assert (found["metric"], found["difference"], found["n"]) == ("task_mean", 0, 30)
 
 

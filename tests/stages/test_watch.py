@@ -178,6 +178,16 @@ def test_after_the_last_step_no_time_is_left() -> None:
     assert training_sentence(history, 6, TrainConfig()) == "Step 6 of 6, loss 0.25"
 
 
+def test_early_stopping_makes_the_time_left_a_bound_and_its_end_is_said() -> None:
+    config = TrainConfig(early_stopping_patience=1)
+    step = {"step": 2.0, "loss": 0.25, "seconds": 2.0}
+    said = training_sentence([step], 6, config)
+    assert said == "Step 2 of 6, loss 0.25, 8 rows/s, at most 8.0 s of steps left"
+    assert training_sentence([step | {"epochs_without_improvement": 0}], 6, config) == said
+    ended = training_sentence([step | {"epochs_without_improvement": 1}], 6, config)
+    assert ended == "Step 2 of 6, loss 0.25; stopped early: no better for 1 of 1 epochs"
+
+
 def test_the_command_says_its_address_and_ends_with_ctrl_c(prepared: RunDir) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tunesmith.cli", "watch", str(prepared.path)],

@@ -39,7 +39,8 @@ class CrossedMean:
         runs_variance: The part that is read from how the trainings differ, `runs` - 1 degrees.
         luck_variance: What of it more test rows would not take away.
         spread: The standard deviation between the trainings, as observed.
-        clusters: Units of test rows.
+        clusters: Units of test rows; of a mean over tasks, the degrees of freedom of the rows' part
+            and one.
         runs: Trainings.
     """
 
@@ -48,7 +49,7 @@ class CrossedMean:
     runs_variance: float
     luck_variance: float
     spread: float
-    clusters: int
+    clusters: float
     runs: int
 
     @property
@@ -71,8 +72,12 @@ class CrossedMean:
         def beyond(log_p: float) -> float:
             return self.half_width(1 - math.exp(log_p)) - size
 
-        lowest = math.log(1e-12)
-        return 1e-12 if beyond(lowest) < 0 else math.exp(optimize.brentq(beyond, lowest, -1e-12))
+        lowest, highest = math.log(1e-12), -1e-12
+        if beyond(lowest) < 0:
+            return 1e-12
+        if beyond(highest) > 0:  # a mean that is 0 but for rounding
+            return 1.0
+        return math.exp(optimize.brentq(beyond, lowest, highest))
 
 
 def half_width(
@@ -91,7 +96,7 @@ def half_width(
     return float((of_rows + of_runs) / math.sqrt(variance)) if variance > 0 else 0.0
 
 
-def crossed_mean(values_K: Floats, covariance_KK: Floats, clusters: int) -> CrossedMean:
+def crossed_mean(values_K: Floats, covariance_KK: Floats, clusters: float) -> CrossedMean:
     """The mean of the values of K trainings, K > 1, whose covariance over test rows is given.
 
     The analysis of variance of the model above: the covariance of two trainings is the rows'
@@ -119,20 +124,22 @@ def crossed_mean(values_K: Floats, covariance_KK: Floats, clusters: int) -> Cros
 def row_covariance(
     value: Value,
     tuned: Sequence[Floats],
-    reference_ND: Floats | None,
+    references: Sequence[Floats],
     clusters: Sequence[str],
     *,
     resamples: int,
     seed: int,
 ) -> Floats:
-    """covariance_KK of the trainings' values, less the reference's if there is one, over resamples
-    of whole clusters, the same for all of them.
+    """covariance_KK of the trainings' values, each less its own reference's if there are any, over
+    resamples of whole clusters, the same for all of them.
     """
     draws = []
+    systems = {id(rows_ND): rows_ND for rows_ND in (*tuned, *references)}  # one may be of many
     for weights_RN in resample_weights(cluster_numbers(clusters, len(clusters)), resamples, seed):
-        values_RK = np.stack([value(weights_RN, rows_ND) for rows_ND in tuned], axis=1)
-        if reference_ND is not None:
-            values_RK -= value(weights_RN, reference_ND)[:, None]
+        values = {key: value(weights_RN, rows_ND) for key, rows_ND in systems.items()}
+        values_RK = np.stack([values[id(rows_ND)] for rows_ND in tuned], axis=1)
+        if references:
+            values_RK -= np.stack([values[id(rows_ND)] for rows_ND in references], axis=1)
         draws.append(values_RK)
     return np.atleast_2d(np.cov(np.concatenate(draws), rowvar=False))
 

@@ -115,16 +115,20 @@ def influence_of_mean(values_N: Floats, number_N: Ints) -> Influence:
 
 
 def influence_of_value(
-    value: Value, rows_ND: Floats, number_N: Ints, left_out: float = 1.0
+    value: Value,
+    rows_ND: Floats,
+    number_N: Ints,
+    left_out: float = 1.0,
+    most_parts: int = MAX_UNITS,
 ) -> Influence:
     """The influence of each unit by the jackknife (Efron and Stein 1981): each is left out once.
 
-    For a mean it equals `influence_of_mean`. From MAX_UNITS on, units are left out in sets, drawn
-    at random with a fixed seed. `left_out` is how much of a unit is left out: 1 or HALF.
+    For a mean it equals `influence_of_mean`. Of more than `most_parts` units, sets are left out,
+    drawn at random with a fixed seed. `left_out` is how much of a unit is left out: 1 or HALF.
     """
     n, sizes = len(rows_ND), np.bincount(number_N)
     share = sizes / n
-    part_N = _parts(number_N, len(sizes))
+    part_N = _parts(number_N, len(sizes), most_parts)
     share_C = np.bincount(part_N) / n
     whole = float(value(np.ones((1, n)), rows_ND)[0])
     without_C = _values_without(value, rows_ND, part_N, len(share_C), left_out)
@@ -134,10 +138,10 @@ def influence_of_value(
     return Influence(whole, share_C, residual_C, bias, n, len(sizes), float(share @ share))
 
 
-def _parts(number_N: Ints, units: int) -> Ints:
-    if units <= MAX_UNITS:
+def _parts(number_N: Ints, units: int, most: int) -> Ints:
+    if units <= most:
         return number_N
-    part_of = np.random.default_rng(0).permutation(units) % MAX_UNITS
+    part_of = np.random.default_rng(0).permutation(units) % most
     parts: Ints = part_of[number_N]
     return parts
 

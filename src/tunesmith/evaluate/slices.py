@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -21,7 +21,7 @@ from tunesmith.evaluate.statistics import (
     cluster_numbers,
     holm,
 )
-from tunesmith.records import Comparison, Estimate, Evaluation, Example
+from tunesmith.records import Comparison, Estimate, Evaluation, Example, TaskEvaluation
 
 MAX_VALUES = 20
 """Parts that a column or the labels are divided into; the rarest become one."""
@@ -148,11 +148,12 @@ def _most_frequent(texts: Sequence[str]) -> tuple[str, ...]:
 
 def row_by_row(evaluation: Evaluation, metric: str) -> tuple[Evaluation, str]:
     """The evaluation, and the metric by which its slices are judged: the metric itself, or accuracy
-    for one by class, because a part of one class has no macro F1.
+    for one by class, because a part of one class has no macro F1. Of a mixture, whose tasks a slice
+    may cut in pieces, the mean of its rows.
     """
     found = find_metric(metric)
     if found.per_example or not found.by_class:
-        return evaluation, metric
+        return dataclasses.replace(evaluation, tasks={}), metric
     right_N = found.row_quality(evaluation.rows[metric])
     rows = {**evaluation.rows, "accuracy": right_N.reshape(-1, 1)}
     scores = {**evaluation.scores, "accuracy": right_N.tolist()}
@@ -194,19 +195,32 @@ def judge_slices(
 
 
 def subset(evaluation: Evaluation, keep: Sequence[bool]) -> Evaluation:
-    """The evaluation of some of its examples: scores and rows are taken, no answer is read again.
-    It has no estimates.
+    """The evaluation of some of its examples, and of the tasks that they are of. Scores and rows
+    are taken, no answer is read again; it has no estimates.
     """
-    mask_N = np.array(keep, dtype=bool)
+    mask_N, ids = np.array(keep, dtype=bool), list(compress(evaluation.example_ids, keep))
     return dataclasses.replace(
         evaluation,
-        example_ids=list(compress(evaluation.example_ids, keep)),
+        example_ids=ids,
         clusters=list(compress(evaluation.clusters, keep)),
         predictions=list(compress(evaluation.predictions, keep)),
         scores={name: list(compress(of, keep)) for name, of in evaluation.scores.items()},
         estimates={},
         rows={name: rows_ND[mask_N] for name, rows_ND in evaluation.rows.items()},
+        tasks=_tasks_of(evaluation.tasks, set(ids)),
     )
+
+
+def _tasks_of(
+    tasks: Mapping[str, TaskEvaluation], ids: Collection[str]
+) -> dict[str, TaskEvaluation]:
+    """Those that have one of the examples, with their own of them."""
+    found = {}
+    for name, (metric, whole) in tasks.items():
+        keep = [example_id in ids for example_id in whole.example_ids]
+        if any(keep):
+            found[name] = TaskEvaluation(metric, subset(whole, keep))
+    return found
 
 
 def estimate_of(evaluation: Evaluation, name: str, confidence: float) -> Estimate:

@@ -236,16 +236,23 @@ def rank(
     model, prompts = in_dtype(model, decoding.dtype), tokenize_prompts(examples, chat)
     found = _ranked(model, prompts, choice_ids(chat, examples), decoding)
     return [
-        Prediction(
-            example.id,
-            example.choices[ranked.logprobs.index(max(ranked.logprobs))],
-            stopped=True,
-            num_tokens=0,
-            choice_logprobs=tuple(ranked.logprobs),
-            choice_logprobs_without_stop=tuple(ranked.without_last),
-        )
+        likeliest(example, ranked.logprobs, ranked.without_last)
         for example, ranked in zip(examples, found, strict=True)
     ]
+
+
+def likeliest(
+    example: Example, logprobs: Sequence[float], without_stop: Sequence[float]
+) -> Prediction:
+    """The likeliest choice as an answer, with the log-likelihoods of all."""
+    return Prediction(
+        example.id,
+        example.choices[logprobs.index(max(logprobs))],
+        stopped=True,
+        num_tokens=0,
+        choice_logprobs=tuple(logprobs),
+        choice_logprobs_without_stop=tuple(without_stop),
+    )
 
 
 def _ranked(

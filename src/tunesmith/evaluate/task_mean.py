@@ -1,6 +1,6 @@
 """How sure a mean over tasks is, for these tasks and for tasks like them.
 
-Shape suffixes: N rows, D numbers a row, R resamples, C clusters (see statistics.py).
+Shape suffixes: N rows, D numbers a row, C clusters, K trainings (see statistics.py, crossed.py).
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from tunesmith.evaluate.crossed import CrossedMean, crossed_mean
+from tunesmith.evaluate.influence import influence_of_value
 from tunesmith.evaluate.metrics import Metric
-from tunesmith.evaluate.statistics import Floats, Ints, Value, cluster_numbers
-
-STEP = 1e-4  # of a cluster's weight, for the derivative of a metric of the whole split
-CHUNK = 2_000_000  # weights in memory at a time
+from tunesmith.evaluate.statistics import Floats, cluster_numbers
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one task gives to the mean: its value with its own interval, and how much each cluster
-    of its rows changes that value (`cluster_influence`).
+    """What one task gives to the mean: its value with its own interval, and how far each cluster
+    of its rows pulls that value (`cluster_influence`).
     """
 
     value: float
@@ -43,11 +42,12 @@ class MeanOfTasks:
 
 
 def cluster_influence(metric: Metric, rows_ND: Floats, clusters: Sequence[str]) -> dict[str, float]:
-    """How fast the metric changes with the weight of each cluster of rows, by cluster.
+    """How far each cluster of rows pulls the metric from what the others say, by cluster.
 
-    The infinitesimal jackknife (Jaeckel 1972; Efron 1982, chapter 6). Of a mean it is the cluster's
-    sum of residuals over n, and the sum of its squares times C / (C - 1) is the clustered variance
-    of statistics.standard_error.
+    Of a mean it is the cluster's sum of residuals over n, and the sum of its squares times
+    C / (C - 1) is the clustered variance of statistics.standard_error. Of a metric of the whole
+    split it is the jackknife's, as in that metric's own interval. No derivative would do: BLEU
+    counts in whole numbers, and does not change with a small part of a row.
     """
     number_N = cluster_numbers(clusters, len(rows_ND))
     count = int(number_N.max()) + 1
@@ -55,19 +55,10 @@ def cluster_influence(metric: Metric, rows_ND: Floats, clusters: Sequence[str]) 
         residual_N = rows_ND[:, 0] - rows_ND[:, 0].mean()
         change_C = np.bincount(number_N, weights=residual_N, minlength=count) / len(rows_ND)
     else:
-        change_C = _derivative(metric.value, rows_ND, number_N, count)
+        left_out = metric.kind.left_out
+        found = influence_of_value(metric.value, rows_ND, number_N, left_out, most_parts=count)
+        change_C = found.residual_C
     return dict(zip(dict.fromkeys(clusters), change_C.tolist(), strict=True))
-
-
-def _derivative(value: Value, rows_ND: Floats, number_N: Ints, count: int) -> Floats:
-    """Central differences, a block of clusters at a time."""
-    found = []
-    size = max(1, CHUNK // len(rows_ND))
-    for start in range(0, count, size):
-        own_RN = number_N == np.arange(start, min(count, start + size))[:, None]
-        up, down = (value(1.0 + sign * STEP * own_RN, rows_ND) for sign in (1, -1))
-        found.append((up - down) / (2 * STEP))
-    return np.concatenate(found)
 
 
 def mean_of_tasks(shares: Sequence[Share], confidence: float) -> MeanOfTasks:
@@ -78,25 +69,67 @@ def mean_of_tasks(shares: Sequence[Share], confidence: float) -> MeanOfTasks:
     answer right, say) there is no spread to estimate from, and the tasks' own intervals are put
     together by Zou and Donner's (2008) square-and-add.
     """
-    k = len(shares)
-    mean = sum(share.value for share in shares) / k
-    moves: dict[str, float] = {}
-    variances, freedoms = [], []
-    for share in shares:
-        count = len(share.influence)
-        scale = math.sqrt(count / (count - 1))
-        for cluster, change in share.influence.items():
-            moves[cluster] = moves.get(cluster, 0.0) + scale * change / k
-        variances.append(sum((scale * change / k) ** 2 for change in share.influence.values()))
-        freedoms.append(count - 1)
+    mean, moves = _mean(shares), _moves(shares)
     se = math.sqrt(sum(move**2 for move in moves.values()))
     if se == 0:
         return MeanOfTasks(mean, se, _squares_added(shares, mean), len(moves))
-    squares = sum(v**2 / df for v, df in zip(variances, freedoms, strict=True))
-    # clusters that tasks share are as few as they are, however many tasks they are in
-    freedom = min(sum(variances) ** 2 / squares, len(moves) - 1)
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * se
+    half = float(stats.t.ppf((1 + confidence) / 2, _freedom(shares))) * se
     return MeanOfTasks(mean, se, (mean - half, mean + half), len(moves))
+
+
+def mean_over_trainings(trainings: Sequence[Sequence[Share]]) -> CrossedMean:
+    """Over these tasks and several trainings, from what each training's tasks give to its mean.
+
+    Rows and trainings are crossed (crossed.py): what a cluster does to the mean of one training and
+    of another is their covariance over the test rows. The rows' part has the degrees of freedom of
+    the mean over the trainings.
+    """
+    moves = [_moves(shares) for shares in trainings]
+    clusters = dict.fromkeys(cluster for own in moves for cluster in own)
+    moves_KC = np.array([[own.get(cluster, 0.0) for cluster in clusters] for own in moves])
+    values_K = np.array([_mean(shares) for shares in trainings])
+    freedom = _freedom([_together(of_task) for of_task in zip(*trainings, strict=True)])
+    return crossed_mean(values_K, moves_KC @ moves_KC.T, freedom + 1)
+
+
+def _mean(shares: Sequence[Share]) -> float:
+    return sum(share.value for share in shares) / len(shares)
+
+
+def _moves(shares: Sequence[Share]) -> dict[str, float]:
+    """How far each cluster moves the mean over the tasks."""
+    moves: dict[str, float] = {}
+    for share in shares:
+        for cluster, move in _task_moves(share, len(shares)).items():
+            moves[cluster] = moves.get(cluster, 0.0) + move
+    return moves
+
+
+def _task_moves(share: Share, tasks: int) -> dict[str, float]:
+    count = len(share.influence)
+    scale = math.sqrt(count / (count - 1))
+    return {cluster: scale * change / tasks for cluster, change in share.influence.items()}
+
+
+def _freedom(shares: Sequence[Share]) -> float:
+    """Satterthwaite's degrees of freedom of the mean's variance; clusters that tasks share are as
+    few as they are, however many tasks they are in.
+    """
+    most = len({cluster for share in shares for cluster in share.influence}) - 1
+    variances = [sum(m**2 for m in _task_moves(share, len(shares)).values()) for share in shares]
+    squares = sum(
+        v**2 / (len(share.influence) - 1) for v, share in zip(variances, shares, strict=True)
+    )
+    return min(sum(variances) ** 2 / squares, most) if squares > 0 else most
+
+
+def _together(trainings: Sequence[Share]) -> Share:
+    """What one task gives in the mean over the trainings; without an interval."""
+    influence = {
+        cluster: sum(share.influence[cluster] for share in trainings) / len(trainings)
+        for cluster in trainings[0].influence
+    }
+    return Share(_mean(trainings), (math.nan, math.nan), influence)
 
 
 def _squares_added(shares: Sequence[Share], mean: float) -> tuple[float, float]:

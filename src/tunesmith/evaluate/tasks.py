@@ -27,7 +27,9 @@ from tunesmith.evaluate.metrics import (
     score_predictions,
 )
 from tunesmith.evaluate.power import POWER
+from tunesmith.evaluate.slices import estimate_of
 from tunesmith.evaluate.statistics import (
+    NO_INTERVAL,
     Floats,
     approximate_randomisation,
     estimate_mean,
@@ -123,8 +125,8 @@ def over_tasks(system: str, tasks: Tasks, confidence: float) -> Evaluation:
         name: estimate_mean(rows[name][:, 0], clusters, confidence, metric.binary)
         for name, metric in GENERAL.items()
     }
-    if in_mean := counted(tasks):
-        estimates = {OVER_TASKS: _level(in_mean, confidence), **estimates}
+    if counted(tasks):
+        estimates = {OVER_TASKS: level_over_tasks(tasks, confidence), **estimates}
     if own := _row_scores(tasks):
         rows[OVER_TASKS] = np.array(own).reshape(-1, 1)
     warnings = [
@@ -148,6 +150,15 @@ def over_tasks(system: str, tasks: Tasks, confidence: float) -> Evaluation:
         rows=rows,
         tasks=tasks,
     )
+
+
+def estimate_system(evaluation: Evaluation, metric: str, confidence: float) -> Estimate:
+    """The metric of a system; of a `subset`, which has no estimates, computed now."""
+    if known := evaluation.estimates.get(metric):
+        return known
+    if metric == OVER_TASKS and evaluation.tasks:
+        return level_over_tasks(evaluation.tasks, confidence)
+    return estimate_of(evaluation, metric, confidence)
 
 
 def stand_ins(system: str) -> list[str]:
@@ -198,17 +209,24 @@ def _row_scores(tasks: Tasks) -> list[float]:
     return found
 
 
-def _level(tasks: Tasks, confidence: float) -> Estimate:
+def level_over_tasks(tasks: Tasks, confidence: float) -> Estimate:
+    """The mean over the tasks that have a place in it, of which there is one at least."""
+    in_mean = counted(tasks)
+    mean = mean_of_tasks(level_shares(tasks, confidence), confidence)
+    n = sum(len(task.evaluation.example_ids) for task in in_mean.values())
+    return Estimate(mean.mean, n, mean.se, (max(0.0, mean.ci[0]), min(1.0, mean.ci[1])))
+
+
+def level_shares(tasks: Tasks, confidence: float) -> list[Share]:
+    """What each task that has a place in the mean gives to it."""
     shares = []
-    for metric, evaluation in tasks.values():
-        found, share = evaluation.estimates[metric], share_of(metric) or 0.0
+    for metric, evaluation in counted(tasks).values():
+        found = estimate_system(evaluation, metric, confidence)
         change = cluster_influence(
             find_metric(metric), evaluation.rows[metric], evaluation.clusters
         )
-        shares.append(_share(share, found.mean, found.ci, change))
-    mean = mean_of_tasks(shares, confidence)
-    n = sum(len(task.evaluation.example_ids) for task in tasks.values())
-    return Estimate(mean.mean, n, mean.se, (max(0.0, mean.ci[0]), min(1.0, mean.ci[1])))
+        shares.append(_share(share_of(metric) or 0.0, found.mean, found.ci, change))
+    return shares
 
 
 def _share(
@@ -265,7 +283,7 @@ def compare_systems(
     a: Evaluation, b: Evaluation, metric: str, **options: Unpack[Resampling]
 ) -> Comparison:
     """`b` minus `a` as compare.compare has it, or over the tasks of a mixture."""
-    if metric == OVER_TASKS:
+    if metric == OVER_TASKS and a.tasks:
         return compare_over_tasks(a, b, **options)
     return compare(a, b, metric, **options)
 
@@ -283,7 +301,10 @@ def compare_over_tasks(a: Evaluation, b: Evaluation, **options: Unpack[Resamplin
         )
         for name in names
     }
-    shares = [_gain(a.tasks[name], b.tasks[name], each[name]) for name in names]
+    shares = [
+        _gain(a.tasks[name], b.tasks[name], found.difference, found.ci)
+        for name, found in each.items()
+    ]
     found = mean_of_tasks(shares, options["confidence"])
     n = sum(c.n for c in each.values())
     by_row = [(share_of(c.metric) or 0.0) * c.se / len(names) for c in each.values()]
@@ -306,14 +327,30 @@ def compare_over_tasks(a: Evaluation, b: Evaluation, **options: Unpack[Resamplin
     )
 
 
-def as_a_sample(a: Evaluation, b: Evaluation, these: Comparison, confidence: float) -> Comparison:
-    """`these`, the comparison over these tasks, for tasks of which these are a sample; a cluster is
-    then a task.
+def gain_shares(a: Evaluation, b: Evaluation, confidence: float) -> list[Share]:
+    """What b's gain in each task that has a place in the mean gives to it; without intervals."""
+    return [
+        _gain(before, after, _difference(before, after, confidence), NO_INTERVAL)
+        for before, after in _task_pairs(a, b)
+    ]
+
+
+def task_gains(a: Evaluation, b: Evaluation, confidence: float) -> list[float]:
+    """b's gain in each task that has a place in the mean, as a share."""
+    return [
+        (share_of(before.metric) or 0.0) * _difference(before, after, confidence)
+        for before, after in _task_pairs(a, b)
+    ]
+
+
+def _task_pairs(a: Evaluation, b: Evaluation) -> list[tuple[TaskEvaluation, TaskEvaluation]]:
+    return [(before, b.tasks[name]) for name, before in counted(a.tasks).items()]
+
+
+def as_a_sample(these: Comparison, gains: Sequence[float], confidence: float) -> Comparison:
+    """`these`, the comparison over these tasks, for tasks of which these are a sample, from the
+    gain in each; a cluster is then a task.
     """
-    gains = []
-    for name, (metric, before) in counted(a.tasks).items():
-        after, share = b.tasks[name].evaluation, share_of(metric) or 0.0
-        gains.append(share * (after.estimates[metric].mean - before.estimates[metric].mean))
     found, p = mean_of_a_sample(gains, confidence)
     return replace(
         these,
@@ -342,13 +379,20 @@ def _detectable(found: MeanOfTasks, confidence: float) -> float:
     return float(stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(POWER)) * found.se
 
 
-def _gain(a: TaskEvaluation, b: TaskEvaluation, found: Comparison) -> Share:
+def _difference(a: TaskEvaluation, b: TaskEvaluation, confidence: float) -> float:
+    before, after = (estimate_system(t.evaluation, t.metric, confidence).mean for t in (a, b))
+    return after - before
+
+
+def _gain(
+    a: TaskEvaluation, b: TaskEvaluation, difference: float, ci: tuple[float, float]
+) -> Share:
     metric = find_metric(a.metric)
     before, after = (
         cluster_influence(metric, rows, a.evaluation.clusters) for rows in _paired(a, b)
     )
     change = {cluster: after[cluster] - before[cluster] for cluster in before}
-    return _share(share_of(a.metric) or 0.0, found.difference, found.ci, change)
+    return _share(share_of(a.metric) or 0.0, difference, ci, change)
 
 
 def _paired(a: TaskEvaluation, b: TaskEvaluation) -> tuple[Floats, Floats]:

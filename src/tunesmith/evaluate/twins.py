@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from tunesmith.evaluate.slices import Against, estimate_of, subset
+from tunesmith.evaluate.slices import Against, subset
+from tunesmith.evaluate.tasks import counted, estimate_system
 from tunesmith.evaluate.verdict import amount, change, default_margin, level, verdict
 from tunesmith.records import Comparison, Evaluation, Example, TwinScores
 
@@ -31,27 +32,32 @@ def twin_scores(
     reference, tuned = systems
     answered = {test[example_id].row_id for example_id in reference.example_ids}
     near = answered & set(twins)
-    if not near or len(answered) - len(near) < MIN_ROWS:
-        return TwinScores(len(answered), len(near), _counted(len(near), len(answered)))
+    too_few = len(answered) - len(near) < MIN_ROWS
 
     def left(evaluation: Evaluation) -> Evaluation:
         return subset(evaluation, [test[i].row_id not in near for i in evaluation.example_ids])
 
     metric, others = whole.metric, left(reference)
+    too_few = too_few or (bool(reference.tasks) and not counted(others.tasks))
+    if not near or too_few:
+        said = _counted(len(near), len(answered), too_few)
+        return TwinScores(len(answered), len(near), said)
     without = against(others, [left(one) for one in tuned], metric)
-    before = estimate_of(others, metric, confidence).mean
+    before = estimate_system(others, metric, confidence).mean
     levels = before, before + without.difference
     counts = default_margin(metric, before) if margin is None else margin
     kinds = [verdict(c, confidence=confidence, margin=counts).kind for c in (whole, without)]
     changed = "" if kinds[0] == kinds[1] else f" By these alone the verdict is: {kinds[1]}."
-    said = f"{_counted(len(near), len(answered))} {_numbers(without, levels, whole)}{changed}"
+    said = (
+        f"{_counted(len(near), len(answered), too_few)} {_numbers(without, levels, whole)}{changed}"
+    )
     return TwinScores(len(answered), len(near), said, without, levels)
 
 
-def _counted(near: int, rows: int) -> str:
+def _counted(near: int, rows: int, too_few: bool) -> str:
     if not near:
         return f"None of the {rows:,} test rows has a near-twin in training."
-    if rows - near < MIN_ROWS:
+    if too_few:
         return (
             f"{near:,} of the {rows:,} test rows have a near-twin in training: too few are left to "
             "judge without them."

@@ -25,7 +25,8 @@ _BY_REASON: dict[str, str] = {
     "is best on validation is kept": """
         logging_steps logging_dir logging_strategy logging_first_step save_strategy
         save_only_model evals_per_epoch eval_steps eval_strategy evaluation_strategy
-        load_best_model_at_end early_stopping_patience metric_for_best_model
+        load_best_model_at_end metric_for_best_model greater_is_better
+        early_stopping_threshold
     """,
     "how many processes train is said to torchrun, not in a recipe: docs/scaling.md": """
         deepspeed fsdp fsdp_config fsdp_version ddp ddp_timeout ddp_find_unused_parameters
@@ -46,10 +47,12 @@ _BY_REASON: dict[str, str] = {
     "tokens come from the model's tokenizer, and the stop token from the chat template": """
         special_tokens tokens added_tokens_overrides eos_token pad_token add_special_tokens
     """,
-    "quantised weights are not trained; `train.weights_dtype: bfloat16` and `train.lora` save "
-    "memory": """
-        load_in_4bit load_in_8bit quantization_bit quantization_method bnb_4bit_quant_type
-        bnb_4bit_compute_dtype use_bnb_nested_quant gptq
+    "quantised weights are not trained but for `train.lora.load_in_4bit`, under adapters": """
+        load_in_8bit gptq
+    """,
+    "4 bits are always bitsandbytes' NF4, nested, computed in bfloat16": """
+        quantization_method bnb_4bit_quant_type bnb_4bit_compute_dtype use_bnb_nested_quant
+        bnb_4bit_use_double_quant double_quantization quantization_type
     """,
     "train.lora has r, lora_alpha and target_modules": """
         lora_dropout lora_modules_to_save use_dora peft_use_dora use_rslora peft_use_rslora

@@ -43,6 +43,7 @@ NAMES: dict[str, dict[str, str]] = {
         "cutoff_len": "max_length",
         "lora_rank": "lora_r",
         "lora_target": "lora_target_modules",
+        "early_stopping_steps": "early_stopping_patience",
         "default_system": "system_prompt",
     },
     "TRL": {"max_seq_length": "max_length", "torch_dtype": "dtype"},
@@ -172,6 +173,14 @@ def _epochs(work: Work) -> None:
         work.leave("num_train_epochs", f"{number:g} epochs become {whole}: they are whole here")
 
 
+def _early_stopping(work: Work) -> None:
+    """Counted in validations everywhere; here there is one an epoch."""
+    patience = work.number("early_stopping_patience")
+    if patience:
+        work.set("train.early_stopping_patience", max(1, round(patience)))
+        work.leave("early_stopping_patience", "counted in epochs here: each is validated once")
+
+
 def _batch(work: Work) -> None:
     """A step's examples on one device; others count the devices on top."""
     per_device = work.number("per_device_train_batch_size")
@@ -220,15 +229,20 @@ def _adapters(work: Work) -> None:
     asked = bool(work.take("use_peft")) or kind in ("lora", "qlora")
     if kind not in (None, "lora", "qlora", "full"):
         work.leave("finetuning_type", f"{kind} is not known: all weights are trained, or LoRA")
-    if kind == "qlora":
-        work.leave("adapter", REASONS["load_in_4bit"])
+    bits = work.take("load_in_4bit"), work.take("quantization_bit")
+    four_bit = kind == "qlora" or bits[0] is True or bits[1] == 4
     r, alpha = work.take("lora_r"), work.take("lora_alpha")
     modules, linear = work.take("lora_target_modules"), work.take("lora_target_linear")
+    if bits[1] not in (None, 4):
+        work.leave("quantization_bit", REASONS["load_in_8bit"])
     if not asked:
+        if four_bit:
+            work.leave("load_in_4bit", REASONS["load_in_8bit"])
         return
     if alpha is None and isinstance(r, int) and "template" in work.rest:
         alpha = 2 * r  # LLaMA-Factory's default
     found = {"r": r, "lora_alpha": alpha, "target_modules": _modules(modules, bool(linear))}
+    found["load_in_4bit"] = four_bit
     work.set("train.lora", {name: value for name, value in found.items() if value})
 
 
@@ -278,6 +292,7 @@ def _template(work: Work) -> None:
 
 PARTS: tuple[Callable[[Work], None], ...] = (
     _epochs,
+    _early_stopping,
     _batch,
     _optimizer,
     _number_format,

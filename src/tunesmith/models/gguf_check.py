@@ -10,13 +10,19 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith.models.gguf import read_gguf
+from tunesmith.models.gguf_architectures import (
+    ARCHITECTURES,
+    Architecture,
+    norm_epsilon,
+    rope_theta,
+)
 from tunesmith.models.gguf_tokenizer import TokenizerFields
 from tunesmith.models.gguf_write import head_dim
 
 SIZES = (
-    "model_type", "max_position_embeddings", "hidden_size", "num_hidden_layers",
-    "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size", "hidden_act",
-    "tie_word_embeddings",
+    "max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size",
+    "num_attention_heads", "num_key_value_heads", "vocab_size", "hidden_act", "tie_word_embeddings",
+    "sliding_window", "layer_types",
 )  # fmt: skip
 FLOAT32 = 1e-6
 """Relative error of a number that is kept in float32."""
@@ -48,18 +54,22 @@ def difference(
 
 
 def _sizes(ours: PreTrainedConfig, read: PreTrainedConfig) -> Iterator[str]:
-    for key in SIZES:
-        a, b = getattr(ours, key), getattr(read, key)
+    pairs = [(key, getattr(ours, key, None), getattr(read, key, None)) for key in SIZES]
+    for key, a, b in [("model_type", _kind(ours).read_as, read.model_type), *pairs]:
         if a != b:
             yield f"{key} is {b!r} in the file, {a!r} in the model"
     numbers = {
         "head_dim": (head_dim(ours), head_dim(read)),
-        "rms_norm_eps": (ours.rms_norm_eps, read.rms_norm_eps),
-        "rope_theta": tuple(one.rope_parameters["rope_theta"] for one in (ours, read)),
+        "the norms' epsilon": (norm_epsilon(ours)[0], norm_epsilon(read)[0]),
+        "rope_theta": (rope_theta(ours) or 0.0, rope_theta(read) or 0.0),
     }
     for key, (a, b) in numbers.items():
         if abs(a - b) > FLOAT32 * abs(a):
             yield f"{key} is {b!r} in the file, {a!r} in the model"
+
+
+def _kind(config: PreTrainedConfig) -> Architecture:
+    return ARCHITECTURES[config.model_type]
 
 
 def _tensors(ours: PreTrainedModel, read: PreTrainedModel) -> Iterator[str]:

@@ -22,14 +22,17 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from tunesmith.errors import ModelError, did_you_mean
 from tunesmith.models.architectures import why_refused
+from tunesmith.models.four_bit import in_four_bits
 from tunesmith.models.gguf import converted
 from tunesmith.models.weights import (
     Loaded,
@@ -190,10 +193,14 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedToke
 
 
 def load_model(
-    name: str, dtype: str = "auto", trust_remote_code: bool = False, device: str | None = None
+    name: str,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    device: str | None = None,
+    load_in_4bit: bool = False,
 ) -> PreTrainedModel:
     """A causal LM in eval mode. `auto` is float32 weights (training keeps them so; a GPU computes
-    in bf16).
+    in bf16). `load_in_4bit`: but for embeddings, norms and head, which stay in `dtype`.
 
     Raises ModelError where a tensor is missing, unknown, of another shape, or has a NaN or infinity
     in it.
@@ -202,6 +209,8 @@ def load_model(
     wanted = torch.float32 if dtype == "auto" else getattr(torch, dtype)
     folder = model_folder(name, trust_remote_code)
     read_header(folder, _named(config))
+    place = device or default_device()
+    options = in_four_bits(place) if load_in_4bit else {}
     with _explaining("model", name, folder, trust_remote_code):
         loaded: object = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -210,12 +219,23 @@ def load_model(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
+            **options,
         )
-    model, info = cast(Loaded, loaded)
+        model, info = cast(Loaded, loaded)
+        model.generation_config = _generation_config(folder) or model.generation_config
     check_loaded(name, info, _is_part(config))
     check_finite(name, model.named_parameters())
-    placed = cast(torch.nn.Module, model).to(torch.device(device or default_device()))
+    placed = model if load_in_4bit else cast(torch.nn.Module, model).to(torch.device(place))
     return cast(PreTrainedModel, placed.eval())
+
+
+def _generation_config(folder: Path) -> GenerationConfig | None:
+    """None where the folder has none. Where it cannot be read, transformers goes on with another,
+    and answers would end elsewhere than was saved: here that is an error.
+    """
+    if not (folder / GENERATION_CONFIG_NAME).exists():
+        return None
+    return GenerationConfig.from_pretrained(folder)
 
 
 def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -236,6 +256,7 @@ def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel
     folder = model_folder(name, trust_remote_code)
     header = read_header(folder, _named(config))
     with _explaining("model", name, folder, trust_remote_code):
+        _generation_config(folder)
         model = empty_model(config, trust_remote_code)
         # transformers renames and joins tensors of older files as it loads
         loaded: object = type(model).from_pretrained(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tunesmith.stages import chat as chat
     from tunesmith.stages import common as common
+    from tunesmith.stages import compare as compare
     from tunesmith.stages import demo as demo
     from tunesmith.stages import dry_run as dry_run
     from tunesmith.stages import evaluate as evaluate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tunesmith.stages import runs as runs
     from tunesmith.stages import serve as serve
     from tunesmith.stages import train as train
+    from tunesmith.stages import tune as tune
     from tunesmith.stages import verify as verify
     from tunesmith.stages import watch as watch
 

@@ -226,6 +226,13 @@ def load_base(recipe: Recipe) -> PreTrainedModel:
     return load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
 
 
+def load_trainable(recipe: Recipe) -> PreTrainedModel:
+    """The model that the run starts from, as it is trained: float32, or 4 bits under adapters."""
+    lora, remote = recipe.train.lora, recipe.trust_remote_code
+    four_bit = lora is not None and lora.load_in_4bit
+    return load_model(recipe.model, trust_remote_code=remote, load_in_4bit=four_bit)
+
+
 def load_tuned(
     run: RunDir, recipe: Recipe, dtype: str = "auto", device: str | None = None
 ) -> PreTrainedModel:

@@ -21,12 +21,12 @@ from tunesmith.evaluate.gates import (
     same_answers,
 )
 from tunesmith.evaluate.slices import Slicing, judge_slices, row_by_row, slicings
+from tunesmith.evaluate.trainings import against_seeds, mean_estimate
 from tunesmith.recipe import Recipe
 from tunesmith.records import Comparison, Evaluation, Example, RetentionRow
 from tunesmith.run_files import Task
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import asks_general_questions
-from tunesmith.stages.seeds import against_seeds, mean_estimate
 
 # ---- before any work
 

@@ -30,7 +30,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.records import SPLITS
 from tunesmith.run_files import read_manifest, read_record
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import load_base, run_chat, training_data
+from tunesmith.stages.common import load_trainable, run_chat, training_data
 from tunesmith.stages.memory import Memory, memory_of, place_asked
 from tunesmith.stages.prepare import prepare
 from tunesmith.train.adapters import wrap_lora
@@ -215,7 +215,7 @@ def _test_units(run: RunDir) -> tuple[int, int, float]:
 def check(recipe: Recipe) -> list[CheckResult]:
     """The sanity checks of train.sanity on the recipe's own rows and model."""
     with prepared(recipe) as run, working("check"), progress("six short trainings"):
-        model = load_base(recipe)
+        model = load_trainable(recipe)
         fit_embeddings(model, run_chat(run, recipe).tokenizer)
         if recipe.train.lora is not None:
             model = wrap_lora(model, recipe.train.lora, recipe.train.seed)

@@ -60,7 +60,7 @@ from tunesmith.stages.opponents import likeliest_by_task, opponents_by_task, tri
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
 from tunesmith.stages.tasks import baselines_by_task, of_task
-from tunesmith.stages.threshold import save_threshold
+from tunesmith.stages.threshold import save_threshold, store_base_confidence
 from tunesmith.stages.working import stage
 
 
@@ -93,7 +93,7 @@ def evaluate(run: RunDir) -> None:
     how = with_held_out(how, run, recipe, task, test, chat, tuned)
     tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
     # before the test is opened
-    save_threshold(run, recipe, {BASE: base, TUNED: tuned}, chat, how)
+    save_threshold(run, recipe, tuned, chat, how)
     trial = trial_rows(task, validation)
     asked = [*test, *trial]
     prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)
@@ -104,6 +104,7 @@ def evaluate(run: RunDir) -> None:
         system: _answer(run, system, model, chat, examples, how, test)
         for system, model, examples in systems
     }
+    store_base_confidence(run, base, chat, how, answers[BASE])
     answers |= _baselines(run, task, train_split, asked, test)
     answers |= _likeliest(run, task, test, trial, answers)
     if trial:

@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, RecipeError
+from tunesmith.models.four_bit import check_four_bit
 from tunesmith.models.load import check_numbers, check_weights, default_device
 from tunesmith.packages import installed
 from tunesmith.recipe import Recipe, TrainConfig
@@ -99,6 +100,8 @@ def _check_packages(config: TrainConfig) -> None:
         _need(tracker, f"train.report_to = {tracker}", "pip install 'tunesmith[trackers]'")
     if config.lora is not None:
         _need("peft", "train.lora", "pip install 'tunesmith[lora]'")
+        if config.lora.load_in_4bit:
+            check_four_bit(default_device())
     if config.use_liger_kernel:
         check_liger(default_device())
     check_optimizer(config, default_device() == "cuda")

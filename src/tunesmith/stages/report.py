@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from typing import Any, cast
 
 from tunesmith.artefacts import listed_hashes, record
 from tunesmith.data.ledger import LedgerFacts
 from tunesmith.data.store import read_examples
 from tunesmith.errors import DataError
-from tunesmith.evaluate.compare import Resampling, to_json
+from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.headline import (
     Headline,
     Options,
@@ -26,11 +25,11 @@ from tunesmith.evaluate.headline import (
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.statistics import holm
 from tunesmith.evaluate.system_table import BASE, LINEAR, SYSTEMS, TUNED
-from tunesmith.evaluate.tasks import compare_systems, complete, evaluate_task
+from tunesmith.evaluate.tasks import complete, evaluate_task
+from tunesmith.evaluate.trainings import against_seeds, mean_of_seeds
 from tunesmith.evaluate.twins import twin_scores
 from tunesmith.evaluate.unreadable import unreadable_notes, unreadable_systems
-from tunesmith.evaluate.verdict import verdict
-from tunesmith.progress import note, progress, say
+from tunesmith.progress import progress, say
 from tunesmith.recipe import Recipe
 from tunesmith.records import (
     Comparison,
@@ -64,7 +63,7 @@ from tunesmith.stages.deciding import run_broken, run_gates, run_slices, slice_o
 from tunesmith.stages.opponents import how_chosen, strongest
 from tunesmith.stages.preferences import read_preferences
 from tunesmith.stages.retention import read_retention
-from tunesmith.stages.seeds import against_seeds, mean_of_seeds, seed_folders
+from tunesmith.stages.seeds import seed_folders
 from tunesmith.stages.task_verdicts import task_report
 from tunesmith.stages.tasks import few_shot_note_by_task
 from tunesmith.stages.threshold import read_calibration
@@ -117,7 +116,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     evaluations = _judged_alike(answered, recipe, task)
     by_name = {evaluation.system: evaluation for evaluation in evaluations}
     tuned = [by_name[TUNED], *_other_trainings(run, recipe, test, task)]
-    by_name[TUNED] = tuned[0] if task.tasks else mean_of_seeds(tuned, judging)
+    by_name[TUNED] = mean_of_seeds(tuned, judging)
     evaluations = list(by_name.values())
     opponents = read_record(run.opponents, Opponents) if run.opponents.exists() else None
     reference = strongest(evaluations, primary, opponents)
@@ -126,14 +125,19 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
     metrics = dict.fromkeys([primary, *asked])
     judged, seed_notes = zip(
         *(
-            _against(strongest(evaluations, metric, opponents), tuned, metric, judging)
+            against_seeds(strongest(evaluations, metric, opponents), tuned, metric, judging)
             for metric in metrics
         ),
         strict=True,
     )
     adjusted = holm([comparison.p for comparison in judged])
-    comparisons = [judged[0], *(_against(other, tuned, primary, judging)[0] for other in others)]
-    unreadable = unreadable_systems(evaluations, partial(compare_systems, **judging))
+    comparisons = [
+        judged[0],
+        *(against_seeds(other, tuned, primary, judging)[0] for other in others),
+    ]
+    unreadable = unreadable_systems(
+        evaluations, lambda a, _, metric: against_seeds(a, tuned, metric, judging)[0]
+    )
     several = len(judged) > 1
     before = by_name.get(BASE, reference)
     broken = run_broken(before, tuned[0], task, confidence)
@@ -175,7 +179,7 @@ def build_report(run: RunDir, recipe: Recipe, history: Sequence[Mapping[str, Any
         command=f"tunesmith run {run.recipe} output_dir=NEW_FOLDER",
         prompt_layout=task.prompt_layout or "",
         confidence=confidence,
-        tasks=_by_task(recipe, task, answered, held_out, opponents),
+        tasks=_by_task(run, recipe, test, task, (answered, tuned[1:]), held_out, opponents),
         twins=_twins(run, recipe, test, (reference, tuned), judged[0], judging),
         slices=run_slices(run, recipe, test, (reference, tuned), primary, judging),
         broken=broken,
@@ -198,61 +202,23 @@ def _held_out(run: RunDir, recipe: Recipe, test: Sequence[Example], task: Task) 
 
 
 def _by_task(
+    run: RunDir,
     recipe: Recipe,
+    test: Sequence[Example],
     task: Task,
-    trained: Sequence[Evaluation],
+    trained: tuple[Sequence[Evaluation], Sequence[Evaluation]],
     held_out: Sequence[Evaluation],
     opponents: Opponents | None,
 ) -> TaskReport | None:
-    """What there is to say of each task of a mixture; None where there is one task."""
+    """What there is to say of each task of a mixture; None where there is one task. `trained` are
+    the systems on the trained tasks, and the tuned model's later trainings.
+    """
     if not task.tasks:
         return None
+    systems, later = trained
+    unseen = _other_trainings(run, recipe, test, task, held_out=True) if held_out else []
     margin = recipe.evaluation.margin
-    return task_report(trained, held_out, opponents, margin, **judging_of(recipe))
-
-
-def compare_runs(a: RunDir, b: RunDir, metric: str | None = None) -> dict[str, Any]:
-    """The tuned models of two runs on the same test rows: b minus a, and the verdict. DataError
-    where one was not evaluated yet.
-    """
-    for run in (a, b):
-        if not run.predictions(TUNED, "test").exists():
-            raise DataError(
-                f"{run.path}: not evaluated yet", hint=f"`tunesmith evaluate {run.path}` first"
-            )
-        check_evaluated(run)
-    dtypes = [_answered_in(run) for run in (a, b)]
-    if dtypes[0] != dtypes[1]:
-        note(
-            f"{a.path} was answered in {dtypes[0]}, {b.path} in {dtypes[1]}: some answers "
-            "differ by that alone"
-        )
-    _say_of_seeds(a, b)
-    wanted, how = metric or read_manifest(a).task.primary, judging_of(run_recipe(a))
-    comparison = compare_systems(_named(a), _named(b), wanted, **how)
-    judged = verdict(comparison)
-    return {
-        "verdict": {"kind": judged.kind, "sentence": judged.sentence},
-        "comparison": to_json(comparison),
-    }
-
-
-def _say_of_seeds(*runs: RunDir) -> None:
-    """Two runs are compared by one training each: how far trainings of one recipe lie apart, their
-    reports say.
-    """
-    several = [str(run.path) for run in runs if seed_folders(run, run_recipe(run))]
-    if several:
-        note(
-            f"{' and '.join(several)} trained with several seeds: only the first training is "
-            "compared, and the interval leaves out how much trainings differ"
-        )
-
-
-def _named(run: RunDir) -> Evaluation:
-    """The tuned model under the name of its run folder."""
-    test, task = read_examples(run.examples("test")), read_manifest(run).task
-    return replace(tuned_evaluation(run, run_recipe(run), test, task), system=str(run.path))
+    return task_report(systems, held_out, opponents, margin, (later, unseen), **judging_of(recipe))
 
 
 # ---- scores
@@ -295,10 +261,11 @@ def _other_trainings(
     test: Sequence[Example],
     task: Task,
     wanted: Callable[[Example], bool] = lambda example: True,
+    held_out: bool = False,
 ) -> list[Evaluation]:
     """The tuned models of the second and later seeds; none where there is one."""
     folders = seed_folders(run, recipe)
-    return [tuned_evaluation(other, recipe, test, task, wanted) for other in folders]
+    return [tuned_evaluation(other, recipe, test, task, wanted, held_out) for other in folders]
 
 
 def tuned_evaluation(
@@ -307,11 +274,12 @@ def tuned_evaluation(
     test: Sequence[Example],
     task: Task,
     wanted: Callable[[Example], bool] = lambda example: True,
+    held_out: bool = False,
 ) -> Evaluation:
     """The tuned model alone, on the examples that are wanted, of a mixture on those of the trained
-    tasks.
+    or of the held-out tasks.
     """
-    found = _evaluation(run, recipe, test, task, TUNED, wanted)
+    found = _evaluation(run, recipe, test, task, TUNED, wanted, held_out)
     if found is None:
         raise DataError(f"{run.path}: no answers of the tuned model to these test rows")
     return found
@@ -356,7 +324,7 @@ def _by_wording(
             return (example.template not in held_out) == seen
 
         by_name = {e.system: e for e in system_evaluations(run, recipe, test, task, wanted)}
-        if TUNED in by_name and not task.tasks:
+        if TUNED in by_name:
             tuned = [by_name[TUNED], *_other_trainings(run, recipe, test, task, wanted)]
             by_name[TUNED] = mean_of_seeds(tuned, judging_of(recipe))
         return list(by_name.values())
@@ -390,18 +358,6 @@ def _headline(
     )
 
 
-def _against(
-    reference: Evaluation, tuned: Sequence[Evaluation], metric: str, judging: Resampling
-) -> tuple[Comparison, str]:
-    """The tuned model, in all its trainings, against the reference on one metric; and a note where
-    there are several.
-    """
-    if not reference.tasks:
-        return against_seeds(reference, tuned, metric, judging)
-    note = "a mixture of several tasks is judged by its first training alone, all its numbers"
-    return compare_systems(reference, tuned[0], metric, **judging), note if len(tuned) > 1 else ""
-
-
 def _twins(
     run: RunDir,
     recipe: Recipe,
@@ -410,20 +366,16 @@ def _twins(
     whole: Comparison,
     judging: Resampling,
 ) -> TwinScores | None:
-    """The score without near-twins of training rows; None where they were not searched, and for a
-    mixture whose tasks have other metrics.
-    """
+    """The score without near-twins of training rows; None where they were not searched."""
     found = read_record(run.twins, Twins) if run.twins.exists() else Twins(searched=False)
-    reference, tuned = systems
-    scored = all(whole.metric in system.rows for system in (reference, *tuned))
-    if not found.searched or not scored:
+    if not found.searched:
         return None
     return twin_scores(
         {example.id: example for example in test},
         found.test,
         systems,
         whole,
-        lambda a, tuned, metric: _against(a, tuned, metric, judging)[0],
+        lambda a, tuned, metric: against_seeds(a, tuned, metric, judging)[0],
         confidence=judging["confidence"],
         margin=recipe.evaluation.margin,
     )
@@ -459,11 +411,12 @@ def _few_shot_note(run: RunDir) -> list[str]:
 
 def _dtype_note(run: RunDir) -> list[str]:
     """None for float32, which is what anyone would expect."""
-    found = _answered_in(run)
+    found = dtype_of_answers(run)
     if found == "float32":
         return []
     return [f"the answers and likelihoods of all models were computed in {found}"]
 
 
-def _answered_in(run: RunDir) -> str:
+def dtype_of_answers(run: RunDir) -> str:
+    """What the run's answers were computed in."""
     return read_record(run.answered_in, AnsweredIn).dtype if run.answered_in.exists() else "float32"

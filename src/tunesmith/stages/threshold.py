@@ -16,33 +16,25 @@ from tunesmith.evaluate.compare import Resampling
 from tunesmith.evaluate.decisions import Calibration, Threshold
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.evaluate.system_table import BASE, SYSTEMS, TUNED
-from tunesmith.evaluate.systems import Decoding, rank
+from tunesmith.evaluate.systems import Decoding, likeliest, rank
 from tunesmith.progress import progress
 from tunesmith.recipe import Recipe
-from tunesmith.records import Example
+from tunesmith.records import Example, Prediction
 from tunesmith.run_files import read_record, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import store_answers
 
 
 def save_threshold(
-    run: RunDir,
-    recipe: Recipe,
-    models: Mapping[str, PreTrainedModel],
-    chat: ChatFormat,
-    how: Decoding,
+    run: RunDir, recipe: Recipe, tuned: PreTrainedModel, chat: ChatFormat, how: Decoding
 ) -> None:
-    """For closed tasks: store how likely each system finds the choices of every validation row, and
-    write the tuned model's threshold into its folder.
+    """For closed tasks: store how likely the tuned model finds the choices of every validation row,
+    and write its threshold into its folder.
     """
     examples = read_examples(run.examples("validation"))
-    if not how.rank_choices or any(e.completion not in e.choices for e in examples):
+    if not _closed(examples, how):
         return
-    for system, model in models.items():
-        started = time.monotonic()
-        with progress(f"confidence on validation rows: {SYSTEMS[system].title}"):
-            predictions = rank(model, chat, examples, how)
-        store_answers(run, system, examples, predictions, time.monotonic() - started)
+    _store_confidence(run, TUNED, tuned, chat, how, examples, {})
     rows = ranked(examples, read_predictions(run, TUNED, "validation"))
     if rows is None:
         return
@@ -54,6 +46,47 @@ def save_threshold(
         choices.pop() if len(choices) == 1 else (),
     )
     write_record(run.threshold, found)
+
+
+def store_base_confidence(
+    run: RunDir,
+    base: PreTrainedModel,
+    chat: ChatFormat,
+    how: Decoding,
+    answers: Mapping[str, Prediction],
+) -> None:
+    """For closed tasks: store how likely the base model finds the choices of every validation row.
+
+    Those among its `answers`, by example id, were ranked when they were answered.
+    """
+    examples = read_examples(run.examples("validation"))
+    if _closed(examples, how):
+        _store_confidence(run, BASE, base, chat, how, examples, answers)
+
+
+def _closed(examples: Sequence[Example], how: Decoding) -> bool:
+    return how.rank_choices and all(e.completion in e.choices for e in examples)
+
+
+def _store_confidence(
+    run: RunDir,
+    system: str,
+    model: PreTrainedModel,
+    chat: ChatFormat,
+    how: Decoding,
+    examples: Sequence[Example],
+    answers: Mapping[str, Prediction],
+) -> None:
+    started = time.monotonic()
+    waiting = [example for example in examples if example.id not in answers]
+    with progress(f"confidence on validation rows: {SYSTEMS[system].title}"):
+        found = {p.example_id: p for p in rank(model, chat, waiting, how)}
+    for example in examples:
+        if known := answers.get(example.id):
+            ranked_before = known.choice_logprobs, known.choice_logprobs_without_stop
+            found[example.id] = likeliest(example, *ranked_before)
+    predictions = [found[example.id] for example in examples]
+    store_answers(run, system, examples, predictions, time.monotonic() - started)
 
 
 def read_calibration(

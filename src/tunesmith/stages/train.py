@@ -22,6 +22,7 @@ from tunesmith.evaluate.metrics import MetricResult, find_metric, score_predicti
 from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.evaluate.tasks import validation_scores
 from tunesmith.machine import probe_machine
+from tunesmith.models.four_bit import dequantized
 from tunesmith.models.load import fit_embeddings
 from tunesmith.models.save import save_model
 from tunesmith.progress import note, progress
@@ -36,7 +37,7 @@ from tunesmith.stages.common import (
     check_base,
     check_prepared,
     decoding,
-    load_base,
+    load_trainable,
     run_chat,
     run_recipe,
     sample,
@@ -44,7 +45,7 @@ from tunesmith.stages.common import (
 )
 from tunesmith.stages.memory import check_fits
 from tunesmith.stages.working import stage
-from tunesmith.train.adapters import merge_lora, wrap_lora
+from tunesmith.train.adapters import merge_lora, with_base, wrap_lora
 from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
@@ -73,7 +74,8 @@ def train(run: RunDir) -> None:
     ask("train", str(run.path))
     found = _trained(run)
     give_back_freed_memory()
-    model, chat, how = merge_lora(found.model), found.chat, found.how
+    chat, how = found.chat, found.how
+    model = merge_lora(_plain(found.model, recipe, chat))
     write_record(run.training, _facts(model, found.data, recipe, found.result, planned))
     # the threshold of an evaluation stays true where the same weights come back; the template that
     # was trained on has the other one beside it, under a name nothing loads
@@ -101,7 +103,7 @@ class _Trained:
 def _trained(run: RunDir) -> _Trained:
     """What every process does of a training; files are the leader's affair."""
     recipe, task = run_recipe(run), read_manifest(run).task
-    chat, model = run_chat(run, recipe), load_base(recipe)
+    chat, model = run_chat(run, recipe), load_trainable(recipe)
     fit_embeddings(model, chat.tokenizer)
     if recipe.train.lora is not None:
         model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
@@ -120,6 +122,18 @@ def _trained(run: RunDir) -> _Trained:
         resume=True,
     )
     return _Trained(model, data, chat, how, result)
+
+
+def _plain(model: PreTrainedModel, recipe: Recipe, chat: ChatFormat) -> PreTrainedModel:
+    """The adapters on a base in float32: that of 4 bits with its numbers as they are, on the CPU,
+    which has room for them. Merged in 4 bits, they would be rounded once more.
+    """
+    lora = recipe.train.lora
+    if lora is None or not lora.load_in_4bit:
+        return model
+    base = dequantized(load_trainable(recipe)).cpu()
+    fit_embeddings(base, chat.tokenizer)
+    return with_base(model, base, lora)
 
 
 def _list_files(run: RunDir, result: TrainResult) -> None:
@@ -219,7 +233,7 @@ def _facts(
 
     Of several processes the memory is the leader's, and the least time that of all together.
     """
-    epochs, batch_size = recipe.train.num_train_epochs, recipe.train.train_batch_size
+    epochs, batch_size = len(result.history), recipe.train.train_batch_size
     machine = probe_machine(model.device, getattr(torch, result.dtype))
     size = model_size(model.config, recipe.trust_remote_code)
     least = lower_bound(data, size, machine, batch_size=batch_size, epochs=epochs)

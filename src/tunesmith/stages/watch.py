@@ -28,7 +28,7 @@ from tunesmith.report.watch_page import Growing, render_growing
 from tunesmith.run_files import is_made, read_manifest, read_record, run_state
 from tunesmith.rundir import RunDir
 from tunesmith.train.packing.plan import steps_per_epoch
-from tunesmith.train.trackers import StepMetrics, steps_so_far
+from tunesmith.train.trackers import WAITED, StepMetrics, steps_so_far
 
 ADDRESS = "127.0.0.1"
 """Whoever is on another machine cannot connect; a tunnel (ssh -L) can."""
@@ -159,8 +159,11 @@ def training_sentence(history: Sequence[StepMetrics], steps: int, config: TrainC
     text = f"Step {int(last['step']):,} of {steps:,}, loss {last['loss']:.4g}"
     if not left:
         return text
-    rate = config.train_batch_size / seconds
-    return f"{text}, {rate:,.3g} rows/s, about {duration(left * seconds)} of steps left"
+    patience = config.early_stopping_patience
+    if patience is not None and last.get(WAITED, 0) >= patience:
+        return f"{text}; stopped early: no better for {patience} of {patience} epochs"
+    rate, most = config.train_batch_size / seconds, "about" if patience is None else "at most"
+    return f"{text}, {rate:,.3g} rows/s, {most} {duration(left * seconds)} of steps left"
 
 
 def _of_evaluation(run: RunDir) -> Mapping[str, str]:

@@ -71,6 +71,8 @@ def wrap_lora(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PreT
         raise InputError(
             "train.lora needs peft, which is not installed", hint="pip install 'tunesmith[lora]'"
         ) from error
+    if config.load_in_4bit:  # checkpointing is the loop's affair
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     torch.manual_seed(seed)
     settings = peft.LoraConfig(
         r=config.r,
@@ -100,6 +102,15 @@ def unwrap_peft(model: PreTrainedModel) -> PreTrainedModel:
     """The transformers model inside peft's wrapper, adapters in place; others unchanged."""
     get_base_model: Callable[[], PreTrainedModel] | None = getattr(model, "get_base_model", None)
     return model if get_base_model is None else get_base_model()
+
+
+def with_base(model: PreTrainedModel, base: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:
+    """The adapters of one model on another base of the same shapes."""
+    import peft  # noqa: PLC0415  optional: it is there where there are adapters
+
+    found = wrap_lora(base, config.model_copy(update={"load_in_4bit": False}))
+    peft.set_peft_model_state_dict(found, peft.get_peft_model_state_dict(model))
+    return found
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:

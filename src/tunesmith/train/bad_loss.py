@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from tunesmith.errors import TrainingError
+from tunesmith.errors import BadLossError
 
 NAMED_ROWS = 8
 LOWEST_RATE = 1e-7
@@ -20,7 +20,7 @@ def bad_loss(
     rows: Sequence[str],
     peak: float,
     weights: Iterable[tuple[str, torch.Tensor]],
-) -> TrainingError:
+) -> BadLossError:
     """The error for `what` is wrong with the loss of step `step`; `rows` are the ids of those whose
     own loss is not finite, none where all are. `peak` is the schedule's highest learning rate.
 
@@ -28,7 +28,7 @@ def bad_loss(
     """
     damaged = next((name for name, values in weights if not _is_finite(values)), None)
     if damaged is not None:
-        return TrainingError(
+        return BadLossError(
             f"step {step}: {what}: {damaged} has a NaN or an infinity in it",
             hint="not a fault of the rows: "
             + ("get the base model again" if step == 1 else _lower(peak)),
@@ -38,7 +38,7 @@ def bad_loss(
     )
     of_rows = f"; rows {shown}" if rows else ""
     look = ", and look at these rows" if rows else ""
-    return TrainingError(
+    return BadLossError(
         f"step {step}: {what} (peak learning rate {peak:.2g}{of_rows})", hint=_lower(peak) + look
     )
 

@@ -30,6 +30,12 @@ from tunesmith.signals import exit_code, name_of, told_to_stop
 from tunesmith.train.adapters import merge_with_base
 from tunesmith.train.bad_loss import bad_loss
 from tunesmith.train.checkpoint import load_weights, naming_a_full_disk, weights
+from tunesmith.train.early_stopping import (
+    epochs_without_improvement,
+    stops_early,
+    where_stopped,
+    without_effect,
+)
 from tunesmith.train.loss import Objective, Parts, likelihood_objective, nll_sum
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.plan import Step, TrainingData, forward_tokens
@@ -45,7 +51,7 @@ from tunesmith.train.state import (
     save,
     set_up,
 )
-from tunesmith.train.trackers import MetricsLog, StepMetrics
+from tunesmith.train.trackers import WAITED, MetricsLog, StepMetrics
 
 Validate = Callable[[PreTrainedModel], dict[str, float]]
 """Metrics of the model (in eval mode) after an epoch, by name; more is better for the selected one.
@@ -100,6 +106,7 @@ def train(
     the best epoch is the one with the highest `select`, or the lowest loss where `select` is "loss"
     or the metric is within a standard error of the highest (`select` + "_standard_error" of
     `validate`; without it, where the metric ties). Without validation the last step is the best.
+    Training ends before its last epoch after `early_stopping_patience` epochs without a better one.
     `on_progress` is given each line of metrics.jsonl.
 
     Raises InputError where a run cannot be started or resumed, TrainingError for a loss that is not
@@ -119,10 +126,14 @@ def train(
     )
     progress = restore(training, saved) if saved is not None else Progress()
     judge = _Judge(training, validation, validate, select)
+    training.notes.extend(without_effect(config))
     for text in training.notes:
         note(text)
     with naming_a_full_disk(run.checkpoints, run.path):  # the log and the trackers write too
         _run_steps(training, progress, judge, on_progress)
+    for text in where_stopped(progress, config, training.num_steps):
+        note(text)
+        training.notes.append(text)
     if training.sharded:
         best = of_leader(lambda: best_checkpoint(run, progress))
         training.sharded.finish(best, training.device)
@@ -184,7 +195,7 @@ def _run_steps(
         stack.enter_context(_neftune(training))
         asked = stack.enter_context(told_to_stop())
         due = _CheckpointsDue(training, last=_clock())
-        for step, batches in _planned_steps(training, progress.step):
+        for step, batches in _planned_steps(training, progress):
             metrics = _take_step(training, progress, step, batches)
             _show_step(bar, training, step, metrics)
             if progress.step % training.epoch_steps == 0:
@@ -193,19 +204,22 @@ def _run_steps(
             log.tell(metrics)
             # ranks are told at different steps, and a clock differs: what one knows, all do
             save_now, stop = largest(due.now(progress.step), asked.number)
+            done = progress.step == training.num_steps or stops_early(progress, training.config)
             if save_now or stop:
                 # Lines first: beyond the checkpoint they are removed on resuming, but a line that
                 # is missing before it would never be written again.
                 log.sync()
                 save(training, progress)
                 due.saved()
-            if stop and progress.step < training.num_steps:
+            if stop and not done:
                 raise InterruptedRun(
                     f"interrupted by {name_of(int(stop))} after step {progress.step} of "
                     f"{training.num_steps}, which is saved",
                     hint=f"tunesmith resume {training.run.path}",
                     exit_code=exit_code(int(stop)),
                 )
+            if done:
+                break
     if asked:  # in the last step: what comes after it is stopped at once
         signal.raise_signal(asked.number)
 
@@ -254,7 +268,8 @@ def _bar(training: Training, progress: Progress) -> AbstractContextManager[Shown
 
 
 def _show_step(bar: Shown, training: Training, step: Step, metrics: StepMetrics) -> None:
-    bar.at(f"step {int(metrics['step']):,} of {training.num_steps:,}")
+    most = "" if training.config.early_stopping_patience is None else "at most "
+    bar.at(f"step {int(metrics['step']):,} of {most}{training.num_steps:,}")
     bar.number("loss", metrics["loss"])
     bar(len(step.rows))
 
@@ -268,7 +283,9 @@ def _say_epoch(training: Training, metrics: StepMetrics) -> None:
     told = ["loss", *(name for name in found if name == "validation_loss"), *metric]
     numbers = ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.4g}" for name in told)
     epoch, epochs = int(metrics["epoch"]), training.config.num_train_epochs
-    say(f"training: epoch {epoch} of {epochs}: {numbers}")
+    waited, patience = metrics.get(WAITED, 0), training.config.early_stopping_patience
+    worse = f"; no better for {waited:g} of {patience} epochs" if waited else ""
+    say(f"training: epoch {epoch} of {epochs}: {numbers}{worse}")
 
 
 @dataclass
@@ -294,10 +311,12 @@ class _CheckpointsDue:
         self.last = _clock()
 
 
-def _planned_steps(training: Training, done: int) -> Iterator[tuple[Step, list[Batch]]]:
-    """The steps after the first `done`, with their batches, prepared in the background."""
+def _planned_steps(training: Training, progress: Progress) -> Iterator[tuple[Step, list[Batch]]]:
+    """The steps that are left, with their batches, prepared in the background."""
     config, settings = training.config, training.settings
-    first_epoch, first_step = divmod(done, training.epoch_steps)
+    first_epoch, first_step = divmod(progress.step, training.epoch_steps)
+    if stops_early(progress, config):  # resumed after its last step
+        return iter(())
 
     def steps() -> Iterator[tuple[Step, list[Batch]]]:
         for epoch in range(first_epoch, config.num_train_epochs):
@@ -446,7 +465,10 @@ class _Judge:
             {"step": progress.step, "epoch": len(progress.history) + 1, **numbers}
         )
         progress.best_step = self._best(progress) if numbers else progress.step
-        return {f"validation_{name}": value for name, value in numbers.items()}
+        found = {f"validation_{name}": value for name, value in numbers.items()}
+        if self.training.config.early_stopping_patience is not None:
+            found[WAITED] = epochs_without_improvement(progress)
+        return found
 
     def _numbers(self) -> dict[str, float]:
         numbers: dict[str, float] = {}

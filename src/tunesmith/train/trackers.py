@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 StepMetrics = dict[str, float]
 """One line of metrics.jsonl: `step` (from 1), `epoch`, `loss` (nats per trained token), `grad_norm`
 before clipping, `learning_rate`, `trained_tokens`, `raw_tokens`, `forward_tokens`, `seconds`, and
-`validation_*` at the end of an epoch.
+`validation_*` at the end of an epoch, with `epochs_without_improvement` where that can stop it.
 """
+WAITED = "epochs_without_improvement"
 
 
 class MetricsLog:

@@ -260,6 +260,23 @@ def test_an_empty_answer_is_left_out_and_the_other_turns_stay() -> None:
     assert isinstance(kept, Example)
     assert kept.id == "r1/2"
     assert isinstance(outcomes({"prompt": "a", "completion": ""})[0], Excluded)
+
+
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
+@pytest.mark.parametrize(
+    "values",
+    [{"instruction": "Bye", "output": "?"}, {"prompt": "Bye", "completion": "?"}],
+    ids=["alpaca", "prompt_completion"],
+)
+def test_a_missing_answer_is_left_out_as_an_empty_one_and_the_turns_before_it_stay(
+    values: dict[str, Any], nothing: Any
+) -> None:
+    answer = list(values)[1]
+    row = {**values, answer: nothing, "history": [["Hi", "Hello"]]}
+    kept, left_out = outcomes(row)
+    assert isinstance(kept, Example)
+    assert (kept.prompt, kept.completion) == ("Hi", "Hello")
+    assert left_out == Excluded("r1", form(values), "the completion is empty", "a.jsonl:4")
     null = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}]
     assert isinstance(outcomes({"messages": null})[0], Excluded)
 

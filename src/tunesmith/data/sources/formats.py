@@ -72,13 +72,15 @@ def format_examples(fmt: Format, row: Row) -> list[Example | Excluded]:
     that are not trained on.
     """
     _check_meaning(fmt, row)
-    if COLUMNS[fmt][-1] in ANSWERS and is_missing(row.values.get(COLUMNS[fmt][-1])):
-        return [Excluded(row.id, fmt, "the completion is empty", row.source)]
+    column = COLUMNS[fmt][-1]
+    if column in ANSWERS and is_missing(row.values.get(column)):
+        if is_empty(row.values.get("history")):
+            return [Excluded(row.id, fmt, "the completion is empty", row.source)]
+        row = replace(row, values={**row.values, column: ""})  # the turns before it have answers
     row, references = _one_answer(fmt, row)
     messages = _with_system(row, _messages(fmt, row))
     turns = [message.turn for message in messages]
     if turns[-1].role != "assistant":
-        column = COLUMNS[fmt][-1]
         raise DataError(
             f"{row.source}: {column} ends with a {turns[-1].role} turn",
             hint="the last turn is the answer to train on",
