@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunesmith.errors import InputError, did_you_mean
+from tunesmith.errors import InputError
 
 GB = 10**9
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": GB, "TB": 10**12}
@@ -48,7 +48,7 @@ def find_device(name: str) -> Device:
     if plain not in DEVICES:
         raise InputError(
             f"--device {name}: not one of {', '.join(DEVICES)}",
-            hint=f"{did_you_mean(plain, DEVICES)} For any other, give --memory, as in 24GiB",
+            hint="for any other, give its memory: --memory 24GiB",
         )
     return DEVICES[plain]
 

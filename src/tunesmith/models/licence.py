@@ -17,8 +17,8 @@ def base_licence(name: str) -> str:
     """The identifier of the licence (`apache-2.0`), empty where the model names none. A tuned model
     is derived from its base, so that this licence is the tuned model's too.
     """
-    if Path(resolve_model(name)).exists():
-        return _of_card(model_folder(name) / CARD)
+    if Path(resolve_model(name, weights=False)).exists():
+        return _of_card(model_folder(name, weights=False) / CARD)
     try:
         return _of_card(Path(hf_hub_download(name, CARD)))
     except (HfHubHTTPError, HFValidationError, OSError):

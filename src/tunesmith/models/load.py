@@ -55,15 +55,15 @@ TRUST = "trust_remote_code: true"
 # ---- from a name to a folder
 
 
-def resolve_model(name: str) -> str:
+def resolve_model(name: str, weights: bool = True) -> str:
     """The built-in model's folder, a folder or .gguf file, or a hub id; ModelError for what holds
-    no model.
+    no model. Without `weights` a folder need not have any.
     """
     if name == BUILT_IN_MODEL:
         return str(ASSETS / "base")
     path = Path(name).expanduser()
     if path.is_dir():
-        _check_folder(path)
+        _check_folder(path, weights)
         return str(path)
     if path.is_file():
         if path.suffix.lower() != ".gguf":
@@ -79,7 +79,7 @@ def resolve_model(name: str) -> str:
     return name
 
 
-def _check_folder(path: Path) -> None:
+def _check_folder(path: Path, weights: bool = True) -> None:
     if (path / ADAPTER).exists():
         raise ModelError(
             f"{path}: an adapter ({ADAPTER}), not a whole model",
@@ -91,7 +91,7 @@ def _check_folder(path: Path) -> None:
             f"{path}: no config.json in this folder",
             hint="give a Hugging Face model folder or a hub id",
         )
-    if not any(path.glob("*.safetensors")):
+    if weights and not any(path.glob("*.safetensors")):
         raise ModelError(
             f"{path}: no .safetensors file in this folder",
             hint="tunesmith reads safetensors only; convert with save_pretrained in a version of "
@@ -103,7 +103,7 @@ def model_folder(name: str, trust_remote_code: bool = False, weights: bool = Tru
     """The folder to read: a hub id's files are fetched into the hub's cache (without `weights` only
     the small ones), a .gguf file is converted once.
     """
-    found = Path(resolve_model(name))
+    found = Path(resolve_model(name, weights))
     if found.is_dir():
         return found
     if found.is_file():
@@ -139,7 +139,7 @@ def fingerprint(name: str) -> dict[str, str]:
     """Hashes of the files that decide token ids and weights, by name; of a hub id, the id (its
     cache is its own).
     """
-    path = Path(resolve_model(name))
+    path = Path(resolve_model(name, weights=False))
     if path.is_file():
         return {path.name: file_sha256(path)}
     if not path.is_dir():
@@ -246,6 +246,14 @@ def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> Pr
             config, trust_remote_code=trust_remote_code
         )
         return model
+
+
+def weights_are_here(name: str) -> bool:
+    """Whether a model's weights can be read without fetching them: not those of a hub id, nor those
+    that a folder with a config does not have.
+    """
+    path = Path(resolve_model(name, weights=False))
+    return path.is_file() or any(path.glob("*.safetensors"))
 
 
 def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel:

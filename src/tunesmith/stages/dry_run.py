@@ -132,15 +132,16 @@ class Plan:
     @property
     def as_text(self) -> str:
         """What the run would cost, as `plan` and `init` print it."""
-        return (
+        lines = [
             f"{self.steps:,} steps over {self.rows['train']:,} training rows, "
-            f"{self.trained_tokens:,} trained tokens of {self.tokens:,}\n"
+            f"{self.trained_tokens:,} trained tokens of {self.tokens:,}",
             f"learning rate {self.learning_rate:.2g} for {self.parameters:,} parameters; at least "
-            f"{self.least_seconds:.0f} s of training on {self.machine}: {self.seconds_per_epoch:.1f} "
-            f"s and {self.flops_per_epoch / 1e12:.3g} TFLOP an epoch\n"
-            f"{self.memory.as_text if self.memory else ''}\n"
-            f"{self.gain_sentence}"
-        ).replace("\n\n", "\n")
+            f"{self.least_seconds:.0f} s of training on {self.machine}, "
+            f"{self.seconds_per_epoch:.1f} s and {self.flops_per_epoch / 1e12:.3g} TFLOP an epoch",
+            *([self.memory.as_text] if self.memory else []),
+            self.gain_sentence,
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,14 @@ from transformers import PreTrainedModel
 
 from tunesmith.errors import InputError, RecipeError
 from tunesmith.models.four_bit import check_four_bit
-from tunesmith.models.load import check_numbers, check_weights, default_device
+from tunesmith.models.load import (
+    check_numbers,
+    check_weights,
+    default_device,
+    empty_model,
+    load_config,
+    weights_are_here,
+)
 from tunesmith.packages import installed
 from tunesmith.recipe import Recipe, TrainConfig
 from tunesmith.stages.memory import check_states
@@ -29,19 +36,27 @@ WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 
 def check_before_work(recipe: Recipe, trainings: int) -> None:
     """Raise RecipeError, ModelError or InputError for what cannot work. `trainings`: how many will
-    be written into the run folder; 0 where rows are only looked at.
+    be written into the run folder; 0 where rows are only looked at, which takes no weights.
     """
     check_processes(recipe.train)
     folder = Path(recipe.output_dir)
     check_output(folder)
     _check_packages(recipe.train)
-    model = check_weights(recipe.model, recipe.trust_remote_code)
+    stored = bool(trainings) or weights_are_here(recipe.model)
+    model = (
+        check_weights(recipe.model, recipe.trust_remote_code)
+        if stored
+        else empty_model(
+            load_config(recipe.model, recipe.trust_remote_code), recipe.trust_remote_code
+        )
+    )
     if recipe.train.lora is not None:
         check_lora(model, recipe.train.lora)
     if trainings:
         check_states(model, recipe)
         _check_disk(folder, model, recipe.train, trainings)
-    check_numbers(recipe.model, model.config, READ_WHOLE, recipe.trust_remote_code)
+    if stored:
+        check_numbers(recipe.model, model.config, READ_WHOLE, recipe.trust_remote_code)
 
 
 # ---- the output folder

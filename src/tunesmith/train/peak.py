@@ -34,6 +34,7 @@ from tunesmith.train.loss import (
     Objective,
     Parts,
     add_lookups_in_place,
+    input_embeddings,
     likelihood_objective,
     split_as_declared,
 )
@@ -204,6 +205,8 @@ def _parts(model: PreTrainedModel, train: TrainConfig) -> Parts:
     model.to_empty(device=CPU)  # type: ignore[arg-type]
     unwrap_peft(model).tie_weights()  # type: ignore[no-untyped-call]  to_empty has taken them apart
     parts = split_as_declared(model)
+    # A sparse gradient leaves padding out, and how much of it there is only numbers tell.
+    input_embeddings(parts.model).padding_idx = None
     parts.model.train()
     return parts
 
