@@ -12,11 +12,16 @@ so that the heap grows while it has room: by a tenth of the tensors, with adapte
 from __future__ import annotations
 
 import bisect
+from collections import OrderedDict
+
+from tunesmith.train.memory import KEPT_KERNELS
 
 ALIGNED = 64
 HEADER, UNIT = 16, 16  # bytes before a block; sizes are multiples of UNIT
 SPARE = ALIGNED + 32  # what a free piece must have beyond an aligned block
 SMALLEST = 32
+KERNEL_BYTES = 258_376
+"""Of each of the two buffers of a kernel, as malloc was seen to be asked for them."""
 
 
 class Heap:
@@ -30,6 +35,8 @@ class Heap:
         self._starts: dict[int, int] = {}  # and by where they end
         self._blocks: dict[int, tuple[int, int]] = {}
         self._nodes: list[tuple[int, int]] = []
+        self._kernels: OrderedDict[object, list[int]] = OrderedDict()
+        self._compiled = 0
 
     def take(self, number: int, num_bytes: int, in_graph: bool) -> None:
         """Place a block; `in_graph`: autograd writes a node for the operation that made it."""
@@ -48,6 +55,22 @@ class Heap:
     def give_back(self, number: int) -> None:
         """Free a block."""
         self._free(*self._blocks.pop(number))
+
+    def keep_kernel(self, product: object) -> None:
+        """oneDNN compiles a kernel for each product of bfloat16 that has other shapes than those
+        before it, and keeps the last ones.
+        """
+        if product in self._kernels:
+            self._kernels.move_to_end(product)
+            return
+        if len(self._kernels) == int(KEPT_KERNELS):
+            for block in self._kernels.popitem(last=False)[1]:
+                self.give_back(block)
+        blocks = [-(2 * self._compiled + part) - 1 for part in range(2)]
+        self._compiled += 1
+        for block in blocks:
+            self.take(block, KERNEL_BYTES, in_graph=False)
+        self._kernels[product] = blocks
 
     def end_graph(self) -> None:
         """Free what the nodes of a forward pass took: its backward pass is over."""

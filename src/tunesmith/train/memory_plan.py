@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from tunesmith.train.optim import OPTIMIZERS
 from tunesmith.train.packing.attention import has_dropout, why_no_line
 from tunesmith.train.packing.attention_cuda import why_not_varlen
 from tunesmith.train.packing.plan import MicroBatch, TrainingData, forward_tokens
+from tunesmith.train.packing.tensors import Batch, Block, Packed
 from tunesmith.train.peak import Peak, planned_activation_bytes, planned_peak, trainable
 from tunesmith.train.settings import (
     MEASURED_TOKENS,
@@ -37,9 +38,9 @@ from tunesmith.train.settings import (
 LOOKED_AT = 50
 """Steps among which the largest micro-batch is looked for; the rows' order is random."""
 
-FEW_ROWS = 4
-"""Rows of a packed micro-batch on a CPU beyond which as many tokens are put into as few: what is
-alive depends on the tokens, and attention takes an operation a row.
+FEW_BLOCKS, FEW_PIECES = 8, 4
+"""Blocks and pieces of a block beyond which attention on a CPU is planned in as few: it takes a
+dozen operations for each of them, and what is alive depends on the tokens.
 """
 
 CPU = torch.device("cpu")
@@ -174,32 +175,33 @@ def _peak(
     trust_remote_code: bool,
     settings: Settings,
 ) -> Peak:
-    if place.device.type == "cpu" and not settings.padded and len(largest.rows) > FEW_ROWS:
-        data, largest = _in_few_rows(data, largest)
+    def batch() -> Batch:
+        made = settings.batch(data, largest, CPU)
+        return _in_few_blocks(made) if isinstance(made, Packed) else made
+
     return planned_peak(
-        config,
-        train,
-        settings,
-        partial(settings.batch, data, largest, CPU),
-        accumulates,
-        place.device,
-        trust_remote_code,
+        config, train, settings, batch, accumulates, place.device, trust_remote_code
     )
 
 
-def _in_few_rows(data: TrainingData, micro: MicroBatch) -> tuple[TrainingData, MicroBatch]:
-    """As many tokens through the model, and as many of them trained, in FEW_ROWS rows."""
-    tokens = -(-forward_tokens(data, micro, padded=False) // FEW_ROWS)
-    trained = min(tokens, -(-int(data.num_trained[micro.rows].sum()) // FEW_ROWS))
-    length = tokens + 1
-    rows = np.arange(FEW_ROWS)
-    few = TrainingData.from_arrays(
-        np.arange(FEW_ROWS * length) % 2,
-        np.arange(FEW_ROWS + 1) * length,
-        np.full(FEW_ROWS, length - trained),
-        [str(row) for row in rows],
-    )
-    return few, MicroBatch(rows, np.zeros(FEW_ROWS, dtype=np.int64))
+@dataclass(frozen=True)
+class _Coarse(Block):
+    """A block whose backward pass takes a few pieces however long it is."""
+
+    def cut(self, size: int) -> list[Block]:
+        """Into no more than FEW_PIECES."""
+        return super().cut(max(size, -(-(self.stop - self.start) // FEW_PIECES)))
+
+
+def _in_few_blocks(batch: Packed) -> Packed:
+    """The same line, whose attention takes few operations on a CPU."""
+    blocks = batch.blocks
+    if len(blocks) > FEW_BLOCKS:
+        edges = np.linspace(0, blocks[-1].stop, FEW_BLOCKS + 1).astype(int).tolist()
+        blocks = tuple(Block(start, stop, stop) for start, stop in pairwise(edges))
+    coarse = tuple(_Coarse(block.start, block.stop, block.end) for block in blocks)
+    vars(batch)["blocks"] = coarse  # where the cached property keeps what it has computed
+    return batch
 
 
 # ---- what makes a training fit

@@ -43,7 +43,7 @@ from tunesmith.train.memory import activation_bytes, made_rows
 from tunesmith.train.optim import OPTIMIZERS, build_optimizers
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.tensors import Batch, Packed
-from tunesmith.train.settings import Settings
+from tunesmith.train.settings import MEASURED_TOKENS, Settings
 
 DEPTHS = (2, 3)
 HEAP_DEPTHS = (5, 10)
@@ -305,6 +305,8 @@ def _watched(subject: _Subject, batch: Callable[[], Batch], accumulates: bool) -
         optimizers = _seen_optimizers(subject)
         one_row = made_rows(1, 8, subject.settings.padded, CPU, subject.settings.varlen)
         first = one_row if subject.heap is None else batch()  # which leaves its holes
+        if subject.heap is not None:
+            _measure(subject)
         _pass(subject, first)
         _update(subject, optimizers)
         live.now += 0 if optimizers else _state_bytes(subject)
@@ -322,6 +324,15 @@ def _watched(subject: _Subject, batch: Callable[[], Batch], accumulates: bool) -
         _update(subject, optimizers)
     layers = model.config.get_text_config().num_hidden_layers
     return _Found(layers, watch.worst, subject.heap.highest if subject.heap else 0)
+
+
+def _measure(subject: _Subject) -> None:
+    """What a run measures of its model before it trains. The graph's nodes are gone after it, but
+    other small objects take their places between the blocks, so that the heap is left with them.
+    """
+    dtype = getattr(torch, subject.settings.dtype)
+    padded, objective = subject.settings.padded, _objective(subject.train)
+    activation_bytes(subject.parts, MEASURED_TOKENS, padded, dtype, objective)
 
 
 def _pass(subject: _Subject, batch: Batch) -> None:
