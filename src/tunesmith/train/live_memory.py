@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_iter
 
 from tunesmith.train.malloc import Heap
 
+NO_BACKWARD = -1
 ROOT_BYTES = 64
 """Storages below this are left out: a scalar's block is lost in what malloc keeps for itself."""
 
@@ -66,7 +67,9 @@ class LiveMemory(TorchDispatchMode):
         self._number += 1
         number = self._number
         if self.heap is not None:
-            self.heap.take(number, size, in_graph=torch.is_grad_enabled())
+            # What checkpointing computes again in a backward pass keeps no graph.
+            forward = torch._C._current_graph_task_id() == NO_BACKWARD
+            self.heap.take(number, size, in_graph=torch.is_grad_enabled() and forward)
 
         def gone(_: object) -> None:
             del self._known[key]
