@@ -11,6 +11,7 @@ from tunesmith.devices import find_device, parse_memory
 from tunesmith.errors import InputError
 from tunesmith.machine import Machine
 from tunesmith.models.architectures import UNSUITED
+from tunesmith.models.four_bit import packed_bytes, quantised_layers
 from tunesmith.models.load import default_device, load_config
 from tunesmith.ranks import world_size
 from tunesmith.recipe import Recipe, TrainConfig
@@ -141,7 +142,11 @@ def changes_until_it_fits(
     longest, settings = int(data.lengths.max()), plan.settings
     tried = []
     more = changes(
-        recipe.train, settings.gradient_checkpointing, settings.max_batch_tokens <= longest, longest
+        recipe.train,
+        plan.place.device,
+        settings.gradient_checkpointing,
+        settings.max_batch_tokens <= longest,
+        longest,
     )
     for change in more:
         found = plan_memory(config, data, change.changed, plan.place, recipe.trust_remote_code)
@@ -158,7 +163,8 @@ def check_states(model: PreTrainedModel, recipe: Recipe) -> None:
     """InputError where weights, gradients and optimiser alone are more than this machine's memory,
     whatever the rows are. `model` is empty.
     """
-    there = device_memory(torch.device(default_device()))
+    device = torch.device(default_device())
+    there = device_memory(device)
     if world_size() > 1:  # each has a part
         return
     needed = _least_bytes(model, recipe.train)
@@ -167,7 +173,7 @@ def check_states(model: PreTrainedModel, recipe: Recipe) -> None:
     fitting = next(
         (
             f"{change.keys}: {size(least)} of weights, gradients and optimiser state; {change.cost}"
-            for change in changes(recipe.train, checkpoints=True, alone=True, longest=0)
+            for change in changes(recipe.train, device, checkpoints=True, alone=True, longest=0)
             if (least := _least_bytes(model, change.changed)) <= there
         ),
         "take a smaller model, or a device with more memory",
@@ -182,7 +188,11 @@ def check_states(model: PreTrainedModel, recipe: Recipe) -> None:
 def _least_bytes(model: PreTrainedModel, train: TrainConfig) -> int:
     if train.lora is None:
         return state_bytes(model, train.optim, train.weights_dtype)
-    frozen = 4 * sum(p.numel() for p in model.parameters())
+    weights = sum(p.numel() for p in model.parameters())
+    packed = [layer.weight.numel() for _, layer in quantised_layers(model)]
+    frozen = 4 * weights
+    if train.lora.load_in_4bit:
+        frozen += sum(map(packed_bytes, packed)) - 4 * sum(packed)
     return frozen + 16 * lora_parameters(model, train.lora)
 
 

@@ -23,15 +23,15 @@ from tunesmith.models.load import (
 from tunesmith.packages import installed
 from tunesmith.recipe import Recipe, TrainConfig
 from tunesmith.stages.memory import check_states
+from tunesmith.train import memory
 from tunesmith.train.adapters import check_lora, lora_parameters
 from tunesmith.train.kernels import check_liger
-from tunesmith.train.optim import OPTIMIZERS, check_optimizer
+from tunesmith.train.optim import check_optimizer
 from tunesmith.train.processes import check_processes
 
 OUTPUT = "--output-dir (output_dir)"
 READ_WHOLE = 2 << 30
 """Bytes of weights up to which they are searched for NaN at once; else when training loads them."""
-WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def check_before_work(recipe: Recipe, trainings: int) -> None:
@@ -150,7 +150,9 @@ def _check_disk(folder: Path, model: PreTrainedModel, config: TrainConfig, train
 
 def model_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     """Of the saved weights, in the recipe's `weights_dtype`."""
-    return sum(int(p.numel()) for p in model.parameters()) * WEIGHT_BYTES[config.weights_dtype]
+    return (
+        sum(int(p.numel()) for p in model.parameters()) * memory.WEIGHT_BYTES[config.weights_dtype]
+    )
 
 
 def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
@@ -160,12 +162,7 @@ def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
         if config.lora is None
         else lora_parameters(model, config.lora)
     )
-    optim = (
-        "adamw" if config.optim == "muon" else config.optim
-    )  # AdamW has the embeddings, often the larger part
-    return trained * (
-        OPTIMIZERS[optim].state_bytes[config.weights_dtype] - WEIGHT_BYTES[config.weights_dtype]
-    )
+    return memory.checkpoint_bytes(trained, config)
 
 
 def _size(num_bytes: int) -> str:

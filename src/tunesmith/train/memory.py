@@ -23,6 +23,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunesmith.ranks import processes_here
+from tunesmith.recipe import TrainConfig
 from tunesmith.train.loss import Objective, Parts, nll_sum
 from tunesmith.train.optim import OPTIMIZERS
 from tunesmith.train.packing.plan import MicroBatch, TrainingData
@@ -34,6 +35,7 @@ GPU_BATCH_TOKENS = 1 << 18
 USABLE = 0.8  # share of the device's memory; the rest is for fragmentation and everything else
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt's parameters, from malloc.h
 KEPT_BYTES = (1 << 31) - 1
+WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 KEPT_KERNELS = "32"  # those of one layer and of the head, forward and backward
 
 
@@ -67,6 +69,14 @@ def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float3
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
     return trainable * OPTIMIZERS[optim].state_bytes[weights_dtype] + frozen
+
+
+def checkpoint_bytes(trained: int, config: TrainConfig) -> int:
+    """Of so many trained parameters and the optimiser's state; gradients are not saved."""
+    # Muon leaves the embeddings to AdamW, and they are often the larger part.
+    optim = "adamw" if config.optim == "muon" else config.optim
+    dtype = config.weights_dtype
+    return trained * (OPTIMIZERS[optim].state_bytes[dtype] - WEIGHT_BYTES[dtype])
 
 
 def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tensor]) -> int:

@@ -7,7 +7,7 @@ step on tensors without numbers (peak.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
@@ -20,8 +20,7 @@ from tunesmith.models.architectures import UNSUITED
 from tunesmith.models.load import empty_model
 from tunesmith.recipe import LoraConfig, TrainConfig
 from tunesmith.train.loss import split_as_declared
-from tunesmith.train.memory import state_bytes
-from tunesmith.train.optim import OPTIMIZERS
+from tunesmith.train.memory import checkpoint_bytes, state_bytes
 from tunesmith.train.packing.attention import has_dropout, why_no_line
 from tunesmith.train.packing.attention_cuda import why_not_varlen
 from tunesmith.train.packing.plan import MicroBatch, TrainingData, forward_tokens
@@ -98,7 +97,9 @@ def plan_memory(
     trust_remote_code: bool = False,
 ) -> MemoryPlan:
     """The plan of one training by one process; errors as from `wrap_lora`."""
-    model = trainable(empty_model(config, trust_remote_code), train)
+    empty = empty_model(config, trust_remote_code)
+    parameters = sum(p.numel() for p in empty.parameters())
+    model = trainable(empty, train)
     settings = _settings(config, model, data, train, place, trust_remote_code)
     largest, accumulates = _largest(data, train, settings)
     find = partial(_peak, config, data, train, place, largest, accumulates, trust_remote_code)
@@ -110,15 +111,13 @@ def plan_memory(
         settings = replace(settings, varlen=False)
         peak = find(settings)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    each = OPTIMIZERS[train.optim].state_bytes[train.weights_dtype]
-    gradient = 4 if train.weights_dtype == "float32" else 2
     return MemoryPlan(
         settings=settings,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters + (trained if train.lora is not None else 0),
         trained=trained,
         peak=peak,
         place=place,
-        checkpoint_bytes=trained * (each - gradient),
+        checkpoint_bytes=checkpoint_bytes(trained, train),
     )
 
 
@@ -207,7 +206,9 @@ def _in_few_blocks(batch: Packed) -> Packed:
 # ---- what makes a training fit
 
 
-def changes(train: TrainConfig, checkpoints: bool, alone: bool, longest: int) -> Iterator[Change]:
+def changes(
+    train: TrainConfig, device: torch.device, checkpoints: bool, alone: bool, longest: int
+) -> Iterator[Change]:
     """Changes in the order of what they cost, each on top of those before it.
 
     `checkpoints`: there is gradient checkpointing already; `alone`: micro-batches are no larger
@@ -231,8 +232,27 @@ def changes(train: TrainConfig, checkpoints: bool, alone: bool, longest: int) ->
             "smaller micro-batches, which are slower",
             max_batch_tokens=longest,
         )
-    if train.lora is not None:
-        return
+    lora = train.lora
+    if lora is None:
+        yield from _smaller_states(train, more)
+        lora = LoraConfig()
+        yield more(
+            "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
+            "adapters are trained in place of all weights",
+            lora=lora,
+            weights_dtype="float32",
+            optim="adamw",
+        )
+    if device.type == "cuda" and not lora.load_in_4bit:
+        yield more(
+            "train.lora.load_in_4bit=true",
+            "the frozen weights are rounded to 4 bits; needs bitsandbytes",
+            lora=lora.model_copy(update={"load_in_4bit": True}),
+        )
+
+
+def _smaller_states(train: TrainConfig, more: Callable[..., Change]) -> Iterator[Change]:
+    """All weights are trained, with less kept for each."""
     if train.weights_dtype == "float32" and train.optim != "adafactor":
         yield more("train.optim=adafactor", "another optimiser", optim="adafactor")
     if (train.weights_dtype, train.optim) != ("bfloat16", "adamw_8bit"):
@@ -242,10 +262,3 @@ def changes(train: TrainConfig, checkpoints: bool, alone: bool, longest: int) ->
             weights_dtype="bfloat16",
             optim="adamw_8bit",
         )
-    yield more(
-        "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
-        "adapters are trained in place of all weights",
-        lora=LoraConfig(),
-        weights_dtype="float32",
-        optim="adamw",
-    )

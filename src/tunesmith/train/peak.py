@@ -26,6 +26,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from tunesmith.models.four_bit import pack_empty
 from tunesmith.models.load import empty_model
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.adapters import unwrap_peft, wrap_lora
@@ -39,7 +40,7 @@ from tunesmith.train.loss import (
     split_as_declared,
 )
 from tunesmith.train.malloc import Heap
-from tunesmith.train.memory import activation_bytes, made_rows
+from tunesmith.train.memory import WEIGHT_BYTES, activation_bytes, made_rows
 from tunesmith.train.optim import OPTIMIZERS, build_optimizers
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.tensors import Batch, Packed
@@ -50,7 +51,6 @@ HEAP_DEPTHS = (5, 10)
 """Layers of the models that are run where the heap is followed, whose holes need some to settle."""
 CPU = torch.device("cpu")
 START, MIDDLE, END, UPDATE = range(4)  # the stretches of a step, in their order
-WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,8 @@ def trainable(model: PreTrainedModel, train: TrainConfig) -> PreTrainedModel:
     """An empty model with the adapters and in the number formats that the recipe trains."""
     model = model.float()
     if train.lora is not None:
+        if train.lora.load_in_4bit:
+            pack_empty(model)
         with torch.random.fork_rng(devices=()):
             model = wrap_lora(model, train.lora, train.seed)
     return model
