@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -16,7 +16,12 @@ from tunesmith.models.load import default_device, load_config
 from tunesmith.ranks import world_size
 from tunesmith.recipe import Recipe, TrainConfig
 from tunesmith.train.adapters import lora_parameters
-from tunesmith.train.memory import device_memory, resident_bytes, state_bytes
+from tunesmith.train.memory import (
+    device_memory,
+    give_back_freed_memory,
+    resident_bytes,
+    state_bytes,
+)
 from tunesmith.train.memory_plan import MemoryPlan, Place, changes, plan_memory
 from tunesmith.train.packing.plan import TrainingData
 
@@ -81,14 +86,20 @@ def size(num_bytes: int) -> str:
 def place_here() -> Place:
     """This machine's GPU, or its CPU with what the process has in memory now."""
     device = torch.device(default_device())
-    taken = resident_bytes() if device.type == "cpu" else 0
-    return Place(device, device_memory(device), taken)
+    return Place(device, device_memory(device), _taken(device))
+
+
+def _taken(device: torch.device) -> int:
+    if device.type != "cpu":
+        return 0
+    give_back_freed_memory()
+    return resident_bytes()
 
 
 def place_asked(device: str | None, memory: str | None) -> tuple[Place, Machine | None]:
     """Where to plan for, and its stated rates; InputError for an unknown name or amount.
 
-    A device without a name computes as a GPU does, if it is not this machine's CPU.
+    `memory` without a device is that of a device of this machine's kind: a GPU, or its CPU.
     """
     if device is not None:
         found = find_device(device)
@@ -106,6 +117,8 @@ def memory_of(recipe: Recipe, data: TrainingData, place: Place, name: str) -> Me
     config = load_config(recipe.model, recipe.trust_remote_code)
     try:
         found = plan_memory(config, data, recipe.train, place, recipe.trust_remote_code)
+        place = replace(place, libraries=_taken(place.device))  # planning loads some itself
+        found = replace(found, place=place)
         fitting = () if found.fits else changes_until_it_fits(config, data, recipe, found)
     except UNSUITED as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -119,7 +132,7 @@ def memory_of(recipe: Recipe, data: TrainingData, place: Place, name: str) -> Me
         "optimiser": peak.optimizer,
         "activations": peak.activations,
         "logits": peak.logits,
-        "malloc's holes": peak.holes,
+        "holes in the heap": peak.holes,
         "libraries": place.libraries,
     }
     return Memory(

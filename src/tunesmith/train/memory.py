@@ -13,6 +13,7 @@ import ctypes
 import os
 import platform
 import resource
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
@@ -178,6 +179,13 @@ def largest_useful_batch(device: torch.device, bytes_per_token: int) -> int:
     if device.type == "cuda":
         return GPU_BATCH_TOKENS
     return min(CPU_BATCH_TOKENS, CPU_ACTIVATION_BYTES // bytes_per_token)
+
+
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Compute each layer's activations again in the backward pass (gradient checkpointing)."""
+    with warnings.catch_warnings():  # the new name is not in every version that tunesmith runs with
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def keep_few_kernels() -> None:

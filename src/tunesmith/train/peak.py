@@ -40,7 +40,12 @@ from tunesmith.train.loss import (
     split_as_declared,
 )
 from tunesmith.train.malloc import Heap
-from tunesmith.train.memory import WEIGHT_BYTES, activation_bytes, made_rows
+from tunesmith.train.memory import (
+    WEIGHT_BYTES,
+    activation_bytes,
+    checkpoint_layers,
+    made_rows,
+)
 from tunesmith.train.optim import OPTIMIZERS, build_optimizers
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.tensors import Batch, Packed
@@ -290,7 +295,7 @@ def _stretches(
         if device.type == "cpu":
             add_lookups_in_place(parts)
         if settings.gradient_checkpointing:
-            parts.model.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_layers(parts.model)
         return _watched(_Subject(model, parts, train, settings, heap), batch, accumulates)
 
 

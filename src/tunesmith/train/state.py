@@ -48,7 +48,7 @@ from tunesmith.train.loss import (
     nll_sum,
     split_model,
 )
-from tunesmith.train.memory import keep_few_kernels, keep_freed_memory
+from tunesmith.train.memory import checkpoint_layers, keep_few_kernels, keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
 from tunesmith.train.settings import Settings, settle
@@ -183,7 +183,7 @@ def set_up(
             if parameter.requires_grad:
                 parameter.data = parameter.data.bfloat16()
     if settings.gradient_checkpointing:
-        parts.model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(parts.model)
     if config.torch_compile:
         # Layer by layer, because all layers have the same code and it is compiled only once.
         for layer in cast(torch.nn.ModuleList, parts.decoder.layers):
