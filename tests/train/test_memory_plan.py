@@ -33,9 +33,14 @@ ROOM = 1 << 40
 
 
 def llama(layers: int = 2, **keys: Any) -> LlamaConfig:
-    sizes = dict(hidden_size=64, intermediate_size=160, num_hidden_layers=layers, vocab_size=2000)
-    heads = dict(num_attention_heads=4, num_key_value_heads=2)
-    return LlamaConfig(**sizes | heads | keys)  # type: ignore[arg-type]
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_hidden_layers": layers,
+        "vocab_size": 2000,
+    }
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return LlamaConfig(num_hidden_layers=layers, **sizes | heads | keys)
 
 
 def rows(n: int = 16, length: int = 64, trained: int = 32) -> TrainingData:
@@ -49,12 +54,12 @@ def rows(n: int = 16, length: int = 64, trained: int = 32) -> TrainingData:
 
 
 def config(**keys: Any) -> TrainConfig:
-    short = dict(num_train_epochs=1, train_batch_size=8, report_to=[], dtype="float32")
+    short = {"num_train_epochs": 1, "train_batch_size": 8, "report_to": [], "dtype": "float32"}
     return TrainConfig(**short | keys)
 
 
-def planned(model: PreTrainedConfig, place: Place = Place(CPU, ROOM), **keys: Any) -> MemoryPlan:
-    return plan_memory(model, rows(), config(**keys), place)
+def planned(model: PreTrainedConfig, place: Place | None = None, **keys: Any) -> MemoryPlan:
+    return plan_memory(model, rows(), config(**keys), place or Place(CPU, ROOM))
 
 
 # ---- parameters of published configs

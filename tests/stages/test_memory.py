@@ -1,0 +1,221 @@
+"""Whether a training fits is said before it starts, with the change that makes it fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import made_data, shared, write_rows
+
+from tunesmith import cli, stages
+from tunesmith.errors import InputError, ModelError
+from tunesmith.models.load import empty_model, load_config
+from tunesmith.recipe import build_recipe, load_recipe
+from tunesmith.run_files import TrainingFacts, read_record
+from tunesmith.rundir import RunDir, write_json
+from tunesmith.stages import dry_run, memory
+from tunesmith.train.memory_plan import MemoryPlan, Place
+from tunesmith.train.peak import Peak
+from tunesmith.train.settings import Settings
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def values(folder: Path, model: Path, **train: Any) -> dict[str, Any]:
+    return {
+        "model": str(model),
+        "output_dir": str(folder / "run"),
+        "data": {
+            "source": str(write_rows(folder / "rows.csv")),
+            "task": "classify",
+            "columns": {"text": "text", "label": "label"},
+        },
+        "train": {"report_to": [], **train},
+    }
+
+
+def recipe(folder: Path, model: Path, **train: Any) -> Any:
+    return build_recipe(values(folder, model, **train))[0]
+
+
+def with_memory(monkeypatch: pytest.MonkeyPatch, num_bytes: int) -> None:
+    monkeypatch.setattr(memory, "device_memory", lambda device: num_bytes)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 1_000_000)
+
+
+# ---- a training that does not fit
+
+
+def test_a_training_that_does_not_fit_is_refused_with_what_makes_it_fit(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = recipe(tmp_path, tiny_model_dir, gradient_checkpointing=False)
+    with_memory(monkeypatch, 1 << 40)
+    peak = memory.check_fits(wanted, made_data())
+    assert peak > 1_000_000
+    with_memory(monkeypatch, peak - 1)
+    with pytest.raises(InputError) as found:
+        memory.check_fits(wanted, made_data())
+    assert found.value.exit_code == 2
+    said = str(found.value)
+    assert "training needs" in said
+    assert "hint: train.gradient_checkpointing=true would take" in said
+    assert memory.check_fits(wanted, made_data(), resumed=True) == peak
+
+
+def plans_of(monkeypatch: pytest.MonkeyPatch, *peaks: int) -> list[Any]:
+    """Plans with these peaks, one after another; the list has what each was asked for."""
+    asked: list[Any] = []
+
+    def plan(config: Any, data: Any, train: Any, place: Place, *_: object) -> MemoryPlan:
+        settings = Settings("float32", 512, False, True, train.gradient_checkpointing is True)
+        asked.append(train)
+        return MemoryPlan(settings, 1, 1, Peak(peaks[len(asked) - 1], 0, 0, 0, 0), place, 12)
+
+    monkeypatch.setattr(memory, "plan_memory", plan)
+    return asked
+
+
+def test_what_nothing_makes_fit_has_another_hint(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_memory(monkeypatch, 1 << 20)
+    asked = plans_of(monkeypatch, *[1 << 21] * 6)
+    with pytest.raises(InputError, match="hint: take a smaller model, shorter rows, or a device"):
+        memory.check_fits(recipe(tmp_path, tiny_model_dir), made_data())
+    assert len(asked) == 6  # the training, and all five changes on a CPU
+
+
+def test_the_changes_go_on_until_one_fits_and_add_up(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = recipe(tmp_path, tiny_model_dir)
+    asked = plans_of(monkeypatch, *(n << 30 for n in (90, 40, 30, 20)))
+    monkeypatch.setattr(memory, "_taken", lambda device: 0)
+    found = memory.memory_of(wanted, made_data(), Place(CPU, 24 << 30), "an L4")
+    assert found.as_text.splitlines()[1:] == [
+        "does not fit into 24.0 GiB of an L4; a checkpoint takes 0 MiB on the disk",
+        "  train.gradient_checkpointing=true: 40.0 GiB, which does not fit either; about a third "
+        "more time",
+        "  train.max_batch_tokens=22: 30.0 GiB, which does not fit either; smaller micro-batches, "
+        "which are slower",
+        "  train.optim=adafactor: 20.0 GiB; another optimiser",
+    ]
+    last = asked[-1]
+    assert (last.gradient_checkpointing, last.max_batch_tokens, last.optim) == (
+        True, 22, "adafactor",
+    )  # fmt: skip
+
+
+def test_weights_that_do_not_fit_are_refused_before_a_row_is_read(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = recipe(tmp_path, tiny_model_dir)
+    number = sum(p.numel() for p in empty_model(load_config(str(tiny_model_dir))).parameters())
+    with_memory(monkeypatch, 16 * number)
+    memory.check_states(empty_model(load_config(str(tiny_model_dir))), wanted)
+    with_memory(monkeypatch, 16 * number - 1)
+    monkeypatch.setattr(
+        "tunesmith.stages.prepare.store_rows", lambda data, path: pytest.fail("rows were looked at")
+    )
+    with pytest.raises(InputError, match=r"hint: train\.optim=adafactor: .* of weights, gradients"):
+        stages.prepare.prepare(wanted)
+
+
+def test_a_model_that_needs_numbers_is_not_planned_and_not_refused(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("data-dependent\nmore")
+
+    monkeypatch.setattr(memory, "plan_memory", fail)
+    wanted = recipe(tmp_path, tiny_model_dir)
+    found = memory.memory_of(wanted, made_data(), Place(CPU, 1), "cpu")
+    assert found.as_text == "peak memory: not known: llama runs on numbers only: data-dependent"
+    assert memory.check_fits(wanted, made_data()) == 0
+
+
+# ---- where it is planned for
+
+
+def test_a_named_device_has_its_own_memory_unless_another_is_given() -> None:
+    place, rates = memory.place_asked("L4", None)
+    assert (place.device.type, place.memory, place.libraries) == ("cuda", 24_000_000_000, 0)
+    assert rates is not None
+    assert rates.flops_per_second == 121e12
+    assert memory.place_asked("L4", "20GiB")[0].memory == 20 * 2**30
+
+
+def test_an_amount_of_memory_is_of_a_device_as_this_one() -> None:
+    place, rates = memory.place_asked(None, "2GiB")
+    assert (place.device, place.memory, rates) == (memory.place_here().device, 2 * 2**30, None)
+
+
+# ---- a run, and a model without weights
+
+
+def test_a_run_reports_planned_beside_measured(tmp_path: Path, tiny_model_dir: Path) -> None:
+    wanted = recipe(tmp_path, tiny_model_dir, num_train_epochs=1)
+    run = RunDir(tmp_path / "run")
+    stages.prepare.prepare(wanted)
+    stages.train.train(run)
+    facts = read_record(run.training, TrainingFacts)
+    assert facts.planned_memory_bytes > 0
+    assert {"planned_memory_bytes", "peak_memory_bytes"} <= set(facts.shown())
+
+
+def test_a_training_from_before_plans_shows_none() -> None:
+    older = TrainingFacts(best_step=1, steps=1, history=(), seconds=1.0)
+    assert "planned_memory_bytes" not in older.shown()
+    assert "planned_memory_bytes" in replace(older, planned_memory_bytes=5).shown()
+
+
+def test_a_model_is_planned_without_its_weights(tmp_path: Path, tiny_model_dir: Path) -> None:
+    folder = tmp_path / "config only"
+    folder.mkdir()
+    for file in tiny_model_dir.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    whole, empty = recipe(tmp_path, tiny_model_dir), recipe(tmp_path, folder)
+    found, expected = dry_run.plan(empty, "H100"), dry_run.plan(whole, "H100")
+    assert (found.memory, found.parameters) == (expected.memory, expected.parameters)
+    with pytest.raises(ModelError, match=r"no \.safetensors file"):
+        stages.prepare.prepare(empty)
+
+
+def test_plan_prints_json_and_text_of_a_device(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    write_json(path, values(tmp_path, tiny_model_dir))  # which YAML reads too
+    cli.app(["plan", str(path), "--device", "h100", "--json"], standalone_mode=False)
+    out = capsys.readouterr().out
+    found = json.loads(out[out.index("\n{") :] if not out.startswith("{") else out)
+    assert found["memory"]["fits"]
+    assert found["memory"]["peak_bytes"] == sum(found["memory"]["parts"].values())
+    assert found["seconds_per_epoch"] > 0
+    cli.app(["plan", str(path), "--memory", "1KB"], standalone_mode=False)
+    assert "does not fit into 0 MiB of a device of 1KB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared("data")
+    monkeypatch.chdir(ROOT)
+    wanted, _ = load_recipe(path)
+    members = wanted.data.source if isinstance(wanted.data.source, list) else [wanted.data.source]
+    for member in members:
+        source = str(getattr(member, "source", member))
+        if not Path(source).exists():
+            pytest.skip(f"{source} is not here")
+    few = wanted.data.model_copy(update={"max_rows": 200})
+    found = dry_run.plan(wanted.model_copy(update={"data": few}), "L4")
+    assert found.memory is not None
+    assert found.memory.fits
+    assert found.memory.peak_bytes > 16 * found.parameters
