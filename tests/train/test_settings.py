@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import resource
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +174,11 @@ def test_measuring_a_model_does_not_keep_it(padded: bool) -> None:
     del model
     gc.collect()
     assert weight() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_the_peak_is_this_process_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """getrusage's is at least what the process that started this one had then."""
+    inherited = resource.struct_rusage((0.0, 0.0, 1 << 40, *[0] * 13))
+    monkeypatch.setattr(resource, "getrusage", lambda who: inherited)
+    assert memory.resident_bytes() <= memory.peak_bytes(CPU) < 1 << 40

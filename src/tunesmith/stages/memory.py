@@ -12,7 +12,7 @@ from tunesmith.errors import InputError
 from tunesmith.machine import Machine
 from tunesmith.models.architectures import UNSUITED
 from tunesmith.models.four_bit import packed_bytes, quantised_layers
-from tunesmith.models.load import default_device, load_config
+from tunesmith.models.load import default_device, empty_model, load_config
 from tunesmith.ranks import world_size
 from tunesmith.recipe import Recipe, TrainConfig
 from tunesmith.train.adapters import lora_parameters
@@ -122,8 +122,12 @@ def memory_of(recipe: Recipe, data: TrainingData, place: Place, name: str) -> Me
         fitting = () if found.fits else changes_until_it_fits(config, data, recipe, found)
     except UNSUITED as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        least = _least_bytes(empty_model(config, recipe.trust_remote_code), recipe.train)
         return Memory(
-            name, place.memory, unknown=f"{config.model_type} runs on numbers only: {first}"
+            name,
+            place.memory,
+            unknown=f"{config.model_type} does not run without numbers ({first}); its weights, "
+            f"gradients and optimiser state take {size(least)}",
         )
     peak = found.peak
     parts = {

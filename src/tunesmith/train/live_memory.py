@@ -11,12 +11,14 @@ keys), which nothing could answer of tensors without numbers.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -117,5 +119,11 @@ class LiveMemory(TorchDispatchMode):
 @contextmanager
 def without_numbers() -> Iterator[None]:
     """Tensors that are made inside have no numbers, and real ones may be used beside them."""
-    with torch.random.fork_rng(devices=()), FakeTensorMode(allow_non_fake_inputs=True):
-        yield
+    logger = logging.getLogger(fake_tensor.__name__)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)  # what cannot be run so is raised too
+    try:
+        with torch.random.fork_rng(devices=()), FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        logger.setLevel(before)
