@@ -149,7 +149,7 @@ def planned_activation_bytes(
                         parts, num_tokens, padded, getattr(torch, dtype), _objective(train)
                     )
                 )
-    layers = config.get_text_config().num_hidden_layers
+    layers = int(config.get_text_config().num_hidden_layers)
     return found[0] + (found[-1] - found[0]) * (layers - DEPTHS[0])
 
 
@@ -209,8 +209,8 @@ def _objective(train: TrainConfig) -> Objective:
 
 def _parts(model: PreTrainedModel, train: TrainConfig) -> Parts:
     """The model as a run takes it apart, its tensors without numbers."""
-    model.to_empty(device=CPU)  # type: ignore[arg-type]
-    unwrap_peft(model).tie_weights()  # type: ignore[no-untyped-call]  to_empty has taken them apart
+    model.to_empty(device=CPU)
+    unwrap_peft(model).tie_weights()  # which to_empty has taken apart
     parts = split_as_declared(model)
     # A sparse gradient leaves padding out, and how much of it there is only numbers tell.
     input_embeddings(parts.model).padding_idx = None
