@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tunesmith.errors import ModelError
 from tunesmith.models import gguf_tokenizer
-from tunesmith.models.gguf_architectures import ARCHITECTURES, interleaved
+from tunesmith.models.gguf_architectures import ARCHITECTURES
 from tunesmith.models.gguf_check import difference
+from tunesmith.models.gguf_layouts import interleaved
 from tunesmith.models.gguf_tokenizer import SPLITTING, TokenizerFields, tokenizer_fields
 from tunesmith.models.gguf_write import check_writable, round_weights, write_gguf
 
@@ -52,32 +53,59 @@ def tokenizer(pre: str) -> Any:
     return found
 
 
-HEAD_DIM = {"qwen3": 128, "gemma2": 256, "gemma3_text": 256}
+def ropes(kind: str) -> dict[str, Any]:
+    """A rotary base of its own, where a file says it."""
+    theta = 10_000.0 if kind == "stablelm" else 5000.0
+    plain: dict[str, Any] = {"rope_type": "default", "rope_theta": theta}
+    if kind == "gemma3_text":
+        return {"full_attention": plain, "sliding_attention": plain | {"rope_theta": 10_000.0}}
+    rotated = {"stablelm": 0.25, "nemotron": 0.5, "minimax_m2": 0.5}
+    return plain | ({"partial_rotary_factor": rotated[kind]} if kind in rotated else {})
+
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+COMMON = SIZES | {
+    "intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 128,
+}  # fmt: skip
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
+RECURRENT = {
+    "head_dim": 16, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8, "linear_value_head_dim": 4,
+}  # fmt: skip
+OWN: dict[str, dict[str, Any]] = {
+    "qwen3": {"head_dim": 128},
+    "gemma2": {"head_dim": 256, "sliding_window": 8},
+    # of its layers every sixth sees everything
+    "gemma3_text": {"head_dim": 256, "sliding_window": 8, "num_hidden_layers": 6},
+    "mistral": {"sliding_window": None},
+    "qwen2_moe": EXPERTS,
+    "qwen3_moe": EXPERTS | {"norm_topk_prob": True, "head_dim": 16},
+    "qwen3_5_text": RECURRENT,
+    "qwen3_5_moe_text": EXPERTS
+    | RECURRENT
+    | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40},
+    "lfm2": {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "norm_eps": 1e-4},
+    "stablelm": {"head_dim": None, "layer_norm_eps": 1e-4, "use_qkv_bias": True},
+    "minimax_m2": {"num_local_experts": 4, "num_experts_per_tok": 2},
+}
+"""What a tiny model has besides `COMMON`."""
+ALONE: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
+    "falcon": SIZES | {"max_position_embeddings": 128},
+    "bloom": SIZES | {"layer_norm_epsilon": 1e-4},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 6, "conv_kernel": 3},
+}
+"""What one has without any of it."""
 
 
 def tiny_config(kind: str, tied: bool) -> Any:
-    if kind == "gpt2":
-        return hf.GPT2Config(
-            vocab_size=320, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=tied,
-            bos_token_id=0, eos_token_id=1,
-        )  # fmt: skip
-    values: dict[str, Any] = {
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
-        "num_hidden_layers": 2,
-    }
-    if kind == "gemma3_text":  # of its layers every sixth sees everything
-        theirs = {"full_attention": 5000.0, "sliding_attention": 10_000.0}
-        ropes = {name: {"rope_type": "default", "rope_theta": t} for name, t in theirs.items()}
-        values = {"rope_parameters": ropes, "num_hidden_layers": 6}
-    if kind == "mistral":
-        values["sliding_window"] = None
-    if kind.startswith("gemma"):
-        values["sliding_window"] = 8
+    values = ALONE.get(kind, COMMON | OWN.get(kind, {}))
+    if kind not in ("gpt2", "bloom", "mamba"):
+        values = values | {"rope_parameters": ropes(kind)}
     return hf.AutoConfig.for_model(
-        kind, vocab_size=320, hidden_size=32, intermediate_size=48, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=HEAD_DIM.get(kind, 8), max_position_embeddings=128,
-        tie_word_embeddings=tied, rms_norm_eps=1e-5, bos_token_id=0, eos_token_id=1, pad_token_id=2,
-        **values,
+        kind, vocab_size=320, tie_word_embeddings=tied, bos_token_id=0, eos_token_id=1,
+        pad_token_id=2, **values,
     )  # fmt: skip
 
 
@@ -85,8 +113,9 @@ def model(kind: str, tied: bool = False) -> Any:
     config = tiny_config(kind, tied)
     torch.manual_seed(3)
     found = hf.AutoModelForCausalLM.from_config(config).eval()
-    for weight in found.parameters():  # biases and norms as well are not what they began as
-        weight.data.add_(torch.randn_like(weight) * 0.1)
+    saved = found.state_dict()
+    for weight in saved.values():  # biases and norms as well are not what they began as
+        weight.add_(torch.randn_like(weight) * 0.1)
     return found
 
 
@@ -101,7 +130,9 @@ def ids_of(tokens: Any) -> list[list[int]]:
     return [tokens(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
 
 
-MATRICES = ("q_proj.weight", "qkv_proj.weight", "c_attn.weight")
+MATRICES = (
+    "q_proj.weight", "qkv_proj.weight", "c_attn.weight", "query_key_value.weight", "in_proj.weight",
+)  # fmt: skip
 
 
 READ_BACK = (
@@ -116,6 +147,17 @@ READ_BACK = (
     ("gpt2", "gpt-2", "bfloat16", False),
     ("gemma2", "gpt-2", "bfloat16", True),
     ("gemma3_text", "gpt-2", "float16", True),
+    ("qwen2_moe", "qwen2", "bfloat16", False),
+    ("qwen3_moe", "qwen2", "float16", False),
+    ("qwen3_5_text", "qwen2", "bfloat16", True),
+    ("qwen3_5_moe_text", "qwen2", "float16", False),
+    ("lfm2", "llama-bpe", "bfloat16", True),
+    ("stablelm", "qwen2", "float16", False),
+    ("nemotron", "gpt-2", "bfloat16", False),
+    ("falcon", "gpt-2", "bfloat16", True),
+    ("bloom", "gpt-2", "float16", True),
+    ("mamba", "gpt-2", "bfloat16", True),
+    ("minimax_m2", "gpt-2", "bfloat16", False),
 )
 
 
