@@ -70,8 +70,7 @@ COMMON = SIZES | {
 }  # fmt: skip
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
 RECURRENT = {
-    "head_dim": 16, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
-    "linear_key_head_dim": 8, "linear_value_head_dim": 4,
+    "head_dim": 64, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 128},

@@ -67,6 +67,11 @@ _LLAMA = {
 }
 _EVERY_LAYER = {"decoder_sparse_step": 1, "mlp_only_layers": []}
 """Has experts."""
+_QWEN3_5 = {
+    **_LLAMA,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,  # llama.cpp takes that of keys for both
+}
 _GEMMA = {
     "hidden_activation": "gelu_pytorch_tanh",
     "attention_bias": False,
@@ -226,6 +231,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
 }
 """By model_type."""
+REFUSED: Mapping[str, str] = {
+    "starcoder2": "the rotary base and the sliding window",
+    "gpt_oss": "the experts' gates and biases",
+    "gemma4_text": "which layers see everything, their rotary bases and what layers share",
+}
+"""What transformers does not read from files of other architectures that it takes, by model_type."""
 
 
 def setting(config: PreTrainedConfig, key: str) -> object:

@@ -110,6 +110,11 @@ def _add_attention(writer: GGUFWriter, config: PreTrainedConfig) -> None:
 
 
 def _add_experts(writer: GGUFWriter, config: PreTrainedConfig) -> None:
+    import gguf  # noqa: PLC0415 - an extra, whose presence was checked
+
+    if config.model_type == "minimax_m2":  # in which there is no other feed-forward layer
+        writer.add_expert_feed_forward_length(config.intermediate_size)
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
     for key, add in (
         ("num_experts", writer.add_expert_count),
         ("num_experts_per_tok", writer.add_expert_used_count),

@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tunesmith.errors import ModelError
 from tunesmith.models.gguf import check_package
-from tunesmith.models.gguf_architectures import ARCHITECTURES, setting
+from tunesmith.models.gguf_architectures import ARCHITECTURES, REFUSED, setting
 from tunesmith.models.gguf_layouts import in_float32, parts
 from tunesmith.models.gguf_metadata import add_sizes
 from tunesmith.models.gguf_tokenizer import HINT, TokenizerFields, add_tokenizer
@@ -32,6 +32,12 @@ def check_writable(config: PreTrainedConfig) -> None:
     """ModelError, naming the key, where a model is not what llama.cpp would compute from a file."""
     check_package("a .gguf file")
     kind = config.model_type
+    if kind in REFUSED:
+        raise ModelError(
+            f"{kind} models are not written as .gguf: transformers does not read back "
+            f"{REFUSED[kind]}",
+            hint=HINT,
+        )
     if kind not in ARCHITECTURES:
         raise ModelError(
             f"{kind} models are not written as .gguf; {', '.join(ARCHITECTURES)} are", hint=HINT
