@@ -236,7 +236,7 @@ REFUSED: Mapping[str, str] = {
     "gpt_oss": "the experts' gates and biases",
     "gemma4_text": "which layers see everything, their rotary bases and what layers share",
 }
-"""What transformers does not read from files of other architectures that it takes, by model_type."""
+"""By model_type: what transformers does not read from files of other architectures it knows."""
 
 
 def setting(config: PreTrainedConfig, key: str) -> object:

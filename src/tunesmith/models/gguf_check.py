@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import pre_tokenizers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith.models.gguf import read_gguf
@@ -18,7 +17,7 @@ from tunesmith.models.gguf_metadata import (
     rope_dimensions,
     rope_theta,
 )
-from tunesmith.models.gguf_tokenizer import TokenizerFields
+from tunesmith.models.gguf_tokenizer import READ_AS_GPT2, TokenizerFields, splitter
 
 SIZES = (
     "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads",
@@ -46,10 +45,8 @@ def difference(
     tokenizer on these texts; empty where there is none. ModelError where it cannot be read.
     """
     read, tokenizer = read_gguf(file)
-    if fields.pre == "smollm":  # which transformers reads as GPT-2's
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
+    if fields.pre in READ_AS_GPT2:
+        tokenizer.backend_tokenizer.pre_tokenizer = splitter(fields.pre)
     found = [
         *_sizes(model.config, read.config),
         *_tensors(model, read),
