@@ -3,152 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers as hf
+from gguf_models import READ_BACK, TEXTS, ids_of, model, ropes, tokenizer, written
 from support import byte_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from tunesmith.errors import ModelError
 from tunesmith.models import gguf_tokenizer
-from tunesmith.models.gguf_architectures import ARCHITECTURES
+from tunesmith.models.gguf_architectures import ARCHITECTURES, REFUSED
 from tunesmith.models.gguf_check import difference
-from tunesmith.models.gguf_layouts import interleaved
-from tunesmith.models.gguf_tokenizer import TokenizerFields, splitter, tokenizer_fields
-from tunesmith.models.gguf_write import check_writable, round_weights, write_gguf
+from tunesmith.models.gguf_layouts import (
+    exponential,
+    interleaved,
+    numpy_log,
+    of_bloom,
+    parts,
+    tiled,
+)
+from tunesmith.models.gguf_tokenizer import SPLITTING, tokenizer_fields
+from tunesmith.models.gguf_write import check_writable, round_weights
 
 gguf = pytest.importorskip("gguf")
 ROOT = Path(__file__).parents[2]
-TEXTS = ["<s>He's got 12345 of them,  naïve\n\n", " 3.14 we'LL see <|think|>日本語</s>"]
-
-
-def tokenizer(pre: str) -> Any:
-    """A trained BPE tokenizer with one of llama.cpp's splitting rules, and an added word."""
-    inner = Tokenizer(models.BPE(ignore_merges=pre == "llama-bpe"))
-    inner.pre_tokenizer = splitter(pre)
-    inner.decoder = decoders.ByteLevel()
-    names = ["<s>", "</s>", "<pad>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=names, initial_alphabet=alphabet, show_progress=False
-    )
-    inner.train_from_iterator(["he 12345 123 12 we'll see them naïve got"] * 3, trainer)
-    found = hf.PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    )
-    found.add_tokens(["<|think|>"])
-    found.chat_template = "{{ bos_token }}{{ messages[0].content }}"
-    return found
-
-
-def ropes(kind: str) -> dict[str, Any]:
-    """A rotary base of its own, where a file says it."""
-    theta = 10_000.0 if kind == "stablelm" else 5000.0
-    plain: dict[str, Any] = {"rope_type": "default", "rope_theta": theta}
-    if kind == "gemma3_text":
-        return {"full_attention": plain, "sliding_attention": plain | {"rope_theta": 10_000.0}}
-    rotated = {"stablelm": 0.25, "nemotron": 0.5, "minimax_m2": 0.5}
-    return plain | ({"partial_rotary_factor": rotated[kind]} if kind in rotated else {})
-
-
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-COMMON = SIZES | {
-    "intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "rms_norm_eps": 1e-5,
-    "max_position_embeddings": 128,
-}  # fmt: skip
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
-RECURRENT = {
-    "head_dim": 64, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
-}  # fmt: skip
-OWN: dict[str, dict[str, Any]] = {
-    "qwen3": {"head_dim": 128},
-    "gemma2": {"head_dim": 256, "sliding_window": 8},
-    # of its layers every sixth sees everything
-    "gemma3_text": {"head_dim": 256, "sliding_window": 8, "num_hidden_layers": 6},
-    "mistral": {"sliding_window": None},
-    "qwen2_moe": EXPERTS,
-    "qwen3_moe": EXPERTS | {"norm_topk_prob": True, "head_dim": 16},
-    "qwen3_5_text": RECURRENT,
-    "qwen3_5_moe_text": EXPERTS
-    | RECURRENT
-    | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40},
-    "lfm2": {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "norm_eps": 1e-4},
-    "stablelm": {"head_dim": None, "layer_norm_eps": 1e-4, "use_qkv_bias": True},
-    "minimax_m2": {"num_local_experts": 4, "num_experts_per_tok": 2},
-}
-"""What a tiny model has besides `COMMON`."""
-ALONE: dict[str, dict[str, Any]] = {
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
-    "falcon": SIZES | {"max_position_embeddings": 128},
-    "bloom": SIZES | {"layer_norm_epsilon": 1e-4},
-    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 6, "conv_kernel": 3},
-}
-"""What one has without any of it."""
-
-
-def tiny_config(kind: str, tied: bool) -> Any:
-    values = ALONE.get(kind, COMMON | OWN.get(kind, {}))
-    if kind not in ("gpt2", "bloom", "mamba"):
-        values = values | {"rope_parameters": ropes(kind)}
-    return hf.AutoConfig.for_model(
-        kind, vocab_size=320, tie_word_embeddings=tied, bos_token_id=0, eos_token_id=1,
-        pad_token_id=2, **values,
-    )  # fmt: skip
-
-
-def model(kind: str, tied: bool = False) -> Any:
-    config = tiny_config(kind, tied)
-    torch.manual_seed(3)
-    found = hf.AutoModelForCausalLM.from_config(config).eval()
-    saved = found.state_dict()
-    for weight in saved.values():  # biases and norms as well are not what they began as
-        weight.add_(torch.randn_like(weight) * 0.1)
-    return found
-
-
-def written(found: Any, tokens: Any, file: Path, dtype: str) -> TokenizerFields:
-    fields = tokenizer_fields(tokens, [1], found.config.vocab_size)
-    round_weights(found, dtype)
-    write_gguf(found, fields, file, dtype, "tiny")
-    return fields
-
-
-def ids_of(tokens: Any) -> list[list[int]]:
-    return [tokens(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
-
-
 MATRICES = (
     "q_proj.weight", "qkv_proj.weight", "c_attn.weight", "query_key_value.weight", "in_proj.weight",
 )  # fmt: skip
-
-
-READ_BACK = (
-    ("llama", "gpt-2", "bfloat16", True),
-    ("llama", "llama-bpe", "float32", False),
-    ("llama", "smollm", "float16", False),
-    ("qwen2", "qwen2", "float16", True),
-    ("qwen3", "qwen2", "bfloat16", False),
-    ("mistral", "llama-bpe", "bfloat16", False),
-    ("phi3", "llama-bpe", "bfloat16", False),
-    ("gpt2", "gpt-2", "float16", True),
-    ("gpt2", "gpt-2", "bfloat16", False),
-    ("gemma2", "gpt-2", "bfloat16", True),
-    ("gemma3_text", "gpt-2", "float16", True),
-    ("qwen2_moe", "qwen2", "bfloat16", False),
-    ("qwen3_moe", "qwen2", "float16", False),
-    ("qwen3_5_text", "qwen2", "bfloat16", True),
-    ("qwen3_5_moe_text", "qwen2", "float16", False),
-    ("lfm2", "llama-bpe", "bfloat16", True),
-    ("stablelm", "qwen2", "float16", False),
-    ("nemotron", "gpt-2", "bfloat16", False),
-    ("falcon", "gpt-2", "bfloat16", True),
-    ("bloom", "gpt-2", "float16", True),
-    ("mamba", "gpt-2", "bfloat16", True),
-    ("minimax_m2", "gpt-2", "bfloat16", False),
-)
 
 
 @pytest.mark.parametrize("kind, pre, dtype, tied", READ_BACK)
@@ -200,11 +85,29 @@ def test_other_sizes_tokens_and_logits_are_noticed(tmp_path: Path) -> None:
     assert difference(file, found, fields, TEXTS, ids).startswith("rope_theta is 5000.0 in the")
 
 
-def test_every_architecture_is_one_that_is_read_back() -> None:
-    kinds = {kind for kind, *_ in READ_BACK}
-    assert kinds == set(ARCHITECTURES)
-    page = (ROOT / "docs" / "gguf.md").read_text(encoding="utf-8")
-    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
+PAGE = (ROOT / "docs" / "gguf.md").read_text(encoding="utf-8")
+
+
+def test_every_architecture_is_one_that_is_read_back_and_stands_in_the_docs() -> None:
+    rows = [line.split("|")[2] for line in PAGE.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(ARCHITECTURES)
+    assert {kind for kind, *_ in READ_BACK} == set(ARCHITECTURES)
+
+
+def test_what_is_refused_and_how_texts_may_be_split_stands_in_the_docs() -> None:
+    assert [name for name in (*REFUSED, *SPLITTING) if f"`{name}`" not in PAGE] == []
+    assert {pre for _, pre, *_ in READ_BACK} == set(SPLITTING)
+
+
+def test_splitting_rules_are_those_that_transformers_has_of_these_names() -> None:
+    names = pytest.importorskip("transformers.integrations.gguf.gguf_tokenizer_mapping")
+    theirs = names.GGUF_PRE_TOKENIZER_SPLITS
+    both = {name: SPLITTING[name]["pretokenizers"][0] for name in SPLITTING if name in theirs}
+    assert sorted(both) == ["dbrx", "llama-bpe", "qwen2", "qwen35"]
+    assert {name: rule["pattern"]["Regex"] for name, rule in both.items()} == {
+        name: theirs[name] for name in both
+    }
 
 
 def test_gemmas_norms_are_one_larger_in_the_file_and_rounded_to_survive_it(tmp_path: Path) -> None:
@@ -226,6 +129,39 @@ def test_gpt2s_matrices_are_transposed_and_its_positions_stay_in_float32(tmp_pat
     assert (tensors["blk.0.ffn_up.weight"] == wanted).all()
     assert (tensors["position_embd.weight"] == positions.numpy()).all()
     assert "output.weight" not in tensors
+
+
+def test_value_heads_that_stand_by_group_are_tiled() -> None:
+    """Two groups of two heads with two rows: 0 1 2 3 | 4 5 6 7 becomes 0 1 4 5 2 3 6 7."""
+    rows = torch.arange(8.0).reshape(8, 1)
+    assert tiled(rows, 2, 2).flatten().tolist() == [0, 1, 4, 5, 2, 3, 6, 7]
+
+
+def test_blooms_heads_are_apart_in_the_file() -> None:
+    """Two heads of one number each: q k v | q k v becomes q q k k v v."""
+    config = hf.BloomConfig(hidden_size=2, n_head=2)
+    rows = torch.arange(6.0)
+    name = "h.0.self_attention.query_key_value.bias"
+    assert of_bloom(config, name, rows).tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_gates_of_experts_are_apart_from_their_ups_in_the_file() -> None:
+    stacked = torch.arange(8.0).reshape(2, 4, 1)  # two experts, of width two
+    found = dict(parts("model.layers.0.mlp.experts.gate_up_proj", stacked))
+    assert {name: half.flatten().tolist() for name, half in found.items()} == {
+        "model.layers.0.mlp.experts.gate_proj.weight": [0, 1, 4, 5],
+        "model.layers.0.mlp.experts.up_proj.weight": [2, 3, 6, 7],
+    }
+
+
+@pytest.mark.parametrize("log", [torch.log, numpy_log])
+def test_a_decays_exponential_is_one_of_which_the_logarithm_is_the_decay(log: Any) -> None:
+    """Near log(2) float32 rounds many to their neighbours."""
+    decays = log(torch.linspace(-3, 4, 200_001).exp())
+    found = exponential(decays, log)
+    assert torch.equal(log(found), decays)
+    assert not torch.equal(found, decays.exp())
+    assert float((found / decays.exp() - 1).abs().max()) < 1e-6
 
 
 def test_rows_of_a_head_are_interleaved() -> None:

@@ -7,13 +7,14 @@ file cannot say, or that transformers does not read from one, has to have the va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedConfig
 
 from tunesmith.models.gguf_layouts import (
+    Log,
     Written,
     as_it_is,
     numpy_log,
@@ -21,8 +22,8 @@ from tunesmith.models.gguf_layouts import (
     of_experts,
     of_gpt2,
     of_llama,
+    of_mamba,
     of_qwen3_5,
-    surviving_log,
     without_channel,
 )
 
@@ -43,7 +44,7 @@ class Architecture:
     added_to_norms: float = 0.0
     epsilon: str = "rms_norm_eps"
     is_rms: bool = True
-    log: Callable[[torch.Tensor], torch.Tensor] = torch.log
+    log: Log = torch.log
 
     def is_shifted(self, name: str) -> bool:
         """Whether a tensor is a norm to which something is added in the file."""
@@ -54,7 +55,7 @@ class Architecture:
         """What is left of the numbers of a float32 tensor after they were in a file."""
         if self.is_shifted(name):
             return weight.add(self.added_to_norms).sub(self.added_to_norms)
-        return surviving_log(weight, self.log) if name.endswith("A_log") else weight
+        return self.log(weight.exp()) if name.endswith("A_log") else weight
 
 
 _ROTARY = {"rope_parameters.rope_type": "default"}
@@ -154,9 +155,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "qwen3_moe",
         {**_LLAMA, **_EVERY_LAYER, "norm_topk_prob": True, "moe_intermediate_size": 768},
     ),
-    "qwen3_5_text": Architecture("qwen35", "qwen3_5_text", _LLAMA, of_qwen3_5, added_to_norms=1.0),
+    "qwen3_5_text": Architecture(
+        "qwen35", "qwen3_5_text", _QWEN3_5, of_qwen3_5, added_to_norms=1.0
+    ),
     "qwen3_5_moe_text": Architecture(
-        "qwen35moe", "qwen3_5_moe_text", _LLAMA, of_qwen3_5, added_to_norms=1.0
+        "qwen35moe", "qwen3_5_moe_text", _QWEN3_5, of_qwen3_5, added_to_norms=1.0
     ),
     "lfm2": Architecture(
         "lfm2", "lfm2", {**_ROTARY, "conv_bias": False}, without_channel, epsilon="norm_eps"
@@ -222,7 +225,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "mamba",
         "mamba",
         {"hidden_act": "silu", "expand": 2, "use_bias": False, "use_conv_bias": True},
-        without_channel,
+        of_mamba,
         epsilon="layer_norm_epsilon",
         log=numpy_log,
     ),

@@ -23,8 +23,9 @@ FLOAT32 = (
 """Positions, convolutions, routers and decays, which llama.cpp has in F32 in a file of any format,
 as it does whatever has one dimension.
 """
-ROUNDS = 100
-"""How often a logarithm is rounded at most; two or three times are enough but for odd numbers."""
+Log = Callable[[torch.Tensor], torch.Tensor]
+NEIGHBOURS = 8
+"""How many numbers of float32 above and below an exponential are tried for its logarithm."""
 
 
 def in_float32(name: str, weight: torch.Tensor) -> bool:
@@ -84,10 +85,35 @@ def of_bloom(config: PreTrainedConfig, name: str, weight: torch.Tensor) -> torch
 
 
 def without_channel(_: PreTrainedConfig, name: str, weight: torch.Tensor) -> torch.Tensor:
-    """Convolutions over one channel [width, 1, kernel] without it, and a decay -exp(A_log)."""
-    if name.endswith(("conv1d.weight", "conv.conv.weight")):
-        return weight.squeeze(1)
-    return -weight.exp() if name.endswith("A_log") else weight
+    """Convolutions over one channel [width, 1, kernel] without it."""
+    return weight.squeeze(1) if name.endswith(("conv1d.weight", "conv.conv.weight")) else weight
+
+
+def numpy_log(weight: torch.Tensor) -> torch.Tensor:
+    """numpy's logarithm, whose last bit is another one than torch's for every tenth number."""
+    return torch.from_numpy(np.log(weight.numpy()))
+
+
+def exponential(weight: torch.Tensor, log: Log) -> torch.Tensor:
+    """The exponential of what `log` gave; where float32 rounds it to one with another `log`, the
+    nearest that has this one.
+    """
+    found = above = below = weight.exp()
+    lost = log(found) != weight
+    for _ in range(NEIGHBOURS):
+        above = torch.nextafter(above, torch.full_like(above, torch.inf))
+        below = torch.nextafter(below, torch.zeros_like(below))
+        for near in (above, below):
+            fits = lost & (log(near) == weight)
+            found, lost = torch.where(fits, near, found), lost & ~fits
+    return found
+
+
+def of_mamba(config: PreTrainedConfig, name: str, weight: torch.Tensor) -> torch.Tensor:
+    """A decay is -exp(A_log) in the file."""
+    if name.endswith("A_log"):
+        return -exponential(weight, numpy_log)
+    return without_channel(config, name, weight)
 
 
 def of_experts(_: PreTrainedConfig, name: str, weight: torch.Tensor) -> torch.Tensor:
@@ -107,6 +133,8 @@ def of_qwen3_5(config: PreTrainedConfig, name: str, weight: torch.Tensor) -> tor
     """Value heads of linear attention are grouped by their key's head here, tiled there."""
     groups, size = config.linear_num_key_heads, config.linear_value_head_dim
     plain = of_experts(config, name, without_channel(config, name, weight))
+    if name.endswith("A_log"):
+        plain = -exponential(plain, torch.log)
     if name.endswith(("in_proj_qkv.weight", "linear_attn.conv1d.weight")):
         keys = 2 * groups * config.linear_key_head_dim  # queries and keys stay where they are
         return torch.cat([plain[:keys], tiled(plain[keys:], groups, size)])
@@ -116,20 +144,3 @@ def of_qwen3_5(config: PreTrainedConfig, name: str, weight: torch.Tensor) -> tor
         return tiled(plain.T, groups, size).T
     by_head = ("in_proj_a.weight", "in_proj_b.weight", "A_log", "dt_bias")
     return tiled(plain, groups, 1) if name.endswith(by_head) else plain
-
-
-def surviving_log(
-    weight: torch.Tensor, log: Callable[[torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
-    """The nearest number that `log` gives back after `exp`: float32 rounds both of them."""
-    found = log(weight.exp())
-    for _ in range(ROUNDS):
-        before, found = found, log(found.exp())
-        if torch.equal(before, found):
-            break
-    return found
-
-
-def numpy_log(weight: torch.Tensor) -> torch.Tensor:
-    """numpy's logarithm, whose last bit is another one than torch's for every tenth number."""
-    return torch.from_numpy(np.log(weight.numpy()))

@@ -72,7 +72,7 @@ SPLITTING: dict[str, JsonObject] = {
 }
 """llama.cpp's names (llama-vocab.cpp) and what each is in a tokenizer.json, as transformers' own
 tokenizers of these models have it. Rules that llama.cpp knows by a name but follows only nearly
-(tekken, gpt-4o: where letters change their case outside ASCII) are not among them.
+(tekken, gpt-4o: letters with combining marks) are not among them.
 """
 READ_AS_GPT2 = ("smollm", "falcon", "bloom")
 """Names whose rules transformers does not have."""
@@ -144,7 +144,7 @@ def _splitting(content: JsonObject) -> str:
     if content["model"]["type"] != "BPE" or not found:
         kind = content["model"]["type"]
         raise ModelError(
-            f"llama.cpp has no name for how this {kind} tokenizer splits text: "
+            f"llama.cpp is not known to split text as this {kind} tokenizer does: "
             f"{json.dumps(rule)[:200]}",
             hint=f"known are {', '.join(SPLITTING)}; {HINT}",
         )
