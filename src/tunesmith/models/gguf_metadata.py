@@ -145,5 +145,5 @@ def _add_recurrence(writer: GGUFWriter, config: PreTrainedConfig) -> None:
         writer.add_ssm_group_count(config.linear_num_key_heads)
         writer.add_ssm_time_step_rank(config.linear_num_value_heads)
         writer.add_ssm_inner_size(config.linear_value_head_dim * config.linear_num_value_heads)
-        sections = setting(config, "rope_parameters.mrope_section") or SECTIONS
-        writer.add_rope_dimension_sections([*sections, 0])
+        found = setting(config, "rope_parameters.mrope_section")
+        writer.add_rope_dimension_sections([*(found if isinstance(found, list) else SECTIONS), 0])
