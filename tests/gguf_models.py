@@ -82,18 +82,19 @@ ALONE: dict[str, dict[str, Any]] = {
 """What one has without any of it."""
 
 
-def tiny_config(kind: str, tied: bool) -> Any:
+def tiny_config(kind: str, tied: bool, **changes: Any) -> Any:
     values = ALONE.get(kind, COMMON | OWN.get(kind, {}))
     if kind not in ("gpt2", "bloom", "mamba"):
         values = values | {"rope_parameters": ropes(kind)}
+    values = values | changes
     return hf.AutoConfig.for_model(
         kind, vocab_size=320, tie_word_embeddings=tied, bos_token_id=0, eos_token_id=1,
         pad_token_id=2, **values,
     )  # fmt: skip
 
 
-def model(kind: str, tied: bool = False) -> Any:
-    config = tiny_config(kind, tied)
+def model(kind: str, tied: bool = False, **changes: Any) -> Any:
+    config = tiny_config(kind, tied, **changes)
     torch.manual_seed(3)
     found = hf.AutoModelForCausalLM.from_config(config).eval()
     saved = found.state_dict()
@@ -137,3 +138,17 @@ READ_BACK = (
     ("mamba", "gpt-2", "bfloat16", True),
     ("minimax_m2", "gpt-2", "bfloat16", False),
 )
+LINEAR, FULL = "linear_attention", "full_attention"
+VARIANTS: tuple[tuple[str, bool, dict[str, Any]], ...] = (
+    ("stablelm", False, {"use_parallel_residual": True, "use_qkv_bias": False}),
+    ("bloom", True, {"num_attention_heads": 6, "hidden_size": 48}),  # no power of two
+    ("lfm2", False, {"conv_L_cache": 4, "layer_types": [FULL, "conv"]}),
+    ("lfm2", True, {"block_auto_adjust_ff_dim": False}),
+    ("mamba", False, {"time_step_rank": 5}),
+    ("qwen3_5_text", False, {"linear_num_value_heads": 2, "layer_types": [LINEAR, FULL] * 2}),
+    ("qwen3_5_text", True, {"linear_key_head_dim": 64, "linear_value_head_dim": 64}),
+    ("qwen3_5_moe_text", True, {"num_experts": 8, "num_experts_per_tok": 3}),
+    ("qwen2_moe", False, {"num_experts_per_tok": 4}),
+    ("falcon", True, {"num_attention_heads": 2}),
+)
+"""Settings that a file says, on other values."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from gguf_models import READ_BACK, TEXTS, ids_of, model, tokenizer, written
+from gguf_models import READ_BACK, TEXTS, VARIANTS, ids_of, model, tokenizer, written
 
 from tunesmith.chat.format import chat_format, complete_tokenizer
 from tunesmith.evaluate.generate import generate
@@ -43,11 +43,15 @@ def llama_cpp(file: Path, texts: list[str], prompts: list[list[int]]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("kind, pre, tied", [(kind, pre, tied) for kind, pre, _, tied in READ_BACK])
+EVERY = [(kind, pre, tied, {}) for kind, pre, _, tied in READ_BACK]
+CHANGED = [(kind, "qwen2", tied, changes) for kind, tied, changes in VARIANTS]
+
+
+@pytest.mark.parametrize("kind, pre, tied, changes", EVERY + CHANGED)
 def test_llama_cpp_answers_as_the_model_does(
-    tmp_path: Path, kind: str, pre: str, tied: bool
+    tmp_path: Path, kind: str, pre: str, tied: bool, changes: dict[str, Any]
 ) -> None:
-    found, tokens, file = model(kind, tied), tokenizer(pre), tmp_path / "m.gguf"
+    found, tokens, file = model(kind, tied, **changes), tokenizer(pre), tmp_path / "m.gguf"
     written(found, tokens, file, "float32")
     prompts = ids_of(tokens)
     theirs = llama_cpp(file, TEXTS, prompts)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from gguf_models import READ_BACK, TEXTS, ids_of, model, ropes, tokenizer, written
+from gguf_models import READ_BACK, TEXTS, VARIANTS, ids_of, model, ropes, tokenizer, written
 from support import byte_tokenizer
 from tokenizers import Tokenizer
 
@@ -42,12 +42,23 @@ def test_what_is_read_back_is_the_model(
 ) -> None:
     found, tokens, file = model(kind, tied), tokenizer(pre), tmp_path / "m.gguf"
     name = next(name for name, w in found.named_parameters() if name.endswith(MATRICES))
+    check_writable(found.config)
     before = found.get_parameter(name).detach().clone()
     fields = written(found, tokens, file, dtype)
     assert fields.pre == pre
     assert difference(file, found, fields, TEXTS, ids_of(tokens)) == ""
     rounded = before.to(getattr(torch, dtype)).float()
     assert torch.equal(found.get_parameter(name), rounded)
+
+
+@pytest.mark.parametrize("kind, tied, changes", VARIANTS)
+def test_what_a_file_says_is_read_back(
+    tmp_path: Path, kind: str, tied: bool, changes: dict[str, Any]
+) -> None:
+    found, tokens, file = model(kind, tied, **changes), tokenizer("qwen2"), tmp_path / "m.gguf"
+    check_writable(found.config)
+    fields = written(found, tokens, file, "float32")
+    assert difference(file, found, fields, TEXTS, ids_of(tokens)) == ""
 
 
 def test_a_file_is_read_back_by_a_path_that_is_relative(
@@ -199,7 +210,7 @@ OTHERS = (
         (hf.Lfm2Config(conv_bias=True), "conv_bias = True"),
         (
             hf.Qwen3_5TextConfig(linear_value_head_dim=64),
-            "linear_value_head_dim = 64 is .* only 128",
+            "linear_value_head_dim = 64 .* only 128",
         ),
         (hf.StableLmConfig(rope_parameters=ropes("llama")), "rope_theta = 5000.0"),
         (hf.NemotronConfig(norm_eps=1e-6), "norm_eps = 1e-06"),
@@ -207,6 +218,15 @@ OTHERS = (
         (hf.FalconConfig(alibi=True), "alibi = True"),
         (hf.BloomConfig(tie_word_embeddings=False), "tie_word_embeddings = False"),
         (hf.MambaConfig(expand=4), "expand = 4"),
+        (hf.StableLmConfig(tie_word_embeddings=True), "tie_word_embeddings = True"),
+        (hf.NemotronConfig(head_dim=64), "head_dim = 64 .* only 128"),
+        (hf.FalconConfig(ffn_hidden_size=100), "ffn_hidden_size = 100 .* only 18176"),
+        (
+            hf.Qwen3_5TextConfig(
+                num_hidden_layers=2, layer_types=["full_attention", "linear_attention"]
+            ),
+            r"layer_types = .*, only \['full_attention', 'full_attention'\]",
+        ),
         (hf.GPT2Config(n_positions=512), "gpt2 with n_positions = 512 is .* only 1024"),
         (hf.GPT2Config(n_inner=100), "n_inner = 100"),
         (hf.GPT2Config(activation_function="relu"), "activation_function = 'relu'"),

@@ -32,7 +32,8 @@ from tunesmith.models.gguf_layouts import (
 class Architecture:
     """`name` is general.architecture, and `read_as` the model_type that transformers makes of it.
 
-    `wanted` are the settings that a file does not say; a dot leads into a dictionary.
+    `wanted` are the settings that a file does not say, or llama.cpp does not take otherwise, some
+    of which follow from others; a dot leads into a dictionary.
     `added_to_norms` is what the file's norms have on top of the model's, `epsilon` the key of what
     they add to a variance, and `log` the logarithm that transformers reads a decay by.
     """
@@ -46,6 +47,15 @@ class Architecture:
     is_rms: bool = True
     log: Log = torch.log
 
+    def wrong(self, config: PreTrainedConfig) -> tuple[str, object, object] | None:
+        """The first setting with another value than the wanted one: its key and both values."""
+        for key, value in self.wanted.items():
+            wanted = value(config) if callable(value) else value
+            found = setting(config, key)
+            if found != wanted and not (wanted is False and found is None):
+                return key, found, wanted
+        return None
+
     def is_shifted(self, name: str) -> bool:
         """Whether a tensor is a norm to which something is added in the file."""
         is_norm = name.endswith("norm.weight") and not name.endswith("linear_attn.norm.weight")
@@ -58,6 +68,22 @@ class Architecture:
         return self.log(weight.exp()) if name.endswith("A_log") else weight
 
 
+def setting(config: PreTrainedConfig, key: str) -> object:
+    """The value of a key of the config, of which a dot leads into a dictionary; None without it."""
+    first, *inner = key.split(".")
+    found: object = getattr(config, first, None)
+    for name in inner:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _every_nth(config: PreTrainedConfig) -> list[str]:
+    """The kinds of layers with full attention at the first of them and at all its multiples."""
+    kinds = list(config.layer_types)
+    step = kinds.index("full_attention") + 1 if "full_attention" in kinds else len(kinds) + 1
+    return ["linear_attention" if n % step else "full_attention" for n in range(1, len(kinds) + 1)]
+
+
 _ROTARY = {"rope_parameters.rope_type": "default"}
 _LLAMA = {
     **_ROTARY,
@@ -68,11 +94,13 @@ _LLAMA = {
 }
 _EVERY_LAYER = {"decoder_sparse_step": 1, "mlp_only_layers": []}
 """Has experts."""
-_QWEN3_5 = {
+_QWEN3_5: Mapping[str, object] = {
     **_LLAMA,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,  # llama.cpp takes that of keys for both
+    "layer_types": _every_nth,
+    "linear_value_head_dim": lambda config: config.linear_key_head_dim,
 }
+_UNTIED = {"tie_word_embeddings": False}
+"""llama.cpp wants a matrix for the output of its own."""
 _GEMMA = {
     "hidden_activation": "gelu_pytorch_tanh",
     "attention_bias": False,
@@ -143,6 +171,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         {
             **_LLAMA,
             **_EVERY_LAYER,
+            **_UNTIED,
             "qkv_bias": True,
             "norm_topk_prob": False,
             "moe_intermediate_size": 1408,
@@ -169,6 +198,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "stablelm",
         {
             **_ROTARY,
+            **_UNTIED,
             "hidden_act": "silu",
             "qk_layernorm": False,
             "rope_parameters.rope_theta": 10_000.0,
@@ -182,6 +212,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "nemotron",
         {
             **_ROTARY,
+            **_UNTIED,
+            "head_dim": lambda config: config.hidden_size // config.num_attention_heads,
             "hidden_act": "relu2",
             "attention_bias": False,
             "mlp_bias": False,
@@ -203,6 +235,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             "new_decoder_architecture": False,
             "multi_query": True,  # with more heads of keys the file has another order
             "parallel_attn": True,
+            "ffn_hidden_size": lambda config: 4 * config.hidden_size,
             "tie_word_embeddings": True,
             "layer_norm_epsilon": 1e-5,  # transformers reads it from another key than llama.cpp
         },
@@ -230,7 +263,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         log=numpy_log,
     ),
     "minimax_m2": Architecture(
-        "minimax-m2", "minimax_m2", {**_ROTARY, "hidden_act": "silu"}, of_experts
+        "minimax-m2", "minimax_m2", {**_ROTARY, **_UNTIED, "hidden_act": "silu"}, of_experts
     ),
 }
 """By model_type."""
@@ -240,12 +273,3 @@ REFUSED: Mapping[str, str] = {
     "gemma4_text": "which layers see everything, their rotary bases and what layers share",
 }
 """By model_type: what transformers does not read from files of other architectures it knows."""
-
-
-def setting(config: PreTrainedConfig, key: str) -> object:
-    """The value of a key of the config, of which a dot leads into a dictionary; None without it."""
-    first, *inner = key.split(".")
-    found: object = getattr(config, first, None)
-    for name in inner:
-        found = found.get(name) if isinstance(found, dict) else None
-    return found

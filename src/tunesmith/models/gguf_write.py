@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tunesmith.errors import ModelError
 from tunesmith.models.gguf import check_package
-from tunesmith.models.gguf_architectures import ARCHITECTURES, REFUSED, setting
+from tunesmith.models.gguf_architectures import ARCHITECTURES, REFUSED
 from tunesmith.models.gguf_layouts import in_float32, parts
 from tunesmith.models.gguf_metadata import add_sizes
 from tunesmith.models.gguf_tokenizer import HINT, TokenizerFields, add_tokenizer
@@ -42,13 +42,12 @@ def check_writable(config: PreTrainedConfig) -> None:
         raise ModelError(
             f"{kind} models are not written as .gguf; {', '.join(ARCHITECTURES)} are", hint=HINT
         )
-    for key, wanted in ARCHITECTURES[kind].wanted.items():
-        found = setting(config, key)
-        if found != wanted and not (wanted is False and found is None):
-            raise ModelError(
-                f"{kind} with {key} = {found!r} is not written as .gguf, only {wanted!r}",
-                hint=HINT,
-            )
+    wrong = ARCHITECTURES[kind].wrong(config)
+    if wrong:
+        key, found, wanted = wrong
+        raise ModelError(
+            f"{kind} with {key} = {found!r} is not written as .gguf, only {wanted!r}", hint=HINT
+        )
 
 
 def round_weights(model: PreTrainedModel, dtype: str) -> None:
