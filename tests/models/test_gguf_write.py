@@ -142,6 +142,17 @@ def test_gpt2s_matrices_are_transposed_and_its_positions_stay_in_float32(tmp_pat
     assert "output.weight" not in tensors
 
 
+def test_routers_convolutions_and_decays_stay_in_float32(tmp_path: Path) -> None:
+    found, file = model("qwen3_5_moe_text"), tmp_path / "m.gguf"
+    router = found.model.layers[0].mlp.gate.weight.detach().clone()
+    written(found, tokenizer("qwen35"), file, "bfloat16")
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    names = ("ffn_gate_inp.weight", "ssm_conv1d.weight", "ssm_a", "ffn_down_exps.weight")
+    kinds = [tensors[f"blk.0.{name}"].tensor_type.name for name in names]
+    assert kinds == ["F32", "F32", "F32", "BF16"]
+    assert (tensors["blk.0.ffn_gate_inp.weight"].data == router.numpy()).all()
+
+
 def test_value_heads_that_stand_by_group_are_tiled() -> None:
     """Two groups of two heads with two rows: 0 1 2 3 | 4 5 6 7 becomes 0 1 4 5 2 3 6 7."""
     rows = torch.arange(8.0).reshape(8, 1)
