@@ -16,13 +16,15 @@ from torch.distributed.tensor import DTensor
 
 from tunesmith.distributed.group import place
 from tunesmith.errors import InterruptedRun, TrainingError
-from tunesmith.recipe import TrainConfig
+from tunesmith.recipe import LoraConfig, TrainConfig
 from tunesmith.rundir import RunDir
+from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import _draw_for_this_rank, train
 from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.packing.tensors import Batch
+from tunesmith.train.sharded import shard_over_ranks
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -151,3 +153,20 @@ def whole_weights_in_steps(folder: Path) -> tuple[list[int], list[int]]:
 
     train(model, made_data(30), config(), run=RunDir(folder), on_progress=count)
     return alive, kept
+
+
+def trained_adapters(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """A training of adapters; the numbers of the adapters, and of the model that they make."""
+    model = wrap_lora(tiny_llama(), LoraConfig(r=4), seed=1)
+    found = trained(folder, {"lora": {"r": 4}, "learning_rate": 1e-2, **changes}, model=model)
+    if found["weights"]:
+        merged = merge_lora(model)
+        found["merged"] = {n: w.detach().numpy() for n, w in merged.named_parameters()}
+    return found
+
+
+def kept_by_this_rank(changes: dict[str, Any]) -> int:
+    """How many numbers of the weights this rank keeps."""
+    sharded = shard_over_ranks(tiny_llama(), "float32", torch.device("cpu"), config(**changes).fsdp)
+    parts = [part for part in sharded.root.model.parameters() if isinstance(part, DTensor)]
+    return sum(part.to_local().numel() for part in parts)

@@ -10,10 +10,12 @@ import pytest
 from on_ranks import on_ranks
 from support import made_data
 from train_on_ranks import (
+    kept_by_this_rank,
     refused_for_a_row,
     resumed,
     stopped,
     trained,
+    trained_adapters,
     trained_in_turn,
     validated,
 )
@@ -52,6 +54,41 @@ def test_every_step_is_that_of_one_process(tmp_path: Path, number: int) -> None:
             assert rank["result"].best_step == one["result"].best_step
         assert largest_difference(ranks[0], one) < 1e-5
         assert [len(rank["weights"]) for rank in ranks[1:]] == [0] * (number - 1)
+
+
+def test_adapters_are_those_of_one_process_on_the_base_as_it_was(tmp_path: Path) -> None:
+    one = trained_adapters(tmp_path / "one", {})
+    two, other = on_ranks(2, trained_adapters, tmp_path / "two", {})
+    assert numbers(two, "loss") == pytest.approx(numbers(one, "loss"), abs=1e-5)
+    assert two["weights"].keys() == one["weights"].keys()
+    assert all("lora_" in name for name in two["weights"])
+    # from zero
+    assert all(np.abs(w).max() > 1e-3 for name, w in two["weights"].items() if "lora_B" in name)
+    assert largest_difference(two, one) < 1e-5
+    for name, weight in one["merged"].items():
+        assert np.allclose(two["merged"][name], weight, rtol=0, atol=1e-5), name
+        if "proj" not in name:
+            assert np.array_equal(two["merged"][name], weight), name
+    assert not other["weights"]
+
+
+@pytest.mark.sweep
+def test_copies_shared_by_two_processes_each_take_the_steps_of_one(tmp_path: Path) -> None:
+    one = trained(tmp_path / "one")
+    groups = {"fsdp": {"shards": 2}}
+    ranks = on_ranks(4, trained, tmp_path / "four", groups)
+    for rank in ranks:
+        for name in ("loss", "grad_norm", "validation_loss"):
+            assert numbers(rank, name) == pytest.approx(numbers(one, name), abs=1e-5)
+    assert largest_difference(ranks[0], one) < 1e-5
+    # half of every weight on each rank, and so in two files
+    found = latest_checkpoint(RunDir(tmp_path / "four").checkpoints)
+    assert found is not None
+    numbers_of_all = sum(weight.size for weight in one["weights"].values())
+    kept = on_ranks(4, kept_by_this_rank, groups)
+    assert all(own == pytest.approx(numbers_of_all / 2, rel=0.02) for own in kept)
+    rest = on_ranks(2, resumed, tmp_path / "four")[0]
+    assert rest["result"].history == ranks[0]["result"].history
 
 
 def test_only_the_leader_writes_and_every_step_is_written_once(tmp_path: Path) -> None:
