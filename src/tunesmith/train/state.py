@@ -177,7 +177,8 @@ def set_up(
     optimisers are built for the parameters in the dtype in which they are trained. Of several
     ranks each has only its part of the weights from the start.
     """
-    device = next((p.device for p in model.parameters() if not p.is_meta), default_device())
+    device = next(model.parameters()).device
+    device = torch.device(default_device()) if device.type == "meta" else device
     keep_freed_memory()
     keep_few_kernels()
     for parameter in model.parameters():
