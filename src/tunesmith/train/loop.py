@@ -41,6 +41,7 @@ from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.plan import Step, TrainingData, forward_tokens
 from tunesmith.train.packing.tensors import Batch, Packed
 from tunesmith.train.prefetch import prefetch
+from tunesmith.train.saving import saves
 from tunesmith.train.settings import Settings
 from tunesmith.train.sharded import ReadWeights
 from tunesmith.train.state import (
@@ -49,7 +50,6 @@ from tunesmith.train.state import (
     best_checkpoint,
     checkpoint_to_resume,
     restore,
-    save,
     set_up,
 )
 from tunesmith.train.trackers import WAITED, MetricsLog, StepMetrics
@@ -197,6 +197,7 @@ def _run_steps(
         bar = stack.enter_context(_bar(training, progress))
         stack.enter_context(_neftune(training))
         asked = stack.enter_context(told_to_stop())
+        written = stack.enter_context(saves(training, progress))
         due = _CheckpointsDue(training, last=_clock())
         for step, batches in _planned_steps(training, progress):
             metrics = _take_step(training, progress, step, batches)
@@ -206,13 +207,17 @@ def _run_steps(
                 _say_epoch(training, metrics)
             log.tell(metrics)
             # ranks are told at different steps, and a clock differs: what one knows, all do
-            save_now, stop = largest(due.now(progress.step), asked.number)
+            save_now, stop, writing = largest(
+                due.now(progress.step), asked.number, written.is_writing()
+            )
+            if not writing:
+                written.finish()
             done = progress.step == training.num_steps or stops_early(progress, training.config)
             if save_now or stop:
                 # Lines first: beyond the checkpoint they are removed on resuming, but a line that
                 # is missing before it would never be written again.
                 log.sync()
-                save(training, progress)
+                written.start()
                 due.saved()
             if stop and not done:
                 raise InterruptedRun(

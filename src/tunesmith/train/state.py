@@ -32,13 +32,14 @@ from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import (
     MODEL,
     Checkpoint,
+    Unfinished,
+    begin_checkpoint,
     damage,
     find_checkpoints,
     load_optimizers,
     load_weights,
     plain,
     prune_checkpoints,
-    save_checkpoint,
     weights_sha256,
 )
 from tunesmith.train.kernels import use_liger_kernels
@@ -278,23 +279,45 @@ def best_checkpoint(run: RunDir, progress: Progress) -> Path:
     return path
 
 
-def save(training: Training, progress: Progress) -> None:
-    """Write a checkpoint of this step and remove those no longer needed."""
+@dataclass(frozen=True)
+class Saving:
+    """A checkpoint that is being written, and the best step when it was begun."""
+
+    checkpoint: Unfinished
+    step: int
+    best_step: int
+
+    def is_written(self) -> bool:
+        """Whether this rank's part is on the disk."""
+        return self.checkpoint.is_written()
+
+    def finish(self, training: Training, progress: Progress) -> None:
+        """Wait for all parts, give the checkpoint its name, and remove those no longer needed."""
+        saved = self.checkpoint.finish()
+        if self.step == progress.best_step:
+            progress.best_sha256 = of_leader(lambda: weights_sha256(saved))
+        if is_leader():
+            # a later epoch may be the best by now, but what is on the disk is resumed with this one
+            keep = training.config.save_total_limit
+            prune_checkpoints(training.run.checkpoints, self.step, keep, self.best_step)
+
+
+def save(training: Training, progress: Progress) -> Saving:
+    """Begin a checkpoint of this step."""
     values: dict[str, object] = {
         "progress": asdict(progress),
         "settings": asdict(training.settings),
         "fingerprint": training.fingerprint,
         "schedules": [plain(schedule.state_dict()) for schedule in training.schedules],
     }
-    folder = training.run.checkpoints
-    saved = save_checkpoint(
-        folder, progress.step, training.parts.model, training.optimizers, values
+    begun = begin_checkpoint(
+        training.run.checkpoints,
+        progress.step,
+        training.parts.model,
+        training.optimizers,
+        values,
     )
-    if progress.step == progress.best_step:
-        progress.best_sha256 = of_leader(lambda: weights_sha256(saved))
-    if is_leader():
-        keep = training.config.save_total_limit
-        prune_checkpoints(folder, progress.step, keep, progress.best_step)
+    return Saving(begun, progress.step, progress.best_step)
 
 
 def _fingerprint(
