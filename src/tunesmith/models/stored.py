@@ -11,7 +11,6 @@ storage with one of them, in the same shape, is that tensor under another name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from tunesmith.distributed.group import gathered
 from tunesmith.distributed.sharding import fill
-from tunesmith.models.weights import not_finite, opened, refuse_not_finite
+from tunesmith.models.weights import not_finite, opened, owners, refuse_not_finite
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,13 @@ class StoredWeights:
 
     @torch.no_grad()
     def _read(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        with ExitStack() as stack:
-            files = [stack.enter_context(opened(file)) for file in self.files]
-            owner = {tensor: file for file in files for tensor in file.keys()}  # noqa: SIM118
-            for name, tensor in tensors.items():
-                if name in self.origins:
-                    origin = self.origins[name]
-                    stored = owner[origin].get_slice(origin)
-                    _local(tensor).copy_(stored[_own_part(tensor)])
+        owner = owners(self.files)
+        for name, tensor in tensors.items():
+            if name in self.origins:
+                origin = self.origins[name]
+                # opened for each: what was read of a file stays in memory until it is closed
+                with opened(owner[origin]) as file:
+                    _local(tensor).copy_(file.get_slice(origin)[_own_part(tensor)])
 
 
 def origins_of(

@@ -95,6 +95,15 @@ def stored_tensors(folder: Path, named: str | None = None) -> Iterator[tuple[str
                 yield name, tensors.get_tensor(name)
 
 
+def owners(files: Iterable[Path]) -> dict[str, Path]:
+    """The file that each tensor is in."""
+    found: dict[str, Path] = {}
+    for path in files:
+        with opened(path) as file:
+            found |= dict.fromkeys(file.keys(), path)
+    return found
+
+
 def opened(file: Path) -> safe_open:
     """A safetensors file, its header read; ModelError where it is none or cut short."""
     try:
