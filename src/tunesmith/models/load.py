@@ -260,7 +260,7 @@ def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel
     with _explaining("model", name, folder, trust_remote_code):
         _generation_config(folder)
         model = empty_model(config, trust_remote_code)
-    _check_by_header(name, folder, model, header, trust_remote_code)
+    _check_by_header(name, folder, model, header, _is_part(config))
     return model
 
 
@@ -269,13 +269,13 @@ def _check_by_header(
     folder: Path,
     model: PreTrainedModel,
     header: Mapping[str, tuple[int, ...]],
-    trust_remote_code: bool,
+    is_part: bool,
 ) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
     """ModelError where the tensors in a header are not the model's; a model without weights as
     transformers loads it from them, and the tensors without memory that it was loaded from.
     """
     tensors = {name: torch.empty(shape, device="meta") for name, shape in header.items()}
-    with _explaining("model", name, folder, trust_remote_code):
+    with _explaining("model", name, folder, trust_remote_code=True):
         # transformers renames and joins tensors of older files as it loads
         loaded: object = type(model).from_pretrained(
             None,
@@ -287,7 +287,7 @@ def _check_by_header(
             ignore_mismatched_sizes=True,
         )
     found, info = cast(Loaded, loaded)
-    check_loaded(name, info, _is_part(model.config))
+    check_loaded(name, info, is_part)
     return found, tensors
 
 
@@ -308,7 +308,7 @@ def load_empty(
             )
         model.generation_config = _generation_config(folder) or model.generation_config
     model.name_or_path = str(folder)
-    found, tensors = _check_by_header(name, folder, model, header, trust_remote_code)
+    found, tensors = _check_by_header(name, folder, model, header, _is_part(config))
     origins = origins_of(found, tensors)
     if origins is None:
         return None

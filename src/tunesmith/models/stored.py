@@ -85,7 +85,7 @@ def take_weights(model: torch.nn.Module, other: torch.nn.Module) -> None:
 
 def id_of_storage(tensor: torch.Tensor) -> int:
     """What all views of a tensor have in common, on the meta device too, as long as one lives."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _same_layout(a: torch.Tensor, b: torch.Tensor) -> bool:
