@@ -10,7 +10,8 @@ from torch.distributed.tensor import DTensor
 
 from tunesmith.distributed.sharding import whole_weights
 from tunesmith.errors import ModelError
-from tunesmith.models.load import load_empty
+from tunesmith.models.load import load_empty, load_model
+from tunesmith.ranks import is_leader
 from tunesmith.recipe import FsdpConfig
 from tunesmith.train.sharded import shard_over_ranks
 
@@ -40,3 +41,17 @@ def refused(folder: Path) -> str:
     except ModelError as error:
         return error.message
     return "read"
+
+
+def own_code_saved(folder: Path, target: Path) -> bool:
+    """Save a model with trusted code of its own that was read in parts; whether it is the one that
+    is loaded whole.
+    """
+    found = load_empty(str(folder), trust_remote_code=True)
+    assert found is not None
+    model, stored = found
+    stored.read_into(model, CPU)
+    if is_leader():
+        model.save_pretrained(target)
+    one = dict(load_model(str(folder), trust_remote_code=True).named_parameters())
+    return all(torch.equal(weight, one[name]) for name, weight in model.named_parameters())

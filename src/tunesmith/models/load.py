@@ -35,6 +35,7 @@ from tunesmith.errors import ModelError, did_you_mean
 from tunesmith.models.architectures import why_refused
 from tunesmith.models.four_bit import in_four_bits
 from tunesmith.models.gguf import converted
+from tunesmith.models.joined import Recorded
 from tunesmith.models.stored import StoredWeights, origins_of, take_weights
 from tunesmith.models.weights import (
     Loaded,
@@ -295,8 +296,8 @@ def load_empty(
     name: str, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, StoredWeights] | None:
     """A model in eval mode whose float32 weights are on torch's meta device, its buffers in place,
-    and where its weights lie; None where a weight is not one tensor of the files, but made of
-    several, as in older files of some mixtures of experts. ModelError as from `load_model`.
+    and where its weights lie; None where it is not known how a weight is made of what the files
+    have. ModelError as from `load_model`.
     """
     config = load_config(name, trust_remote_code)
     folder = model_folder(name, trust_remote_code)
@@ -308,8 +309,9 @@ def load_empty(
             )
         model.generation_config = _generation_config(folder) or model.generation_config
     model.name_or_path = str(folder)
-    found, tensors = _check_by_header(name, folder, model, header, _is_part(config))
-    origins = origins_of(found, tensors)
+    with Recorded() as recorded:
+        found, tensors = _check_by_header(name, folder, model, header, _is_part(config))
+    origins = origins_of(found, tensors, recorded)
     if origins is None:
         return None
     take_weights(model, found)

@@ -5,7 +5,8 @@ and each process then reads the slices that it keeps (safetensors are cut up on 
 
 transformers renames tensors as it loads, by rules of its own that differ between its versions. It
 is therefore asked what it does, by loading tensors of the meta device: a weight that shares its
-storage with one of them, in the same shape, is that tensor under another name.
+storage with one of them, in the same shape, is that tensor under another name. What is made of
+several, as the experts of a layer are, is made whole by each process, which keeps its part of it.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from tunesmith.distributed.group import gathered
 from tunesmith.distributed.sharding import fill
+from tunesmith.models.joined import Joined, Recorded, place_of
 from tunesmith.models.weights import not_finite, opened, owners, refuse_not_finite
+
+Origin = str | Joined
+"""A tensor of the files by its name there, or how a weight is made of several."""
 
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """The files of a model called `name`, and by each parameter or buffer the tensor's name there;
-    parameters are named as `named_parameters` does, a tied one once.
+    """The files of a model called `name`, and what each parameter or buffer is there; parameters
+    are named as `named_parameters` does, a tied one once.
     """
 
     name: str
     files: tuple[Path, ...]
-    origins: Mapping[str, str]
+    origins: Mapping[str, Origin]
 
     def read_into(self, model: torch.nn.Module, device: torch.device) -> None:
         """Put weights in the place of a model's, which are on the meta device: of a sharded one
@@ -52,27 +57,41 @@ class StoredWeights:
     def _read(self, tensors: Mapping[str, torch.Tensor]) -> None:
         owner = owners(self.files)
         for name, tensor in tensors.items():
-            if name in self.origins:
-                origin = self.origins[name]
-                # opened for each: what was read of a file stays in memory until it is closed
-                with opened(owner[origin]) as file:
-                    _local(tensor).copy_(file.get_slice(origin)[_own_part(tensor)])
+            origin, part = self.origins.get(name), _own_part(tensor)
+            if isinstance(origin, Joined):
+                whole = origin.made(lambda name: _stored(owner[name], name).float())
+                _local(tensor).copy_(whole[part])
+            elif origin is not None:
+                _local(tensor).copy_(_stored(owner[origin], origin, part))
+
+
+def _stored(file: Path, name: str, part: tuple[slice, ...] | None = None) -> torch.Tensor:
+    """A tensor, or a part of one. Copied, since a file stays in memory as long as what was read of
+    it does.
+    """
+    with opened(file) as tensors:
+        found: torch.Tensor = tensors.get_slice(name)[part or ...]
+        return found.clone()
 
 
 def origins_of(
-    model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]
-) -> dict[str, str] | None:
-    """The tensor behind each parameter, and behind each buffer that the files have, of a model
-    that was loaded from `tensors` on the meta device; None where a parameter is no single one.
+    model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], recorded: Recorded
+) -> dict[str, Origin] | None:
+    """What each parameter is in the files, and each buffer that they have, of a model that was
+    loaded from `tensors` on the meta device; None where that is not known of what is saved with it.
     """
-    by_storage = {id_of_storage(tensor): name for name, tensor in tensors.items()}
-    found: dict[str, str] = {}
+    saved = model.state_dict(keep_vars=True)
+    names = {place_of(tensor): name for name, tensor in tensors.items()}
+    found: dict[str, Origin] = {}
     for name, weight in [*model.named_parameters(), *model.named_buffers()]:
-        origin = by_storage.get(id_of_storage(weight))
-        if origin is not None and _same_layout(weight, tensors[origin]):
-            found[name] = origin
-        elif isinstance(weight, torch.nn.Parameter):
-            return None
+        joined = Joined(weight, recorded, names)
+        if not joined.is_known():
+            if name in saved:
+                return None
+        elif place_of(weight) in names:
+            found[name] = names[place_of(weight)]
+        else:
+            found[name] = joined
     return found
 
 
@@ -81,15 +100,6 @@ def take_weights(model: torch.nn.Module, other: torch.nn.Module) -> None:
     for name, weight in other.named_parameters(remove_duplicate=False):
         owner, _, own_name = name.rpartition(".")
         setattr(model.get_submodule(owner), own_name, weight)
-
-
-def id_of_storage(tensor: torch.Tensor) -> int:
-    """What all views of a tensor have in common, on the meta device too, as long as one lives."""
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _same_layout(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and a.stride() == b.stride()
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:

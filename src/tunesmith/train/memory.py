@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tunesmith.models.stored import id_of_storage
+from tunesmith.models.joined import id_of_storage
 from tunesmith.ranks import processes_here
 from tunesmith.train.loss import Objective, Parts, nll_sum
 from tunesmith.train.optim import OPTIMIZERS
