@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from random_models import counting, prompts_of, tiny
+from random_models import VOCABULARY, counting, prompts_of, tiny
 
 from tunesmith.errors import DataError, InputError, ModelError
 from tunesmith.evaluate import generate as generate_module
+from tunesmith.evaluate.caching import ordinary
 from tunesmith.evaluate.forward import prefix_groups, token_batches
 from tunesmith.evaluate.generate import Generated, _slots_for, generate, generate_vllm
 from tunesmith.evaluate.likelihood import choice_logprobs
@@ -68,8 +69,9 @@ def test_answers_are_those_of_transformers_generate_row_by_row(kind: str, shared
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "qwen3"])
 @pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("shared", [20, 0])
 def test_rows_take_the_slots_of_rows_that_are_answered(
-    kind: str, apart: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, shared: int, apart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
 
@@ -77,7 +79,7 @@ def test_rows_take_the_slots_of_rows_that_are_answered(
         made.append(Slots(*args))
         return made[-1]
 
-    model, prompts, stops = tiny(kind, window=64), prompts_of(13, shared=20), [5, 15, 19, 31, 47]
+    model, prompts, stops = tiny(kind, window=64), prompts_of(13, shared), [5, 15, 19, 31, 47]
     budgets = [1 + row % 9 for row in range(13)]
     monkeypatch.setattr("tunesmith.evaluate.generate.Slots", recorded)
     exact = generate_module._slots_are_exact
@@ -91,8 +93,14 @@ def test_rows_take_the_slots_of_rows_that_are_answered(
     assert (
         generate(model, prompts, stop_ids=stops, max_new_tokens=budgets, batch_rows=4) == expected
     )
-    assert (made[-1].apart, made[-1].shared) == (apart, 20)
+    assert (made[-1].apart, made[-1].shared) == (apart, shared)
     assert generate(model, prompts, stop_ids=stops, max_new_tokens=budgets) == expected
+
+
+def test_a_model_is_tried_out_on_no_control_tokens() -> None:
+    ids = ordinary(tiny("llama"), range(2, 14))
+    assert len(set(ids)) == 12
+    assert VOCABULARY // 4 < min(ids) and max(ids) < VOCABULARY * 3 // 4
 
 
 def test_a_model_that_ignores_the_mask_answers_without_slots(

@@ -133,6 +133,15 @@ def test_what_is_read_back_is_the_model(
     assert torch.equal(found.get_parameter(name), rounded)
 
 
+def test_a_file_is_read_back_by_a_path_that_is_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, tokens, file = model("llama"), tokenizer("gpt-2"), Path("m.gguf")
+    fields = written(found, tokens, file, "float32")
+    assert difference(file, found, fields, TEXTS, ids_of(tokens)) == ""
+
+
 @pytest.mark.parametrize(
     "name, said",
     [

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from tunesmith.errors import InputError
-from tunesmith.evaluate.caching import Caching, agrees, caching
+from tunesmith.evaluate.caching import Caching, agrees, caching, ordinary
 from tunesmith.evaluate.forward import (
     Inputs,
     Traits,
@@ -318,8 +318,7 @@ def _try_slots(model: PreTrainedModel, kind: Traits, apart: bool) -> bool:
     Most models take the mask, positions and cache they are given; one that ignores them (remote
     code may do anything) is found out here and keeps its own cache.
     """
-    vocabulary = cast("int", model.get_input_embeddings().num_embeddings)
-    rows = [[i % vocabulary for i in row] for row in ([9, 4, 5, 7, 3, 11, 2], [9, 4, 13, 4, 6])]
+    rows = [ordinary(model, row) for row in ([9, 4, 5, 7, 3, 11, 2], [9, 4, 13, 4, 6])]
     plain_BV = torch.stack(
         [
             model(input_ids=torch.tensor([row], device=kind.device), use_cache=False).logits[0, -1]

@@ -7,7 +7,8 @@ token for every slot.
 
 A prefix that all prompts begin with is copied into every slot or, with `apart`, is kept once and
 read once for all rows: attention to it and to a row's own tokens are put together by their
-log-sum-exps, exact up to rounding.
+log-sum-exps, exact up to rounding. That attention is used without a prefix too: it reads the keys
+and values of a group of heads once, where transformers copies them for every head in every step.
 
 Legend: R slots, S positions of a slot, b prompts being read, P tokens of the prefix they share, T
 of the longest rest, H heads of keys and values, G query heads for each of them, N heads of queries,
@@ -51,15 +52,14 @@ class Slots(Cache):
     ) -> None:
         before = _keys_and_values(prefix) if prefix is not None else []
         self.shared = before[0][0].shape[2] if prefix is not None else 0
-        self.apart = apart and prefix is not None
+        self.apart = apart
         self.start = 0 if self.apart else self.shared  # of a row's own tokens in its slot
         self.size, self.num_rows = size, rows
         self.positions_R = torch.zeros(rows, dtype=torch.long, device=device)
         self.rows_R = torch.arange(rows, device=device)
         self.filled: Tensor | None = None  # the slots being filled
         self.seen = 0  # places that some slot has reached
-        # the prefix in the layer that is running, where it is kept apart
-        self.before: tuple[Tensor, Tensor] | None = None
+        self.running: _Slots | None = None  # the layer whose attention comes next
         pairs: Sequence[tuple[Tensor, Tensor] | None] = before or [None] * num_layers
         super().__init__(layers=[_Slots(self, pair) for pair in pairs])
 
@@ -70,7 +70,7 @@ class Slots(Cache):
 
     @contextmanager
     def attending(self, config: PreTrainedConfig) -> Iterator[None]:
-        """In here the model's attention reads the prefix that is kept apart."""
+        """In here the model's attention is `_attend` if the prefix is kept apart."""
         usual, token = config._attn_implementation, _running.set(self)
         config._attn_implementation = NAME if self.apart else usual
         try:
@@ -143,7 +143,7 @@ class _Slots(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         slots, pairs = self.slots, ((self.keys, key_states), (self.values, value_states))
-        slots.before = self.prefix if slots.apart else None
+        slots.running = self
         if slots.filled is None:
             # a slot that was never filled is written to and not read
             places_R = slots.places_R.clamp(min=0)
@@ -182,14 +182,15 @@ def _attend(
     scaling: float | None = None,
     **settings: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls as its attention function where the prefix is kept apart.
+    """What transformers calls as its attention function where a prefix is kept apart.
 
-    Returns (b, T, N, D), and None for the attention weights.
+    Returns (b, T, N, D), and None for the attention weights. ValueError where it cannot be right.
     """
     if any(settings.get(name) is not None for name in CHANGES_SCORES):
         raise ValueError(f"attention with one of {CHANGES_SCORES}")
-    shape, heads, before = query_bNTD.shape, key_bHSD.shape[1], _running.get().before
-    if before is None:
+    slots, shape, heads = _running.get(), query_bNTD.shape, key_bHSD.shape[1]
+    layer, slots.running = slots.running, None
+    if layer is None:
         raise ValueError("attention without the cache's layer")
     if shape[2] == 1:  # the heads of a group are one head's queries
         query_bNTD = query_bNTD.reshape(shape[0], heads, -1, shape[3])
@@ -199,8 +200,10 @@ def _attend(
     own_bNTD, own_bNT = _flash(
         query_bNTD, key_bHSD, value_bHSD, 0.0, shape[2] > 1, attn_mask=attention_mask, scale=scaling
     )
+    if layer.prefix is None:
+        return own_bNTD.reshape(shape).transpose(1, 2), None
     line_1NUD = query_bNTD.transpose(0, 1).reshape(1, queries[1], -1, queries[3])
-    early_1NUD, early_1NU = _flash(line_1NUD, *before, 0.0, False, scale=scaling)
+    early_1NUD, early_1NU = _flash(line_1NUD, *layer.prefix, 0.0, False, scale=scaling)
     early_bNTD = early_1NUD.view(queries[1], queries[0], *queries[2:]).transpose(0, 1)
     early_bNT = early_1NU.view(queries[1], queries[0], queries[2]).transpose(0, 1)
     share_bNT = (early_bNT - own_bNT).sigmoid().to(own_bNTD.dtype)

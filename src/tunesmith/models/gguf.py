@@ -77,7 +77,7 @@ def read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     of it.
     """
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as alone:
-        (Path(alone) / "model.gguf").symlink_to(file)
+        (Path(alone) / "model.gguf").symlink_to(file.absolute())
         from_file = {"gguf_file": "model.gguf"}
         try:
             with redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
