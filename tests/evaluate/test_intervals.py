@@ -20,6 +20,7 @@ from tunesmith.evaluate.intervals import (
     UNSEEN_SKEWNESS,
     bounded_interval,
     correlation_interval,
+    log_interval,
     paired_interval,
     paired_p,
     skewed_difference,
@@ -104,6 +105,38 @@ def by_class(counts: Sequence[int], wrong: int = 0) -> Floats:
     said = np.where(np.arange(len(true)) < wrong, (true + 1) % len(counts), true)
     eye = np.eye(len(counts))
     return np.hstack([eye[true] * eye[said], eye[said], eye[true]])
+
+
+def test_a_perplexitys_interval_is_e_to_that_of_the_mean_it_comes_from() -> None:
+    # -log p, tokens and bytes of each answer: one byte a token, and so bits * log 2 nats a token
+    tokens_N = np.arange(5.0, 25.0)
+    rows_ND = np.column_stack([tokens_N * np.linspace(0.5, 1.5, 20), tokens_N, tokens_N])
+    perplexity = estimate_metric(METRICS["perplexity"], rows_ND, None)
+    bits = estimate_metric(METRICS["bits_per_byte"], rows_ND, None)
+    nats = [math.log(2) * end for end in (bits.mean, *bits.ci)]
+    logs = [math.log(end) for end in (perplexity.mean, *perplexity.ci)]
+    # the jackknife of a ratio and that of e to it differ in the second order
+    assert logs == pytest.approx(nats, rel=0.01)
+
+
+def test_the_rows_of_a_ratio_of_sums_weigh_what_its_denominator_says() -> None:
+    # 6 over 4 in all, and so residuals of (2 - 1.5 * 1) / 4 and (4 - 1.5 * 3) / 4
+    rows_ND = np.array([[2.0, 1.0], [4.0, 3.0]])
+    found = influence_of_value(
+        lambda weights_RN, rows: (weights_RN @ rows[:, 0]) / (weights_RN @ rows[:, 1]),
+        rows_ND,
+        np.arange(2),
+        weight_N=rows_ND[:, 1],
+    )
+    assert found.value == 1.5
+    assert found.share_C == pytest.approx([0.25, 0.75])
+    assert found.residual_C == pytest.approx([0.125, -0.125])
+    assert found.concentration == pytest.approx(0.25**2 + 0.75**2)
+
+
+def test_a_huge_perplexity_has_an_interval() -> None:
+    influence = influence_of_mean(np.array([1e307, 1e306, 5e306]), np.arange(3))
+    assert log_interval(influence, (1.0, math.inf))[1] > 1e307
 
 
 def test_a_perfect_file_of_77_classes_never_has_an_interval_that_excludes_1() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import groupby
-from typing import cast
 from weakref import WeakKeyDictionary
 
 import numpy as np

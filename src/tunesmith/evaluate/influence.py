@@ -29,7 +29,7 @@ class Influence:
 
     Attributes:
         value: The number.
-        share_C: The share of the rows that each unit holds; sums to 1.
+        share_C: The share of the rows, or of their weights, that each unit holds; sums to 1.
         residual_C: How far each unit pulls the value from what the others say; sums to 0.
         bias: By how much the value is expected to be too high, by the jackknife.
         n: Rows.
@@ -120,22 +120,25 @@ def influence_of_value(
     number_N: Ints,
     left_out: float = 1.0,
     most_parts: int = MAX_UNITS,
+    weight_N: Floats | None = None,
 ) -> Influence:
     """The influence of each unit by the jackknife (Efron and Stein 1981): each is left out once.
 
     For a mean it equals `influence_of_mean`. Of more than `most_parts` units, sets are left out,
     drawn at random with a fixed seed. `left_out` is how much of a unit is left out: 1 or HALF.
+    `weight_N` is how much each row weighs in the value, the denominators of a ratio of sums; None
+    where all weigh the same.
     """
-    n, sizes = len(rows_ND), np.bincount(number_N)
-    share = sizes / n
-    part_N = _parts(number_N, len(sizes), most_parts)
-    share_C = np.bincount(part_N) / n
+    n, weight_N = len(rows_ND), np.ones(len(rows_ND)) if weight_N is None else weight_N
+    share = np.bincount(number_N, weights=weight_N) / weight_N.sum()
+    part_N = _parts(number_N, len(share), most_parts)
+    share_C = np.bincount(part_N, weights=weight_N) / weight_N.sum()
     whole = float(value(np.ones((1, n)), rows_ND)[0])
     without_C = _values_without(value, rows_ND, part_N, len(share_C), left_out)
     pull_C = (whole - without_C) * (1 / left_out - share_C)
     total = float(pull_C.sum())
     bias, residual_C = -total / left_out, pull_C - share_C * total
-    return Influence(whole, share_C, residual_C, bias, n, len(sizes), float(share @ share))
+    return Influence(whole, share_C, residual_C, bias, n, len(share), float(share @ share))
 
 
 def _parts(number_N: Ints, units: int, most: int) -> Ints:

@@ -3,13 +3,15 @@
 Three shapes suffice. A number that has a range (a share, an F1, BLEU) has Wilson's interval at its
 effective number of rows; a difference of two such numbers, correlations among them, is a gain less
 a loss, each of which has one. A correlation has Student's interval on Fisher's z. A number without
-a range (an error, a perplexity) has Student's interval with its skewness taken out.
+a range (an error, a length ratio) has Student's interval with its skewness taken out; of a
+perplexity it is that of its logarithm.
 docs/statistics.md says how often each holds.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -137,6 +139,16 @@ def skewed_interval(influence: Influence, bounds: Interval, confidence: float = 
     high = _skewed_ends(influence, above * influence.skewness, confidence)[1]
     value = influence.value
     return max(bounds[0], min(value, low)), min(bounds[1], max(value, high))
+
+
+def log_interval(influence: Influence, bounds: Interval, confidence: float = 0.95) -> Interval:
+    """The interval of e to the power of a mean, for which there is a least value above 0: that of
+    the mean, by the derivative 1 / value.
+    """
+    on_log = influence.at(math.log(influence.value), 1 / influence.value)
+    ends = (math.log(bounds[0]), math.log(min(bounds[1], sys.float_info.max)))
+    low, high = skewed_interval(on_log, ends, confidence)
+    return math.exp(low), math.exp(high)
 
 
 def skewed_difference(influence: Influence, width: float, confidence: float = 0.95) -> Interval:

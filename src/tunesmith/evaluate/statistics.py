@@ -24,6 +24,7 @@ from tunesmith.evaluate.intervals import (
     Interval,
     bounded_interval,
     correlation_interval,
+    log_interval,
     paired_interval,
     paired_p,
     skewed_difference,
@@ -83,12 +84,17 @@ class Kind:
         support: rows_ND -> support_K, the rows of each of K classes whose scores are averaged with
             equal weight; None where the number is of all rows alike.
         correlation: Between what is right and what was answered.
+        log_scale: e to the power of a mean.
+        weights: rows_ND -> weight_N, how much each row weighs in a ratio of sums; None where all
+            weigh the same.
     """
 
     bounds: Interval = (-math.inf, math.inf)
     binary: bool = False
     support: Callable[[Floats], Floats] | None = None
     correlation: bool = False
+    log_scale: bool = False
+    weights: Callable[[Floats], Floats] | None = None
 
     @property
     def left_out(self) -> float:
@@ -160,7 +166,8 @@ def estimate_value(
         whole = float(value(np.ones((1, len(rows_ND))), rows_ND)[0])
         note = f"only 1 {'row' if len(rows_ND) == 1 else 'group'}"
         return Estimate(whole, len(rows_ND), math.nan, NO_INTERVAL, note)
-    influence = influence_of_value(value, rows_ND, number_N, kind.left_out)
+    weight_N = kind.weights(rows_ND) if kind.weights else None
+    influence = influence_of_value(value, rows_ND, number_N, kind.left_out, weight_N=weight_N)
     support_K = kind.support(rows_ND) if kind.support else None
     ci, note = _interval(influence, kind, support_K, confidence, exact=False)
     return Estimate(influence.value, len(rows_ND), math.sqrt(influence.variance), ci, note)
@@ -181,7 +188,8 @@ def _interval(
     note = _mostly_one(influence, confidence)
     if note:
         return NO_INTERVAL, note
-    return skewed_interval(influence, kind.bounds, confidence), ""
+    suited = log_interval if kind.log_scale else skewed_interval
+    return suited(influence, kind.bounds, confidence), ""
 
 
 def _too_little(influence: Influence, confidence: float, few_do: bool) -> str:

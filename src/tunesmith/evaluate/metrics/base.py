@@ -126,6 +126,9 @@ class Metric:
         support: rows_ND -> support_K, the rows of each class, for a metric that averages K classes
             with equal weight; intervals need a few rows of each. None: all rows count alike.
         correlation: The value is a correlation of numbers, which has an interval of its own.
+        log_scale: The value is e to the power of a mean, whose interval it has.
+        weights: rows_ND -> weight_N, the denominators of a value that is a ratio of sums: how much
+            each row weighs in it. None: all weigh the same.
         parsers: The parsers that read answers for this metric, the preferred one first;
             `tunesmith score` takes the first that suits the references.
         needs: What a prediction must hold. Metrics of likelihoods cannot be asked for in a recipe,
@@ -149,6 +152,8 @@ class Metric:
     range: Interval | None = None
     support: Callable[[Floats], Floats] | None = None
     correlation: bool = False
+    log_scale: bool = False
+    weights: Callable[[Floats], Floats] | None = None
     parsers: tuple[Parser, ...] = ("text",)
     needs: Needs = "text"
     uses_reference: bool = True
@@ -167,7 +172,14 @@ class Metric:
     def kind(self) -> Kind:
         """What intervals need to know."""
         ends = {"fraction": (0.0, 1.0), "points": (0.0, 100.0), "plain": (-math.inf, math.inf)}
-        return Kind(self.range or ends[self.unit], self.binary, self.support, self.correlation)
+        return Kind(
+            self.range or ends[self.unit],
+            self.binary,
+            self.support,
+            self.correlation,
+            self.log_scale,
+            self.weights,
+        )
 
     @property
     def sign(self) -> int:

@@ -69,6 +69,14 @@ def _reference_sums(answers: Answers) -> Floats:
     return np.array(rows, dtype=float)
 
 
+def _tokens(rows_ND: Floats) -> Floats:
+    return rows_ND[:, 1]
+
+
+def _bytes(rows_ND: Floats) -> Floats:
+    return rows_ND[:, 2]
+
+
 def _perplexity(sums_RD: Floats) -> Floats:
     """The exponential of the mean negative log-likelihood of all tokens of all rows."""
     ratio: Floats = np.exp(sums_RD[:, 0] / sums_RD[:, 1])
@@ -114,6 +122,8 @@ METRICS: dict[str, Metric] = {
         quality=_likelihood,
         unit="plain",
         range=(1.0, math.inf),
+        log_scale=True,
+        weights=_tokens,
         higher_is_better=False,
         needs="reference_logprob",
         auxiliary=True,
@@ -122,6 +132,7 @@ METRICS: dict[str, Metric] = {
         "Bits per byte",
         _reference_sums,
         of_sums(_bits_per_byte),
+        weights=_bytes,
         quality=_likelihood,
         unit="plain",
         range=(0.0, math.inf),
