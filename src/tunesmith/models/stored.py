@@ -59,19 +59,19 @@ class StoredWeights:
         for name, tensor in tensors.items():
             origin, part = self.origins.get(name), _own_part(tensor)
             if isinstance(origin, Joined):
-                whole = origin.made(lambda name: _stored(owner[name], name).float())
+                whole = origin.made(lambda name: _whole(owner[name], name))
                 _local(tensor).copy_(whole[part])
             elif origin is not None:
-                _local(tensor).copy_(_stored(owner[origin], origin, part))
+                # closed after each: what was read of a file takes memory as long as it is open
+                with opened(owner[origin]) as file:
+                    _local(tensor).copy_(file.get_slice(origin)[part])
 
 
-def _stored(file: Path, name: str, part: tuple[slice, ...] | None = None) -> torch.Tensor:
-    """A tensor, or a part of one. Copied, since a file stays in memory as long as what was read of
-    it does.
-    """
+def _whole(file: Path, name: str) -> torch.Tensor:
+    """A tensor of a file in float32; a copy, for the same reason."""
     with opened(file) as tensors:
-        found: torch.Tensor = tensors.get_slice(name)[part or ...]
-        return found.clone()
+        found: torch.Tensor = tensors.get_tensor(name)
+        return found.to(torch.float32, copy=True)
 
 
 def origins_of(
