@@ -79,6 +79,20 @@ def test_flat_arrays_hold_the_same_tokens(tmp_path: Path) -> None:
     assert ids == ["r0", "r1", "r2"]
 
 
+def test_the_tokens_of_a_large_split_stay_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "test.parquet", PAIRS)
+    in_memory = read_token_arrays(path)
+    monkeypatch.setattr(examples, "MOST_IN_MEMORY", sum(len(t.input_ids) for _, t in PAIRS) - 1)
+    on_disk = read_token_arrays(path)
+    assert isinstance(on_disk[0], np.memmap)
+    assert not isinstance(in_memory[0], np.memmap)
+    for one, other in zip(in_memory, on_disk, strict=True):
+        assert list(one) == list(other)
+    assert list(tmp_path.iterdir()) == [path]  # nothing is left if the process is killed
+
+
 def test_an_empty_split_gives_empty_arrays(tmp_path: Path) -> None:
     input_ids, offsets, prompts, ids = read_token_arrays(write(tmp_path / "test.parquet", []))
     assert (len(input_ids), offsets.tolist(), len(prompts), ids) == (0, [0], 0, [])

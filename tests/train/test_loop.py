@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_every_update_is_the_plain_loops_however_the_step_is_cut(
     for a, b in zip(weights(found).values(), weights(expected).values(), strict=True):
         assert float((a - b).abs().max()) < 1e-6
     assert (result.forward_tokens < 0.8 * result.raw_tokens) == share
+
+
+def test_tokens_that_stay_on_disk_are_trained_alike(tmp_path: Path) -> None:
+    data, file = made_data(), tmp_path / "tokens"
+    data.input_ids.tofile(file)
+    on_disk = replace(data, input_ids=np.memmap(file, dtype=np.int32, mode="r"))
+    assert on_disk.sha256 == data.sha256
+    in_memory, _ = run_once(tmp_path / "memory", data=data)
+    mapped, _ = run_once(tmp_path / "disk", data=on_disk)
+    assert same(in_memory, mapped)
 
 
 def test_the_loop_minimises_the_objective_it_is_given_and_validates_by_the_likelihood(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tunesmith.data.columns import RowIds
 from tunesmith.records import Example, TokenizedExample, Turn
 
 SCHEMA = pa.schema(
@@ -40,6 +43,8 @@ SCHEMA = pa.schema(
 )
 EXAMPLE_FIELDS = [name for name in SCHEMA.names if name not in ("input_ids", "num_prompt_tokens")]
 BATCH_ROWS = 10_000
+MOST_IN_MEMORY = 1 << 28
+"""Tokens of a split, 1 GiB of them; more stay on disk."""
 _fields = attrgetter(*EXAMPLE_FIELDS)
 
 
@@ -144,28 +149,54 @@ def only_answer(path: Path) -> str | None:
 
 def read_token_arrays(
     path: Path,
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], list[str]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], Sequence[str]]:
     """A split's tokens as flat arrays: row r is input_ids[offsets[r]:offsets[r + 1]].
 
     Returns (input_ids, offsets, num_prompt_tokens, ids): what
     `train.packing.plan.TrainingData.from_arrays` takes. A token takes 4 bytes, since no Python
-    object is made of it.
+    object is made of it. More than MOST_IN_MEMORY tokens are mapped from a file without a name,
+    beside `path`, which goes with the array; so do the ids.
     """
     tokens: list[NDArray[np.int32]] = []
     lengths: list[NDArray[np.int32]] = []
     prompts: list[NDArray[np.int32]] = []
     ids: list[str] = []
-    for batch in pq.ParquetFile(path).iter_batches(
-        BATCH_ROWS, columns=["id", "input_ids", "num_prompt_tokens"]
-    ):
-        rows = cast("pa.ListArray[pa.Int32Scalar]", batch["input_ids"])
-        tokens.append(rows.flatten().to_numpy())
-        lengths.append(np.diff(rows.offsets.to_numpy()))
-        prompts.append(batch["num_prompt_tokens"].to_numpy())
-        ids += _texts(batch, "id")
-    none = np.zeros(0, dtype=np.int32)
+    large = _most_tokens(path) > MOST_IN_MEMORY
+    ids_on_disk = RowIds(path.parent) if large else None
+    with tempfile.TemporaryFile(dir=path.parent) if large else nullcontext() as file:
+        for batch in pq.ParquetFile(path).iter_batches(
+            BATCH_ROWS, columns=["id", "input_ids", "num_prompt_tokens"]
+        ):
+            rows = cast("pa.ListArray[pa.Int32Scalar]", batch["input_ids"])
+            lengths.append(np.diff(rows.offsets.to_numpy()))
+            prompts.append(batch["num_prompt_tokens"].to_numpy())
+            if file is None or ids_on_disk is None:
+                tokens.append(rows.flatten().to_numpy())
+                ids += _texts(batch, "id")
+            else:
+                file.write(rows.flatten().to_numpy().data)
+                ids_on_disk.append(_texts(batch, "id"))
+        none = np.zeros(0, dtype=np.int32)
+        input_ids = np.concatenate([none, *tokens]) if file is None else _mapped(file)
     offsets = np.concatenate([[0], *lengths]).cumsum(dtype=np.int64)
-    return np.concatenate([none, *tokens]), offsets, np.concatenate([none, *prompts]), ids
+    return input_ids, offsets, np.concatenate([none, *prompts]), ids_on_disk or ids
+
+
+def _most_tokens(path: Path) -> int:
+    """The tokens of a split, or a few more, from the file's footer alone."""
+    footer = pq.read_metadata(path)
+    columns = [
+        footer.row_group(group).column(column)
+        for group in range(footer.num_row_groups)
+        for column in range(footer.num_columns)
+    ]
+    return sum(c.num_values for c in columns if c.path_in_schema.startswith("input_ids."))
+
+
+def _mapped(file: IO[bytes]) -> NDArray[np.int32]:
+    """What was written to a file, read from there when it is used; the file may be closed."""
+    file.flush()
+    return np.memmap(file, dtype=np.int32, mode="r")
 
 
 def task_counts(path: Path) -> dict[str, int]:

@@ -246,7 +246,7 @@ def load_tuned(
 
 
 def training_data(run: RunDir, split: str) -> TrainingData:
-    """Token ids and lengths of a split, memory-mapped."""
+    """Token ids and lengths of a split; of a large one the token ids are mapped from a file."""
     return TrainingData.from_arrays(*read_token_arrays(run.examples(split)))
 
 

@@ -363,7 +363,7 @@ def _take_step(
         "grad_norm": grad_norm,
         "learning_rate": learning_rate,
         "trained_tokens": step.num_trained,
-        "raw_tokens": int(data.lengths[step.rows].sum()),
+        "raw_tokens": int(data.lengths_of(step.rows).sum()),
         "forward_tokens": int(tokens),
         "seconds": seconds,
     }

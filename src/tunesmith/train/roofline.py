@@ -166,7 +166,7 @@ def _step_work(data: TrainingData, rows: Ints, size: ModelSize) -> tuple[float, 
     with the one just before: these are the nodes of the trie that are there already.
     """
     in_order, shared = sorted_by_tokens(data, rows)
-    inputs = data.lengths[in_order] - 1
+    inputs = data.lengths_of(in_order) - 1
     attended = {
         window: _attended(inputs, window) - _attended(shared, window)
         for window in set(size.windows)
@@ -175,7 +175,7 @@ def _step_work(data: TrainingData, rows: Ints, size: ModelSize) -> tuple[float, 
     attention = (
         12 * size.query_width * sum(float(attended[window].sum()) for window in size.windows)
     )
-    trained = int(data.num_trained[rows].sum())
+    trained = int(data.trained_of(rows).sum())
     return 6.0 * size.trunk * unique + 6.0 * size.head * trained + attention, unique
 
 

@@ -108,7 +108,7 @@ def _fit(
     rate = min(MAX_LEARNING_RATE, 10 * default_learning_rate(sum(p.numel() for p in trained)))
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
     parts, batches = split_model(copied), _batches(data, rows, setup.settings, _device(model))
-    count = int(data.num_trained[rows].sum())
+    count = int(data.trained_of(rows).sum())
     losses: list[float] = []
     started = time.monotonic()
     while len(losses) < OVERFIT_STEPS and time.monotonic() - started < SECONDS:
@@ -141,9 +141,9 @@ def _first_loss(model: PreTrainedModel, data: TrainingData, rows: Ints, loss: fl
         labels_BT = ids_BT.clone()
         labels_BT[:, : data.num_prompt_tokens[row]] = IGNORE_INDEX
         total += model(input_ids=ids_BT, labels=labels_BT, use_cache=False).loss.item() * int(
-            data.num_trained[row]
+            data.trained_of(row)
         )
-    expected = total / int(data.num_trained[rows].sum())
+    expected = total / int(data.trained_of(rows).sum())
     uniform = math.log(model.config.get_text_config().vocab_size)
     ok = abs(loss - expected) <= FIRST_LOSS_TOLERANCE * expected and loss < 1.2 * uniform
     detail = (

@@ -21,8 +21,9 @@ from tunesmith.records import Finding
 MIN_ROWS = 60
 MOST_CHARACTERS = 2000  # of a text that are looked at
 MOST_CLASSES = 200  # the classifier's time grows with them
-CLEARLY = 5.0  # standard errors between what the neighbour's labels and the own ones give
+CLEARLY = 4.0  # standard errors between what the neighbour's labels and the own ones give
 NOTHING = 3.0  # standard errors above chance that the own labels may have
+FOLDS = 5
 FAR = 7  # rows away, where nothing belongs together
 
 
@@ -89,17 +90,17 @@ def _classes_shifted(
 
 
 def _learnt(words: csr_matrix, labels: list[str]) -> NDArray[np.bool_]:
-    """Of each row, whether a naive Bayes classifier that was fitted on the other half knows its
-    label. Every second pair of rows is a half, as neighbours may be alike.
+    """Of each row, whether a naive Bayes classifier that was fitted on the other folds knows its
+    label. Pairs of rows are dealt out to the folds, as neighbours may be alike.
     """
     # a second to import, and only needed here
     from sklearn.model_selection import cross_val_predict  # noqa: PLC0415
     from sklearn.naive_bayes import MultinomialNB  # noqa: PLC0415
 
-    half = np.arange(len(labels)) // 2 % 2
-    halves = [(np.flatnonzero(half != k), np.flatnonzero(half == k)) for k in (0, 1)]
+    fold = np.arange(len(labels)) // 2 % FOLDS
+    folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
     codes = np.unique(np.array(labels), return_inverse=True)[1]
-    return np.asarray(cross_val_predict(MultinomialNB(alpha=0.1), words, codes, cv=halves) == codes)
+    return np.asarray(cross_val_predict(MultinomialNB(alpha=0.1), words, codes, cv=folds) == codes)
 
 
 def _texts_shifted(texts: list[str], own: list[str], neighbours: list[str], far: list[str]) -> bool:

@@ -16,7 +16,8 @@ that is taken over costs nothing but its attention, which is needed either way. 
 tokens are not worth splitting attention for.
 
 Pure numpy, and a pure function of token ids, seed, epoch and sizes. So there is nothing to save of
-a data loader: resuming at step k is asking for the plan from step k on.
+a data loader: resuming at step k is asking for the plan from step k on. Of a whole epoch only its
+order is held, 4 bytes a row; a step is cut when it comes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ Ints = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.int32]
 
 MIN_SHARED = 8  # tokens; shorter common prefixes are computed for each row
+
+CHECKED_AT_ONCE = 1 << 22  # rows
 
 USEFUL_SHARE = 4
 """Rows that share little are cut at the budget divided by this.
@@ -94,48 +97,56 @@ class TrainingData:
             np.asarray(num_prompt_tokens, dtype=np.int32),
             ids,
         )
-        empty = np.flatnonzero(data.num_trained <= 0)
-        if len(empty):
-            row = int(empty[0])
-            found, prompt = data.lengths[row], data.num_prompt_tokens[row]
-            raise DataError(
-                f"row {ids[row]}: nothing to train: {found} tokens, {prompt} of the prompt"
-            )
+        for start in range(0, len(data), CHECKED_AT_ONCE):
+            rows = np.arange(start, min(len(data), start + CHECKED_AT_ONCE))
+            empty = rows[data.trained_of(rows) <= 0]
+            if len(empty):
+                row = int(empty[0])
+                found, prompt = data.lengths_of(row), data.num_prompt_tokens[row]
+                raise DataError(
+                    f"row {ids[row]}: nothing to train: {found} tokens, {prompt} of the prompt"
+                )
         return data
 
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.num_prompt_tokens)
 
-    @cached_property
+    @property
     def lengths(self) -> Ints:
-        """Tokens of each row, prompt and completion."""
+        """Tokens of each row, prompt and completion; made anew, for all rows."""
         return np.diff(self.offsets)
 
-    @cached_property
+    @property
     def num_trained(self) -> Ints:
-        """Trained tokens of each row.
+        """Trained tokens of each row; made anew, for all rows."""
+        return self.trained_of(np.arange(len(self)))
+
+    def lengths_of(self, rows: Ints | int) -> Ints:
+        """Tokens of these rows, prompt and completion."""
+        return np.asarray(self.offsets[rows + 1] - self.offsets[rows])
+
+    def trained_of(self, rows: Ints | int) -> Ints:
+        """Trained tokens of these rows.
 
         A row's very first token is never trained, also without a prompt: nothing predicts it.
         """
-        return self.lengths - np.maximum(self.num_prompt_tokens, 1)
+        return self.lengths_of(rows) - np.maximum(self.num_prompt_tokens[rows], 1)
 
     def row(self, r: int) -> Tokens:
         """The token ids of row r."""
         return self.input_ids[self.offsets[r] : self.offsets[r + 1]]
 
     @cached_property
-    def sortable(self) -> bytes:
-        """The tokens as big-endian bytes: comparing these compares the sequences of token ids."""
-        return self.input_ids.astype(">i4").tobytes()
-
-    @cached_property
     def sha256(self) -> str:
         """A fingerprint of all token ids, prompt lengths and row ids."""
-        digest = sha256(
-            self.input_ids.tobytes() + self.offsets.tobytes() + self.num_prompt_tokens.tobytes()
-        )
-        digest.update("\n".join(self.ids).encode())
+        digest = sha256(self.input_ids.data)
+        digest.update(self.offsets.data)
+        digest.update(self.num_prompt_tokens.data)
+        between = ""
+        for row_id in self.ids:
+            digest.update(f"{between}{row_id}".encode())
+            between = "\n"
         return digest.hexdigest()
 
 
@@ -192,14 +203,15 @@ def plan_epoch(
     With `world_size` > 1 the plan is that of process `rank`: all ranks agree on the steps, and each
     has its share of every step's rows, so that the update is the same on any number of processes.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(data))
+    order = np.arange(len(data), dtype=np.uint32 if len(data) < 1 << 32 else np.int64)
+    np.random.default_rng([seed, epoch]).shuffle(order)
 
     def cut_rows(rows: Ints) -> tuple[MicroBatch, ...]:
         return cut_as(data, rows, max_batch_tokens, share_prefixes, padded)
 
     for index in range(first_step, steps_per_epoch(len(data), batch_size)):
-        rows = order[index * batch_size : (index + 1) * batch_size]
-        num_trained = int(data.num_trained[rows].sum())
+        rows = order[index * batch_size : (index + 1) * batch_size].astype(np.int64)
+        num_trained = int(data.trained_of(rows).sum())
         yield Step(index, rows, num_trained, *passes(data, rows, cut_rows, rank, world_size))
 
 
@@ -218,7 +230,7 @@ def passes(
     """
     shares = [cut_rows(share) for share in _shares(data, rows, world_size)]
     missing = max(len(share) for share in shares) - len(shares[rank])
-    shortest = rows[np.argmin(data.lengths[rows])]
+    shortest = rows[np.argmin(data.lengths_of(rows))]
     idle = MicroBatch(np.array([shortest]), np.zeros(1, dtype=np.int64))
     return shares[rank], (idle,) * missing
 
@@ -245,10 +257,10 @@ def cut(
         shared[shared < MIN_SHARED] = 0
     else:
         rows, shared = (
-            rows[np.argsort(-data.lengths[rows], kind="stable")],
+            rows[np.argsort(-data.lengths_of(rows), kind="stable")],
             np.zeros(len(rows), dtype=np.int64),
         )
-    inputs = data.lengths[rows] - 1
+    inputs = data.lengths_of(rows) - 1
     # What a row costs if it starts a micro-batch, and if it follows the row before it.
     alone, together, taken_over = inputs.tolist(), (inputs - shared).tolist(), shared.tolist()
     useful = max(1, max_batch_tokens // USEFUL_SHARE)
@@ -274,8 +286,8 @@ def cut_padded(data: TrainingData, rows: Ints, max_batch_tokens: int) -> tuple[M
 
     Also where rows get less than half as long as the longest, so that less than half is padding.
     """
-    rows = rows[np.argsort(-data.lengths[rows], kind="stable")]
-    widths = (data.lengths[rows] - 1).tolist()
+    rows = rows[np.argsort(-data.lengths_of(rows), kind="stable")]
+    widths = (data.lengths_of(rows) - 1).tolist()
     starts: list[int] = []
     for i, width in enumerate(widths):
         longest = widths[starts[-1]] if starts else 0
@@ -294,7 +306,7 @@ def _split(rows: Ints, shared: Ints, starts: list[int]) -> tuple[MicroBatch, ...
 
 def forward_tokens(data: TrainingData, micro: MicroBatch, padded: bool) -> int:
     """Tokens that go through the model for one micro-batch, padding included."""
-    inputs = data.lengths[micro.rows] - 1
+    inputs = data.lengths_of(micro.rows) - 1
     return len(inputs) * int(inputs.max()) if padded else int((inputs - micro.shared).sum())
 
 
@@ -307,9 +319,9 @@ def _shares(data: TrainingData, rows: Ints, world_size: int) -> list[Ints]:
     if world_size == 1:
         return [rows]
     loads, shares = [0] * world_size, [list[int]() for _ in range(world_size)]
-    for row in rows[np.argsort(-data.lengths[rows], kind="stable")].tolist():
+    for row in rows[np.argsort(-data.lengths_of(rows), kind="stable")].tolist():
         lightest = loads.index(min(loads))
-        loads[lightest] += int(data.lengths[row])
+        loads[lightest] += int(data.lengths_of(row))
         shares[lightest].append(row)
     return [np.array(share, dtype=np.int64) for share in shares]
 
@@ -320,11 +332,9 @@ def sorted_by_tokens(data: TrainingData, rows: Ints) -> tuple[Ints, Ints]:
     Sorted lexicographically, as words in a dictionary: no earlier row has a longer common prefix
     with a row than the one just before it. The last token, which is no input, is left out.
     """
-    # Slices of bytes, four per token, because Python compares these much faster than lists of ints.
-    starts, ends = (4 * data.offsets[rows]).tolist(), (4 * data.offsets[rows + 1] - 4).tolist()
-    keyed = sorted(
-        (data.sortable[a:b], r) for a, b, r in zip(starts, ends, rows.tolist(), strict=True)
-    )
+    # As bytes, the highest of a token first: their order is that of the token ids, and Python
+    # compares them much faster than lists.
+    keyed = sorted((data.row(r)[:-1].astype(">i4").tobytes(), r) for r in rows.tolist())
     common = [_common_tokens(a, b) for (a, _), (b, _) in itertools.pairwise(keyed)]
     return np.array([r for _, r in keyed], dtype=np.int64), np.array(
         [0, *common][: len(rows)], dtype=np.int64

@@ -156,7 +156,7 @@ def to_packed(
 ) -> Packed:
     """The rows in one line; `varlen` adds what attention_cuda.py needs."""
     shared = micro.shared
-    own = data.lengths[micro.rows] - 1 - shared
+    own = data.lengths_of(micro.rows) - 1 - shared
     first_own = data.offsets[micro.rows] + shared
     depth_U = np.concatenate([np.arange(s, s + n) for s, n in zip(shared, own, strict=True)])
     at_U = np.concatenate([np.arange(a, a + n) for a, n in zip(first_own, own, strict=True)])
@@ -182,7 +182,7 @@ def to_packed(
 
 def to_padded(data: TrainingData, micro: MicroBatch, device: torch.device | str = "cpu") -> Padded:
     """Each row on its own line; `micro.shared` is ignored."""
-    starts, sizes = data.offsets[micro.rows], data.lengths[micro.rows] - 1
+    starts, sizes = data.offsets[micro.rows], data.lengths_of(micro.rows) - 1
     width = int(sizes.max())
     inside_BT = np.arange(width) < sizes[:, None]
     at_BT = np.where(inside_BT, starts[:, None] + np.arange(width), 0)
