@@ -75,7 +75,7 @@ def likelihood_objective(label_smoothing: float) -> Objective:
 def split_model(model: PreTrainedModel) -> Parts:
     """Find decoder, head and scaling of any causal LM of transformers, with or without LoRA."""
     inner = unwrap_peft(model)
-    decoder = _decoder_of(inner)
+    decoder = decoder_of(inner)
     head = cast("torch.nn.Linear | None", inner.get_output_embeddings())
     attention = usual_attention(decoder)
     for scale in _scalings(inner.config.get_text_config()):
@@ -88,7 +88,7 @@ def split_model(model: PreTrainedModel) -> Parts:
     return Parts(inner, decoder, None, _unscaled, attention)
 
 
-def _decoder_of(model: PreTrainedModel) -> PreTrainedModel:
+def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The part that turns token ids into hidden states, or the model itself where there is none.
 
     `get_decoder` alone is not enough: some architectures return another part, such as the head

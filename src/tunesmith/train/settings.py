@@ -160,7 +160,7 @@ def _memory_plan(
     per_token = activation_bytes(
         parts, min(longest, MEASURED_TOKENS), padded, getattr(torch, dtype), objective
     )
-    states = state_bytes(parts.model, config.optim, config.weights_dtype) // place()[1]
+    states = _state_bytes_here(parts, config)
     sizes = (parts.model, states, per_token, 4 if dtype == "float32" else 2)
     fits = tokens_that_fit(*sizes, checkpointing=False)
     checkpointing = (
@@ -170,6 +170,14 @@ def _memory_plan(
         fits = tokens_that_fit(*sizes, checkpointing=True)
     useful = largest_useful_batch(device, per_token)
     return config.max_batch_tokens or max(longest, min(fits, useful)), bool(checkpointing)
+
+
+def _state_bytes_here(parts: Parts, config: TrainConfig) -> int:
+    """What this process keeps on its device of weights, gradients and optimiser state."""
+    if config.fsdp.cpu_offload:
+        return 0
+    everything = state_bytes(parts.model, config.optim, config.weights_dtype)
+    return everything // (config.fsdp.shards or place()[1])
 
 
 def computed_in(config: TrainConfig, device: torch.device) -> str:
