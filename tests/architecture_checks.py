@@ -102,7 +102,7 @@ def _verdict(model_type: str) -> Verdict:
     check_choices(model, data)
     check_an_epoch_and_a_reload(model, data)
     if model_type in ENCODERS:
-        why = f"with is_decoder: true, else refused as an encoder; {why}"
+        why = "; ".join(filter(None, ["with is_decoder: true, else refused as an encoder", why]))
     return Verdict(model_type, "padded" if settings.padded else "packed", why)
 
 

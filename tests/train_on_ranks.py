@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import threading
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from loss_oracle import build, examples
 from support import made_data, tiny_llama
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from torch.distributed.tensor import DTensor
 
 from tunesmith.distributed.group import place
 from tunesmith.errors import InterruptedRun, TrainingError
-from tunesmith.recipe import TrainConfig
+from tunesmith.recipe import LoraConfig, TrainConfig
 from tunesmith.rundir import RunDir
+from tunesmith.train.adapters import merge_lora, wrap_lora
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import _draw_for_this_rank, train
 from tunesmith.train.loss import Parts, nll_sum
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.packing.tensors import Batch
+from tunesmith.train.sharded import shard_over_ranks
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -49,7 +55,7 @@ def trained(folder: Path, changes: dict[str, Any] | None = None, **options: Any)
         config(**(changes or {})),
         run=RunDir(folder),
         validation=options.pop("validation", made_data(20, seed=1)),
-        on_progress=steps.append,
+        on_progress=options.pop("on_progress", steps.append),
         **options,
     )
     left = {} if any(w.is_meta for w in model.parameters()) else weights(model)
@@ -151,3 +157,56 @@ def whole_weights_in_steps(folder: Path) -> tuple[list[int], list[int]]:
 
     train(model, made_data(30), config(), run=RunDir(folder), on_progress=count)
     return alive, kept
+
+
+def trained_adapters(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """A training of adapters; the numbers of the adapters, and of the model that they make."""
+    model = wrap_lora(tiny_llama(), LoraConfig(r=4), seed=1)
+    found = trained(folder, {"lora": {"r": 4}, "learning_rate": 1e-2, **changes}, model=model)
+    if found["weights"]:
+        merged = merge_lora(model)
+        found["merged"] = {n: w.detach().numpy() for n, w in merged.named_parameters()}
+    return found
+
+
+def kept_by_this_rank(changes: dict[str, Any]) -> int:
+    """How many numbers of the weights this rank keeps."""
+    sharded = shard_over_ranks(tiny_llama(), "float32", torch.device("cpu"), config(**changes).fsdp)
+    parts = [part for part in sharded.root.model.parameters() if isinstance(part, DTensor)]
+    return sum(part.to_local().numel() for part in parts)
+
+
+OFTEN = {"save_steps": 2, "num_train_epochs": 1, "save_total_limit": 9}
+
+
+def trained_while_writing(folder: Path, dies: bool) -> list[tuple[int, bool]]:
+    """A training whose checkpoint of step 4 is not written before step 5 is taken: each step, and
+    whether that checkpoint is there. The last rank may die after step 5.
+    """
+    go_on = threading.Event()
+    real = HuggingFaceStorageWriter.write_data
+
+    def waits(writer: HuggingFaceStorageWriter, *args: Any) -> Any:
+        now = ".step-000004.tmp" not in str(writer.path)
+        assert now or go_on.wait(60), "no step was taken meanwhile"
+        return real(writer, *args)
+
+    seen = []
+
+    def note(metrics: dict[str, float]) -> None:
+        there = (RunDir(folder).checkpoints / "step-000004").exists()
+        seen.append((int(metrics["step"]), there))
+        if metrics["step"] == 5:
+            if dies and place()[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            go_on.set()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(HuggingFaceStorageWriter, "write_data", waits)
+        trained(folder, OFTEN, data=made_data(64), validation=None, on_progress=note)
+    return seen
+
+
+def rest_of_it(folder: Path) -> dict[str, Any]:
+    """That training, resumed or from the start."""
+    return trained(folder, OFTEN, data=made_data(64), validation=None, resume=True)

@@ -295,6 +295,22 @@ class LoraConfig(Section):
     )
 
 
+class FsdpConfig(Section):
+    """How torch's FSDP2 divides a model among several processes."""
+
+    shards: Count | None = Field(
+        None,
+        description="Processes that share one copy of weights, gradients and optimiser state; each "
+        "further group of as many has a copy of its own, and only gradients go between groups "
+        "(HSDP). Usually the GPUs of a machine. `null`: all processes share one copy.",
+    )
+    cpu_offload: bool = Field(
+        False,
+        description="Keep each process' part of weights, gradients and optimiser state in the "
+        "machine's memory, and let the optimiser step there. Needs NVIDIA GPUs.",
+    )
+
+
 class TrainConfig(Section):
     """Names and meanings are those of Hugging Face's `TrainingArguments` where it has them."""
 
@@ -406,6 +422,11 @@ class TrainConfig(Section):
     lora: LoraConfig | None = Field(
         None,
         description="Train low-rank adapters instead of all weights (see train.lora below).",
+    )
+    fsdp: FsdpConfig = Field(
+        FsdpConfig(),
+        description="What several processes share (see train.fsdp below and "
+        "[scaling.md](scaling.md)).",
     )
     seed: Seed = Field(
         0, description="Seed of the order of the rows and of all other randomness in training."

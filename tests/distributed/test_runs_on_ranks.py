@@ -54,9 +54,14 @@ def losses(run: Path) -> list[float]:
     return [record["loss"] for record in read_metrics(run / "metrics.jsonl")]
 
 
-def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path, tiny_model_dir: Path) -> None:
-    one = pipeline.run(recipe_for(tmp_path, tiny_model_dir, "one"))
-    recipe = recipe_for(tmp_path, tiny_model_dir, "two")
+@pytest.mark.parametrize(
+    "train", [{}, pytest.param({"lora": {"r": 4}}, marks=pytest.mark.sweep)], ids=str
+)
+def test_a_run_of_two_processes_is_that_of_one(
+    tmp_path: Path, tiny_model_dir: Path, train: dict[str, Any]
+) -> None:
+    one = pipeline.run(recipe_for(tmp_path, tiny_model_dir, "one", **train))
+    recipe = recipe_for(tmp_path, tiny_model_dir, "two", **train)
     two, helper = on_ranks(2, pipeline.run, recipe, joined=False)
     assert helper is None
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
@@ -71,6 +76,8 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path, tiny_model_dir: P
     models = [AutoModelForCausalLM.from_pretrained(run.model) for run in runs]
     for a, b in zip(*(model.parameters() for model in models), strict=True):
         assert float((a - b).detach().abs().max()) < 1e-5
+    for name in ("config.json", "generation_config.json"):
+        assert (runs[1].model / name).read_text() == (runs[0].model / name).read_text()
     check_whole(runs[1])
     assert any("18 of 18 stored answers" in note for note in two["run"]["notes"])
     assert not [*tmp_path.glob(".*")]  # no lock and no half-written folder is left

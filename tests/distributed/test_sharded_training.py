@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 from on_ranks import on_ranks
-from support import made_data
+from support import made_data, tiny_llama
 from train_on_ranks import (
+    kept_by_this_rank,
     refused_for_a_row,
+    rest_of_it,
     resumed,
     stopped,
     trained,
+    trained_adapters,
     trained_in_turn,
+    trained_while_writing,
     validated,
 )
 
 from tunesmith.rundir import RunDir
-from tunesmith.train.checkpoint import latest_checkpoint
+from tunesmith.train.checkpoint import latest_checkpoint, load_weights
 from tunesmith.train.trackers import read_metrics
 
 MANY = pytest.param(4, marks=pytest.mark.sweep)
@@ -52,6 +56,41 @@ def test_every_step_is_that_of_one_process(tmp_path: Path, number: int) -> None:
             assert rank["result"].best_step == one["result"].best_step
         assert largest_difference(ranks[0], one) < 1e-5
         assert [len(rank["weights"]) for rank in ranks[1:]] == [0] * (number - 1)
+
+
+def test_adapters_are_those_of_one_process_on_the_base_as_it_was(tmp_path: Path) -> None:
+    one = trained_adapters(tmp_path / "one", {})
+    two, other = on_ranks(2, trained_adapters, tmp_path / "two", {})
+    assert numbers(two, "loss") == pytest.approx(numbers(one, "loss"), abs=1e-5)
+    assert two["weights"].keys() == one["weights"].keys()
+    assert all("lora_" in name for name in two["weights"])
+    # from zero
+    assert all(np.abs(w).max() > 1e-3 for name, w in two["weights"].items() if "lora_B" in name)
+    assert largest_difference(two, one) < 1e-5
+    for name, weight in one["merged"].items():
+        assert np.allclose(two["merged"][name], weight, rtol=0, atol=1e-5), name
+        if "proj" not in name:
+            assert np.array_equal(two["merged"][name], weight), name
+    assert not other["weights"]
+
+
+@pytest.mark.sweep
+def test_copies_shared_by_two_processes_each_take_the_steps_of_one(tmp_path: Path) -> None:
+    one = trained(tmp_path / "one")
+    groups = {"fsdp": {"shards": 2}}
+    ranks = on_ranks(4, trained, tmp_path / "four", groups)
+    for rank in ranks:
+        for name in ("loss", "grad_norm", "validation_loss"):
+            assert numbers(rank, name) == pytest.approx(numbers(one, name), abs=1e-5)
+    assert largest_difference(ranks[0], one) < 1e-5
+    # half of every weight on each rank, and so in two files
+    found = latest_checkpoint(RunDir(tmp_path / "four").checkpoints)
+    assert found is not None
+    numbers_of_all = sum(weight.size for weight in one["weights"].values())
+    kept = on_ranks(4, kept_by_this_rank, groups)
+    assert all(own == pytest.approx(numbers_of_all / 2, rel=0.02) for own in kept)
+    rest = on_ranks(2, resumed, tmp_path / "four")[0]
+    assert rest["result"].history == ranks[0]["result"].history
 
 
 def test_only_the_leader_writes_and_every_step_is_written_once(tmp_path: Path) -> None:
@@ -93,6 +132,37 @@ def test_what_some_processes_have_saved_others_go_on_from(
     assert len(shards) == (first if first > 1 else 0)
     rest = on_ranks(then, resumed, tmp_path / "run")[0] if then > 1 else resumed(tmp_path / "run")
     assert numbers(rest, "loss") == pytest.approx(numbers(undisturbed, "loss")[3:], abs=1e-5)
+    assert largest_difference(rest, undisturbed) < 1e-5
+
+
+def test_steps_are_taken_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    for seen in on_ranks(2, trained_while_writing, tmp_path, False):
+        assert [step for step, _ in seen] == [*range(1, 9)]
+        assert not any(there for step, there in seen if step < 6)
+        assert seen[-1] == (8, True)
+    assert not [*RunDir(tmp_path).checkpoints.glob(".*")]
+    # what was copied after step 4, though it was written after step 5
+    rest_of_it(tmp_path / "one")
+    saved = []
+    for folder in (tmp_path, tmp_path / "one"):
+        model = tiny_llama()
+        load_weights(RunDir(folder).checkpoints / "step-000004", model)
+        saved.append({"weights": {n: w.detach().numpy() for n, w in model.named_parameters()}})
+    assert largest_difference(saved[0], saved[1]) < 1e-5
+
+
+def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path: Path) -> None:
+    """What was copied after step 4 and begun to be written is not taken for a checkpoint."""
+    undisturbed = rest_of_it(tmp_path / "undisturbed")
+    with pytest.raises((EOFError, AssertionError)):  # of the rank that dies or of the other
+        on_ranks(2, trained_while_writing, tmp_path / "run", True)
+    folder = RunDir(tmp_path / "run").checkpoints
+    assert (folder / ".step-000004.tmp").is_dir()
+    found = latest_checkpoint(folder)
+    assert found is not None
+    assert found.step == 2
+    rest = on_ranks(2, rest_of_it, tmp_path / "run")[0]
+    assert numbers(rest, "loss") == pytest.approx(numbers(undisturbed, "loss")[2:], abs=1e-5)
     assert largest_difference(rest, undisturbed) < 1e-5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 from loss_oracle import ARCHITECTURES, build
 from on_ranks import on_ranks
 from support import tiny_llama
+from torch.distributed.fsdp import CPUOffloadPolicy
 from train_on_ranks import drawn, trained_as, whole_weights_in_steps
 
+from tunesmith.distributed import sharding
 from tunesmith.distributed.sharding import decoder_layers, empty, fill, same_weights
+from tunesmith.recipe import FsdpConfig
 from tunesmith.train.loss import split_model
 
 
@@ -44,6 +48,45 @@ def test_a_model_is_emptied_and_filled_with_its_tied_weights_tied() -> None:
         assert torch.equal(weight, 2 * before[name])
         assert weight.requires_grad
     assert model(input_ids=torch.tensor([[3, 4]])).logits.shape == (1, 2, 259)
+
+
+class Noted(torch.nn.Module):
+    """Stands for a module that FSDP2 has taken over."""
+
+    def set_gradient_divide_factor(self, factor: float) -> None:
+        assert factor == 1.0
+
+    def set_force_sum_reduction_for_comms(self, enable: bool) -> None:
+        assert enable
+
+
+@pytest.mark.parametrize("shards, mesh", [
+    (None, ((4,), None)), (4, ((4,), None)), (2, ((2, 2), ("replicate", "shard"))),
+])  # fmt: skip
+def test_offload_and_groups_are_passed_on_for_each_layer_and_the_root(
+    monkeypatch: pytest.MonkeyPatch, shards: int | None, mesh: tuple[Any, Any]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def noted(module: torch.nn.Module, **options: Any) -> Noted:
+        asked.append(options)
+        return Noted()
+
+    monkeypatch.setattr(sharding, "fully_shard", noted)
+    monkeypatch.setattr(
+        sharding,
+        "init_device_mesh",
+        lambda device, shape, mesh_dim_names=None: (device, shape, mesh_dim_names),
+    )
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    model, gpu = tiny_llama(), torch.device("cuda")
+    config = FsdpConfig(shards=shards, cpu_offload=True)
+    sharding.shard(model, model.model.layers, "float32", gpu, config)
+    assert len(asked) == len(model.model.layers) + 1
+    assert all(isinstance(one["offload_policy"], CPUOffloadPolicy) for one in asked)
+    assert all(one["mesh"] == ("cuda", *mesh) for one in asked)
+    sharding.shard(model, [], "float32", gpu, FsdpConfig(shards=shards))
+    assert not isinstance(asked[-1]["offload_policy"], CPUOffloadPolicy)
 
 
 @pytest.mark.parametrize(

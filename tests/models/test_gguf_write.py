@@ -3,120 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers as hf
+from gguf_models import READ_BACK, TEXTS, VARIANTS, ids_of, model, ropes, tokenizer, written
 from support import byte_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from tunesmith.errors import ModelError
 from tunesmith.models import gguf_tokenizer
-from tunesmith.models.gguf_architectures import ARCHITECTURES, interleaved
+from tunesmith.models.gguf_architectures import ARCHITECTURES, REFUSED
 from tunesmith.models.gguf_check import difference
-from tunesmith.models.gguf_tokenizer import SPLITTING, TokenizerFields, tokenizer_fields
-from tunesmith.models.gguf_write import check_writable, round_weights, write_gguf
+from tunesmith.models.gguf_layouts import (
+    exponential,
+    interleaved,
+    numpy_log,
+    of_bloom,
+    parts,
+    tiled,
+)
+from tunesmith.models.gguf_tokenizer import SPLITTING, tokenizer_fields
+from tunesmith.models.gguf_write import check_writable, round_weights
 
 gguf = pytest.importorskip("gguf")
 ROOT = Path(__file__).parents[2]
-TEXTS = ["<s>He's got 12345 of them,  naïve\n\n", " 3.14 we'LL see <|think|>日本語</s>"]
-
-
-def with_offsets(rule: Any) -> Any:
-    """As a tokenizer.json has it."""
-    if isinstance(rule, list):
-        return [with_offsets(part) for part in rule]
-    if rule["type"] == "Sequence":
-        return rule | {"pretokenizers": with_offsets(rule["pretokenizers"])}
-    return rule | ({"trim_offsets": True} if rule["type"] == "ByteLevel" else {})
-
-
-def tokenizer(pre: str) -> Any:
-    """A trained BPE tokenizer with one of llama.cpp's splitting rules, and an added word."""
-    empty = json.loads(Tokenizer(models.BPE(ignore_merges=pre == "llama-bpe")).to_str())
-    inner = Tokenizer.from_str(json.dumps(empty | {"pre_tokenizer": with_offsets(SPLITTING[pre])}))
-    inner.decoder = decoders.ByteLevel()
-    names = ["<s>", "</s>", "<pad>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=names, initial_alphabet=alphabet, show_progress=False
-    )
-    inner.train_from_iterator(["he 12345 123 12 we'll see them naïve got"] * 3, trainer)
-    found = hf.PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    )
-    found.add_tokens(["<|think|>"])
-    found.chat_template = "{{ bos_token }}{{ messages[0].content }}"
-    return found
-
-
-HEAD_DIM = {"qwen3": 128, "gemma2": 256, "gemma3_text": 256}
-
-
-def tiny_config(kind: str, tied: bool) -> Any:
-    if kind == "gpt2":
-        return hf.GPT2Config(
-            vocab_size=320, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=tied,
-            bos_token_id=0, eos_token_id=1,
-        )  # fmt: skip
-    values: dict[str, Any] = {
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
-        "num_hidden_layers": 2,
-    }
-    if kind == "gemma3_text":  # of its layers every sixth sees everything
-        theirs = {"full_attention": 5000.0, "sliding_attention": 10_000.0}
-        ropes = {name: {"rope_type": "default", "rope_theta": t} for name, t in theirs.items()}
-        values = {"rope_parameters": ropes, "num_hidden_layers": 6}
-    if kind == "mistral":
-        values["sliding_window"] = None
-    if kind.startswith("gemma"):
-        values["sliding_window"] = 8
-    return hf.AutoConfig.for_model(
-        kind, vocab_size=320, hidden_size=32, intermediate_size=48, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=HEAD_DIM.get(kind, 8), max_position_embeddings=128,
-        tie_word_embeddings=tied, rms_norm_eps=1e-5, bos_token_id=0, eos_token_id=1, pad_token_id=2,
-        **values,
-    )  # fmt: skip
-
-
-def model(kind: str, tied: bool = False) -> Any:
-    config = tiny_config(kind, tied)
-    torch.manual_seed(3)
-    found = hf.AutoModelForCausalLM.from_config(config).eval()
-    for weight in found.parameters():  # biases and norms as well are not what they began as
-        weight.data.add_(torch.randn_like(weight) * 0.1)
-    return found
-
-
-def written(found: Any, tokens: Any, file: Path, dtype: str) -> TokenizerFields:
-    fields = tokenizer_fields(tokens, [1], found.config.vocab_size)
-    round_weights(found, dtype)
-    write_gguf(found, fields, file, dtype, "tiny")
-    return fields
-
-
-def ids_of(tokens: Any) -> list[list[int]]:
-    return [tokens(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
-
-
-MATRICES = ("q_proj.weight", "qkv_proj.weight", "c_attn.weight")
-
-
-READ_BACK = (
-    ("llama", "gpt-2", "bfloat16", True),
-    ("llama", "llama-bpe", "float32", False),
-    ("llama", "smollm", "float16", False),
-    ("qwen2", "qwen2", "float16", True),
-    ("qwen3", "qwen2", "bfloat16", False),
-    ("mistral", "llama-bpe", "bfloat16", False),
-    ("phi3", "llama-bpe", "bfloat16", False),
-    ("gpt2", "gpt-2", "float16", True),
-    ("gpt2", "gpt-2", "bfloat16", False),
-    ("gemma2", "gpt-2", "bfloat16", True),
-    ("gemma3_text", "gpt-2", "float16", True),
-)
+MATRICES = (
+    "q_proj.weight", "qkv_proj.weight", "c_attn.weight", "query_key_value.weight", "in_proj.weight",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind, pre, dtype, tied", READ_BACK)
@@ -125,12 +42,23 @@ def test_what_is_read_back_is_the_model(
 ) -> None:
     found, tokens, file = model(kind, tied), tokenizer(pre), tmp_path / "m.gguf"
     name = next(name for name, w in found.named_parameters() if name.endswith(MATRICES))
+    check_writable(found.config)
     before = found.get_parameter(name).detach().clone()
     fields = written(found, tokens, file, dtype)
     assert fields.pre == pre
     assert difference(file, found, fields, TEXTS, ids_of(tokens)) == ""
     rounded = before.to(getattr(torch, dtype)).float()
     assert torch.equal(found.get_parameter(name), rounded)
+
+
+@pytest.mark.parametrize("kind, tied, changes", VARIANTS)
+def test_what_a_file_says_is_read_back(
+    tmp_path: Path, kind: str, tied: bool, changes: dict[str, Any]
+) -> None:
+    found, tokens, file = model(kind, tied, **changes), tokenizer("qwen2"), tmp_path / "m.gguf"
+    check_writable(found.config)
+    fields = written(found, tokens, file, "float32")
+    assert difference(file, found, fields, TEXTS, ids_of(tokens)) == ""
 
 
 def test_a_file_is_read_back_by_a_path_that_is_relative(
@@ -168,11 +96,29 @@ def test_other_sizes_tokens_and_logits_are_noticed(tmp_path: Path) -> None:
     assert difference(file, found, fields, TEXTS, ids).startswith("rope_theta is 5000.0 in the")
 
 
-def test_every_architecture_is_one_that_is_read_back() -> None:
-    kinds = {kind for kind, *_ in READ_BACK}
-    assert kinds == set(ARCHITECTURES)
-    page = (ROOT / "docs" / "gguf.md").read_text(encoding="utf-8")
-    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
+PAGE = (ROOT / "docs" / "gguf.md").read_text(encoding="utf-8")
+
+
+def test_every_architecture_is_one_that_is_read_back_and_stands_in_the_docs() -> None:
+    rows = [line.split("|")[2] for line in PAGE.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(ARCHITECTURES)
+    assert {kind for kind, *_ in READ_BACK} == set(ARCHITECTURES)
+
+
+def test_what_is_refused_and_how_texts_may_be_split_stands_in_the_docs() -> None:
+    assert [name for name in (*REFUSED, *SPLITTING) if f"`{name}`" not in PAGE] == []
+    assert {pre for _, pre, *_ in READ_BACK} == set(SPLITTING)
+
+
+def test_splitting_rules_are_those_that_transformers_has_of_these_names() -> None:
+    names = pytest.importorskip("transformers.integrations.gguf.gguf_tokenizer_mapping")
+    theirs = names.GGUF_PRE_TOKENIZER_SPLITS
+    both = {name: SPLITTING[name]["pretokenizers"][0] for name in SPLITTING if name in theirs}
+    assert sorted(both) == ["dbrx", "llama-bpe", "qwen2", "qwen35"]
+    assert {name: rule["pattern"]["Regex"] for name, rule in both.items()} == {
+        name: theirs[name] for name in both
+    }
 
 
 def test_gemmas_norms_are_one_larger_in_the_file_and_rounded_to_survive_it(tmp_path: Path) -> None:
@@ -196,6 +142,50 @@ def test_gpt2s_matrices_are_transposed_and_its_positions_stay_in_float32(tmp_pat
     assert "output.weight" not in tensors
 
 
+def test_routers_convolutions_and_decays_stay_in_float32(tmp_path: Path) -> None:
+    found, file = model("qwen3_5_moe_text"), tmp_path / "m.gguf"
+    router = found.model.layers[0].mlp.gate.weight.detach().clone()
+    written(found, tokenizer("qwen35"), file, "bfloat16")
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    names = ("ffn_gate_inp.weight", "ssm_conv1d.weight", "ssm_a", "ffn_down_exps.weight")
+    kinds = [tensors[f"blk.0.{name}"].tensor_type.name for name in names]
+    assert kinds == ["F32", "F32", "F32", "BF16"]
+    assert (tensors["blk.0.ffn_gate_inp.weight"].data == router.numpy()).all()
+
+
+def test_value_heads_that_stand_by_group_are_tiled() -> None:
+    """Two groups of two heads with two rows: 0 1 2 3 | 4 5 6 7 becomes 0 1 4 5 2 3 6 7."""
+    rows = torch.arange(8.0).reshape(8, 1)
+    assert tiled(rows, 2, 2).flatten().tolist() == [0, 1, 4, 5, 2, 3, 6, 7]
+
+
+def test_blooms_heads_are_apart_in_the_file() -> None:
+    """Two heads of one number each: q k v | q k v becomes q q k k v v."""
+    config = hf.BloomConfig(hidden_size=2, n_head=2)
+    rows = torch.arange(6.0)
+    name = "h.0.self_attention.query_key_value.bias"
+    assert of_bloom(config, name, rows).tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_gates_of_experts_are_apart_from_their_ups_in_the_file() -> None:
+    stacked = torch.arange(8.0).reshape(2, 4, 1)  # two experts, of width two
+    found = dict(parts("model.layers.0.mlp.experts.gate_up_proj", stacked))
+    assert {name: half.flatten().tolist() for name, half in found.items()} == {
+        "model.layers.0.mlp.experts.gate_proj.weight": [0, 1, 4, 5],
+        "model.layers.0.mlp.experts.up_proj.weight": [2, 3, 6, 7],
+    }
+
+
+@pytest.mark.parametrize("log", [torch.log, numpy_log])
+def test_a_decays_exponential_is_one_of_which_the_logarithm_is_the_decay(log: Any) -> None:
+    """Near log(2) float32 rounds many to their neighbours."""
+    decays = log(torch.linspace(-3, 4, 200_001).exp())
+    found = exponential(decays, log)
+    assert torch.equal(log(found), decays)
+    assert not torch.equal(found, decays.exp())
+    assert float((found / decays.exp() - 1).abs().max()) < 1e-6
+
+
 def test_rows_of_a_head_are_interleaved() -> None:
     """Two heads of four: 0 1 | 2 3 becomes 0 2 1 3."""
     rows = torch.arange(8.0).reshape(8, 1)
@@ -210,8 +200,8 @@ def test_a_number_that_float16_cannot_hold_is_refused() -> None:
 
 
 OTHERS = (
-    hf.GraniteConfig, hf.Olmo2Config, hf.SmolLM3Config, hf.Starcoder2Config, hf.GemmaConfig,
-    hf.CohereConfig, hf.FalconConfig,
+    hf.GraniteConfig, hf.Olmo2Config, hf.SmolLM3Config, hf.GemmaConfig,
+    hf.CohereConfig,
 )  # fmt: skip
 
 
@@ -221,6 +211,32 @@ OTHERS = (
         *(
             (other(), f"{other.model_type} models are not written as .gguf; llama, ")
             for other in OTHERS
+        ),
+        (hf.Starcoder2Config(), "starcoder2 .*transformers does not read back the rotary base"),
+        (hf.GptOssConfig(), "gpt_oss .*does not read back the experts' gates and biases"),
+        (hf.Gemma4TextConfig(), "gemma4_text .*does not read back which layers see everything"),
+        (hf.Qwen2MoeConfig(norm_topk_prob=True), "norm_topk_prob = True"),
+        (hf.Qwen2MoeConfig(moe_intermediate_size=512), "moe_intermediate_size = 512"),
+        (hf.Qwen3MoeConfig(norm_topk_prob=True, mlp_only_layers=[1]), r"mlp_only_layers = \[1\]"),
+        (hf.Lfm2Config(conv_bias=True), "conv_bias = True"),
+        (
+            hf.Qwen3_5TextConfig(linear_value_head_dim=64),
+            "linear_value_head_dim = 64 .* only 128",
+        ),
+        (hf.StableLmConfig(rope_parameters=ropes("llama")), "rope_theta = 5000.0"),
+        (hf.NemotronConfig(norm_eps=1e-6), "norm_eps = 1e-06"),
+        (hf.FalconConfig(new_decoder_architecture=True), "new_decoder_architecture = True"),
+        (hf.FalconConfig(alibi=True), "alibi = True"),
+        (hf.BloomConfig(tie_word_embeddings=False), "tie_word_embeddings = False"),
+        (hf.MambaConfig(expand=4), "expand = 4"),
+        (hf.StableLmConfig(tie_word_embeddings=True), "tie_word_embeddings = True"),
+        (hf.NemotronConfig(head_dim=64), "head_dim = 64 .* only 128"),
+        (hf.FalconConfig(ffn_hidden_size=100), "ffn_hidden_size = 100 .* only 18176"),
+        (
+            hf.Qwen3_5TextConfig(
+                num_hidden_layers=2, layer_types=["full_attention", "linear_attention"]
+            ),
+            r"layer_types = .*, only \['full_attention', 'full_attention'\]",
         ),
         (hf.GPT2Config(n_positions=512), "gpt2 with n_positions = 512 is .* only 1024"),
         (hf.GPT2Config(n_inner=100), "n_inner = 100"),

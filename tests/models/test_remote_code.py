@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from empty_on_ranks import own_code_saved
+from on_ranks import on_ranks
 from support import byte_tokenizer, list_again, tiny_llama, write_rows
 
 from tunesmith.rundir import RunDir, file_sha256, read_json, write_json
@@ -236,3 +238,10 @@ def distrust(run: RunDir) -> None:
     manifest["files"]["recipe.yaml"] = file_sha256(run.recipe)
     write_json(run.manifest, manifest)
     list_again(run)
+
+
+def test_a_trusted_model_that_is_read_in_parts_is_saved_with_its_code_too(tmp_path: Path) -> None:
+    own = Folder(tmp_path / "own")
+    assert on_ranks(2, own_code_saved, own.path, tmp_path / "saved") == [True, True]
+    assert (tmp_path / "saved" / "modeling_own.py").exists()
+    assert "modeling_own.py" in own.marker.read_text().split()

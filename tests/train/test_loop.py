@@ -26,7 +26,7 @@ from tunesmith.errors import InputError, InterruptedRun, TrainingError
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir, file_sha256
 from tunesmith.signals import Interrupted, stopping_on_signals
-from tunesmith.train import loop
+from tunesmith.train import loop, saving
 from tunesmith.train.checkpoint import weights
 from tunesmith.train.loop import TrainResult, train
 from tunesmith.train.loss import Parts, nll_sum
@@ -306,16 +306,16 @@ def test_checkpoints_are_saved_by_the_clock_and_change_no_step(
     now = [0.0]
     monkeypatch.setattr(loop, "_clock", lambda: now[0])
     saved: list[int] = []
-    save = loop.save
+    save = saving.save
 
-    def noted(training: Any, progress: Any) -> None:
+    def noted(training: Any, progress: Any) -> Any:
         saved.append(progress.step)
-        save(training, progress)
+        return save(training, progress)
 
     def a_minute_passes(record: dict[str, Any]) -> None:
         now[0] += 60.0
 
-    monkeypatch.setattr(loop, "save", noted)
+    monkeypatch.setattr(saving, "save", noted)
     timed, _ = run_once(
         tmp_path / "timed", config=config(save_minutes=1.5), on_progress=a_minute_passes
     )

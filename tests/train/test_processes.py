@@ -9,8 +9,9 @@ import torch
 from loss_oracle import build
 
 from tunesmith.errors import InputError
-from tunesmith.recipe import TrainConfig, build_recipe
+from tunesmith.recipe import FsdpConfig, LoraConfig, TrainConfig, build_recipe
 from tunesmith.stages.preflight import check_before_work
+from tunesmith.train import processes
 from tunesmith.train.loss import _PlainHead, add_lookups_in_place, split_model
 from tunesmith.train.processes import check_processes, check_single_process
 
@@ -52,7 +53,6 @@ def test_several_processes_are_refused_before_the_output_folder_and_the_model_ar
 
 @pytest.mark.parametrize("key, value, as_it_must_be", [
     ("optim", "muon", "adamw"),
-    ("lora", {"r": 4}, "null"),
     ("merge_with_base", 0.3, "0.0"),
     ("weights_dtype", "bfloat16", "float32"),
     ("neftune_noise_alpha", 5.0, "0.0"),
@@ -73,8 +73,61 @@ def test_what_several_processes_cannot_do_is_refused_with_the_way_out(
         check_processes(TrainConfig(**{key: value}))
 
 
+def test_adapters_on_four_bits_are_one_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    in_a_group_of(2, monkeypatch)
+    check_processes(TrainConfig(lora=LoraConfig()))
+    with pytest.raises(
+        InputError,
+        match=r"^train.lora.load_in_4bit with 2 processes: only one process can do that\n"
+        r"hint: train.lora.load_in_4bit=false, or run `tunesmith` without torchrun$",
+    ):
+        check_processes(TrainConfig(lora=LoraConfig(load_in_4bit=True)))
+
+
+@pytest.mark.parametrize("number, shards, message", [
+    (4, 3, "3 with 4 processes: they are not divided into groups of 3"),
+    (2, 4, "4 with 2 processes: they are not divided into groups of 4"),
+    (1, 2, "2 with 1 process: they are not divided into groups of 2"),
+    (4, 2, ""),
+    (4, 4, ""),
+    (1, 1, ""),
+    (4, None, ""),
+])  # fmt: skip
+def test_groups_that_share_a_copy_have_to_be_equally_large(
+    monkeypatch: pytest.MonkeyPatch, number: int, shards: int | None, message: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(number))
+    in_a_group_of(number, monkeypatch)
+    config = TrainConfig(fsdp=FsdpConfig(shards=shards))
+    if not message:
+        check_processes(config)
+        return
+    with pytest.raises(InputError, match=rf"^train.fsdp.shards = {message}\nhint: "):
+        check_processes(config)
+
+
+@pytest.mark.parametrize("number, device, fine", [
+    (2, "cuda", True), (2, "cpu", False), (1, "cuda", False),
+])  # fmt: skip
+def test_offload_is_for_several_processes_with_gpus(
+    monkeypatch: pytest.MonkeyPatch, number: int, device: str, fine: bool
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(number))
+    in_a_group_of(number, monkeypatch)
+    monkeypatch.setattr(processes, "default_device", lambda: device)
+    config = TrainConfig(fsdp=FsdpConfig(cpu_offload=True))
+    if fine:
+        check_processes(config)
+        return
+    with pytest.raises(
+        InputError, match=rf"there (is|are) {number}, on {device}\nhint: train.fsdp"
+    ):
+        check_processes(config)
+
+
 def in_a_group_of(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: world_size > 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: world_size)
 
 

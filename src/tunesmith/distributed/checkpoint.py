@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import torch
+import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
@@ -23,9 +27,9 @@ from torch.distributed.checkpoint.hf_storage import (
 )
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from tunesmith.distributed.group import together
+from tunesmith.distributed.group import LONGEST_STEP, together
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,37 @@ class Stored:
     dtype: torch.dtype
 
 
-def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors into a folder; every rank calls this with its parts of the same ones.
+def start_writing_shards(
+    folders: Mapping[Path, Mapping[str, torch.Tensor]],
+) -> list[Future[None]]:
+    """Copy tensors and write them into folders while the caller goes on; every rank calls this with
+    its parts of the same ones. What comes back is done when all ranks have written a folder.
 
     A tensor that is no DTensor is the same on all ranks, and written by one.
     """
-    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    with _first_failure():
-        save(dict(tensors), storage_writer=writer)
+    groups = _groups_for_writing(dist.group.WORLD, len(folders))
+    return [
+        cast(
+            "Future[None]",
+            async_save(
+                dict(tensors),
+                storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
+                process_group=group,
+            ),
+        )
+        for (folder, tensors), group in zip(folders.items(), groups, strict=True)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _groups_for_writing(_: object, number: int) -> list[dist.ProcessGroup]:
+    """One for each folder that is written at a time, for this start of the processes: what threads
+    tell each other must not get between the steps of a training.
+    """
+    return [
+        cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=LONGEST_STEP))
+        for _ in range(number)
+    ]
 
 
 def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor], alone: bool = False) -> None:
@@ -52,7 +79,7 @@ def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor], alone: bool =
     Every rank calls this, unless it is `alone` in reading.
     """
     reader = HuggingFaceStorageReader(str(folder))
-    with _first_failure(), warnings.catch_warnings():
+    with first_failure(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # as is meant
         load(dict(tensors), storage_reader=reader, no_dist=alone or not together())
 
@@ -68,7 +95,7 @@ def stored(folder: Path) -> dict[str, Stored]:
 
 
 @contextmanager
-def _first_failure() -> Iterator[None]:
+def first_failure() -> Iterator[None]:
     """DCP gathers what went wrong on each rank; the first of these is raised on all."""
     try:
         yield

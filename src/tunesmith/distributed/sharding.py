@@ -15,14 +15,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
+
+from tunesmith.recipe import FsdpConfig
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -39,25 +48,44 @@ class Root(torch.nn.Module):
         return function(*arguments)
 
 
-def shard(model: PreTrainedModel, layers: Iterable[torch.nn.Module], dtype: str) -> Root:
+def shard(
+    model: PreTrainedModel,
+    layers: Iterable[torch.nn.Module],
+    dtype: str,
+    device: torch.device,
+    fsdp: FsdpConfig,
+) -> Root:
     """Keep this rank's part of every weight, in place, and give the root to run the model in.
 
     `layers` are gathered one by one; all other weights, embeddings and head among them, together
     for a whole pass. In bfloat16 weights are gathered in it, and gradients summed in float32.
+    Weights on the meta device stay there, sharded.
     """
-    device = next(model.parameters()).device.type
-    mesh = init_device_mesh(device, (dist.get_world_size(),))
+    mesh = _mesh(device, fsdp.shards)
     policy = MixedPrecisionPolicy(
         # a tensor's dtype under autocast is that of the operation, and the loss is float32
         param_dtype=None if dtype == "float32" else getattr(torch, dtype),
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
+    offload = CPUOffloadPolicy() if fsdp.cpu_offload else OffloadPolicy()
+    whole_of = partial(fully_shard, mesh=mesh, mp_policy=policy, offload_policy=offload)
     for layer in layers:
-        _summing(fully_shard(layer, mesh=mesh, mp_policy=policy))
+        _summing(whole_of(layer))
     root = Root(model)
-    _summing(fully_shard(root, mesh=mesh, mp_policy=policy))
+    _summing(whole_of(root))
     return root
+
+
+def _mesh(device: torch.device, shards: int | None) -> DeviceMesh:
+    """All ranks in a line, or a row for each copy of the model: neighbours, which torchrun puts on
+    one machine, share a copy.
+    """
+    world_size = dist.get_world_size()
+    if shards in (None, world_size):
+        return init_device_mesh(device.type, (world_size,))
+    names = ("replicate", "shard")
+    return init_device_mesh(device.type, (world_size // shards, shards), mesh_dim_names=names)
 
 
 def _summing(module: FSDPModule) -> None:
@@ -99,15 +127,18 @@ def same_weights(model: Model) -> Model:
 
 
 def fill(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Put weights, by the names of `named_parameters`, in the place of a model's, tied ones too."""
+    """Put weights, by the names of `named_parameters`, in the place of a model's, tied ones too;
+    those that are not named stay.
+    """
     new = {
         id(old): torch.nn.Parameter(weights[name], requires_grad=old.requires_grad)
         for name, old in model.named_parameters()
+        if name in weights
     }
     for module in model.modules():
         own = list(module.named_parameters(recurse=False, remove_duplicate=False))
         for name, old in own:
-            setattr(module, name, new[id(old)])
+            setattr(module, name, new.get(id(old), old))
 
 
 def empty(model: torch.nn.Module) -> None:
@@ -116,6 +147,16 @@ def empty(model: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Every weight of a sharded model in full, on this rank; every rank has to ask for them."""
-    return {name: whole(weight.detach()) for name, weight in model.named_parameters()}
+def whole_weights(
+    model: torch.nn.Module, frozen: bool = False, kept: bool = True
+) -> dict[str, torch.Tensor]:
+    """The weights of a sharded model in full, on this rank, all or the `frozen` ones; every rank
+    has to ask for them, also one by which they are not `kept`.
+    """
+    found = {}
+    for name, weight in model.named_parameters():
+        if not (frozen and weight.requires_grad):
+            gathered = whole(weight.detach())
+            if kept:
+                found[name] = gathered
+    return found

@@ -91,7 +91,7 @@ def traits(model: PreTrainedModel) -> Traits:
         recurrent=recurrent,
         window=min((size for size in windows if size), default=None),
         limit=max_positions(model.config),
-        num_layers=config.num_hidden_layers,
+        num_layers=getattr(config, "num_hidden_layers", 0),  # BLT has several, one for each part
         device=weights.device,
         dtype=weights.dtype,
     )

@@ -6,24 +6,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import pre_tokenizers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith.models.gguf import read_gguf
-from tunesmith.models.gguf_architectures import (
-    ARCHITECTURES,
-    Architecture,
+from tunesmith.models.gguf_architectures import ARCHITECTURES, Architecture
+from tunesmith.models.gguf_metadata import (
+    feed_forward_length,
+    head_dim,
     norm_epsilon,
+    rope_dimensions,
     rope_theta,
 )
-from tunesmith.models.gguf_tokenizer import TokenizerFields
-from tunesmith.models.gguf_write import head_dim
+from tunesmith.models.gguf_tokenizer import READ_AS_GPT2, TokenizerFields, splitter
 
 SIZES = (
-    "max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size",
-    "num_attention_heads", "num_key_value_heads", "vocab_size", "hidden_act", "tie_word_embeddings",
-    "sliding_window", "layer_types",
+    "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "vocab_size", "hidden_act", "tie_word_embeddings", "sliding_window",
+    "layer_types", "num_experts", "num_experts_per_tok", "norm_topk_prob", "moe_intermediate_size",
+    "shared_expert_intermediate_size", "conv_L_cache", "conv_kernel", "state_size",
+    "time_step_rank", "linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim",
+    "linear_value_head_dim", "linear_conv_kernel_dim",
 )  # fmt: skip
+"""Of the config of a model that has them."""
 FLOAT32 = 1e-6
 """Relative error of a number that is kept in float32."""
 LOGITS = 1e-4
@@ -41,10 +45,8 @@ def difference(
     tokenizer on these texts; empty where there is none. ModelError where it cannot be read.
     """
     read, tokenizer = read_gguf(file)
-    if fields.pre == "smollm":  # which transformers reads as GPT-2's
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
+    if fields.pre in READ_AS_GPT2:
+        tokenizer.backend_tokenizer.pre_tokenizer = splitter(fields.pre)
     found = [
         *_sizes(model.config, read.config),
         *_tensors(model, read),
@@ -54,13 +56,17 @@ def difference(
 
 
 def _sizes(ours: PreTrainedConfig, read: PreTrainedConfig) -> Iterator[str]:
-    pairs = [(key, getattr(ours, key, None), getattr(read, key, None)) for key in SIZES]
+    pairs = [
+        (key, getattr(ours, key), getattr(read, key, None)) for key in SIZES if hasattr(ours, key)
+    ]
     for key, a, b in [("model_type", _kind(ours).read_as, read.model_type), *pairs]:
         if a != b:
             yield f"{key} is {b!r} in the file, {a!r} in the model"
     numbers = {
         "head_dim": (head_dim(ours), head_dim(read)),
-        "the norms' epsilon": (norm_epsilon(ours)[0], norm_epsilon(read)[0]),
+        "the feed-forward width": (feed_forward_length(ours), feed_forward_length(read)),
+        "the number of rotated dimensions": (rope_dimensions(ours), rope_dimensions(read)),
+        "the norms' epsilon": (norm_epsilon(ours), norm_epsilon(read)),
         "rope_theta": (rope_theta(ours) or 0.0, rope_theta(read) or 0.0),
     }
     for key, (a, b) in numbers.items():

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import PreTrainedTokenizerBase
 
 from tunesmith.errors import ModelError
@@ -24,16 +27,16 @@ NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """llama.cpp's types of tokens (gguf.TokenType)."""
 
 
-def _regex(digits: str) -> str:
+def _regex(digits: str, letter: str = r"\p{L}", not_a_letter: str = r"\p{L}") -> str:
     return (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-        + digits
-        + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?{letter}+|{digits}"
+        rf"| ?[^\s{not_a_letter}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     )
 
 
 def _bytes(use_regex: bool) -> JsonObject:
-    return {"type": "ByteLevel", "add_prefix_space": False, "use_regex": use_regex}
+    how = {"add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
+    return {"type": "ByteLevel", **how}
 
 
 def _sequence(*parts: JsonObject) -> JsonObject:
@@ -45,19 +48,47 @@ def _split(pattern: str) -> JsonObject:
     return {"type": "Split", "pattern": {"Regex": pattern}, **how}
 
 
+def _digits(each: bool) -> JsonObject:
+    return {"type": "Digits", "individual_digits": each}
+
+
 SPLITTING: dict[str, JsonObject] = {
     "gpt-2": _bytes(True),
-    "smollm": _sequence({"type": "Digits", "individual_digits": True}, _bytes(True)),
+    "smollm": _sequence(_digits(True), _bytes(True)),
     "llama-bpe": _sequence(_split(_regex(r"\p{N}{1,3}")), _bytes(False)),
+    "dbrx": _sequence(_split(_regex(r"\p{N}{1,3}")), _bytes(False)),
     "qwen2": _sequence(_split(_regex(r"\p{N}")), _bytes(False)),
+    "qwen35": _sequence(_split(_regex(r"\p{N}", r"[\p{L}\p{M}]", r"\p{L}\p{M}")), _bytes(False)),
+    "falcon": _sequence(
+        {"type": "Punctuation", "behavior": "Contiguous"},
+        _bytes(True),
+        _digits(False),
+        _split("[0-9][0-9][0-9]"),
+    ),
+    "bloom": _sequence(
+        _split(r" ?[^(\s|[.,!?…。，、।۔،])]+"),  # noqa: RUF001 - full stops and commas of scripts
+        _bytes(False),
+    ),
 }
 """llama.cpp's names (llama-vocab.cpp) and what each is in a tokenizer.json, as transformers' own
-tokenizers of these models have it.
+tokenizers of these models have it. Rules that llama.cpp knows by a name but follows only nearly
+(tekken, gpt-4o: letters with combining marks) are not among them.
 """
+READ_AS_GPT2 = ("smollm", "falcon", "bloom")
+"""Names whose rules transformers does not have."""
 IGNORES_MERGES = ("llama-bpe",)
 """Where llama.cpp takes a word that is a token as that, whatever its merges."""
-NORMALISED = {"qwen2": {"type": "NFC"}}
+NORMALISED = {name: {"type": "NFC"} for name in ("gpt-2", "qwen2", "qwen35")}
 """llama.cpp does not normalise; these models' own .gguf files have no more either."""
+
+
+def splitter(pre: str) -> PreTokenizer:
+    """What one of llama.cpp's names is in the tokenizers library."""
+    empty = json.loads(Tokenizer(BPE()).to_str())
+    rule: PreTokenizer = Tokenizer.from_str(
+        json.dumps(empty | {"pre_tokenizer": SPLITTING[pre]})
+    ).pre_tokenizer
+    return rule
 
 
 @dataclass(frozen=True)
@@ -109,20 +140,22 @@ def tokenizer_fields(
 def _splitting(content: JsonObject) -> str:
     """llama.cpp's name of how a tokenizer.json splits text."""
     rule = _plain(content["pre_tokenizer"])
-    found = [name for name, known in SPLITTING.items() if known == rule]
+    found = [name for name, known in SPLITTING.items() if _plain(known) == rule]
     if content["model"]["type"] != "BPE" or not found:
         kind = content["model"]["type"]
         raise ModelError(
-            f"llama.cpp has no name for how this {kind} tokenizer splits text: "
+            f"llama.cpp is not known to split text as this {kind} tokenizer does: "
             f"{json.dumps(rule)[:200]}",
             hint=f"known are {', '.join(SPLITTING)}; {HINT}",
         )
-    if content["normalizer"] not in (None, NORMALISED.get(found[0])):
+    ignores = bool(content["model"].get("ignore_merges"))
+    name = min(found, key=lambda known: (known in IGNORES_MERGES) != ignores)
+    if content["normalizer"] not in (None, NORMALISED.get(name)):
         raise ModelError(
             f"the tokenizer normalises text ({content['normalizer']['type']}), llama.cpp does not",
             hint=HINT,
         )
-    return found[0]
+    return name
 
 
 def _plain(rule: object) -> object:

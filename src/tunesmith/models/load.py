@@ -8,7 +8,7 @@ transformers is always told so explicitly. Weights are safetensors only; nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import cast
 
 import huggingface_hub
 import torch
+from accelerate import init_empty_weights
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -34,6 +35,8 @@ from tunesmith.errors import ModelError, did_you_mean
 from tunesmith.models.architectures import why_refused
 from tunesmith.models.four_bit import in_four_bits
 from tunesmith.models.gguf import converted
+from tunesmith.models.joined import Recorded
+from tunesmith.models.stored import StoredWeights, origins_of, take_weights
 from tunesmith.models.weights import (
     Loaded,
     check_finite,
@@ -266,18 +269,63 @@ def check_weights(name: str, trust_remote_code: bool = False) -> PreTrainedModel
     with _explaining("model", name, folder, trust_remote_code):
         _generation_config(folder)
         model = empty_model(config, trust_remote_code)
+    _check_by_header(name, folder, model, header, _is_part(config))
+    return model
+
+
+def _check_by_header(
+    name: str,
+    folder: Path,
+    model: PreTrainedModel,
+    header: Mapping[str, tuple[int, ...]],
+    is_part: bool,
+) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
+    """ModelError where the tensors in a header are not the model's; a model without weights as
+    transformers loads it from them, and the tensors without memory that it was loaded from.
+    """
+    tensors = {name: torch.empty(shape, device="meta") for name, shape in header.items()}
+    with _explaining("model", name, folder, trust_remote_code=True):
         # transformers renames and joins tensors of older files as it loads
         loaded: object = type(model).from_pretrained(
             None,
             config=model.config,
-            state_dict={name: torch.empty(shape, device="meta") for name, shape in header.items()},
+            state_dict=dict(tensors),
             device_map={"": "meta"},
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    check_loaded(name, cast(Loaded, loaded)[1], _is_part(config))
-    return model
+    found, info = cast(Loaded, loaded)
+    check_loaded(name, info, is_part)
+    return found, tensors
+
+
+def load_empty(
+    name: str, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, StoredWeights] | None:
+    """A model in eval mode whose float32 weights are on torch's meta device, its buffers in place,
+    and where its weights lie; None where it is not known how a weight is made of what the files
+    have. ModelError as from `load_model`.
+    """
+    config = load_config(name, trust_remote_code)
+    folder = model_folder(name, trust_remote_code)
+    header = read_header(folder, _named(config))
+    with _explaining("model", name, folder, trust_remote_code):
+        with init_empty_weights(include_buffers=False):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, dtype=torch.float32, trust_remote_code=trust_remote_code
+            )
+        model.generation_config = _generation_config(folder) or model.generation_config
+    model.name_or_path = str(folder)
+    with Recorded() as recorded:
+        found, tensors = _check_by_header(name, folder, model, header, _is_part(config))
+    origins = origins_of(found, tensors, recorded)
+    if origins is None:
+        return None
+    take_weights(model, found)
+    for buffer in model.buffers():
+        buffer.data = buffer.to(default_device())
+    return model.eval(), StoredWeights(name, tuple(weight_files(folder, _named(config))), origins)
 
 
 def check_numbers(
@@ -320,11 +368,20 @@ def max_positions(name_or_config: str | PreTrainedConfig, trust_remote_code: boo
 
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Make room for added tokens; transformers draws the new rows around the mean of the others."""
-    # ids may leave gaps
-    rows = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
-    if rows > cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings:
+    if embeddings_lack(model, tokenizer):
         torch.manual_seed(0)
-        model.resize_token_embeddings(rows)
+        model.resize_token_embeddings(_rows_for(tokenizer))
+
+
+def embeddings_lack(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether there are tokens that the model has no embedding for."""
+    embeddings = cast(torch.nn.Embedding, model.get_input_embeddings())
+    return _rows_for(tokenizer) > embeddings.num_embeddings
+
+
+def _rows_for(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Ids may leave gaps."""
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
 
 
 # ---- what is refused

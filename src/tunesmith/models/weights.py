@@ -82,7 +82,7 @@ def read_header(folder: Path, named: str | None = None) -> dict[str, Shape]:
     """
     shapes: dict[str, Shape] = {}
     for file in weight_files(folder, named):
-        with _opened(file) as tensors:
+        with opened(file) as tensors:
             shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     return shapes
 
@@ -90,12 +90,22 @@ def read_header(folder: Path, named: str | None = None) -> dict[str, Shape]:
 def stored_tensors(folder: Path, named: str | None = None) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor of a folder, one in memory at a time."""
     for file in weight_files(folder, named):
-        with _opened(file) as tensors:
+        with opened(file) as tensors:
             for name in tensors.keys():  # noqa: SIM118
                 yield name, tensors.get_tensor(name)
 
 
-def _opened(file: Path) -> safe_open:
+def owners(files: Iterable[Path]) -> dict[str, Path]:
+    """The file that each tensor is in."""
+    found: dict[str, Path] = {}
+    for path in files:
+        with opened(path) as file:
+            found |= dict.fromkeys(file.keys(), path)
+    return found
+
+
+def opened(file: Path) -> safe_open:
+    """A safetensors file, its header read; ModelError where it is none or cut short."""
     try:
         return safe_open(file, "pt")
     except (SafetensorError, OSError) as error:
@@ -140,8 +150,17 @@ def check_loaded(name: str, info: LoadingInfo, is_part: bool = False) -> None:
 
 def check_finite(name: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
     """ModelError naming the first tensors with a NaN or an infinity in them."""
-    with torch.no_grad():
-        bad = [tensor for tensor, values in tensors if not _is_finite(values)]
+    refuse_not_finite(name, not_finite(tensors))
+
+
+@torch.no_grad()
+def not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
+    """The names of the tensors with a NaN or an infinity in them."""
+    return [tensor for tensor, values in tensors if not _is_finite(values)]
+
+
+def refuse_not_finite(name: str, bad: Sequence[str]) -> None:
+    """ModelError naming the first of a model's `bad` tensors, where there are any."""
     if bad:
         raise ModelError(
             f"{name}: NaN or infinity in {_count(bad)}: {_some(bad)}",

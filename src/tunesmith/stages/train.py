@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from tunesmith.artefacts import forget, listed_hashes, model_files, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.distributed.group import by_rank, for_all, place
+from tunesmith.distributed.group import by_rank, for_all, place, together
 from tunesmith.distributed.leading import ask
 from tunesmith.evaluate.budget import affordable_rows
 from tunesmith.evaluate.forward import common_prefix
@@ -23,7 +23,7 @@ from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.evaluate.tasks import validation_scores
 from tunesmith.machine import probe_machine
 from tunesmith.models.four_bit import dequantized
-from tunesmith.models.load import fit_embeddings
+from tunesmith.models.load import embeddings_lack, fit_embeddings, load_empty
 from tunesmith.models.save import save_model
 from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe
@@ -45,7 +45,7 @@ from tunesmith.stages.common import (
 )
 from tunesmith.stages.memory import check_fits
 from tunesmith.stages.working import stage
-from tunesmith.train.adapters import merge_lora, with_base, wrap_lora
+from tunesmith.train.adapters import merge_lora, with_base, wrap_lora, wrap_lora_empty
 from tunesmith.train.checkpoint import weights_sha256
 from tunesmith.train.loop import STANDARD_ERROR, TrainResult
 from tunesmith.train.loop import train as train_model
@@ -53,6 +53,7 @@ from tunesmith.train.memory import give_back_freed_memory, peak_bytes
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.processes import check_processes
 from tunesmith.train.roofline import lower_bound, model_size
+from tunesmith.train.sharded import ReadWeights
 
 SELECTED = "selected_by"  # the primary metric with the sign that makes more better
 
@@ -103,10 +104,8 @@ class _Trained:
 def _trained(run: RunDir) -> _Trained:
     """What every process does of a training; files are the leader's affair."""
     recipe, task = run_recipe(run), read_manifest(run).task
-    chat, model = run_chat(run, recipe), load_trainable(recipe)
-    fit_embeddings(model, chat.tokenizer)
-    if recipe.train.lora is not None:
-        model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
+    chat = run_chat(run, recipe)
+    model, read_weights = _to_train(recipe, chat)
     how = decoding(run, recipe, chat, model)
     data, validation = training_data(run, "train"), training_data(run, "validation")
     examples = read_examples(run.examples("validation"))
@@ -120,8 +119,21 @@ def _trained(run: RunDir) -> _Trained:
         validate=_validator(chat, sample(examples, num_rows), how, task),
         select=SELECTED,
         resume=True,
+        read_weights=read_weights,
     )
     return _Trained(model, data, chat, how, result)
+
+
+def _to_train(recipe: Recipe, chat: ChatFormat) -> tuple[PreTrainedModel, ReadWeights | None]:
+    """The model; of several processes without its weights, with what reads each one's part."""
+    lora, seed = recipe.train.lora, recipe.train.seed
+    empty = load_empty(recipe.model, recipe.trust_remote_code) if together() else None
+    if empty is not None and not embeddings_lack(empty[0], chat.tokenizer):
+        model, stored = empty if lora is None else wrap_lora_empty(*empty, lora, seed)
+        return model, stored.read_into
+    model = load_trainable(recipe)
+    fit_embeddings(model, chat.tokenizer)
+    return model if lora is None else wrap_lora(model, lora, seed), None
 
 
 def _plain(model: PreTrainedModel, recipe: Recipe, chat: ChatFormat) -> PreTrainedModel:

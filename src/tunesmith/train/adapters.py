@@ -6,12 +6,15 @@ The loop needs to know of neither: it trains whatever requires gradients.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from tunesmith.distributed.sharding import fill
 from tunesmith.errors import InputError, RecipeError, did_you_mean
+from tunesmith.models.stored import StoredWeights
 from tunesmith.recipe import LoraConfig
 
 if TYPE_CHECKING:
@@ -96,6 +99,25 @@ def lora_parameters(model: PreTrainedModel, config: LoraConfig) -> int:
         and (isinstance(targets, str) or name.rpartition(".")[2] in targets)
     ]
     return sum(config.r * (layer.in_features + layer.out_features) for layer in layers)
+
+
+def wrap_lora_empty(
+    model: PreTrainedModel, stored: StoredWeights, config: LoraConfig, seed: int = 0
+) -> tuple[PreTrainedModel, StoredWeights]:
+    """`wrap_lora` for a model on the meta device: the same adapters, with their numbers, on a base
+    that stays without; and where its weights lie, under the names that they now have.
+    """
+    # peft puts adapters where the base is; one number, seen as a whole matrix, takes no memory
+    weights = model.named_parameters()
+    fill(model, {name: torch.zeros(()).expand(weight.shape) for name, weight in weights})
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    wrapped = wrap_lora(model, config, seed)
+    now = dict(unwrap_peft(wrapped).named_parameters())
+    base = {name: names[id(weight)] for name, weight in now.items() if id(weight) in names}
+    fill(unwrap_peft(wrapped), {name: now[name].detach().to("meta") for name in base})
+    buffers = {name: name for name, _ in model.named_buffers() if name in stored.origins}
+    origins = {new: stored.origins[old] for new, old in {**base, **buffers}.items()}
+    return wrapped, replace(stored, origins=origins)
 
 
 def unwrap_peft(model: PreTrainedModel) -> PreTrainedModel:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,8 +36,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor
 
-from tunesmith.distributed.checkpoint import Stored, read_shards, stored, write_shards
-from tunesmith.distributed.group import by_rank, of_leader, together
+from tunesmith.distributed.checkpoint import (
+    Stored,
+    first_failure,
+    read_shards,
+    start_writing_shards,
+    stored,
+)
+from tunesmith.distributed.group import gathered, of_leader, place, together
 from tunesmith.errors import TrainingError, is_disk_full
 from tunesmith.ranks import is_leader
 from tunesmith.rundir import file_sha256, sync, sync_tree
@@ -62,6 +69,35 @@ class Checkpoint:
     state: Values
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A checkpoint that will be in the folder `target`, and is being written under a temporary
+    name; `hashes` gives the sha256 of the files that this rank reads, by their paths in the folder.
+    """
+
+    target: Path
+    hashes: Future[dict[str, str]]
+
+    def is_written(self) -> bool:
+        """Whether this rank need not be waited for."""
+        return self.hashes.done()
+
+    def finish(self) -> Path:
+        """Wait for all ranks, and give the checkpoint its name; see `save_checkpoint`."""
+        temporary = _temporary(self.target)
+        with _leaving_nothing(temporary, self.target):
+            hashes = _of_all_ranks(self.hashes)
+            if is_leader():
+                _write(temporary / "manifest.json", json.dumps(hashes))
+                # Contents before the rename: otherwise a power cut could leave the final name on
+                # files that never reached the disk. Then the folder that holds the new name.
+                sync_tree(temporary)
+                _remove(self.target)
+                temporary.rename(self.target)
+                sync(self.target.parent)
+        return of_leader(lambda: self.target)
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
@@ -74,54 +110,90 @@ def save_checkpoint(
     `state` has the values that are not tensors. Raises TrainingError where the disk is full;
     earlier checkpoints are untouched then.
     """
+    return begin_checkpoint(folder, step, model, optimizers, state).finish()
+
+
+def begin_checkpoint(
+    folder: Path,
+    step: int,
+    model: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    state: Mapping[str, object],
+) -> Unfinished:
+    """Begin to write checkpoint `step` as all is now; see `save_checkpoint`.
+
+    Of several ranks each goes on when its part is copied; a process by itself has then written it.
+    """
     target = folder / f"step-{step:06d}"
-    temporary = folder / f".{target.name}.tmp"
-    with naming_a_full_disk(folder, target):
+    temporary = _temporary(target)
+    with _leaving_nothing(temporary, target):
+        tensors, scalars = _optimizer_state(optimizers)
+        values = json.dumps({**state, "step": step, "optimizers": scalars})
+        of_leader(partial(_start_anew, temporary, values))
+        model_tensors, others = weights(model), {**tensors, **_rng_state()}
+        if together():
+            parts = {MODEL_SHARDS: model_tensors, OPTIMIZER_SHARDS: others}
+            written = start_writing_shards({temporary / name: part for name, part in parts.items()})
+        else:
+            save_file(model_tensors, temporary / MODEL)
+            save_file(others, temporary / OPTIMIZER)
+            written = []
+        return Unfinished(target, _hashed_when(written, temporary))
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.tmp")
+
+
+def _start_anew(folder: Path, values: str) -> None:
+    _remove(folder)
+    folder.mkdir(parents=True)
+    _write(folder / STATE, values)
+
+
+@contextmanager
+def _leaving_nothing(temporary: Path, target: Path) -> Iterator[None]:
+    """Where writing fails, what was written is removed; a full disk is named."""
+    with naming_a_full_disk(target.parent, target):
         try:
-            of_leader(partial(_start_anew, temporary))
-            tensors, scalars = _optimizer_state(optimizers)
-            write = _write_shards if together() else _write_files
-            write(temporary, weights(model), {**tensors, **_rng_state()})
-            if is_leader():
-                _write(
-                    temporary / STATE, json.dumps({**state, "step": step, "optimizers": scalars})
-                )
-            hashes = _hashes(temporary)
-            if is_leader():
-                _write(temporary / "manifest.json", json.dumps(hashes))
-                # Contents before the rename: otherwise a power cut could leave the final name on
-                # files that never reached the disk. Then the folder that holds the new name.
-                sync_tree(temporary)
-                _remove(target)
-                temporary.rename(target)
-                sync(folder)
+            yield
         except (OSError, SafetensorError):
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    return of_leader(lambda: target)
 
 
-def _start_anew(folder: Path) -> None:
-    _remove(folder)
-    folder.mkdir(parents=True)
+def _hashed_when(written: Sequence[Future[None]], folder: Path) -> Future[dict[str, str]]:
+    """The sha256 of the files in a folder that this rank reads, once all is written; by one process
+    now.
+    """
+
+    def hashes() -> dict[str, str]:
+        for part in written:
+            part.result()
+        number, size = place()
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files[number::size]}
+
+    reader = ThreadPoolExecutor(1)
+    found = reader.submit(hashes)
+    reader.shutdown(wait=not written)
+    return found
 
 
-def _write_files(folder: Path, model: Tensors, optimizer: Tensors) -> None:
-    save_file(model, folder / MODEL)
-    save_file(optimizer, folder / OPTIMIZER)
-
-
-def _write_shards(folder: Path, model: Tensors, optimizer: Tensors) -> None:
-    write_shards(folder / MODEL_SHARDS, model)
-    write_shards(folder / OPTIMIZER_SHARDS, optimizer)
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """The sha256 of each file in a folder, by its path there; each rank reads some of them."""
-    files = of_leader(lambda: sorted(path for path in folder.rglob("*") if path.is_file()))
-    names = [path.relative_to(folder).as_posix() for path in files]
-    found = by_rank(lambda paths: [file_sha256(path) for path in paths], files)
-    return dict(zip(names, found, strict=True))
+def _of_all_ranks(hashes: Future[dict[str, str]]) -> dict[str, str]:
+    """Those of every rank, in order; an error of one rank is raised on all."""
+    mine: dict[str, str] | OSError | SafetensorError
+    try:
+        with first_failure():
+            mine = hashes.result()
+    except (OSError, SafetensorError) as error:
+        mine = error
+    found: dict[str, str] = {}
+    for of_rank in gathered(mine):
+        if isinstance(of_rank, Exception):
+            raise of_rank
+        found |= of_rank
+    return dict(sorted(found.items()))
 
 
 @contextmanager

@@ -41,14 +41,15 @@ from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.plan import Step, TrainingData, forward_tokens
 from tunesmith.train.packing.tensors import Batch, Packed
 from tunesmith.train.prefetch import prefetch
+from tunesmith.train.saving import saves
 from tunesmith.train.settings import Settings
+from tunesmith.train.sharded import ReadWeights
 from tunesmith.train.state import (
     Progress,
     Training,
     best_checkpoint,
     checkpoint_to_resume,
     restore,
-    save,
     set_up,
 )
 from tunesmith.train.trackers import WAITED, MetricsLog, StepMetrics
@@ -98,6 +99,7 @@ def train(
     select: str = "loss",
     resume: bool = False,
     on_progress: Callable[[StepMetrics], None] | None = None,
+    read_weights: ReadWeights | None = None,
 ) -> TrainResult:
     """Train `model` in place and leave the best checkpoint's weights in it, in eval mode.
 
@@ -114,12 +116,13 @@ def train(
     SIGUSR1 (the last step is saved).
 
     Of several ranks each calls this with the same arguments, and `validate` with the whole model.
-    The leader alone writes, and is left with the best weights; the others' models have none.
+    Their model may be on the meta device; `read_weights` then puts weights into it, sharded. The
+    leader alone writes, and is left with the best weights; the others' models have none.
     """
     torch.manual_seed(config.seed)
     saved = of_leader(lambda: checkpoint_to_resume(run, resume))
     objective = objective or likelihood_objective(config.label_smoothing_factor)
-    training = set_up(model, data, config, run, validation, saved, objective)
+    training = set_up(model, data, config, run, validation, saved, objective, read_weights)
     trained = training.parts.model
     base = (
         {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
@@ -136,7 +139,7 @@ def train(
         training.notes.append(text)
     if training.sharded:
         best = of_leader(lambda: best_checkpoint(run, progress))
-        training.sharded.finish(best, training.device)
+        training.sharded.finish(best)
     elif progress.best_step != progress.step:
         load_weights(best_checkpoint(run, progress), trained)
     if config.merge_with_base:
@@ -194,6 +197,7 @@ def _run_steps(
         bar = stack.enter_context(_bar(training, progress))
         stack.enter_context(_neftune(training))
         asked = stack.enter_context(told_to_stop())
+        written = stack.enter_context(saves(training, progress))
         due = _CheckpointsDue(training, last=_clock())
         for step, batches in _planned_steps(training, progress):
             metrics = _take_step(training, progress, step, batches)
@@ -203,13 +207,17 @@ def _run_steps(
                 _say_epoch(training, metrics)
             log.tell(metrics)
             # ranks are told at different steps, and a clock differs: what one knows, all do
-            save_now, stop = largest(due.now(progress.step), asked.number)
+            save_now, stop, writing = largest(
+                due.now(progress.step), asked.number, written.is_writing()
+            )
+            if not writing:
+                written.finish()
             done = progress.step == training.num_steps or stops_early(progress, training.config)
             if save_now or stop:
                 # Lines first: beyond the checkpoint they are removed on resuming, but a line that
                 # is missing before it would never be written again.
                 log.sync()
-                save(training, progress)
+                written.start()
                 due.saved()
             if stop and not done:
                 raise InterruptedRun(

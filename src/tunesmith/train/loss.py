@@ -75,7 +75,7 @@ def likelihood_objective(label_smoothing: float) -> Objective:
 def split_model(model: PreTrainedModel) -> Parts:
     """Find decoder, head and scaling of any causal LM of transformers, with or without LoRA."""
     inner = unwrap_peft(model)
-    decoder = _decoder_of(inner)
+    decoder = decoder_of(inner)
     head = cast("torch.nn.Linear | None", inner.get_output_embeddings())
     attention = usual_attention(decoder)
     for scale in _scalings(inner.config.get_text_config()):
@@ -91,7 +91,7 @@ def split_model(model: PreTrainedModel) -> Parts:
 def split_as_declared(model: PreTrainedModel) -> Parts:
     """As `split_model`, of a model without numbers, on which nothing can be checked."""
     inner = unwrap_peft(model)
-    decoder, head = _decoder_of(inner), inner.get_output_embeddings()
+    decoder, head = decoder_of(inner), inner.get_output_embeddings()
     scale = _scalings(inner.config.get_text_config())[0]
     whole = head is None or decoder is inner
     return Parts(
@@ -103,7 +103,7 @@ def split_as_declared(model: PreTrainedModel) -> Parts:
     )
 
 
-def _decoder_of(model: PreTrainedModel) -> PreTrainedModel:
+def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The part that turns token ids into hidden states, or the model itself where there is none.
 
     `get_decoder` alone is not enough: some architectures return another part, such as the head

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from tunesmith.models.joined import id_of_storage
 from tunesmith.ranks import processes_here
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.loss import Objective, Parts, nll_sum
@@ -92,17 +93,17 @@ def kept_bytes(forward: Callable[[], torch.Tensor], weights: Iterable[torch.Tens
     kept: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()  # of a tensor without data too
+        # not by address: a sharded layer's weights are freed after it, and others come there
+        kept[id_of_storage(tensor)] = tensor.untyped_storage().nbytes()
         # Detached: an output that its own operation saves would hold that operation, which holds
         # the output, and with both the whole model for good.
         return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        # While the result lives, so does all it keeps: no address is reused and counted twice.
+        # While the result lives, so does all it keeps: no storage is counted under another's id.
         result = forward()
     for weight in weights:
-        kept.pop(weight.untyped_storage()._cdata, None)
+        kept.pop(id_of_storage(weight), None)
     del result
     return sum(kept.values())
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tunesmith.distributed.group import together
 from tunesmith.errors import InputError
+from tunesmith.models.load import default_device
 from tunesmith.ranks import world_size
-from tunesmith.recipe import TrainConfig
+from tunesmith.recipe import FsdpConfig, TrainConfig
 
 ONE_PROCESS_ONLY = {
-    "lora": None,
     "merge_with_base": 0.0,
     "optim": "adamw",
     "weights_dtype": "float32",
@@ -24,15 +24,35 @@ def check_processes(config: TrainConfig) -> None:
     """InputError where torchrun started several processes (WORLD_SIZE > 1) for what one must do."""
     if not together():
         check_single_process()
+    _check_fsdp(config.fsdp)
+    if not together():
         return
-    for key, value in ONE_PROCESS_ONLY.items():
-        found = getattr(config, key)
+    asked = {key: (getattr(config, key), value) for key, value in ONE_PROCESS_ONLY.items()}
+    if config.lora is not None:
+        asked["lora.load_in_4bit"] = (config.lora.load_in_4bit, False)
+    for key, (found, value) in asked.items():
         if found != value:
-            shown = "null" if value is None else str(value).lower()
             raise InputError(
                 f"train.{key} with {world_size()} processes: only one process can do that",
-                hint=f"train.{key}={shown}, or run `tunesmith` without torchrun",
+                hint=f"train.{key}={str(value).lower()}, or run `tunesmith` without torchrun",
             )
+
+
+def _check_fsdp(config: FsdpConfig) -> None:
+    """InputError for a division that these processes cannot make, and for offload without a GPU."""
+    number = world_size()
+    if config.shards is not None and number % config.shards:
+        raise InputError(
+            f"train.fsdp.shards = {config.shards} with {number} process"
+            f"{'es' if number > 1 else ''}: they are not divided into groups of {config.shards}",
+            hint="train.fsdp.shards=null, or a number that divides that of the processes",
+        )
+    if config.cpu_offload and (number == 1 or default_device() != "cuda"):
+        raise InputError(
+            "train.fsdp.cpu_offload needs several processes, each with an NVIDIA GPU: there "
+            f"{'are' if number > 1 else 'is'} {number}, on {default_device()}",
+            hint="train.fsdp.cpu_offload=false",
+        )
 
 
 def check_single_process() -> None:

@@ -156,7 +156,7 @@ def _memory_plan(
     per_token = activation_bytes(
         parts, min(longest, MEASURED_TOKENS), padded, getattr(torch, dtype), objective
     )
-    states = state_bytes(parts.model, config.optim, config.weights_dtype) // place()[1]
+    states = _state_bytes_here(parts, config)
     return micro_batches(parts.model, longest, config, device, dtype, per_token, states)
 
 
@@ -192,6 +192,14 @@ def micro_batches(
         budget = max(longest, fits)
         notes.append(f"train.fit: micro-batches have at most {budget:,} tokens, which fit")
     return budget, checkpointing, notes
+
+
+def _state_bytes_here(parts: Parts, config: TrainConfig) -> int:
+    """What this process keeps on its device of weights, gradients and optimiser state."""
+    if config.fsdp.cpu_offload:
+        return 0
+    everything = state_bytes(parts.model, config.optim, config.weights_dtype)
+    return everything // (config.fsdp.shards or place()[1])
 
 
 def computed_in(config: TrainConfig, device: torch.device) -> str:

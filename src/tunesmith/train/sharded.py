@@ -4,10 +4,11 @@ model comes back for validation and at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from transformers import PreTrainedModel
@@ -18,21 +19,37 @@ from tunesmith.distributed.sharding import (
     empty,
     fill,
     let_go,
+    same_weights,
     shard,
     whole_weights,
 )
 from tunesmith.ranks import is_leader
+from tunesmith.recipe import FsdpConfig
+from tunesmith.train.adapters import unwrap_peft
 from tunesmith.train.checkpoint import load_weights
-from tunesmith.train.loss import Objective, Parts
+from tunesmith.train.loss import Objective, Parts, decoder_of
 from tunesmith.train.packing.tensors import Batch
+
+Found = TypeVar("Found")
+ReadWeights = Callable[[torch.nn.Module, torch.device], None]
+"""Puts weights on a device in the place of a model's, of a sharded one this rank's parts."""
 
 
 @dataclass(frozen=True)
 class Sharded:
-    """`root` runs what is trained; `model` is what was given to train, without its weights."""
+    """`root` runs what is trained; `model` is what was given to train, without its weights;
+    `device` is what is computed on, which is not where the weights are kept under offload.
+    """
 
     root: Root
     model: PreTrainedModel
+    device: torch.device
+
+    def run(self, function: Callable[[], Found]) -> Found:
+        """What the function gives, with the weights that it reads gathered."""
+        found: Found = self.root(function)
+        let_go(self.root)
+        return found
 
     def objective(self, objective: Objective) -> Objective:
         """The same objective, with the weights that it reads gathered."""
@@ -48,27 +65,43 @@ class Sharded:
     @contextmanager
     def whole_model(self) -> Iterator[PreTrainedModel]:
         """The model as it is now, in full on every rank while the block runs."""
-        fill(self.model, whole_weights(self.root.model))
+        weights = whole_weights(self.root.model)
+        fill(self.model, {name: weight.to(self.device) for name, weight in weights.items()})
         self.model.eval()
         try:
             yield self.model
         finally:
             empty(self.model)
 
-    def finish(self, best: Path, device: torch.device) -> None:
-        """Give the leader's model the weights of a checkpoint; the other ranks' stay empty."""
+    def finish(self, best: Path) -> None:
+        """Give the leader's model the weights of a checkpoint, and those that were not trained; the
+        other ranks' stay empty.
+        """
+        weights = whole_weights(self.root.model, frozen=True, kept=is_leader())
         if is_leader():
-            shapes = {name: weight.shape for name, weight in self.model.named_parameters()}
-            fill(
-                self.model,
-                {name: torch.empty(shape, device=device) for name, shape in shapes.items()},
-            )
+            for name, weight in self.model.named_parameters():
+                if weight.requires_grad:
+                    weights[name] = torch.empty(weight.shape)
+            fill(self.model, {name: w.to(self.device) for name, w in weights.items()})
             load_weights(best, self.model, alone=True)
 
 
-def shard_over_ranks(parts: Parts, model: PreTrainedModel, dtype: str) -> Sharded:
-    """Spread the weights of `parts.model`, which are those of `model` too, over the ranks."""
-    number = parts.model.config.get_text_config().num_hidden_layers
-    root = shard(parts.model, decoder_layers(parts.decoder, number), dtype)
+def shard_over_ranks(
+    model: PreTrainedModel,
+    dtype: str,
+    device: torch.device,
+    fsdp: FsdpConfig,
+    read_weights: ReadWeights | None = None,
+) -> Sharded:
+    """Spread a model's weights over the ranks; the model itself is left without. Where they are on
+    the meta device, each rank reads its own part of them.
+    """
+    model = unwrap_peft(model)
+    trained = same_weights(model)
+    number = model.config.get_text_config().num_hidden_layers
+    layers = decoder_layers(decoder_of(trained), number)
+    root = shard(trained, layers, dtype, device, fsdp)
     empty(model)
-    return Sharded(root, model)
+    if read_weights is not None:
+        read_weights(root.model, torch.device("cpu") if fsdp.cpu_offload else device)
+    return Sharded(root, model, device)

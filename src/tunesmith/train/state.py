@@ -13,17 +13,18 @@ There is no place in a data loader to save: the steps done so far say where the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from transformers import PreTrainedModel
 
 from tunesmith.distributed.group import of_leader, together
-from tunesmith.distributed.sharding import same_weights
 from tunesmith.errors import InputError, TrainingError
+from tunesmith.models.load import default_device
 from tunesmith.progress import note
 from tunesmith.ranks import is_leader
 from tunesmith.recipe import TrainConfig
@@ -31,13 +32,14 @@ from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import (
     MODEL,
     Checkpoint,
+    Unfinished,
+    begin_checkpoint,
     damage,
     find_checkpoints,
     load_optimizers,
     load_weights,
     plain,
     prune_checkpoints,
-    save_checkpoint,
     weights_sha256,
 )
 from tunesmith.train.kernels import use_liger_kernels
@@ -51,10 +53,20 @@ from tunesmith.train.loss import (
 from tunesmith.train.memory import checkpoint_layers, keep_few_kernels, keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
-from tunesmith.train.settings import Settings, settle
-from tunesmith.train.sharded import Sharded, shard_over_ranks
+from tunesmith.train.settings import Settings, computed_in, settle
+from tunesmith.train.sharded import ReadWeights, Sharded, shard_over_ranks
 
-NOT_IN_FINGERPRINT = {"fit", "report_to", "save_minutes", "save_steps", "save_total_limit", "seeds"}
+Found = TypeVar("Found")
+
+NOT_IN_FINGERPRINT = {
+    "fit",
+    "fsdp",
+    "report_to",
+    "save_minutes",
+    "save_steps",
+    "save_total_limit",
+    "seeds",
+}
 """Keys of `train` that may change before a resume, because no step depends on them."""
 
 
@@ -158,15 +170,17 @@ def set_up(
     validation: TrainingData | None,
     saved: Checkpoint | None,
     objective: Objective,
+    read_weights: ReadWeights | None = None,
 ) -> Training:
     """Prepare model, optimisers and schedules; a resumed run keeps the settings it started with.
 
     The order matters: Liger patches the layers before the model is taken apart, settings are
     measured in float32 and before checkpointing or compilation changes what a layer keeps, and
-    optimisers are built for the parameters in the dtype in which they are trained.
+    optimisers are built for the parameters in the dtype in which they are trained. Of several
+    ranks each has only its part of the weights from the start.
     """
     device = next(model.parameters()).device
-    given, model = model, same_weights(model) if together() else model
+    device = torch.device(default_device()) if device.type == "meta" else device
     keep_freed_memory()
     keep_few_kernels()
     for parameter in model.parameters():
@@ -174,9 +188,16 @@ def set_up(
             parameter.data = parameter.data.float()
     if config.use_liger_kernel:
         use_liger_kernels(model)
-    parts = split_model(model)
+    sharded = None
+    if together():
+        dtype = of_leader(lambda: saved.state["settings"]["dtype"] if saved else "")
+        dtype = dtype or computed_in(config, device)
+        sharded = shard_over_ranks(model, dtype, device, config.fsdp, read_weights)
+        model = sharded.root.model
+    with_weights = sharded.run if sharded else _at_once
+    parts = with_weights(lambda: split_model(model))
     add_lookups_in_place(parts)
-    settings, notes = settle(parts, data, config, device, objective)
+    settings, notes = with_weights(lambda: settle(parts, data, config, device, objective))
     settings = of_leader(lambda: settings if saved is None else Settings(**saved.state["settings"]))
     if config.weights_dtype == "bfloat16":
         for parameter in model.parameters():
@@ -188,7 +209,6 @@ def set_up(
         # Layer by layer, because all layers have the same code and it is compiled only once.
         for layer in cast(torch.nn.ModuleList, parts.decoder.layers):
             layer.compile(dynamic=True)
-    sharded = shard_over_ranks(parts, given, settings.dtype) if together() else None
     optimizers = build_optimizers(model, config)
     num_steps = steps_per_epoch(len(data), config.train_batch_size) * config.num_train_epochs
     return Training(
@@ -207,6 +227,11 @@ def set_up(
         fingerprint=_fingerprint(model, data, validation, config),
         notes=notes,
     )
+
+
+def _at_once(function: Callable[[], Found]) -> Found:
+    """What the function gives."""
+    return function()
 
 
 def restore(training: Training, saved: Checkpoint) -> Progress:
@@ -255,23 +280,45 @@ def best_checkpoint(run: RunDir, progress: Progress) -> Path:
     return path
 
 
-def save(training: Training, progress: Progress) -> None:
-    """Write a checkpoint of this step and remove those no longer needed."""
+@dataclass(frozen=True)
+class Saving:
+    """A checkpoint that is being written, and the best step when it was begun."""
+
+    checkpoint: Unfinished
+    step: int
+    best_step: int
+
+    def is_written(self) -> bool:
+        """Whether this rank's part is on the disk."""
+        return self.checkpoint.is_written()
+
+    def finish(self, training: Training, progress: Progress) -> None:
+        """Wait for all parts, give the checkpoint its name, and remove those no longer needed."""
+        saved = self.checkpoint.finish()
+        if self.step == progress.best_step:
+            progress.best_sha256 = of_leader(lambda: weights_sha256(saved))
+        if is_leader():
+            # a later epoch may be the best by now, but what is on the disk is resumed with this one
+            keep = training.config.save_total_limit
+            prune_checkpoints(training.run.checkpoints, self.step, keep, self.best_step)
+
+
+def save(training: Training, progress: Progress) -> Saving:
+    """Begin a checkpoint of this step."""
     values: dict[str, object] = {
         "progress": asdict(progress),
         "settings": asdict(training.settings),
         "fingerprint": training.fingerprint,
         "schedules": [plain(schedule.state_dict()) for schedule in training.schedules],
     }
-    folder = training.run.checkpoints
-    saved = save_checkpoint(
-        folder, progress.step, training.parts.model, training.optimizers, values
+    begun = begin_checkpoint(
+        training.run.checkpoints,
+        progress.step,
+        training.parts.model,
+        training.optimizers,
+        values,
     )
-    if progress.step == progress.best_step:
-        progress.best_sha256 = of_leader(lambda: weights_sha256(saved))
-    if is_leader():
-        keep = training.config.save_total_limit
-        prune_checkpoints(folder, progress.step, keep, progress.best_step)
+    return Saving(begun, progress.step, progress.best_step)
 
 
 def _fingerprint(
