@@ -1,4 +1,4 @@
-"""benchmarks/fault_sweep.py: a few of its calls here, 150 of each stage in `make test-slow`; all of
+"""benchmarks/fault_sweep.py: a few of its calls here, 40 of each stage in `make test-slow`; all of
 them take an hour (docs/artefacts.md).
 """
 
@@ -56,11 +56,11 @@ def test_the_sweep_notices_a_model_that_is_written_under_its_own_name(tmp_path: 
 def test_after_any_of_many_calls_that_failed_the_run_goes_on_to_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    found = swept(tmp_path, "--sample", "150")
+    found = swept(tmp_path, "--sample", "40")
     assert found["broken"] == []
     for counts in found["counts"].values():
         assert len(set(counts.values())) == 1
-        assert min(counts.values()) > 50
+        assert min(counts.values()) >= 40
 
 
 def test_a_sample_is_spread_evenly_from_the_first_call_to_the_last(

@@ -1,0 +1,119 @@
+"""The largest published shapes whose every weight can be trained in 24, 80 and 141 GB, by the plan.
+
+    python benchmarks/largest_model.py
+
+Eight rows of 512 tokens a step, half of each trained, with gradient checkpointing, computed in
+bfloat16. Only configs are made, on tensors without numbers: no weights and no GPU are needed, and
+nothing is measured. The published sizes are written below, with the parameters that they give.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, PreTrainedConfig, Qwen3Config
+
+from tunesmith.devices import GB
+from tunesmith.recipe import TrainConfig
+from tunesmith.train.memory_plan import Place, plan_memory
+from tunesmith.train.packing.plan import TrainingData
+
+ROWS, LENGTH = 8, 512
+MEMORIES = (24, 80, 141)
+RESERVED = 1  # GB for CUDA itself, which no plan of tensors counts
+WAYS: dict[str, dict[str, Any]] = {
+    "AdamW, float32 weights": {},
+    "Adafactor, float32 weights": {"optim": "adafactor"},
+    "8-bit AdamW, bfloat16 weights": {"optim": "adamw_8bit", "weights_dtype": "bfloat16"},
+}
+
+
+def qwen3(hidden: int, wide: int, layers: int, heads: int, vocabulary: int, **keys: Any) -> Any:
+    return Qwen3Config(
+        hidden_size=hidden,
+        intermediate_size=wide,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=8,
+        head_dim=128,
+        vocab_size=vocabulary,
+        max_position_embeddings=4096,
+        **keys,
+    )
+
+
+def llama(hidden: int, wide: int, layers: int, heads: int, **keys: Any) -> Any:
+    return LlamaConfig(
+        hidden_size=hidden,
+        intermediate_size=wide,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=8,
+        vocab_size=128_256,
+        max_position_embeddings=4096,
+        **keys,
+    )
+
+
+SHAPES: dict[str, Any] = {
+    "Qwen3-0.6B": lambda: qwen3(1024, 3072, 28, 16, 151_936, tie_word_embeddings=True),
+    "Llama-3.2-1B": lambda: llama(2048, 8192, 16, 32, head_dim=64, tie_word_embeddings=True),
+    "Qwen3-1.7B": lambda: qwen3(2048, 6144, 28, 16, 151_936, tie_word_embeddings=True),
+    "Llama-3.2-3B": lambda: llama(3072, 8192, 28, 24, head_dim=128, tie_word_embeddings=True),
+    "Qwen3-4B": lambda: qwen3(2560, 9728, 36, 32, 151_936, tie_word_embeddings=True),
+    "Llama-3.1-8B": lambda: llama(4096, 14_336, 32, 32, tie_word_embeddings=False),
+    "Qwen3-14B": lambda: qwen3(5120, 17_408, 40, 40, 151_936, tie_word_embeddings=False),
+    "Qwen3-32B": lambda: qwen3(5120, 25_600, 64, 64, 151_936, tie_word_embeddings=False),
+}
+
+
+def rows() -> TrainingData:
+    """Rows that share nothing, half of each trained."""
+    offsets = np.arange(ROWS + 1) * (LENGTH + 1)
+    ids = np.random.default_rng(0).integers(3, 1000, offsets[-1])
+    return TrainingData.from_arrays(
+        ids, offsets, np.full(ROWS, LENGTH // 2 + 1), [str(row) for row in range(ROWS)]
+    )
+
+
+def planned(config: PreTrainedConfig, **keys: Any) -> tuple[int, int]:
+    """Parameters, and bytes at the peak on a GPU with room for anything."""
+    train = TrainConfig(
+        train_batch_size=ROWS,
+        dtype="bfloat16",
+        gradient_checkpointing=True,
+        max_batch_tokens=LENGTH,
+        report_to=[],
+        **keys,
+    )
+    place = Place(torch.device("cuda"), 1 << 42)
+    plan = plan_memory(config, rows(), train, place)
+    return plan.parameters, plan.total
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    shapes = parser.parse_args(arguments).shapes
+    print(f"| shape | parameters | {' | '.join(WAYS)} |\n|---|---|{'---|' * len(WAYS)}", flush=True)
+    largest: dict[tuple[str, int], str] = {}
+    for name in shapes:
+        cells = []
+        for way, keys in WAYS.items():
+            parameters, total = planned(SHAPES[name](), **keys)
+            cells.append(f"{total / GB:.1f} GB")
+            largest |= {(way, size): name for size in MEMORIES if total <= (size - RESERVED) * GB}
+        print(f"| {name} | {parameters:,} | {' | '.join(cells)} |", flush=True)
+    print(f"\n| memory | {' | '.join(WAYS)} |\n|---|{'---|' * len(WAYS)}")
+    for size in MEMORIES:
+        print(f"| {size} GB | {' | '.join(largest.get((way, size), '-') for way in WAYS)} |")
+
+
+if __name__ == "__main__":
+    main()
