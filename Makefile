@@ -11,7 +11,9 @@ demo: setup
 test: setup-dev
 	$(BIN)/python -m pytest
 
+# atheris has wheels for few versions of Python; without it ten minutes of fuzzing are skipped
 test-slow: setup-dev
+	-$(PIP) -c constraints.txt atheris
 	$(BIN)/python -m pytest -p one_line_summary -m "slow or sweep"
 
 # the cheap checks first
