@@ -123,14 +123,14 @@ def run_transformers(
     for start in range(0, len(order), batch_size):
         started = time.perf_counter()
         rows = order[start : start + batch_size]
-        width = int(data.lengths[rows].max())
+        width = int(data.lengths_of(rows).max())
         ids_BT = torch.zeros(len(rows), width, dtype=torch.long)
         labels_BT = torch.full((len(rows), width), -100)
         for i, row in enumerate(rows):
-            n, length = int(data.num_prompt_tokens[row]), int(data.lengths[row])
+            n, length = int(data.num_prompt_tokens[row]), int(data.lengths_of(row))
             ids_BT[i, :length] = torch.from_numpy(data.row(row).astype(np.int64))
             labels_BT[i, n:length] = ids_BT[i, n:length]
-        mask_BT = (torch.arange(width) < torch.from_numpy(data.lengths[rows])[:, None]).long()
+        mask_BT = (torch.arange(width) < torch.from_numpy(data.lengths_of(rows))[:, None]).long()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
             loss = model(input_ids=ids_BT, attention_mask=mask_BT, labels=labels_BT).loss
         loss.backward()

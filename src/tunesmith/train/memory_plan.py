@@ -158,7 +158,7 @@ def _largest(data: TrainingData, train: TrainConfig, settings: Settings) -> tupl
     micros = [micro for step in steps for micro in step.micro_batches]
 
     def tokens(micro: MicroBatch) -> tuple[int, int]:
-        trained = int(data.num_trained[micro.rows].sum())
+        trained = int(data.trained_of(micro.rows).sum())
         return forward_tokens(data, micro, settings.padded), trained
 
     return max(micros, key=tokens), len(micros) > len(steps)
