@@ -24,18 +24,18 @@ from tunesmith.evaluate.power import (
     smallest_detectable_effect,
 )
 from tunesmith.machine import Machine, probe_machine
-from tunesmith.models.load import default_device, fit_embeddings, load_config
+from tunesmith.models.load import default_device, load_config
 from tunesmith.progress import progress, working
 from tunesmith.recipe import Recipe
 from tunesmith.records import SPLITS
 from tunesmith.run_files import read_manifest, read_record
 from tunesmith.rundir import RunDir
-from tunesmith.stages.common import load_trainable, run_chat, training_data
+from tunesmith.stages.common import run_chat, training_data
 from tunesmith.stages.memory import Memory, memory_of, place_asked
 from tunesmith.stages.prepare import prepare
-from tunesmith.train.adapters import wrap_lora
+from tunesmith.stages.train import load_with_adapters
 from tunesmith.train.optim import default_learning_rate
-from tunesmith.train.packing.plan import steps_per_epoch
+from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
 from tunesmith.train.roofline import Limit, ModelSize, lower_bound, model_size
 from tunesmith.train.sanity import CheckResult
 from tunesmith.train.sanity import check as run_checks
@@ -165,8 +165,9 @@ def plan(recipe: Recipe, device: str | None = None, memory: str | None = None) -
         ledger = read_record(run.ledger, LedgerFacts)
         metric = read_manifest(run).task.primary
         units, groups, most = _test_units(run)
-        least = _roofline(run, recipe, place.device, rates).least
-        needed = memory_of(recipe, training_data(run, "train"), place, name)
+        data = training_data(run, "train")
+        least = _roofline(data, recipe, place.device, rates).least
+        needed = memory_of(recipe, data, place, name)
     train, size = recipe.train, _size(recipe)
     steps = steps_per_epoch(ledger.splits["train"].examples, train.train_batch_size)
     binary = find_metric(metric).binary
@@ -216,10 +217,7 @@ def _test_units(run: RunDir) -> tuple[int, int, float]:
 def check(recipe: Recipe) -> list[CheckResult]:
     """The sanity checks of train.sanity on the recipe's own rows and model."""
     with prepared(recipe) as run, working("check"), progress("six short trainings"):
-        model = load_trainable(recipe)
-        fit_embeddings(model, run_chat(run, recipe).tokenizer)
-        if recipe.train.lora is not None:
-            model = wrap_lora(model, recipe.train.lora, recipe.train.seed)
+        model = load_with_adapters(recipe, run_chat(run, recipe))
         return run_checks(model, training_data(run, "train"), recipe.train)
 
 
@@ -228,7 +226,8 @@ def roofline(recipe: Recipe) -> Roofline:
     it computes in.
     """
     with prepared(recipe) as run:
-        return _roofline(run, recipe, torch.device(default_device()))
+        data = training_data(run, "train")
+        return _roofline(data, recipe, torch.device(default_device()))
 
 
 def _size(recipe: Recipe) -> ModelSize:
@@ -236,13 +235,13 @@ def _size(recipe: Recipe) -> ModelSize:
 
 
 def _roofline(
-    run: RunDir, recipe: Recipe, device: torch.device, rates: Machine | None = None
+    data: TrainingData, recipe: Recipe, device: torch.device, rates: Machine | None = None
 ) -> Roofline:
     """At stated `rates`, or at those measured here."""
     dtype = computed_in(recipe.train, device)
     machine = rates or probe_machine(device, getattr(torch, dtype))
     found = lower_bound(
-        training_data(run, "train"),
+        data,
         _size(recipe),
         machine,
         batch_size=recipe.train.train_batch_size,

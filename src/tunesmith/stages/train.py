@@ -71,13 +71,14 @@ def train(run: RunDir) -> None:
     check_base(run, recipe)
     forget(run, [run.training, run.metrics, *model_files(run)])
     answered_in(run, recipe)  # decided before other processes read it
-    planned = check_fits(recipe, training_data(run, "train"), resumed=_has_steps(run))
+    data = training_data(run, "train")
+    planned = check_fits(recipe, data, resumed=_has_steps(run))
     ask("train", str(run.path))
-    found = _trained(run)
+    found = _trained(run, data)
     give_back_freed_memory()
     chat, how = found.chat, found.how
     model = merge_lora(_plain(found.model, recipe, chat))
-    write_record(run.training, _facts(model, found.data, recipe, found.result, planned))
+    write_record(run.training, _facts(model, data, recipe, found.result, planned))
     # the threshold of an evaluation stays true where the same weights come back; the template that
     # was trained on has the other one beside it, under a name nothing loads
     files = [run.original_chat_template, run.threshold]
@@ -87,7 +88,8 @@ def train(run: RunDir) -> None:
 
 def help_to_train(folder: str) -> None:
     """Take part in the leader's training: its share of every step, and of the answers."""
-    _trained(RunDir(Path(folder)))
+    run = RunDir(Path(folder))
+    _trained(run, training_data(run, "train"))
 
 
 @dataclass(frozen=True)
@@ -95,19 +97,18 @@ class _Trained:
     """What comes out of the loop, and what it was given that is still needed."""
 
     model: PreTrainedModel
-    data: TrainingData
     chat: ChatFormat
     how: Decoding
     result: TrainResult
 
 
-def _trained(run: RunDir) -> _Trained:
+def _trained(run: RunDir, data: TrainingData) -> _Trained:
     """What every process does of a training; files are the leader's affair."""
     recipe, task = run_recipe(run), read_manifest(run).task
     chat = run_chat(run, recipe)
     model, read_weights = _to_train(recipe, chat)
     how = decoding(run, recipe, chat, model)
-    data, validation = training_data(run, "train"), training_data(run, "validation")
+    validation = training_data(run, "validation")
     examples = read_examples(run.examples("validation"))
     num_rows = validation_rows(data, validation, examples, recipe, how.rank_choices)
     result = train_model(
@@ -121,7 +122,7 @@ def _trained(run: RunDir) -> _Trained:
         resume=True,
         read_weights=read_weights,
     )
-    return _Trained(model, data, chat, how, result)
+    return _Trained(model, chat, how, result)
 
 
 def _to_train(recipe: Recipe, chat: ChatFormat) -> tuple[PreTrainedModel, ReadWeights | None]:
@@ -131,9 +132,14 @@ def _to_train(recipe: Recipe, chat: ChatFormat) -> tuple[PreTrainedModel, ReadWe
     if empty is not None and not embeddings_lack(empty[0], chat.tokenizer):
         model, stored = empty if lora is None else wrap_lora_empty(*empty, lora, seed)
         return model, stored.read_into
-    model = load_trainable(recipe)
+    return load_with_adapters(recipe, chat), None
+
+
+def load_with_adapters(recipe: Recipe, chat: ChatFormat) -> PreTrainedModel:
+    """The model that the run starts from, with room for its tokens and the recipe's adapters."""
+    model, config = load_trainable(recipe), recipe.train
     fit_embeddings(model, chat.tokenizer)
-    return model if lora is None else wrap_lora(model, lora, seed), None
+    return model if config.lora is None else wrap_lora(model, config.lora, config.seed)
 
 
 def _plain(model: PreTrainedModel, recipe: Recipe, chat: ChatFormat) -> PreTrainedModel:
