@@ -48,8 +48,8 @@ def packed_bytes(num_weights: int) -> int:
     return -(-num_weights // 2) + constants + 4 * -(-constants // OUTER_BLOCK)
 
 
-def quantised_layers(model: PreTrainedModel) -> list[tuple[str, torch.nn.Linear]]:
-    """The linear layers that are kept in 4 bits, by name: all but the head."""
+def linear_layers(model: PreTrainedModel) -> list[tuple[str, torch.nn.Linear]]:
+    """Those that are kept in 4 bits, or may have adapters, by name: all but the head."""
     head = model.get_output_embeddings()
     return [
         (name, module)
@@ -60,7 +60,7 @@ def quantised_layers(model: PreTrainedModel) -> list[tuple[str, torch.nn.Linear]
 
 def pack_empty(model: PreTrainedModel) -> None:
     """Put layers as large as those in 4 bits into an empty model, which compute nothing."""
-    for name, layer in quantised_layers(model):
+    for name, layer in linear_layers(model):
         model.set_submodule(name, _Packed(layer))
 
 

@@ -11,7 +11,7 @@ from tunesmith.devices import find_device, parse_memory
 from tunesmith.errors import InputError
 from tunesmith.machine import Machine
 from tunesmith.models.architectures import UNSUITED
-from tunesmith.models.four_bit import packed_bytes, quantised_layers
+from tunesmith.models.four_bit import linear_layers, packed_bytes
 from tunesmith.models.load import default_device, empty_model, load_config
 from tunesmith.ranks import world_size
 from tunesmith.recipe import Recipe, TrainConfig
@@ -206,7 +206,7 @@ def _least_bytes(model: PreTrainedModel, train: TrainConfig) -> int:
     if train.lora is None:
         return state_bytes(model, train.optim, train.weights_dtype)
     weights = sum(p.numel() for p in model.parameters())
-    packed = [layer.weight.numel() for _, layer in quantised_layers(model)]
+    packed = [layer.weight.numel() for _, layer in linear_layers(model)]
     frozen = 4 * weights
     if train.lora.load_in_4bit:
         frozen += sum(map(packed_bytes, packed)) - 4 * sum(packed)
@@ -224,12 +224,11 @@ def check_fits(recipe: Recipe, data: TrainingData, resumed: bool = False) -> int
     if found.fits or resumed:
         return found.peak_bytes
     last = found.changes[-1] if found.changes else None
-    fitting = last is not None and last.fits
     hint = " ".join(change.keys for change in found.changes)
     raise InputError(
         f"{recipe.output_dir}: training needs {size(found.peak_bytes)} of memory, and there are "
         f"{size(found.memory_bytes)}",
         hint=f"{hint} would take {size(last.peak_bytes)}; `tunesmith plan` has each change"
-        if last is not None and fitting
+        if last is not None and last.fits
         else "take a smaller model, shorter rows, or a device with more memory",
     )

@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tunesmith.distributed.sharding import fill
 from tunesmith.errors import InputError, RecipeError, did_you_mean
+from tunesmith.models.four_bit import linear_layers
 from tunesmith.models.stored import StoredWeights
 from tunesmith.recipe import LoraConfig
 
@@ -90,13 +91,11 @@ def wrap_lora(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PreT
 
 def lora_parameters(model: PreTrainedModel, config: LoraConfig) -> int:
     """Of the adapters: two matrices of rank r for each linear layer they are put on."""
-    head, targets = model.get_output_embeddings(), config.target_modules
+    targets = config.target_modules
     layers = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and module is not head
-        and (isinstance(targets, str) or name.rpartition(".")[2] in targets)
+        layer
+        for name, layer in linear_layers(model)
+        if isinstance(targets, str) or name.rpartition(".")[2] in targets
     ]
     return sum(config.r * (layer.in_features + layer.out_features) for layer in layers)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tunesmith.train.optim import OPTIMIZERS
+
 BF16, FP32 = 2, 4
 GATHERED = 2 * BF16  # bytes a weight and pass
 REDUCED = FP32
 FLOPS = 8  # a weight and token: 2 forward, 2 again, 4 backward
-STATE = 4 * FP32  # weight, gradient and AdamW's two averages
+STATE = OPTIMIZERS["adamw"].state_bytes["float32"]  # with weight and gradient
 
 
 @dataclass(frozen=True)
@@ -70,4 +72,4 @@ def tensor_parallel_seconds(hidden: int, layers: int, tokens: float, cluster: Cl
 
 def checkpoint_bytes(parameters: float) -> float:
     """Weights and AdamW's state, of all devices together."""
-    return 3 * FP32 * parameters
+    return (STATE - FP32) * parameters  # gradients are not saved

@@ -49,7 +49,7 @@ from tunesmith.train.memory import (
 from tunesmith.train.optim import OPTIMIZERS, build_optimizers
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.tensors import Batch, Packed
-from tunesmith.train.settings import MEASURED_TOKENS, Settings
+from tunesmith.train.settings import MEASURED_TOKENS, Settings, keep_in_weights_dtype
 
 DEPTHS = (2, 3)
 HEAP_DEPTHS = (5, 10)
@@ -288,10 +288,7 @@ def _stretches(
     """The worst moments of a step that is not the first, by stretch."""
     with without_numbers():
         parts = _parts(model, train)
-        if train.weights_dtype == "bfloat16":
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.data = parameter.data.bfloat16()
+        keep_in_weights_dtype(model, train)
         if device.type == "cpu":
             add_lookups_in_place(parts)
         if settings.gradient_checkpointing:

@@ -202,6 +202,14 @@ def _state_bytes_here(parts: Parts, config: TrainConfig) -> int:
     return everything // (config.fsdp.shards or place()[1])
 
 
+def keep_in_weights_dtype(model: torch.nn.Module, config: TrainConfig) -> None:
+    """Store what is trained in the recipe's `weights_dtype`; it comes in float32."""
+    if config.weights_dtype == "bfloat16":
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.bfloat16()
+
+
 def computed_in(config: TrainConfig, device: torch.device) -> str:
     """The dtype to compute in, by its torch name: `train.dtype`, or the machine's fastest."""
     if config.weights_dtype == "bfloat16":

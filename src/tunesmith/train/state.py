@@ -53,7 +53,7 @@ from tunesmith.train.loss import (
 from tunesmith.train.memory import checkpoint_layers, keep_few_kernels, keep_freed_memory
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
-from tunesmith.train.settings import Settings, computed_in, settle
+from tunesmith.train.settings import Settings, computed_in, keep_in_weights_dtype, settle
 from tunesmith.train.sharded import ReadWeights, Sharded, shard_over_ranks
 
 Found = TypeVar("Found")
@@ -199,10 +199,7 @@ def set_up(
     add_lookups_in_place(parts)
     settings, notes = with_weights(lambda: settle(parts, data, config, device, objective))
     settings = of_leader(lambda: settings if saved is None else Settings(**saved.state["settings"]))
-    if config.weights_dtype == "bfloat16":
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.bfloat16()
+    keep_in_weights_dtype(model, config)
     if settings.gradient_checkpointing:
         checkpoint_layers(parts.model)
     if config.torch_compile:
