@@ -32,42 +32,39 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def qwen3(hidden: int, wide: int, layers: int, heads: int, vocabulary: int, **keys: Any) -> Any:
-    return Qwen3Config(
+def of(
+    kind: type[PreTrainedConfig],
+    hidden: int,
+    wide: int,
+    layers: int,
+    heads: int,
+    width: int,
+    tied: bool,
+) -> PreTrainedConfig:
+    """A published shape; `width` is that of a head."""
+    return kind(
         hidden_size=hidden,
         intermediate_size=wide,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=8,
-        head_dim=128,
-        vocab_size=vocabulary,
+        head_dim=width,
+        vocab_size=VOCABULARIES[kind],
         max_position_embeddings=4096,
-        **keys,
+        tie_word_embeddings=tied,
     )
 
 
-def llama(hidden: int, wide: int, layers: int, heads: int, **keys: Any) -> Any:
-    return LlamaConfig(
-        hidden_size=hidden,
-        intermediate_size=wide,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=8,
-        vocab_size=128_256,
-        max_position_embeddings=4096,
-        **keys,
-    )
-
-
-SHAPES: dict[str, Any] = {
-    "Qwen3-0.6B": lambda: qwen3(1024, 3072, 28, 16, 151_936, tie_word_embeddings=True),
-    "Llama-3.2-1B": lambda: llama(2048, 8192, 16, 32, head_dim=64, tie_word_embeddings=True),
-    "Qwen3-1.7B": lambda: qwen3(2048, 6144, 28, 16, 151_936, tie_word_embeddings=True),
-    "Llama-3.2-3B": lambda: llama(3072, 8192, 28, 24, head_dim=128, tie_word_embeddings=True),
-    "Qwen3-4B": lambda: qwen3(2560, 9728, 36, 32, 151_936, tie_word_embeddings=True),
-    "Llama-3.1-8B": lambda: llama(4096, 14_336, 32, 32, tie_word_embeddings=False),
-    "Qwen3-14B": lambda: qwen3(5120, 17_408, 40, 40, 151_936, tie_word_embeddings=False),
-    "Qwen3-32B": lambda: qwen3(5120, 25_600, 64, 64, 151_936, tie_word_embeddings=False),
+VOCABULARIES = {LlamaConfig: 128_256, Qwen3Config: 151_936}
+SHAPES: dict[str, tuple[type[PreTrainedConfig], int, int, int, int, int, bool]] = {
+    "Qwen3-0.6B": (Qwen3Config, 1024, 3072, 28, 16, 128, True),
+    "Llama-3.2-1B": (LlamaConfig, 2048, 8192, 16, 32, 64, True),
+    "Qwen3-1.7B": (Qwen3Config, 2048, 6144, 28, 16, 128, True),
+    "Llama-3.2-3B": (LlamaConfig, 3072, 8192, 28, 24, 128, True),
+    "Qwen3-4B": (Qwen3Config, 2560, 9728, 36, 32, 128, True),
+    "Llama-3.1-8B": (LlamaConfig, 4096, 14_336, 32, 32, 128, False),
+    "Qwen3-14B": (Qwen3Config, 5120, 17_408, 40, 40, 128, False),
+    "Qwen3-32B": (Qwen3Config, 5120, 25_600, 64, 64, 128, False),
 }
 
 
@@ -106,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in shapes:
         cells = []
         for way, keys in WAYS.items():
-            parameters, total = planned(SHAPES[name](), **keys)
+            parameters, total = planned(of(*SHAPES[name]), **keys)
             cells.append(f"{total / GB:.1f} GB")
             largest |= {(way, size): name for size in MEMORIES if total <= (size - RESERVED) * GB}
         print(f"| {name} | {parameters:,} | {' | '.join(cells)} |", flush=True)

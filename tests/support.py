@@ -76,6 +76,20 @@ def byte_tokenizer(bos: bool = True, pad: bool = True, chat_template: str | None
     return tokenizer
 
 
+def classify_values(folder: Path, model: Path | str, **train: Any) -> dict[str, Any]:
+    """A recipe of written rows, as a table of keys."""
+    return {
+        "model": str(model),
+        "output_dir": str(folder / "run"),
+        "data": {
+            "source": str(write_rows(folder / "rows.csv")),
+            "task": "classify",
+            "columns": {"text": "text", "label": "label"},
+        },
+        "train": {"report_to": [], **train},
+    }
+
+
 def read_tokenized(path: Path) -> list[TokenizedExample]:
     """The token ids of a prepared split, with the labels that training makes of them."""
     input_ids, offsets, prompts, ids = read_token_arrays(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import made_data, shared, write_rows
+from support import classify_values, made_data, shared
 
 from tunesmith import cli, stages
 from tunesmith.errors import InputError, ModelError
@@ -27,21 +27,8 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
-def values(folder: Path, model: Path, **train: Any) -> dict[str, Any]:
-    return {
-        "model": str(model),
-        "output_dir": str(folder / "run"),
-        "data": {
-            "source": str(write_rows(folder / "rows.csv")),
-            "task": "classify",
-            "columns": {"text": "text", "label": "label"},
-        },
-        "train": {"report_to": [], **train},
-    }
-
-
 def recipe(folder: Path, model: Path, **train: Any) -> Any:
-    return build_recipe(values(folder, model, **train))[0]
+    return build_recipe(classify_values(folder, model, **train))[0]
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, num_bytes: int) -> None:
@@ -197,7 +184,7 @@ def test_plan_prints_json_and_text_of_a_device(
     tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "recipe.yaml"
-    write_json(path, values(tmp_path, tiny_model_dir))  # which YAML reads too
+    write_json(path, classify_values(tmp_path, tiny_model_dir))  # which YAML reads too
     cli.app(["plan", str(path), "--device", "h100", "--json"], standalone_mode=False)
     out = capsys.readouterr().out
     found = json.loads(out[out.index("\n{") :] if not out.startswith("{") else out)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import byte_tokenizer, tiny_llama, write_rows
+from support import byte_tokenizer, classify_values, tiny_llama
 
 from tunesmith import stages
 from tunesmith.errors import InputError, ModelError, RecipeError
@@ -27,18 +27,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def recipe(folder: Path, model: Path | str, **train: Any) -> Any:
-    return build_recipe(
-        {
-            "model": str(model),
-            "output_dir": str(folder / "run"),
-            "data": {
-                "source": str(write_rows(folder / "rows.csv")),
-                "task": "classify",
-                "columns": {"text": "text", "label": "label"},
-            },
-            "train": {"report_to": [], **train},
-        }
-    )[0]
+    return build_recipe(classify_values(folder, model, **train))[0]
 
 
 @pytest.fixture
