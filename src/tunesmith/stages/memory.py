@@ -204,7 +204,7 @@ def check_states(model: PreTrainedModel, recipe: Recipe) -> None:
 
 def _least_bytes(model: PreTrainedModel, train: TrainConfig) -> int:
     if train.lora is None:
-        return state_bytes(model, train.optim, train.weights_dtype)
+        return state_bytes(model, train)
     weights = sum(p.numel() for p in model.parameters())
     packed = [layer.weight.numel() for _, layer in linear_layers(model)]
     frozen = 4 * weights

@@ -26,8 +26,10 @@ from tunesmith.stages.memory import check_states
 from tunesmith.train import memory
 from tunesmith.train.adapters import check_lora, lora_parameters
 from tunesmith.train.kernels import check_liger
+from tunesmith.train.offload import check_offload
 from tunesmith.train.optim import check_optimizer
 from tunesmith.train.processes import check_processes
+from tunesmith.train.update import check_update
 
 OUTPUT = "--output-dir (output_dir)"
 READ_WHOLE = 2 << 30
@@ -120,6 +122,8 @@ def _check_packages(config: TrainConfig) -> None:
     if config.use_liger_kernel:
         check_liger(default_device())
     check_optimizer(config, default_device() == "cuda")
+    check_update(config)
+    check_offload(config, default_device())
 
 
 def _need(package: str, asked: str, hint: str) -> None:

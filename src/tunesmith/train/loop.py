@@ -418,7 +418,7 @@ def _refuse_bad_step(
 ) -> None:
     """As `_refuse_bad_loss`, before there are gradients."""
     per_token = sum(losses) / step.num_trained
-    _refuse_bad_loss(training, progress, step, losses, per_token, grad_norm=0.0)
+    _refuse_bad_loss(training, progress, step, losses, per_token, grad_norm=None)
 
 
 def _count(progress: Progress, metrics: StepMetrics) -> None:
@@ -438,16 +438,18 @@ def _refuse_bad_loss(
     step: Step,
     losses: list[float],
     loss: float,
-    grad_norm: float,
+    grad_norm: float | None,
 ) -> None:
-    """TrainingError for a loss that is not finite or explodes, before it reaches the weights.
+    """TrainingError for a loss that is not finite or explodes, before it reaches the weights; None
+    where there are no gradients yet.
 
     Exploding: the recent average is twice the first loss and twice that of a uniform guess (log V).
     """
     parts = list(zip(step.micro_batches, losses, strict=True))
     uniform = math.log(training.parts.model.config.get_text_config().vocab_size)
-    if not math.isfinite(loss) or not math.isfinite(grad_norm):
-        what = f"the loss is {loss} and the gradient norm {grad_norm}"
+    if not math.isfinite(loss) or not math.isfinite(grad_norm or 0.0):
+        what = f"the loss is {loss}"
+        what += "" if grad_norm is None else f" and the gradient norm {grad_norm}"
     elif progress.recent_loss > max(2 * uniform, 2 * progress.first_loss):
         what = f"the loss has grown from {progress.first_loss:.3g} to {progress.recent_loss:.3g}"
     else:

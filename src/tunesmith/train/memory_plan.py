@@ -137,7 +137,7 @@ def _settings(
     per_token = planned_activation_bytes(
         config, train, min(longest, MEASURED_TOKENS), padded, dtype, trust_remote_code
     )
-    states = state_bytes(model, train.optim, train.weights_dtype)
+    states = state_bytes(model, train)
     budget, checkpointing, _ = micro_batches(
         parts.model, longest, train, place.device, dtype, per_token, states, place.memory
     )

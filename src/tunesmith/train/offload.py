@@ -18,7 +18,8 @@ from typing import Protocol
 
 import torch
 
-from tunesmith.recipe import Offload
+from tunesmith.errors import InputError
+from tunesmith.recipe import Offload, TrainConfig
 
 
 @dataclass(eq=False)
@@ -42,6 +43,24 @@ class Store(Protocol):
     def get(self, spot: Spot, device: torch.device) -> torch.Tensor:
         """A new tensor with the numbers that were put there."""
         ...
+
+
+def check_offload(config: TrainConfig, device: str) -> None:
+    """InputError for tensors of a CPU that would be put where they are, and for compiled layers,
+    with which nothing has shown that activations come back the same.
+    """
+    for key in ("offload_optimizer", "offload_activations"):
+        if getattr(config, key) == "cpu" and device == "cpu":
+            raise InputError(
+                f"train.{key} = cpu with the model on the CPU: that is where they are already",
+                hint=f"train.{key}=disk, or null",
+            )
+    if config.offload_activations and config.torch_compile:
+        raise InputError(
+            f"train.offload_activations = {config.offload_activations} with train.torch_compile: "
+            "what compiled layers keep is not put away",
+            hint="train.torch_compile=false, or train.offload_activations=null",
+        )
 
 
 def store_for(offload: Offload | None, folder: Path) -> Store | None:

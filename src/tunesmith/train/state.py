@@ -56,7 +56,7 @@ from tunesmith.train.offload_activations import ActivationsAway, staying
 from tunesmith.train.offload_states import StatesAway
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
-from tunesmith.train.settings import Settings, computed_in, keep_in_weights_dtype, settle
+from tunesmith.train.settings import Settings, computed_in, settle
 from tunesmith.train.sharded import ReadWeights, Sharded, shard_over_ranks
 from tunesmith.train.update import Update
 
@@ -185,8 +185,8 @@ def set_up(
     """Prepare model, optimisers and schedules; a resumed run keeps the settings it started with.
 
     The order matters: Liger patches the layers before the model is taken apart, settings are
-    measured in float32 and before checkpointing or compilation changes what a layer keeps, and
-    optimisers are built for the parameters in the dtype in which they are trained. Of several
+    settled from weights in float32 and before checkpointing or compilation changes what a layer
+    keeps, and optimisers are built for the parameters in the dtype in which they are trained. Of several
     ranks each has only its part of the weights from the start.
     """
     device = next(model.parameters()).device
@@ -209,7 +209,6 @@ def set_up(
     add_lookups_in_place(parts)
     settings, notes = with_weights(lambda: settle(parts, data, config, device, objective))
     settings = of_leader(lambda: settings if saved is None else Settings(**saved.state["settings"]))
-    keep_in_weights_dtype(model, config)
     if settings.gradient_checkpointing:
         checkpoint_layers(parts.model)
     if config.torch_compile:

@@ -18,12 +18,29 @@ import numpy as np
 import torch
 
 from tunesmith.distributed.sharding import whole
+from tunesmith.errors import InputError
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.offload_states import StatesAway
 
 
+def check_update(config: TrainConfig) -> None:
+    """InputError for a step in the backward pass that would be another one."""
+    if not config.optim_in_backward:
+        return
+    if config.max_grad_norm:
+        raise InputError(
+            f"train.optim_in_backward with train.max_grad_norm = {config.max_grad_norm:g}: "
+            "gradients are clipped by the norm of all of them, and most are not there yet when the "
+            "first weight is stepped",
+            hint="train.max_grad_norm=0, which clips nothing, or train.optim_in_backward=false",
+        )
+
+
 class Update:
-    """Steps the weights of a training; `away` is where the optimisers' states are between steps."""
+    """Steps the weights of a training; `away` is where the optimisers' states are between steps.
+
+    Raises InputError as `check_update` does.
+    """
 
     def __init__(
         self,
@@ -32,6 +49,7 @@ class Update:
         config: TrainConfig,
         away: StatesAway | None = None,
     ) -> None:
+        check_update(config)
         self.in_backward = config.optim_in_backward
         self.away = away
         self._optimizers, self._weights, self._config = optimizers, weights, config
@@ -60,7 +78,7 @@ class Update:
         def on_gradient(weight: torch.Tensor) -> None:
             nonlocal finite
             norm = self._note_norm(weight)
-            finite = finite and bool(norm.isfinite())
+            finite = finite and math.isfinite(self._value(norm))
             if finite:
                 self._step_one(weight, step)
             weight.grad = None
@@ -78,13 +96,13 @@ class Update:
         """The norm of all gradients, which are clipped to the recipe's limit."""
         if not self.in_backward:
             limit = self._config.max_grad_norm or math.inf
-            return whole(torch.nn.utils.clip_grad_norm_(self._weights, limit)).item()
+            return self._value(whole(torch.nn.utils.clip_grad_norm_(self._weights, limit)))
         for weight in self._weights:
             if weight.grad is not None:  # one that the last backward pass did not come by
                 self._note_norm(weight)
         norms = [self._norms[id(w)] for w in self._weights if id(w) in self._norms]
         self._norms = {}
-        return torch.linalg.vector_norm(torch.stack(norms)).item() if norms else 0.0
+        return self._value(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
 
     def step(self, step: int) -> None:
         """Step every weight that has a gradient still, and free it."""
@@ -97,6 +115,9 @@ class Update:
             if weight.grad is not None:
                 self._step_one(weight, step)
                 weight.grad = None
+
+    def _value(self, number: torch.Tensor) -> float:
+        return number.item()
 
     def _note_norm(self, weight: torch.Tensor) -> torch.Tensor:
         assert weight.grad is not None
