@@ -269,30 +269,51 @@ def test_weights_kept_in_bfloat16_are_in_float32_for_a_moment() -> None:
 # ---- changes
 
 
+EXACT = [
+    "train.gradient_checkpointing=true",
+    "train.max_batch_tokens=128",
+    "train.offload_optimizer=cpu",
+    "train.offload_activations=cpu",
+]
+
+
 def test_changes_are_keys_of_recipes_in_the_order_of_their_cost() -> None:
     base = {"data": {"source": "x.csv", "task": "classify"}, "output_dir": "x"}
     found = list(changes(TrainConfig(), CUDA, checkpoints=False, alone=False, longest=128))
     assert [change.keys for change in found] == [
-        "train.gradient_checkpointing=true",
-        "train.max_batch_tokens=128",
+        *EXACT,
+        "train.max_grad_norm=0 train.optim_in_backward=true",
         "train.optim=adafactor",
         "train.weights_dtype=bfloat16 train.optim=adamw_8bit",
         "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
         "train.lora.load_in_4bit=true",
     ]
+    assert [change.keys for change in found if change.exact] == EXACT
     keys: list[str] = []
     for change in found:
         keys += change.keys.split()
         assert build_recipe(base, keys)[0].train == change.changed, change.keys
 
 
+def test_without_clipping_the_step_in_the_backward_pass_comes_first_for_it_costs_nothing() -> None:
+    unclipped = TrainConfig(max_grad_norm=0.0)
+    first, *more = changes(unclipped, CPU, checkpoints=True, alone=True, longest=128)
+    assert (first.keys, first.exact) == ("train.optim_in_backward=true", True)
+    assert [change.keys for change in more if change.exact] == [
+        "train.offload_optimizer=disk",
+        "train.offload_activations=disk",
+    ]
+    assert not any("max_grad_norm" in change.keys for change in more)
+
+
 def test_what_a_recipe_has_already_is_no_change() -> None:
-    small = TrainConfig(weights_dtype="bfloat16", optim="adamw_8bit")
+    away = {"offload_optimizer": "disk", "offload_activations": "disk"}
+    small = TrainConfig(weights_dtype="bfloat16", optim="adamw_8bit", **away, **IN_BACKWARD)
     found = changes(small, CPU, checkpoints=True, alone=True, longest=128)
     assert [change.keys for change in found] == [
         "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw"
     ]
-    packed = TrainConfig(lora=LoraConfig(load_in_4bit=True))
+    packed = TrainConfig(lora=LoraConfig(load_in_4bit=True), **away)
     assert not list(changes(packed, CUDA, checkpoints=True, alone=True, longest=128))
 
 

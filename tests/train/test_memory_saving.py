@@ -156,9 +156,7 @@ def test_nor_with_whatever_else_a_recipe_asks_for(
 def test_nor_where_some_weights_have_no_gradient_in_a_step(tmp_path: Path) -> None:
     keys = {"max_batch_tokens": 24, "train_batch_size": 2}
     plain = run(tmp_path / "plain", mixture_of_experts(), **keys)
-    saved = run(
-        tmp_path / "saved", mixture_of_experts(), **keys, **IN_BACKWARD, **STATES, **KEPT
-    )
+    saved = run(tmp_path / "saved", mixture_of_experts(), **keys, **IN_BACKWARD, **STATES, **KEPT)
     assert_same(plain, saved)
 
 
@@ -199,9 +197,7 @@ def test_a_run_is_resumed_with_the_same_bits_whichever_way_its_checkpoint_was_wr
 # ---- what is in memory
 
 
-def test_gradients_are_freed_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradients_are_freed_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an untied model without checkpoints: at each weight's step no other gradient is there,
     but those that one node of autograd gives together.
     """

@@ -90,12 +90,12 @@ def test_memory_is_measured_on_the_objective_that_is_trained() -> None:
 def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_again() -> None:
     model = tiny_llama()  # 2 layers of 32 hidden units
     room = memory.device_memory(CPU) * memory.USABLE - state_bytes(model, TrainConfig())
-    assert tokens_that_fit(model, state_bytes(model, TrainConfig()), 1000, 4, checkpointing=True) == int(
-        room / (2 * 32 * 4 + 500)
-    )
-    assert tokens_that_fit(model, state_bytes(model, TrainConfig()), 1000, 4, checkpointing=False) == int(
-        room / 1000
-    )
+    assert tokens_that_fit(
+        model, state_bytes(model, TrainConfig()), 1000, 4, checkpointing=True
+    ) == int(room / (2 * 32 * 4 + 500))
+    assert tokens_that_fit(
+        model, state_bytes(model, TrainConfig()), 1000, 4, checkpointing=False
+    ) == int(room / 1000)
 
 
 @pytest.mark.parametrize("kind", ["mamba", "rwkv"])

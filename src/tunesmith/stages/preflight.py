@@ -55,6 +55,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
     if recipe.train.lora is not None:
         check_lora(model, recipe.train.lora)
     if trainings:
+        check_offload(recipe.train, default_device())
         check_states(model, recipe)
         _check_disk(folder, model, recipe.train, trainings)
     if stored:
@@ -123,7 +124,6 @@ def _check_packages(config: TrainConfig) -> None:
         check_liger(default_device())
     check_optimizer(config, default_device() == "cuda")
     check_update(config)
-    check_offload(config, default_device())
 
 
 def _need(package: str, asked: str, hint: str) -> None:
@@ -139,7 +139,8 @@ def _check_disk(folder: Path, model: PreTrainedModel, config: TrainConfig, train
     kept = config.save_total_limit + 1  # the newest, and the best
     if config.save_steps is None and config.save_minutes is None:
         kept = min(kept, config.num_train_epochs)
-    needed = trainings * (whole + kept * checkpoint) + checkpoint  # one more while it is written
+    # one more while it is written, and while a training goes on its offloaded state
+    needed = trainings * (whole + kept * checkpoint) + checkpoint + _away_bytes(model, config)
     free = shutil.disk_usage(_existing(folder.absolute())).free
     if needed > free:
         times = f"{trainings} times " if trainings > 1 else ""
@@ -161,12 +162,21 @@ def model_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
 
 def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     """Trained weights and the optimiser's state; gradients are not saved."""
-    trained = (
-        sum(p.numel() for p in model.parameters())
-        if config.lora is None
-        else lora_parameters(model, config.lora)
-    )
-    return memory.checkpoint_bytes(trained, config)
+    return memory.checkpoint_bytes(_trained(model, config), config)
+
+
+def _trained(model: PreTrainedModel, config: TrainConfig) -> int:
+    if config.lora is not None:
+        return lora_parameters(model, config.lora)
+    return sum(p.numel() for p in model.parameters())
+
+
+def _away_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
+    """Of the optimiser's state, where it is kept in a file: a checkpoint without its weights."""
+    if config.offload_optimizer != "disk":
+        return 0
+    weights = _trained(model, config) * memory.WEIGHT_BYTES[config.weights_dtype]
+    return checkpoint_bytes(model, config) - weights
 
 
 def _size(num_bytes: int) -> str:

@@ -43,7 +43,8 @@ class StatesAway:
         for key, value in state.items():
             found = parts_of(value)
             state[key] = _with_parts(
-                value, {name: self._away(part, (id(weight), key + name)) for name, part in found.items()}
+                value,
+                {name: self._away(part, (id(weight), key + name)) for name, part in found.items()},
             )
 
     def _away(self, part: torch.Tensor, where: tuple[int, str]) -> torch.Tensor:

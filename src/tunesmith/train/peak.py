@@ -131,8 +131,14 @@ def planned_peak(
     ]
     layers = config.get_text_config().num_hidden_layers
     whole = found[0] if len(found) == 1 else found[0].deeper(found[1], layers)
-    worst = max(whole.stretches.values(), key=lambda peak: peak.total)
-    return replace(worst, holes=max(0, whole.heap - worst.total))
+    stretches = whole.stretches.values()
+    worst = max(stretches, key=lambda peak: peak.total)
+    return replace(
+        worst,
+        holes=max(0, whole.heap - worst.total),
+        states_away=max(peak.states_away for peak in stretches),
+        kept_away=max(peak.kept_away for peak in stretches),
+    )
 
 
 def planned_activation_bytes(

@@ -186,8 +186,8 @@ def set_up(
 
     The order matters: Liger patches the layers before the model is taken apart, settings are
     settled from weights in float32 and before checkpointing or compilation changes what a layer
-    keeps, and optimisers are built for the parameters in the dtype in which they are trained. Of several
-    ranks each has only its part of the weights from the start.
+    keeps, and optimisers are built for the parameters in the dtype in which they are trained. Of
+    several ranks each has only its part of the weights from the start.
     """
     device = next(model.parameters()).device
     device = torch.device(default_device()) if device.type == "meta" else device
