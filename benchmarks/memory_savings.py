@@ -49,7 +49,7 @@ SMOLLM2 = LlamaConfig(
     tie_word_embeddings=True,
 )
 TINY = LlamaConfig(
-    vocab_size=300,
+    vocab_size=SMOLLM2.vocab_size,
     hidden_size=32,
     intermediate_size=64,
     num_hidden_layers=2,
