@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/memory_savings.py --model FOLDER > savings.md
 
-Each line is a process of its own, which makes the model, takes a few steps of the same rows, writes
-its checkpoint and ends: its peak is what the system says of the process (peak RSS), its time that of
-the median step. Beside it the peak that the plan foretold from the shape alone, and whether the
+Each line is a process of its own, which makes the model, takes a few steps of the same rows,
+writes its checkpoint and ends: its peak is what the system says of the process (peak RSS), its time
+that of the median step. Beside it the peak that the plan foretold from the shape alone, and whether the
 weights at the end are those of the plain run, bit for bit. The optimiser's state and activations go
 to a file in the folder `--folder`; a temporary folder in RAM would show nothing.
 
@@ -168,9 +168,7 @@ def in_its_own_process(what: str, case: Case) -> dict[str, Any]:
     return found
 
 
-def table_row(
-    way: str, plan: dict[str, Any], found: dict[str, Any], plain: dict[str, Any]
-) -> str:
+def table_row(way: str, plan: dict[str, Any], found: dict[str, Any], plain: dict[str, Any]) -> str:
     """One line of the markdown table."""
     off = f"{plan['total'] / found['total'] - 1:+.1%}"
     same = "yes" if found["sha256"] == plain["sha256"] else "no"

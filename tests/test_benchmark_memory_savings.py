@@ -29,9 +29,7 @@ def test_the_table_has_each_way_beside_the_plain_one(
     ways = {"planned": bench.planned, "measured": bench.measured}
     monkeypatch.setattr(bench, "in_its_own_process", lambda what, case: ways[what](case))
     bench.main(["--steps", "2", "--ways", "plain", "the four together", "Adafactor"])
-    plain, four, adafactor = (
-        cells_of(line) for line in capsys.readouterr().out.splitlines()[-3:]
-    )
+    plain, four, adafactor = (cells_of(line) for line in capsys.readouterr().out.splitlines()[-3:])
     assert (plain[2], plain[5], plain[-1]) == ("100%", "0", "yes")
     assert (four[-1], four[7]) == ("yes", plain[7])
     assert adafactor[-1] == "no"

@@ -15,9 +15,10 @@ import torch
 from support import made_data, tiny_llama
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-from tunesmith.errors import TrainingError
-from tunesmith.recipe import LoraConfig, TrainConfig
+from tunesmith.errors import InputError, TrainingError
+from tunesmith.recipe import LoraConfig, TrainConfig, build_recipe
 from tunesmith.rundir import RunDir
+from tunesmith.stages import preflight
 from tunesmith.train import offload, offload_activations
 from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.checkpoint import latest_checkpoint, weights
@@ -240,6 +241,61 @@ def test_between_steps_only_counts_of_the_state_are_in_memory(tmp_path: Path) ->
     (optimizer,) = optimizers
     states = [state["exp_avg"].device.type for state in optimizer.state.values()]
     assert set(states) == {"meta"}
+
+
+# ---- what is refused before any work
+
+
+@pytest.mark.parametrize(
+    "keys, device, said",
+    [
+        (
+            {"optim_in_backward": True},
+            "cuda",
+            r"train\.optim_in_backward with train\.max_grad_norm = 1: .* not there yet .*\n"
+            r"hint: train\.max_grad_norm=0, ",
+        ),
+        (
+            {"offload_optimizer": "cpu"},
+            "cpu",
+            r"train\.offload_optimizer = cpu with the model on the CPU: .*\n"
+            r"hint: train\.offload_optimizer=disk, or null",
+        ),
+        (
+            {"offload_activations": "cpu"},
+            "cpu",
+            r"train\.offload_activations = cpu with the model on the CPU",
+        ),
+        (
+            {"offload_activations": "disk", "torch_compile": True},
+            "cuda",
+            r"train\.offload_activations = disk with train\.torch_compile: .*\n"
+            r"hint: train\.torch_compile=false",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_go_together_is_refused_before_any_work(
+    tmp_path: Path, keys: dict[str, Any], device: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "default_device", lambda: device)
+    monkeypatch.setattr(preflight, "check_states", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(preflight, "check_weights", lambda *_: tiny_llama())
+    recipe = build_recipe(
+        {
+            "model": "anything",
+            "data": {"source": "rows.csv", "task": "classify"},
+            "output_dir": str(tmp_path / "run"),
+            "train": {"report_to": [], **keys},
+        }
+    )[0]
+    with pytest.raises(InputError, match=said):
+        preflight.check_before_work(recipe, trainings=1)
+
+
+def test_clipping_is_never_left_out_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"max_grad_norm = 0\.5"):
+        run(tmp_path, max_grad_norm=0.5, **IN_BACKWARD)
 
 
 # ---- what goes wrong

@@ -64,7 +64,7 @@ def check_offload(config: TrainConfig, device: str) -> None:
 
 
 def store_for(offload: Offload | None, folder: Path) -> Store | None:
-    """What the recipe's value asks for: RAM, or a file in an existing folder; None for nothing."""
+    """What the recipe's value asks for: RAM, or a file in a folder; None for nothing."""
     if offload is None:
         return None
     return InRam() if offload == "cpu" else OnDisk(folder)
@@ -104,6 +104,7 @@ class OnDisk:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         # the name, where there has to be one for a moment, is one that the run's next start removes
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".offload.", suffix=".tmp")  # noqa: SIM115
         weakref.finalize(self, self._file.close)

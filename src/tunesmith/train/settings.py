@@ -105,9 +105,12 @@ def settle(
     config: TrainConfig,
     device: torch.device,
     objective: Objective = nll_sum,
+    cast: bool = False,
 ) -> tuple[Settings, list[str]]:
-    """Resolve every `auto`; the notes say why something is slower than it could be. The weights,
-    which come in float32, are in the format in which they are trained afterwards.
+    """Resolve every `auto`; the notes say why something is slower than it could be.
+
+    `cast` stores the weights, which come in float32, in the format in which they are trained as
+    soon as nothing needs them finer.
 
     Raises ModelError for a model that cannot be trained as a causal language model.
     """
@@ -115,7 +118,8 @@ def settle(
     dtype = computed_in(config, device)
     not_packed = _why_rows_are_padded(parts, config)
     dropout = has_dropout(parts.model)
-    keep_in_weights_dtype(parts.model, config)  # what comes now needs activations beside them
+    if cast:  # what comes now needs activations beside them
+        keep_in_weights_dtype(parts.model, config)
     max_batch_tokens, checkpointing, notes = _memory_plan(
         parts, data, config, device, objective, dtype, padded=bool(not_packed)
     )

@@ -207,7 +207,9 @@ def set_up(
     with_weights = sharded.run if sharded else _at_once
     parts = with_weights(lambda: split_model(model))
     add_lookups_in_place(parts)
-    settings, notes = with_weights(lambda: settle(parts, data, config, device, objective))
+    settings, notes = with_weights(
+        lambda: settle(parts, data, config, device, objective, cast=True)
+    )
     settings = of_leader(lambda: settings if saved is None else Settings(**saved.state["settings"]))
     if settings.gradient_checkpointing:
         checkpoint_layers(parts.model)
@@ -217,7 +219,6 @@ def set_up(
             layer.compile(dynamic=True)
     optimizers = build_optimizers(model, config)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    run.path.mkdir(parents=True, exist_ok=True)
     states = store_for(config.offload_optimizer, run.path)
     away = StatesAway(states) if states else None
     kept = store_for(config.offload_activations, run.path)
