@@ -4,8 +4,9 @@
 
 Eight rows of 512 tokens a step, half of each trained, with gradient checkpointing, computed in
 bfloat16; one row a micro-batch, and all eight where weights are stepped in the backward pass, for
-that frees gradients only where a step is one pass. Only configs are made, on tensors without numbers: no weights and no GPU are needed, and
-nothing is measured. The published sizes are written below, with the parameters that they give.
+that frees gradients only where a step is one pass. Only configs are made, on tensors without
+numbers: no weights and no GPU are needed, and nothing is measured. The published sizes are written
+below, with the parameters that they give.
 """
 
 from __future__ import annotations

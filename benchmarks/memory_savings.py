@@ -4,9 +4,9 @@
 
 Each line is a process of its own, which makes the model, takes a few steps of the same rows,
 writes its checkpoint and ends: its peak is what the system says of the process (peak RSS), its time
-that of the median step. Beside it the peak that the plan foretold from the shape alone, and whether the
-weights at the end are those of the plain run, bit for bit. The optimiser's state and activations go
-to a file in the folder `--folder`; a temporary folder in RAM would show nothing.
+that of the median step. Beside it are the peak that the plan foretold from the shape alone, and
+whether the weights at the end are those of the plain run, bit for bit. The optimiser's state and
+activations go to a file in the folder `--folder`; a folder in RAM would show nothing.
 
 Without `--model` the weights are random.
 """
@@ -82,8 +82,8 @@ class Case:
 
     train: dict[str, Any] = field(default_factory=dict)
     model: str = ""
-    steps: int = 4
-    rows: int = 4
+    steps: int = 3
+    rows: int = 2
     length: int = 256
     folder: str = ""
 
