@@ -118,7 +118,7 @@ class OnDisk:
             spot = _Range(tensor.shape, tensor.dtype, start)
             self._held.add(spot)
             self._end = start + tensor.numel() * tensor.element_size()
-        _all_of(os.pwrite, self._file.fileno(), _bytes(tensor.detach().cpu()), spot.start)
+        _all_of(os.pwrite, self._file.fileno(), memory_of(tensor.detach().cpu()), spot.start)
         return spot
 
     def get(self, spot: Spot, device: torch.device) -> torch.Tensor:
@@ -129,13 +129,13 @@ class OnDisk:
         def read(descriptor: int, part: memoryview, start: int) -> int:
             return os.preadv(descriptor, [part], start)
 
-        _all_of(read, self._file.fileno(), _bytes(tensor), spot.start)
+        _all_of(read, self._file.fileno(), memory_of(tensor), spot.start)
         return tensor.to(device)
 
 
-def _bytes(tensor: torch.Tensor) -> memoryview:
-    """A contiguous CPU tensor's memory."""
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+def memory_of(tensor: torch.Tensor) -> memoryview:
+    """A contiguous CPU tensor's bytes, which are read and written in place."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _all_of(

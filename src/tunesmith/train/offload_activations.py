@@ -61,7 +61,7 @@ class ActivationsAway:
             self._spot(tensor),
             tuple(tensor.shape),
             tensor.stride(),
-            tensor.storage_offset(),
+            int(tensor.storage_offset()),
             tensor.device,
         )
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from tunesmith.train.offload import memory_of
+
 ALIGNED = 8
 DTYPES = {
     torch.float64: "F64",
@@ -51,7 +53,7 @@ def save_one_by_one(
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
             found = numbers(tensors[name]).detach().cpu().contiguous()
-            file.write(memoryview(found.reshape(-1).view(torch.uint8).numpy()))
+            file.write(memory_of(found))
 
 
 class OneByOne(Mapping[str, torch.Tensor]):

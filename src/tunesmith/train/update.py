@@ -121,7 +121,7 @@ class Update:
 
     def _note_norm(self, weight: torch.Tensor) -> torch.Tensor:
         assert weight.grad is not None
-        norm = torch.linalg.vector_norm(weight.grad)
+        norm: torch.Tensor = torch.linalg.vector_norm(weight.grad)
         self._norms[id(weight)] = norm
         return norm
 
