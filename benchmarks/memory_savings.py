@@ -28,11 +28,12 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
+from tunesmith.machine import device_memory
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.checkpoint import latest_checkpoint, weights_sha256
 from tunesmith.train.loop import train
-from tunesmith.train.memory import device_memory, peak_bytes, resident_bytes
+from tunesmith.train.memory import peak_bytes, resident_bytes
 from tunesmith.train.memory_plan import Place, plan_memory
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.trackers import read_metrics
