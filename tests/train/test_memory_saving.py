@@ -256,6 +256,12 @@ def test_between_steps_only_counts_of_the_state_are_in_memory(tmp_path: Path) ->
             r"hint: train\.max_grad_norm=0, ",
         ),
         (
+            {"optim_in_backward": True, "max_grad_norm": 0.0, "torch_compile": True},
+            "cuda",
+            r"train\.optim_in_backward with train\.torch_compile: .*\n"
+            r"hint: train\.torch_compile=false",
+        ),
+        (
             {"offload_optimizer": "cpu"},
             "cpu",
             r"train\.offload_optimizer = cpu with the model on the CPU: .*\n"

@@ -66,11 +66,8 @@ class ActivationsAway:
         )
 
     def _spot(self, tensor: torch.Tensor) -> Spot:
-        storage, key, known = (
-            tensor.untyped_storage(),
-            (id_of_storage(tensor), tensor.dtype),
-            self._known,
-        )
+        storage, known = tensor.untyped_storage(), self._known
+        key = (id_of_storage(tensor), tensor.dtype)
         if key in known:
             return known[key][1]
         numbers = storage.nbytes() // tensor.element_size()

@@ -34,6 +34,12 @@ def check_update(config: TrainConfig) -> None:
             "first weight is stepped",
             hint="train.max_grad_norm=0, which clips nothing, or train.optim_in_backward=false",
         )
+    if config.torch_compile:
+        raise InputError(
+            "train.optim_in_backward with train.torch_compile: that compiled layers are done with a "
+            "weight when its gradient is whole has not been shown",
+            hint="train.torch_compile=false, or train.optim_in_backward=false",
+        )
 
 
 class Update:
