@@ -36,8 +36,8 @@ def check_update(config: TrainConfig) -> None:
         )
     if config.torch_compile:
         raise InputError(
-            "train.optim_in_backward with train.torch_compile: that compiled layers are done with a "
-            "weight when its gradient is whole has not been shown",
+            "train.optim_in_backward with train.torch_compile: it has not been shown that compiled "
+            "layers are done with a weight when its gradient is whole",
             hint="train.torch_compile=false, or train.optim_in_backward=false",
         )
 
