@@ -31,7 +31,7 @@ IN_RAM = {"offload_optimizer": "cpu", "offload_activations": "cpu"}
 BACKWARD = {
     "optim_in_backward": True,
     "max_grad_norm": 0.0,
-    "max_batch_tokens": ROWS * (LENGTH + 1),
+    "max_batch_tokens": 4 * ROWS * (LENGTH + 1),  # rows that share little use a quarter of it
 }
 SMALL = {"optim": "adamw_8bit", "weights_dtype": "bfloat16"}
 WAYS: dict[str, dict[str, Any]] = {
