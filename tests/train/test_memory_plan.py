@@ -265,7 +265,7 @@ def test_weights_kept_in_bfloat16_are_in_float32_for_a_moment() -> None:
     model = llama(4, hidden_size=1024, intermediate_size=4096)
     number = parameters(model)
     found = planned(model, Place(CUDA, ROOM), **keys, **IN_BACKWARD, **STATES).peak
-    assert 4 * number <= found.total < 4 * number + 1000
+    assert 4 * number <= found.total < 4 * number + 2000  # and the rotary table
     assert found.weights == found.total
 
 
