@@ -6,8 +6,9 @@ a run takes. What is alive at the worst moment is the peak; nothing is known of 
 
 A deep model is run with two layers and with three, and every part is drawn through both numbers to
 its real depth. That is exact within stretches in which what is alive is linear in the number of
-layers: what a run finds out before it trains, and of a step all up to the gradient that leaves the
-last layer, all from the one that reaches the first on, and the optimiser's step. While the gradient
+layers: what a run finds out before it trains, and of a step the forward pass, then all up to the
+gradient that leaves the last layer, all from the one that reaches the first on, and the optimiser's
+step. While the gradient
 goes from layer to layer, each gives its activations back and adds its gradients, always as many, so
 that the most is at one of the ends. Layers that are not all of one shape are run at their real
 depth.
@@ -53,7 +54,7 @@ DEPTHS = (2, 3)
 HEAP_DEPTHS = (5, 10)
 """Layers of the models that are run where the heap is followed, whose holes need some to settle."""
 CPU = torch.device("cpu")
-PROBE, MEASURE, START, MIDDLE, END, UPDATE = range(6)
+PROBE, MEASURE, FORWARD, START, MIDDLE, END, UPDATE = range(7)
 """What a run finds out before it trains: with weights in float32, and then in the format in which
 they are trained. The stretches of a step, in their order.
 """
@@ -346,9 +347,9 @@ def _watched(subject: _Subject, batch: Callable[[], Batch], accumulates: bool) -
         if accumulates:
             _pass(subject, first, last=False)
         watch.worst = before
-        watch.enter(live, START)
+        watch.enter(live, FORWARD)
         marks = _mark_stretches(subject, partial(watch.enter, live))
-        _pass(subject, batch())
+        _pass(subject, batch(), between=partial(watch.enter, live, START))
         for mark in marks:
             mark.remove()
         watch.enter(live, UPDATE)
@@ -366,10 +367,18 @@ def _measure(subject: _Subject) -> None:
     activation_bytes(subject.parts, MEASURED_TOKENS, padded, dtype, objective)
 
 
-def _pass(subject: _Subject, batch: Batch, last: bool = True) -> None:
-    """A forward and a backward pass, as the loop makes them; `last`: of a step."""
+def _pass(
+    subject: _Subject,
+    batch: Batch,
+    last: bool = True,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """A forward and a backward pass, as the loop makes them; `last`: of a step. `between` the two
+    something may be told.
+    """
     with subject.settings.precision(CPU), subject.kept_away():
         loss = _objective(subject.train)(subject.parts, batch)
+    between()
     packed = packing(subject.parts.decoder) if isinstance(batch, Packed) else nullcontext()
     stepping = subject.update.while_backward(0) if last else nullcontext()
     with packed, stepping:
