@@ -59,7 +59,7 @@ class LiveMemory(TorchDispatchMode):
 
     def see(self, tensor: torch.Tensor) -> None:
         """Count a tensor's storage until nothing holds it."""
-        if tensor.layout != torch.strided:
+        if tensor.layout != torch.strided or _device(tensor).type == "meta":
             return
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
@@ -114,6 +114,10 @@ class LiveMemory(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 self.see(tensor)
         return out
+
+
+def _device(tensor: torch.Tensor) -> torch.device:
+    return tensor.fake_device if isinstance(tensor, FakeTensor) else tensor.device
 
 
 @contextmanager
