@@ -24,20 +24,21 @@ def prepacked(model: nn.Module) -> Iterator[None]:
     """In here bfloat16 products on a CPU that has instructions for them take the weights from
     blocks. For use without gradients, while the weights do not change.
     """
-    layers = [layer for layer in model.modules() if _can_be_packed(layer)]
+    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    layers = [layer for layer in linear if _can_be_packed(layer)]
     if ROOM * sum(layer.weight.nbytes for layer in layers) > device_memory(torch.device("cpu")):
         layers = []
     for layer in layers:
         blocks = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
-        layer.forward = partial(_product, blocks, layer.bias)
+        vars(layer)["forward"] = partial(_product, blocks, layer.bias)
     try:
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            del vars(layer)["forward"]
 
 
-def _can_be_packed(layer: nn.Module) -> bool:
+def _can_be_packed(layer: nn.Linear) -> bool:
     """Of subclasses, and of layers whose forward has been replaced, nothing is known."""
     return (
         type(layer) is nn.Linear
