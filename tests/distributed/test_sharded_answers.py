@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from loss_oracle import ARCHITECTURES, build
 from on_ranks import on_ranks
 from support import byte_tokenizer, tiny_llama
 
+from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.retention import bits_per_byte
 
 FEW = ["gemma3", "gpt2", "llama_tied"]
@@ -43,6 +43,15 @@ def test_answers_and_likelihoods_are_those_of_one_process(number: int, names: li
                     assert (written.ids, written.stopped) == (one.ids, one.stopped), name
                     assert ranked.logprobs == pytest.approx(likelihoods.logprobs, abs=1e-4), name
                     assert ranked.greedy == likelihoods.greedy
+
+
+def test_answers_in_bfloat16_are_those_of_one_process() -> None:
+    alone = answered(in_dtype(build("llama"), "bfloat16"))
+    for rank in on_ranks(2, answered_in_step, ["llama"], "bfloat16"):
+        found, _, in_parts = rank["llama"]
+        assert in_parts
+        for (_, ranked), (_, one) in zip(found, alone, strict=True):
+            assert ranked.logprobs == pytest.approx(one.logprobs, rel=0.02)
 
 
 def test_what_the_leader_reads_alone_needs_the_weights_of_all() -> None:
@@ -72,17 +81,6 @@ def test_a_model_may_run_its_layers_more_than_once() -> None:
 
 def test_an_error_on_one_rank_is_told_within_a_minute() -> None:
     started = time.monotonic()
-    with pytest.raises(AssertionError, match="this row cannot be answered|has lost another"):
+    with pytest.raises(AssertionError, match=r"this row cannot be answered|has lost another"):
         on_ranks(2, error_on_one_rank)
     assert time.monotonic() - started < 60
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Any:
-    """Sums in one thread come in one order."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -61,7 +61,7 @@ def shard(
     for a whole pass. In bfloat16 weights are gathered in it, and gradients summed in float32.
     Weights on the meta device stay there, sharded.
     """
-    mesh = _mesh(dist.group.WORLD, device.type, fsdp.shards)
+    mesh = make_mesh(device, fsdp.shards)
     policy = MixedPrecisionPolicy(
         # a tensor's dtype under autocast is that of the operation, and the loss is float32
         param_dtype=None if dtype == "float32" else getattr(torch, dtype),
@@ -77,11 +77,15 @@ def shard(
     return root
 
 
-@lru_cache(maxsize=1)
-def _mesh(_: object, device: str, shards: int | None) -> DeviceMesh:
+def make_mesh(device: torch.device, shards: int | None) -> DeviceMesh:
     """All ranks in a line, or a row for each copy of the model: neighbours, which torchrun puts on
     one machine, share a copy. Made once for each start of the processes.
     """
+    return _mesh(dist.group.WORLD, device.type, shards)
+
+
+@lru_cache(maxsize=1)
+def _mesh(_: object, device: str, shards: int | None) -> DeviceMesh:
     world_size = dist.get_world_size()
     if shards in (None, world_size):
         return init_device_mesh(device, (world_size,))

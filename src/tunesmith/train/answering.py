@@ -16,7 +16,13 @@ from tunesmith.distributed.group import largest
 from tunesmith.distributed.in_step import InStep
 from tunesmith.distributed.sharding import fill, local, same_weights, shard
 from tunesmith.recipe import FsdpConfig
-from tunesmith.train.memory import WEIGHT_BYTES, device_memory
+from tunesmith.train.memory import (
+    WEIGHT_BYTES,
+    device_memory,
+    free_at_once,
+    give_back_freed_memory,
+    keep_freed_memory,
+)
 from tunesmith.train.sharded import ReadWeights, Sharded, layers_of
 
 Found = TypeVar("Found")
@@ -42,6 +48,9 @@ def sharded_to_answer(
     """Spread a model over the ranks, in place, with weights in `dtype`. Where they are on the meta
     device, each rank reads its own part of them.
     """
+    if device.type == "cpu":
+        give_back_freed_memory()
+        free_at_once()
     weights = [(n, w.detach()) for n, w in model.named_parameters() if w.is_floating_point()]
     fill(model, {name: weight.to(getattr(torch, dtype)) for name, weight in weights})
     model.requires_grad_(False)
@@ -73,4 +82,7 @@ def with_trained(
 
     model = same_weights(sharded.model)
     passes = sharded_to_answer(model, dtype, sharded.device, sharded.fsdp, copy)
-    return passes.run(function)
+    try:
+        return passes.run(function)
+    finally:
+        keep_freed_memory()

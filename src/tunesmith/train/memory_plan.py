@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from tunesmith.train.loss import split_as_declared
 from tunesmith.train.memory import checkpoint_bytes, state_bytes
 from tunesmith.train.packing.attention import has_dropout, why_no_line
 from tunesmith.train.packing.attention_cuda import why_not_varlen
-from tunesmith.train.packing.plan import MicroBatch, TrainingData, forward_tokens
+from tunesmith.train.packing.plan import MicroBatch, TrainingData
 from tunesmith.train.packing.tensors import Batch, Block, Packed
 from tunesmith.train.peak import Peak, planned_activation_bytes, planned_peak, trainable
 from tunesmith.train.settings import (
@@ -33,9 +33,7 @@ from tunesmith.train.settings import (
     micro_batches,
     why_padded,
 )
-
-LOOKED_AT = 50
-"""Steps among which the largest micro-batch is looked for; the rows' order is random."""
+from tunesmith.train.sharded_peak import largest_of_ranks, planned_sharded_peak
 
 FEW_BLOCKS, FEW_PIECES = 8, 4
 """Blocks and pieces of a block beyond which attention on a CPU is planned in as few: it takes a
@@ -48,18 +46,23 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True)
 class Place:
     """Where a training is planned for: `cuda` or `cpu`, its memory in bytes, and the bytes that
-    libraries take there before there is a model.
+    libraries take there before there is a model. `processes` share the model, each on such a
+    device.
     """
 
     device: torch.device
     memory: int
     libraries: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
     """The peak of a training and what it was cut and computed as; `parameters` are all,
     `trained` those that are trained. `checkpoint_bytes` is one checkpoint's size on disk.
+
+    Of several processes, the peak is that of each, and `beside` is what each has in the machine's
+    memory at most: a copy of its part of a checkpoint that is written, and what is offloaded.
     """
 
     settings: Settings
@@ -68,6 +71,7 @@ class MemoryPlan:
     peak: Peak
     place: Place
     checkpoint_bytes: int
+    beside: int = 0
 
     @property
     def total(self) -> int:
@@ -96,12 +100,12 @@ def plan_memory(
     place: Place,
     trust_remote_code: bool = False,
 ) -> MemoryPlan:
-    """The plan of one training by one process; errors as from `wrap_lora`."""
+    """The plan of one training, for each process that takes part; errors as from `wrap_lora`."""
     empty = empty_model(config, trust_remote_code)
     parameters = sum(p.numel() for p in empty.parameters())
     model = trainable(empty, train)
     settings = _settings(config, model, data, train, place, trust_remote_code)
-    largest, accumulates = _largest(data, train, settings)
+    largest, accumulates = largest_of_ranks(data, train, settings, place.processes)
     find = partial(_peak, config, data, train, place, largest, accumulates, trust_remote_code)
     try:
         peak = find(settings)
@@ -118,7 +122,17 @@ def plan_memory(
         peak=peak,
         place=place,
         checkpoint_bytes=checkpoint_bytes(trained, train),
+        beside=_beside(model, trained, train, place),
     )
+
+
+def _beside(model: PreTrainedModel, trained: int, train: TrainConfig, place: Place) -> int:
+    if place.processes == 1:
+        return 0
+    found = checkpoint_bytes(trained, train)
+    if train.fsdp.cpu_offload:
+        found += state_bytes(model, train.optim, train.weights_dtype)
+    return found // (train.fsdp.shards or place.processes)
 
 
 def _settings(
@@ -138,6 +152,7 @@ def _settings(
         config, train, min(longest, MEASURED_TOKENS), padded, dtype, trust_remote_code
     )
     states = state_bytes(model, train.optim, train.weights_dtype)
+    states = 0 if train.fsdp.cpu_offload else states // (train.fsdp.shards or place.processes)
     budget, checkpointing, _ = micro_batches(
         parts.model, longest, train, place.device, dtype, per_token, states, place.memory
     )
@@ -150,18 +165,6 @@ def _settings(
         gradient_checkpointing=checkpointing,
         varlen=kernel and not padded,
     )
-
-
-def _largest(data: TrainingData, train: TrainConfig, settings: Settings) -> tuple[MicroBatch, bool]:
-    """The micro-batch with the most tokens, and whether a step has several of them."""
-    steps = list(islice(settings.plan(data, train, epoch=0), LOOKED_AT))
-    micros = [micro for step in steps for micro in step.micro_batches]
-
-    def tokens(micro: MicroBatch) -> tuple[int, int]:
-        trained = int(data.trained_of(micro.rows).sum())
-        return forward_tokens(data, micro, settings.padded), trained
-
-    return max(micros, key=tokens), len(micros) > len(steps)
 
 
 def _peak(
@@ -178,9 +181,10 @@ def _peak(
         made = settings.batch(data, largest, CPU)
         return _in_few_blocks(made) if isinstance(made, Packed) else made
 
-    return planned_peak(
-        config, train, settings, batch, accumulates, place.device, trust_remote_code
-    )
+    arguments = (config, train, settings, batch, accumulates, place.device)
+    if place.processes > 1:
+        return planned_sharded_peak(*arguments, place.processes, trust_remote_code)
+    return planned_peak(*arguments, trust_remote_code)
 
 
 @dataclass(frozen=True)
@@ -207,12 +211,17 @@ def _in_few_blocks(batch: Packed) -> Packed:
 
 
 def changes(
-    train: TrainConfig, device: torch.device, checkpoints: bool, alone: bool, longest: int
+    train: TrainConfig,
+    device: torch.device,
+    checkpoints: bool,
+    alone: bool,
+    longest: int,
+    processes: int = 1,
 ) -> Iterator[Change]:
     """Changes in the order of what they cost, each on top of those before it.
 
     `checkpoints`: there is gradient checkpointing already; `alone`: micro-batches are no larger
-    than the longest row, of `longest` tokens.
+    than the longest row, of `longest` tokens. Several `processes` cannot do all of them.
     """
     changed: dict[str, object] = {}
 
@@ -232,9 +241,16 @@ def changes(
             "smaller micro-batches, which are slower",
             max_batch_tokens=longest,
         )
+    if processes > 1 and device.type == "cuda" and not train.fsdp.cpu_offload:
+        yield more(
+            "train.fsdp.cpu_offload=true",
+            "weights and gradients travel between memory and GPU in every pass",
+            fsdp=train.fsdp.model_copy(update={"cpu_offload": True}),
+        )
     lora = train.lora
     if lora is None:
-        yield from _smaller_states(train, more)
+        if processes == 1:
+            yield from _smaller_states(train, more)
         lora = LoraConfig()
         yield more(
             "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
@@ -243,7 +259,7 @@ def changes(
             weights_dtype="float32",
             optim="adamw",
         )
-    if device.type == "cuda" and not lora.load_in_4bit:
+    if device.type == "cuda" and not lora.load_in_4bit and processes == 1:
         yield more(
             "train.lora.load_in_4bit=true",
             "the frozen weights are rounded to 4 bits; needs bitsandbytes",

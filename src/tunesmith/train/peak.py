@@ -64,6 +64,7 @@ class Peak:
 
     `logits` are those of the head, with their gradients and its copies; `activations` everything
     else that the passes keep or use for a moment. `holes` are what malloc.py knows of, on a CPU.
+    Of several processes, `gathered` are whole weights of a sharded model and their gradients.
     """
 
     weights: int
@@ -72,6 +73,7 @@ class Peak:
     activations: int
     logits: int
     holes: int = 0
+    gathered: int = 0
 
     @property
     def total(self) -> int:
