@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from tunesmith.machine import device_memory
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
 from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.loop import train
-from tunesmith.train.memory import device_memory, peak_bytes, resident_bytes
+from tunesmith.train.memory import peak_bytes, resident_bytes
 from tunesmith.train.memory_plan import Place, plan_memory
 from tunesmith.train.packing.plan import TrainingData
 

@@ -1,12 +1,15 @@
-"""How fast this machine computes and copies, and the number format it is fast in."""
+"""How fast this machine computes and copies, the number format it is fast in, and its memory."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
+from tunesmith.ranks import processes_here
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,16 @@ def fastest_dtype(device: torch.device) -> str:
         getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile")
     )
     return "bfloat16" if in_hardware else "float32"
+
+
+def device_memory(device: torch.device) -> int:
+    """The device's total memory in bytes; of a CPU, this process' share of it.
+
+    Not what is free: the plan has to come out the same whenever the same run is started.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // processes_here()
 
 
 def _best_time(work: Callable[[], object], device: torch.device | str) -> float:

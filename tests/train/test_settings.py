@@ -89,7 +89,7 @@ def test_memory_is_measured_on_the_objective_that_is_trained() -> None:
 
 def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_again() -> None:
     model = tiny_llama()  # 2 layers of 32 hidden units
-    room = memory.device_memory(CPU) * memory.USABLE - state_bytes(model, "adamw")
+    room = machine.device_memory(CPU) * memory.USABLE - state_bytes(model, "adamw")
     assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=True) == int(
         room / (2 * 32 * 4 + 500)
     )

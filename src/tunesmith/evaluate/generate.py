@@ -34,6 +34,7 @@ from tunesmith.evaluate.forward import (
     target_logprobs,
     token_batches,
 )
+from tunesmith.evaluate.prepacked import prepacked
 from tunesmith.evaluate.slots import Slots
 
 # Answers written at once. With more rows than this, a step on a CPU takes longer in proportion.
@@ -91,7 +92,7 @@ def generate(
         for budget, reference in zip(budgets, known, strict=True)
     ]
     tell = on_progress or (lambda _: None)
-    with evaluating(model) as kind:
+    with evaluating(model) as kind, prepacked(model):
         longest = [max(b, len(reference)) for b, reference in zip(budgets, known, strict=True)]
         check_lengths(prompts, longest, kind.limit)
         lengths = [len(prompt) + more for prompt, more in zip(prompts, longest, strict=True)]

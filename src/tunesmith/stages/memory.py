@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tunesmith.devices import find_device, parse_memory
 from tunesmith.errors import InputError
-from tunesmith.machine import Machine
+from tunesmith.machine import Machine, device_memory
 from tunesmith.models.architectures import UNSUITED
 from tunesmith.models.four_bit import linear_layers, packed_bytes
 from tunesmith.models.load import default_device, empty_model, load_config
@@ -17,7 +17,6 @@ from tunesmith.ranks import world_size
 from tunesmith.recipe import Recipe, TrainConfig
 from tunesmith.train.adapters import lora_parameters
 from tunesmith.train.memory import (
-    device_memory,
     give_back_freed_memory,
     resident_bytes,
     state_bytes,

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from tunesmith.machine import device_memory
 from tunesmith.models.joined import id_of_storage
-from tunesmith.ranks import processes_here
 from tunesmith.recipe import TrainConfig
 from tunesmith.train.loss import Objective, Parts, nll_sum
 from tunesmith.train.optim import OPTIMIZERS
@@ -40,16 +40,6 @@ KEPT_BYTES = (1 << 31) - 1
 LARGE_BLOCK = 1 << 20
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 KEPT_KERNELS = "32"  # those of one layer and of the head, forward and backward
-
-
-def device_memory(device: torch.device) -> int:
-    """The device's total memory in bytes; of a CPU, this process' share of it.
-
-    Not what is free: the plan has to come out the same whenever the same run is started.
-    """
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // processes_here()
 
 
 def resident_bytes() -> int:
