@@ -17,6 +17,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from memory_plan import CASES, CPU, STEPS, TINY, Case, config_of, rows_of, train_config, train_it
 from transformers import AutoModelForCausalLM
@@ -34,8 +35,9 @@ USUAL = (1, 2, 4, 6, 13)
 NAMES = ("weights", "gradients", "optimizer", "gathered", "activations", "logits", "holes")
 
 
-def measure(case: Case, folder: str) -> None:
+def measure(told: dict[str, Any], folder: str) -> None:
     """What one rank does; the leader prints the peaks of all, in bytes."""
+    case = Case(**told)
     peaks: list[int] = []
     with process_group(), tempfile.TemporaryDirectory() as own:
         found = load_empty(folder)
@@ -103,7 +105,7 @@ def main() -> None:
         print(json.dumps(planned(Case(**json.loads(args.plan[0])), int(args.plan[1]))))
         return
     if args.worker:
-        measure(Case(**json.loads(args.worker[0])), args.worker[1])
+        measure(json.loads(args.worker[0]), args.worker[1])
         return
     print(
         "| processes | model | rows of a step | computed in | keys | weights | gradients | "
