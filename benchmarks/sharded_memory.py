@@ -23,15 +23,16 @@ from memory_plan import CASES, CPU, STEPS, TINY, Case, config_of, rows_of, train
 from transformers import AutoModelForCausalLM
 
 from tunesmith.distributed.group import gathered, process_group
+from tunesmith.machine import device_memory
 from tunesmith.models.load import load_empty
 from tunesmith.ranks import is_leader
 from tunesmith.rundir import RunDir
 from tunesmith.train.loop import train
-from tunesmith.train.memory import device_memory, peak_bytes, resident_bytes
+from tunesmith.train.memory import peak_bytes, resident_bytes
 from tunesmith.train.memory_plan import Place, plan_memory
 
 RANKS = (2, 4)
-USUAL = (1, 2, 4, 6, 13)
+USUAL = (1, 2, 4, 6)
 NAMES = ("weights", "gradients", "optimizer", "gathered", "activations", "logits", "holes")
 
 

@@ -27,10 +27,10 @@ def planned(processes: int, device: torch.device = CPU, layers: int = 3, **keys:
 @pytest.mark.parametrize(
     ("number", "ways"),
     [
-        (2, [{}, {"gradient_checkpointing": True}, {"dtype": "bfloat16", "max_batch_tokens": 128}]),
+        (2, [{}, {"dtype": "bfloat16", "max_batch_tokens": 128}]),
         pytest.param(
             4,
-            [{}, {"lora": LoraConfig(r=4)}, {"fsdp": {"shards": 2}}],
+            [{"gradient_checkpointing": True}, {"lora": LoraConfig(r=4)}, {"fsdp": {"shards": 2}}],
             marks=pytest.mark.sweep,
         ),
     ],

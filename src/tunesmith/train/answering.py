@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from tunesmith.distributed.group import largest
 from tunesmith.distributed.in_step import InStep
 from tunesmith.distributed.sharding import fill, local, same_weights, shard
+from tunesmith.machine import device_memory
 from tunesmith.recipe import FsdpConfig
 from tunesmith.train.memory import (
     WEIGHT_BYTES,
-    device_memory,
     free_at_once,
     give_back_freed_memory,
     keep_freed_memory,

@@ -87,7 +87,8 @@ def largest_of_ranks(
     data: TrainingData, train: TrainConfig, settings: Settings, processes: int
 ) -> tuple[MicroBatch, bool]:
     """The micro-batch with the most tokens of any process, and whether a step has several."""
-    micros, most = [], 0
+    micros: list[MicroBatch] = []
+    most = 0
     for rank in range(min(processes, RANKS_LOOKED_AT)):
         planned = plan_epoch(
             data,
@@ -157,7 +158,7 @@ class ShardedMemory(LiveMemory):
             self.resized(storage)
             return found
 
-        torch.UntypedStorage.resize_ = watched  # type: ignore[method-assign]
+        torch.UntypedStorage.resize_ = watched  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
@@ -263,7 +264,7 @@ def _two_steps(
     optimizers = build_optimizers(subject.model, subject.train)
     one_row = made_rows(1, 8, subject.settings.padded, CPU, subject.settings.varlen)
     if subject.heap is not None:
-        subject.root(partial(peak._measure, subject))
+        subject.root(partial(peak._measure, subject))  # type: ignore[arg-type]
         let_go(subject.root)
     _pass(subject, one_row if subject.heap is None else batch())
     _update(subject, optimizers)
