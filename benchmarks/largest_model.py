@@ -3,8 +3,10 @@
     python benchmarks/largest_model.py
 
 Eight rows of 512 tokens a step, half of each trained, with gradient checkpointing, computed in
-bfloat16. Only configs are made, on tensors without numbers: no weights and no GPU are needed, and
-nothing is measured. The published sizes are written below, with the parameters that they give.
+bfloat16; one row a micro-batch, and all eight where weights are stepped in the backward pass, for
+that frees gradients only where a step is one pass. Only configs are made, on tensors without
+numbers: no weights and no GPU are needed, and nothing is measured. The published sizes are written
+below, with the parameters that they give.
 """
 
 from __future__ import annotations
@@ -25,10 +27,21 @@ from tunesmith.train.packing.plan import TrainingData
 ROWS, LENGTH = 8, 512
 MEMORIES = (24, 80, 141)
 RESERVED = 1  # GB for CUDA itself, which no plan of tensors counts
+IN_RAM = {"offload_optimizer": "cpu", "offload_activations": "cpu"}
+BACKWARD = {
+    "optim_in_backward": True,
+    "max_grad_norm": 0.0,
+    "max_batch_tokens": 4 * ROWS * (LENGTH + 1),  # rows that share little use a quarter of it
+}
+SMALL = {"optim": "adamw_8bit", "weights_dtype": "bfloat16"}
 WAYS: dict[str, dict[str, Any]] = {
     "AdamW, float32 weights": {},
+    "the same, states and activations in RAM": IN_RAM,
+    "the same, and stepped in the backward pass": IN_RAM | BACKWARD,
     "Adafactor, float32 weights": {"optim": "adafactor"},
-    "8-bit AdamW, bfloat16 weights": {"optim": "adamw_8bit", "weights_dtype": "bfloat16"},
+    "8-bit AdamW, bfloat16 weights": SMALL,
+    "the same, stepped in the backward pass": SMALL | BACKWARD,
+    "the same, and states and activations in RAM": SMALL | BACKWARD | IN_RAM,
 }
 
 
@@ -79,14 +92,14 @@ def rows() -> TrainingData:
 
 def planned(config: PreTrainedConfig, **keys: Any) -> tuple[int, int]:
     """Parameters, and bytes at the peak on a GPU with room for anything."""
-    train = TrainConfig(
-        train_batch_size=ROWS,
-        dtype="bfloat16",
-        gradient_checkpointing=True,
-        max_batch_tokens=LENGTH,
-        report_to=[],
-        **keys,
-    )
+    usual: dict[str, Any] = {
+        "train_batch_size": ROWS,
+        "dtype": "bfloat16",
+        "gradient_checkpointing": True,
+        "max_batch_tokens": LENGTH,
+        "report_to": [],
+    }
+    train = TrainConfig(**usual | keys)
     place = Place(torch.device("cuda"), 1 << 42)
     plan = plan_memory(config, rows(), train, place)
     return plan.parameters, plan.total

@@ -63,4 +63,4 @@ def alive(folder: Path, wanted: TrainConfig) -> int:
             run=RunDir(folder),
             on_progress=note,
         )
-    return most[-1]
+    return max(most)

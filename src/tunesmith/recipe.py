@@ -36,6 +36,7 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Tokens = Annotated[int, Field(ge=16, le=1_000_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Offload = Literal["cpu", "disk"]
 Labels = list[str] | dict[str, str]
 UNQUOTED = "unquoted_label"
 SLOT_OPTIONS = ("text", "label", "target", "question", "context")
@@ -61,6 +62,7 @@ ALIASES = {
     "train.lr_scheduler_type": {"lr_scheduler", "scheduler"},
     "train.optim": {"optimizer"},
     "train.max_grad_norm": {"clip_grad_norm", "gradient_clipping"},
+    "train.optim_in_backward": {"optimizer_in_bwd", "optimizer_in_backward"},
     "evaluation.max_new_tokens": {"max_tokens", "generation_max_length"},
 }
 
@@ -400,6 +402,25 @@ class TrainConfig(Section):
         "its first step and names a change that fits. `auto` first takes those that leave what is "
         "trained as it is, gradient checkpointing and smaller micro-batches, whatever the recipe "
         "says of them.",
+    )
+    optim_in_backward: bool = Field(
+        False,
+        description="Step each weight in the backward pass as soon as its gradient is whole, and "
+        "free the gradient: one layer's are in memory and not all. The update is the same bit for "
+        "bit. Needs `max_grad_norm: 0`, for the norm of all gradients is known too late; saves "
+        "little where a step has several micro-batches (see [memory.md](memory.md)).",
+    )
+    offload_optimizer: Offload | None = Field(
+        None,
+        description="Keep the optimiser's state in RAM (`cpu`, for a model on a GPU) or in a file "
+        "of the run's folder (`disk`), and bring it for the one weight that is stepped. The update "
+        "is the same bit for bit.",
+    )
+    offload_activations: Offload | None = Field(
+        None,
+        description="Keep what a forward pass saves for its backward pass in RAM (`cpu`, for a "
+        "model on a GPU) or in a file of the run's folder (`disk`) in between. The gradients are "
+        "the same bit for bit.",
     )
     share_prefixes: bool = Field(
         True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_a_training_that_does_not_fit_is_refused_with_what_makes_it_fit(
 ) -> None:
     wanted = recipe(tmp_path, tiny_model_dir, gradient_checkpointing=False)
     with_memory(monkeypatch, 1 << 40)
-    peak = memory.check_fits(wanted, made_data())
+    peak = memory.check_fits(wanted, made_data()).planned
     assert peak > 1_000_000
     with_memory(monkeypatch, peak - 1)
     with pytest.raises(InputError) as found:
@@ -52,8 +53,9 @@ def test_a_training_that_does_not_fit_is_refused_with_what_makes_it_fit(
     assert found.value.exit_code == 2
     said = str(found.value)
     assert "training needs" in said
-    assert "hint: train.gradient_checkpointing=true would take" in said
-    assert memory.check_fits(wanted, made_data(), resumed=True) == peak
+    assert "hint: train.gradient_checkpointing=true " in said
+    assert " would take " in said
+    assert memory.check_fits(wanted, made_data(), resumed=True).planned == peak
 
 
 def plans_of(monkeypatch: pytest.MonkeyPatch, *peaks: int) -> list[Any]:
@@ -73,25 +75,31 @@ def test_what_nothing_makes_fit_has_another_hint(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_memory(monkeypatch, 1 << 20)
-    asked = plans_of(monkeypatch, *[1 << 21] * 6)
+    asked = plans_of(monkeypatch, *[1 << 21] * 10)
     with pytest.raises(InputError, match="hint: take a smaller model, shorter rows, or a device"):
         memory.check_fits(recipe(tmp_path, tiny_model_dir), made_data())
-    assert len(asked) == 6  # the training, and all five changes on a CPU
+    assert len(asked) == 10  # the training twice, and all eight changes on a CPU
 
 
 def test_the_changes_go_on_until_one_fits_and_add_up(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = recipe(tmp_path, tiny_model_dir)
-    asked = plans_of(monkeypatch, *(n << 30 for n in (90, 40, 30, 20)))
+    asked = plans_of(monkeypatch, *(n << 30 for n in (90, 80, 70, 50, 40, 30, 20)))
     monkeypatch.setattr(memory, "_taken", lambda device: 0)
     found = memory.memory_of(wanted, made_data(), Place(CPU, 24 << 30), "an L4")
     assert found.as_text.splitlines()[1:] == [
         "does not fit into 24.0 GiB of an L4; a checkpoint takes 0 MiB on the disk",
-        "  train.gradient_checkpointing=true: 40.0 GiB, which does not fit either; about a third "
+        "  train.gradient_checkpointing=true: 80.0 GiB, which does not fit either; about a third "
         "more time",
-        "  train.max_batch_tokens=23: 30.0 GiB, which does not fit either; smaller micro-batches, "
+        "  train.max_batch_tokens=23: 70.0 GiB, which does not fit either; smaller micro-batches, "
         "which are slower",
+        "  train.offload_optimizer=disk: 50.0 GiB, which does not fit either; the optimiser's "
+        "state goes to the disk and back in each step",
+        "  train.offload_activations=disk: 40.0 GiB, which does not fit either; activations go to "
+        "the disk and back in each pass",
+        "  train.max_grad_norm=0 train.optim_in_backward=true: 30.0 GiB, which does not fit "
+        "either; gradients are not clipped",
         "  train.optim=adafactor: 20.0 GiB; another optimiser",
     ]
     last = asked[-1]
@@ -111,8 +119,12 @@ def test_weights_that_do_not_fit_are_refused_before_a_row_is_read(
     monkeypatch.setattr(
         "tunesmith.stages.prepare.store_rows", lambda data, path: pytest.fail("rows were looked at")
     )
-    with pytest.raises(InputError, match=r"hint: train\.optim=adafactor: .* of weights, gradients"):
+    with pytest.raises(
+        InputError, match=r"hint: train\.offload_optimizer=disk: .* of weights, gradients"
+    ):
         stages.prepare.prepare(wanted)
+    fitted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"fit": "auto"})})
+    memory.check_states(empty_model(load_config(str(tiny_model_dir))), fitted)
 
 
 def test_a_model_that_needs_numbers_is_not_planned_and_not_refused(
@@ -129,7 +141,68 @@ def test_a_model_that_needs_numbers_is_not_planned_and_not_refused(
         "peak memory: not known: llama does not run without numbers (data-dependent); its weights, "
         f"gradients and optimiser state take {memory.size(16 * number)}"
     )
-    assert memory.check_fits(wanted, made_data()) == 0
+    assert memory.check_fits(wanted, made_data()).planned == 0
+
+
+# ---- train.fit: auto
+
+
+def test_fit_auto_puts_away_what_does_not_fit_and_changes_no_bit(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    asked = {"num_train_epochs": 1, "dtype": "float32", "max_grad_norm": 0.0}
+    plain = recipe(tmp_path, tiny_model_dir, **asked)
+    stages.prepare.prepare(plain)
+    stages.train.train(RunDir(tmp_path / "run"))
+    weights = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    (tmp_path / "run").rename(tmp_path / "plain")
+
+    stages.prepare.prepare(recipe(tmp_path, tiny_model_dir, fit="auto", **asked))
+    in_backward, both = 3_000_000, 1_500_000
+    plans = plans_of(monkeypatch, 4_000_000, in_backward, both)
+    with_memory(monkeypatch, both)
+    monkeypatch.setattr(memory, "_taken", lambda device: 0)
+    stages.train.train(RunDir(tmp_path / "run"))
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == weights
+    assert [(p.optim_in_backward, p.offload_optimizer, p.offload_activations) for p in plans] == [
+        (False, None, None), (True, None, None), (True, "disk", None),
+    ]  # fmt: skip
+    said = "train.fit: train.optim_in_backward=true train.offload_optimizer=disk, for it does not"
+    assert said in capsys.readouterr().err
+    assert (
+        read_record(RunDir(tmp_path / "run").training, TrainingFacts).planned_memory_bytes == both
+    )
+
+
+def test_fit_auto_takes_nothing_that_changes_what_is_trained(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_memory(monkeypatch, 1 << 20)
+    asked = plans_of(monkeypatch, *[1 << 21] * 12)
+    with pytest.raises(InputError, match="training needs"):
+        memory.check_fits(recipe(tmp_path, tiny_model_dir, fit="auto"), made_data())
+    tried = [(p.optim, p.offload_optimizer, p.max_grad_norm) for p in asked[1:3]]
+    assert tried == [("adamw", "disk", 1.0)] * 2
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_refused_before_the_first_step(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = recipe(tmp_path, tiny_model_dir, offload_activations="disk")
+    Path(wanted.output_dir).mkdir()
+    with_memory(monkeypatch, 1 << 40)
+    found = memory.memory_of(wanted, made_data(), Place(CPU, 1 << 40), "cpu")
+    assert found.away is not None
+    (needed,) = found.away.values()
+    assert needed > 0
+    assert f"activations in a file of the run's folder: {memory.size(needed)}" in found.as_text
+    full = SimpleNamespace(free=needed - 1)
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda path: full)
+    with pytest.raises(InputError, match=r"keeps up to .* in a file there, and .* are free"):
+        memory.check_fits(wanted, made_data())
+    full.free = needed
+    memory.check_fits(wanted, made_data())
 
 
 # ---- where it is planned for

@@ -28,6 +28,8 @@ from tunesmith.train.memory_plan import MemoryPlan, Place, changes, plan_memory
 from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.settings import micro_batches
 
+IN_BACKWARD = {"optim_in_backward": True, "max_grad_norm": 0.0}
+STATES, KEPT = {"offload_optimizer": "disk"}, {"offload_activations": "disk"}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ROOM = 1 << 40
 
@@ -128,6 +130,14 @@ def parameters(model: PreTrainedConfig) -> int:
         {"max_batch_tokens": 128},  # several micro-batches a step
         {"neftune_noise_alpha": 5.0},  # padded rows
         {"label_smoothing_factor": 0.1},
+        IN_BACKWARD,
+        STATES,
+        STATES | {"optim": "muon"},
+        KEPT,
+        KEPT | {"dtype": "bfloat16"},
+        IN_BACKWARD | STATES | KEPT,
+        IN_BACKWARD | STATES | KEPT | {"gradient_checkpointing": True},
+        IN_BACKWARD | STATES | KEPT | {"max_batch_tokens": 128},
     ],
     ids=lambda keys: " ".join(keys) or "as it is",
 )
@@ -149,7 +159,7 @@ def test_what_is_planned_to_be_alive_is_alive_in_a_training(
 
 
 def test_weights_gradients_and_states_of_adamw_by_hand() -> None:
-    model = llama(12, tie_word_embeddings=False)
+    model = llama(12, tie_word_embeddings=False, vocab_size=20_000)
     found = planned(model, Place(CUDA, ROOM), gradient_checkpointing=True)
     number = parameters(model)
     # four bytes each, and the rotary table; with few activations the update is the worst moment
@@ -220,33 +230,93 @@ def test_a_training_fits_exactly_into_what_it_takes() -> None:
         assert (again.total, again.fits) == (found.total, fits)
 
 
+def test_what_is_away_by_hand() -> None:
+    model = llama(12, tie_word_embeddings=False, vocab_size=20_000)
+    keys = {"gradient_checkpointing": True, "max_batch_tokens": 1 << 20}
+    plain = planned(model, Place(CUDA, ROOM), **keys)
+    number, place = parameters(model), Place(CUDA, ROOM)
+    states = planned(model, place, **keys, **STATES).peak
+    assert (plain.peak.states_away, plain.peak.kept_away) == (0, 0)
+    assert states.states_away == 8 * number  # two numbers a weight
+    assert states.optimizer < 1000
+    # Of a micro-batch of 8 rows of 64 tokens: the input of each of the 12 layers; the last
+    # layer's output and its mean square; and of the 8 x 32 trained tokens what the head keeps.
+    # Rows share nothing.
+    tokens, layer = 8 * 64, 8 * 64 * 64 * 4
+    kept = planned(model, place, **keys, **KEPT).peak.kept_away
+    assert 12 * layer < kept < 15 * layer + 8 * tokens
+
+
+def test_gradients_that_are_freed_one_by_one_by_hand() -> None:
+    model = llama(12, tie_word_embeddings=False, vocab_size=20_000)
+    keys = {"gradient_checkpointing": True, "train_batch_size": 1}
+    number, place = parameters(model), Place(CUDA, ROOM)
+    plain = planned(model, place, **keys).peak
+    assert plain.total >= 16 * number
+    stepped = planned(model, place, **keys, **IN_BACKWARD).peak
+    # twelve bytes a weight, and the gradient of the head or of the embeddings at a time
+    largest, logits = 20_000 * 64 * 4, 32 * 20_000 * 4
+    assert 12 * number + largest <= stepped.total < 12 * number + largest + 4 * logits
+
+
+def test_weights_kept_in_bfloat16_are_in_float32_for_a_moment() -> None:
+    """Which is the worst one where little is kept beside them."""
+    keys = {"weights_dtype": "bfloat16", "optim": "adamw_8bit", "gradient_checkpointing": True}
+    model = llama(4, hidden_size=1024, intermediate_size=4096)
+    number = parameters(model)
+    found = planned(model, Place(CUDA, ROOM), **keys, **IN_BACKWARD, **STATES).peak
+    assert 4 * number <= found.total < 4 * number + 2000  # and the rotary table
+    assert found.weights == found.total
+
+
 # ---- changes
+
+
+EXACT = [
+    "train.gradient_checkpointing=true",
+    "train.max_batch_tokens=128",
+    "train.offload_optimizer=cpu",
+    "train.offload_activations=cpu",
+]
 
 
 def test_changes_are_keys_of_recipes_in_the_order_of_their_cost() -> None:
     base = {"data": {"source": "x.csv", "task": "classify"}, "output_dir": "x"}
     found = list(changes(TrainConfig(), CUDA, checkpoints=False, alone=False, longest=128))
     assert [change.keys for change in found] == [
-        "train.gradient_checkpointing=true",
-        "train.max_batch_tokens=128",
+        *EXACT,
+        "train.max_grad_norm=0 train.optim_in_backward=true",
         "train.optim=adafactor",
         "train.weights_dtype=bfloat16 train.optim=adamw_8bit",
         "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
         "train.lora.load_in_4bit=true",
     ]
+    assert [change.keys for change in found if change.exact] == EXACT
     keys: list[str] = []
     for change in found:
         keys += change.keys.split()
         assert build_recipe(base, keys)[0].train == change.changed, change.keys
 
 
+def test_without_clipping_the_step_in_the_backward_pass_comes_first_for_it_costs_nothing() -> None:
+    unclipped = TrainConfig(max_grad_norm=0.0)
+    first, *more = changes(unclipped, CPU, checkpoints=True, alone=True, longest=128)
+    assert (first.keys, first.exact) == ("train.optim_in_backward=true", True)
+    assert [change.keys for change in more if change.exact] == [
+        "train.offload_optimizer=disk",
+        "train.offload_activations=disk",
+    ]
+    assert not any("max_grad_norm" in change.keys for change in more)
+
+
 def test_what_a_recipe_has_already_is_no_change() -> None:
-    small = TrainConfig(weights_dtype="bfloat16", optim="adamw_8bit")
+    away = {"offload_optimizer": "disk", "offload_activations": "disk"}
+    small = TrainConfig(weights_dtype="bfloat16", optim="adamw_8bit", **away, **IN_BACKWARD)
     found = changes(small, CPU, checkpoints=True, alone=True, longest=128)
     assert [change.keys for change in found] == [
         "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw"
     ]
-    packed = TrainConfig(lora=LoraConfig(load_in_4bit=True))
+    packed = TrainConfig(lora=LoraConfig(load_in_4bit=True), **away)
     assert not list(changes(packed, CUDA, checkpoints=True, alone=True, longest=128))
 
 

@@ -58,6 +58,9 @@ def test_several_processes_are_refused_before_the_output_folder_and_the_model_ar
     ("neftune_noise_alpha", 5.0, "0.0"),
     ("torch_compile", True, "false"),
     ("use_liger_kernel", True, "false"),
+    ("optim_in_backward", True, "false"),
+    ("offload_optimizer", "cpu", "null"),
+    ("offload_activations", "disk", "null"),
 ])  # fmt: skip
 def test_what_several_processes_cannot_do_is_refused_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch, key: str, value: object, as_it_must_be: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import resource
 import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +90,14 @@ def test_memory_is_measured_on_the_objective_that_is_trained() -> None:
 
 def test_with_checkpointing_a_layer_keeps_its_input_and_one_layer_is_computed_again() -> None:
     model = tiny_llama()  # 2 layers of 32 hidden units
-    room = machine.device_memory(CPU) * memory.USABLE - state_bytes(model, "adamw")
-    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=True) == int(
-        room / (2 * 32 * 4 + 500)
-    )
-    assert tokens_that_fit(model, state_bytes(model, "adamw"), 1000, 4, checkpointing=False) == int(
-        room / 1000
-    )
+    states = state_bytes(model, TrainConfig())
+    room = machine.device_memory(CPU) * memory.USABLE - states
+    fits = partial(tokens_that_fit, model, states, 1000, 4)
+    assert fits(checkpointing=True) == int(room / (2 * 32 * 4 + 500))
+    assert fits(checkpointing=False) == int(room / 1000)
+    # of activations that are put away one layer's are there
+    assert fits(checkpointing=False, away=True) == fits(checkpointing=True, away=True)
+    assert fits(checkpointing=True, away=True) == int(room / 500)
 
 
 @pytest.mark.parametrize("kind", ["mamba", "rwkv"])
@@ -112,10 +114,18 @@ def test_a_model_without_attention_is_measured_like_any_other(kind: str) -> None
 
 def test_adamw_takes_sixteen_bytes_a_parameter_and_frozen_weights_four() -> None:
     model = torch.nn.Linear(10, 3, bias=False)
-    assert state_bytes(model, "adamw") == 30 * 16
-    assert state_bytes(model, "adamw", "bfloat16") == 30 * 8
+    assert state_bytes(model, TrainConfig()) == 30 * 16
+    assert state_bytes(model, TrainConfig(weights_dtype="bfloat16")) == 30 * 8
     model.requires_grad_(False)
-    assert state_bytes(model, "adamw") == 30 * 4
+    assert state_bytes(model, TrainConfig()) == 30 * 4
+
+
+def test_of_gradients_and_states_that_come_one_by_one_the_largest_weights_are_there() -> None:
+    model = torch.nn.Linear(10, 3)
+    in_backward = TrainConfig(optim_in_backward=True, max_grad_norm=0.0)
+    assert state_bytes(model, in_backward) == 33 * 12 + 30 * 4
+    away = TrainConfig(offload_optimizer="disk")
+    assert state_bytes(model, away) == 33 * 8 + 30 * 8
 
 
 def test_checkpointing_is_on_only_where_the_longest_row_does_not_fit(
@@ -123,7 +133,7 @@ def test_checkpointing_is_on_only_where_the_longest_row_does_not_fit(
 ) -> None:
     assert not settled().gradient_checkpointing
     one_token = activation_bytes(split_model(tiny_llama()), MEASURED_TOKENS, False, torch.float32)
-    states = state_bytes(tiny_llama(), "adamw")
+    states = state_bytes(tiny_llama(), TrainConfig())
     room = states + 98 * one_token  # the longest row has 100 tokens
     monkeypatch.setattr(memory, "device_memory", lambda device: room / memory.USABLE)
     assert tokens_that_fit(tiny_llama(), states, one_token, 4, checkpointing=False) in (

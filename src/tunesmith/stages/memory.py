@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +26,7 @@ from tunesmith.train.memory_plan import MemoryPlan, Place, changes, plan_memory
 from tunesmith.train.packing.plan import TrainingData
 
 CUDA = torch.device("cuda")
+ON_DISK = "a file of the run's folder"
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class Memory:
     """What `plan` tells of memory; bytes. Without a plan `unknown` says why there is none.
 
     `changes` are there where the training does not fit: in the order of what they cost, up to the
-    first that fits, each with those before it. Of several `processes` everything is of each, and
-    `beside_bytes` is what it has in the machine's memory while a checkpoint is written.
+    first that fits, each with those before it. `away` is what the recipe keeps elsewhere, at its
+    most. Of several `processes` everything is of each, and `beside_bytes` is what it has in the
+    machine's memory while a checkpoint is written.
     """
 
     device: str
@@ -54,6 +57,7 @@ class Memory:
     gradient_checkpointing: bool = False
     max_batch_tokens: int = 0
     checkpoint_bytes: int = 0
+    away: dict[str, int] | None = None
     changes: tuple[Fitted, ...] = ()
     unknown: str = ""
     processes: int = 1
@@ -79,6 +83,7 @@ class Memory:
                 f"  beside that, in the machine's memory: {size(self.beside_bytes)} of each while "
                 "a checkpoint is written"
             )
+        lines += [f"{name}: {size(n)}" for name, n in (self.away or {}).items()]
         for change in self.changes:
             fits = "" if change.fits else ", which does not fit either"
             lines.append(f"  {change.keys}: {size(change.peak_bytes)}{fits}; {change.cost}")
@@ -123,14 +128,17 @@ def place_asked(
     return replace(here, memory=here.memory // (1 if here.device == CUDA else processes)), None
 
 
-def memory_of(recipe: Recipe, data: TrainingData, place: Place, name: str) -> Memory:
+def memory_of(
+    recipe: Recipe, data: TrainingData, place: Place, name: str, with_changes: bool = True
+) -> Memory:
     """The plan of the recipe's training on prepared rows, and what makes it fit."""
     config = load_config(recipe.model, recipe.trust_remote_code)
     try:
         found = plan_memory(config, data, recipe.train, place, recipe.trust_remote_code)
         place = replace(place, libraries=_taken(place.device))  # planning loads some itself
         found = replace(found, place=place)
-        fitting = () if found.fits else changes_until_it_fits(config, data, recipe, found)
+        enough = found.fits or not with_changes
+        fitting = () if enough else changes_until_it_fits(config, data, recipe, found)
     except UNSUITED as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         least = _least_bytes(empty_model(config, recipe.trust_remote_code), recipe.train)
@@ -160,10 +168,22 @@ def memory_of(recipe: Recipe, data: TrainingData, place: Place, name: str) -> Me
         found.settings.gradient_checkpointing,
         found.settings.max_batch_tokens,
         found.checkpoint_bytes,
+        _away(found, recipe.train),
         fitting,
         processes=place.processes,
         beside_bytes=found.beside,
     )
+
+
+def _away(plan: MemoryPlan, train: TrainConfig) -> dict[str, int] | None:
+    """Bytes that are kept elsewhere, by what they are and where."""
+    places = {"cpu": "RAM", "disk": ON_DISK}
+    asked = (
+        ("optimiser", train.offload_optimizer, plan.peak.states_away),
+        ("activations", train.offload_activations, plan.peak.kept_away),
+    )
+    found = {f"{what} in {places[where]}": n for what, where, n in asked if where is not None}
+    return found or None
 
 
 def changes_until_it_fits(
@@ -202,24 +222,24 @@ def check_states(model: PreTrainedModel, recipe: Recipe) -> None:
     needed = _least_bytes(model, recipe.train)
     if needed <= there:
         return
-    fitting = next(
-        (
-            f"{change.keys}: {size(least)} of weights, gradients and optimiser state; {change.cost}"
-            for change in changes(recipe.train, device, checkpoints=True, alone=True, longest=0)
-            if (least := _least_bytes(model, change.changed)) <= there
-        ),
-        "take a smaller model, or a device with more memory",
-    )
+    more = changes(recipe.train, device, checkpoints=True, alone=True, longest=0)
+    first = next((c for c in more if _least_bytes(model, c.changed) <= there), None)
+    if first is not None and first.exact and recipe.train.fit == "auto":
+        return
+    hint = "take a smaller model, or a device with more memory"
+    if first is not None:
+        least = size(_least_bytes(model, first.changed))
+        hint = f"{first.keys}: {least} of weights, gradients and optimiser state; {first.cost}"
     raise InputError(
         f"{recipe.model}: its weights, gradients and optimiser state take {size(needed)}, and "
         f"{size(there)} of memory are there",
-        hint=fitting,
+        hint=hint,
     )
 
 
 def _least_bytes(model: PreTrainedModel, train: TrainConfig) -> int:
     if train.lora is None:
-        return state_bytes(model, train.optim, train.weights_dtype)
+        return state_bytes(model, train)
     weights = sum(p.numel() for p in model.parameters())
     packed = [layer.weight.numel() for _, layer in linear_layers(model)]
     frozen = 4 * weights
@@ -228,16 +248,35 @@ def _least_bytes(model: PreTrainedModel, train: TrainConfig) -> int:
     return frozen + 16 * lora_parameters(model, train.lora)
 
 
-def check_fits(recipe: Recipe, data: TrainingData, resumed: bool = False) -> int:
-    """The planned peak in bytes, 0 where it cannot be planned, as of several processes; InputError
-    where it is more than this machine's memory, unless a training that fitted is `resumed`.
+@dataclass(frozen=True)
+class Fit:
+    """How a training is made to fit: `train` is the recipe's, with what `train.fit: auto` changes
+    of it, and `keys` say what; `planned` is the peak in bytes, 0 where it cannot be planned.
+    """
+
+    train: TrainConfig
+    planned: int
+    keys: str = ""
+
+
+def check_fits(recipe: Recipe, data: TrainingData, resumed: bool = False) -> Fit:
+    """How the recipe's training fits into this machine's memory; of several processes nothing is
+    planned.
+
+    InputError where it does not, unless a training that fitted is `resumed`, and where the disk has
+    no room for what is put there.
     """
     if world_size() > 1:
-        return 0
+        return Fit(recipe.train, 0)
     place = place_here()
-    found = memory_of(recipe, data, place, place.device.type)
+    found = memory_of(recipe, data, place, place.device.type, with_changes=False)
+    fit = Fit(recipe.train, found.peak_bytes)
+    if not found.fits and recipe.train.fit == "auto":
+        fit, found = _fitted(recipe, data, place) or (fit, found)
+    _check_room(recipe, found)
     if found.fits or resumed:
-        return found.peak_bytes
+        return fit
+    found = memory_of(recipe, data, place, place.device.type)
     last = found.changes[-1] if found.changes else None
     hint = " ".join(change.keys for change in found.changes)
     raise InputError(
@@ -247,3 +286,32 @@ def check_fits(recipe: Recipe, data: TrainingData, resumed: bool = False) -> int
         if last is not None and last.fits
         else "take a smaller model, shorter rows, or a device with more memory",
     )
+
+
+def _fitted(recipe: Recipe, data: TrainingData, place: Place) -> tuple[Fit, Memory] | None:
+    """The first of the changes that leave what is trained as it is with which it fits. Smaller
+    micro-batches and checkpointing are not among them: they are settled with the run's settings.
+    """
+    keys: list[str] = []
+    longest = int(data.lengths.max())
+    for change in changes(recipe.train, place.device, True, True, longest):
+        if not change.exact:
+            return None
+        keys.append(change.keys)
+        changed = recipe.model_copy(update={"train": change.changed})
+        found = memory_of(changed, data, place, place.device.type, with_changes=False)
+        if found.fits:
+            return Fit(change.changed, found.peak_bytes, " ".join(keys)), found
+    return None
+
+
+def _check_room(recipe: Recipe, found: Memory) -> None:
+    """InputError where the disk has less room than what the training keeps there for a while."""
+    needed = sum(n for name, n in (found.away or {}).items() if name.endswith(ON_DISK))
+    free = shutil.disk_usage(recipe.output_dir).free if needed else 0
+    if needed > free:
+        raise InputError(
+            f"{recipe.output_dir}: training keeps up to {size(needed)} in a file there, and "
+            f"{size(free)} are free",
+            hint="free some space, or train.offload_activations=null train.offload_optimizer=null",
+        )

@@ -26,8 +26,10 @@ from tunesmith.stages.memory import check_states
 from tunesmith.train import memory
 from tunesmith.train.adapters import check_lora, lora_parameters
 from tunesmith.train.kernels import check_liger
+from tunesmith.train.offload import check_offload
 from tunesmith.train.optim import check_optimizer
 from tunesmith.train.processes import check_processes
+from tunesmith.train.update import check_update
 
 OUTPUT = "--output-dir (output_dir)"
 READ_WHOLE = 2 << 30
@@ -53,6 +55,7 @@ def check_before_work(recipe: Recipe, trainings: int) -> None:
     if recipe.train.lora is not None:
         check_lora(model, recipe.train.lora)
     if trainings:
+        check_offload(recipe.train, default_device())
         check_states(model, recipe)
         _check_disk(folder, model, recipe.train, trainings)
     if stored:
@@ -120,6 +123,7 @@ def _check_packages(config: TrainConfig) -> None:
     if config.use_liger_kernel:
         check_liger(default_device())
     check_optimizer(config, default_device() == "cuda")
+    check_update(config)
 
 
 def _need(package: str, asked: str, hint: str) -> None:
@@ -135,7 +139,8 @@ def _check_disk(folder: Path, model: PreTrainedModel, config: TrainConfig, train
     kept = config.save_total_limit + 1  # the newest, and the best
     if config.save_steps is None and config.save_minutes is None:
         kept = min(kept, config.num_train_epochs)
-    needed = trainings * (whole + kept * checkpoint) + checkpoint  # one more while it is written
+    # one more while it is written, and while a training goes on its offloaded state
+    needed = trainings * (whole + kept * checkpoint) + checkpoint + _away_bytes(model, config)
     free = shutil.disk_usage(_existing(folder.absolute())).free
     if needed > free:
         times = f"{trainings} times " if trainings > 1 else ""
@@ -157,12 +162,21 @@ def model_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
 
 def checkpoint_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
     """Trained weights and the optimiser's state; gradients are not saved."""
-    trained = (
-        sum(p.numel() for p in model.parameters())
-        if config.lora is None
-        else lora_parameters(model, config.lora)
-    )
-    return memory.checkpoint_bytes(trained, config)
+    return memory.checkpoint_bytes(_trained(model, config), config)
+
+
+def _trained(model: PreTrainedModel, config: TrainConfig) -> int:
+    if config.lora is not None:
+        return lora_parameters(model, config.lora)
+    return sum(p.numel() for p in model.parameters())
+
+
+def _away_bytes(model: PreTrainedModel, config: TrainConfig) -> int:
+    """Of the optimiser's state, where it is kept in a file: a checkpoint without its weights."""
+    if config.offload_optimizer != "disk":
+        return 0
+    weights = _trained(model, config) * memory.WEIGHT_BYTES[config.weights_dtype]
+    return checkpoint_bytes(model, config) - weights
 
 
 def _size(num_bytes: int) -> str:

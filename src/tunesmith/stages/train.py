@@ -26,7 +26,7 @@ from tunesmith.models.four_bit import dequantized
 from tunesmith.models.load import default_device, embeddings_lack, fit_embeddings, load_empty
 from tunesmith.models.save import save_model
 from tunesmith.progress import note, progress
-from tunesmith.recipe import Recipe
+from tunesmith.recipe import Recipe, TrainConfig
 from tunesmith.records import Example, Prediction
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
 from tunesmith.rundir import RunDir
@@ -72,13 +72,15 @@ def train(run: RunDir) -> None:
     forget(run, [run.training, run.metrics, *model_files(run)])
     answered_in(run, recipe)  # decided before other processes read it
     data = training_data(run, "train")
-    planned = check_fits(recipe, data, resumed=_has_steps(run))
+    fit = check_fits(recipe, data, resumed=_has_steps(run))
+    if fit.keys:
+        note(f"train.fit: {fit.keys}, for it does not fit otherwise; no update changes")
     ask("train", str(run.path))
-    found = _trained(run, data)
+    found = _trained(run, data, fit.train)
     give_back_freed_memory()
     chat, how = found.chat, found.how
     model = merge_lora(_plain(found.model, recipe, chat))
-    write_record(run.training, _facts(model, data, recipe, found.result, planned))
+    write_record(run.training, _facts(model, data, recipe, found.result, fit.planned))
     # the threshold of an evaluation stays true where the same weights come back; the template that
     # was trained on has the other one beside it, under a name nothing loads
     files = [run.original_chat_template, run.threshold]
@@ -89,7 +91,7 @@ def train(run: RunDir) -> None:
 def help_to_train(folder: str) -> None:
     """Take part in the leader's training: its share of every step, and of the answers."""
     run = RunDir(Path(folder))
-    _trained(run, training_data(run, "train"))
+    _trained(run, training_data(run, "train"), run_recipe(run).train)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ class _Trained:
     result: TrainResult
 
 
-def _trained(run: RunDir, data: TrainingData) -> _Trained:
-    """What every process does of a training; files are the leader's affair."""
+def _trained(run: RunDir, data: TrainingData, config: TrainConfig) -> _Trained:
+    """What every process does of a training; files are the leader's affair. `config` is the
+    recipe's `train`, made to fit.
+    """
     recipe, task = run_recipe(run), read_manifest(run).task
     chat = run_chat(run, recipe)
     model, read_weights = _to_train(recipe, chat)
@@ -114,7 +118,7 @@ def _trained(run: RunDir, data: TrainingData) -> _Trained:
     result = train_model(
         model,
         data,
-        recipe.train,
+        config,
         run=run,
         validation=validation,
         validate=_validator(chat, sample(examples, num_rows), how, task),

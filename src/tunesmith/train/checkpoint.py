@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +47,8 @@ from tunesmith.distributed.group import gathered, of_leader, place, together
 from tunesmith.errors import TrainingError, is_disk_full
 from tunesmith.ranks import is_leader
 from tunesmith.rundir import file_sha256, sync, sync_tree
+from tunesmith.train.offload_states import StatesAway
+from tunesmith.train.one_by_one import OneByOne, save_one_by_one
 
 MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 MODEL_SHARDS, OPTIMIZER_SHARDS = "model", "optimizer"
@@ -119,8 +121,10 @@ def begin_checkpoint(
     model: torch.nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
     state: Mapping[str, object],
+    away: StatesAway | None = None,
 ) -> Unfinished:
-    """Begin to write checkpoint `step` as all is now; see `save_checkpoint`.
+    """Begin to write checkpoint `step` as all is now; see `save_checkpoint`. What is `away` of the
+    optimisers' state is read one tensor at a time.
 
     Of several ranks each goes on when its part is copied; a process by itself has then written it.
     """
@@ -136,7 +140,10 @@ def begin_checkpoint(
             written = start_writing_shards({temporary / name: part for name, part in parts.items()})
         else:
             save_file(model_tensors, temporary / MODEL)
-            save_file(others, temporary / OPTIMIZER)
+            if away is None:
+                save_file(others, temporary / OPTIMIZER)
+            else:
+                save_one_by_one(others, temporary / OPTIMIZER, away.numbers)
             written = []
         return Unfinished(target, _hashed_when(written, temporary))
 
@@ -317,23 +324,29 @@ def _read(path: Path, name: str, into: Tensors, alone: bool = False) -> None:
             into[key].copy_(tensor)
 
 
-def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+def load_optimizers(
+    checkpoint: Checkpoint,
+    optimizers: Sequence[torch.optim.Optimizer],
+    away: StatesAway | None = None,
+) -> None:
     """Restore optimiser and random-number state.
 
-    The optimisers are freshly built, for the same parameters in the same order.
+    The optimisers are freshly built, for the same parameters in the same order. Where their state
+    is to be `away`, that of one weight at a time is read and put there.
     """
-    tensors = _optimizer_tensors(checkpoint.path, optimizers)
+    tensors: Mapping[str, torch.Tensor] = (
+        _optimizer_tensors(checkpoint.path, optimizers)
+        if away is None or not (checkpoint.path / OPTIMIZER).exists()
+        else OneByOne(checkpoint.path / OPTIMIZER)
+    )
+    names: dict[str, dict[int, list[str]]] = {}
+    for name in tensors:
+        owner, _, rest = name.partition(".")
+        if owner.isdigit():
+            names.setdefault(owner, {}).setdefault(int(rest.partition(".")[0]), []).append(name)
     for i, (optimizer, scalars) in enumerate(
         zip(optimizers, checkpoint.state["optimizers"], strict=True)
     ):
-        state: dict[int, Values] = {int(k): dict(values) for k, values in scalars["state"].items()}
-        for name, tensor in tensors.items():
-            owner, _, rest = name.partition(".")
-            if owner == str(i):
-                parameter, _, key = rest.partition(".")
-                state.setdefault(int(parameter), {})[key] = tensor
-        for parameter_state in state.values():
-            _join_quantised(parameter_state)
         # A learning rate that the optimiser keeps as a tensor (torchao's) has to become one again.
         groups = [
             saved
@@ -344,10 +357,48 @@ def load_optimizers(checkpoint: Checkpoint, optimizers: Sequence[torch.optim.Opt
             }
             for saved, now in zip(scalars["param_groups"], optimizer.param_groups, strict=True)
         ]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        of_weights = names.get(str(i), {})
+        state_of = partial(_state_of, tensors, of_weights, scalars["state"])
+        numbers = sorted({*of_weights, *map(int, scalars["state"])})
+        if away is None:
+            state = {number: state_of(number) for number in numbers}
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        else:
+            _load_away(optimizer, numbers, state_of, groups, away)
     torch.set_rng_state(tensors[f"{RNG}cpu"])
     if f"{RNG}cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors[f"{RNG}cuda"])
+
+
+def _state_of(
+    tensors: Mapping[str, torch.Tensor],
+    names: Mapping[int, Sequence[str]],
+    scalars: Mapping[str, Values],
+    number: int,
+) -> Values:
+    """The saved state of an optimiser's parameter of this number."""
+    state = dict(scalars.get(str(number), {}))
+    state |= {name.split(".", 2)[2]: tensors[name] for name in names.get(number, ())}
+    _join_quantised(state)
+    return state
+
+
+def _load_away(
+    optimizer: torch.optim.Optimizer,
+    numbers: Sequence[int],
+    state_of: Callable[[int], Values],
+    groups: list[Values],
+    away: StatesAway,
+) -> None:
+    """Load one parameter's state at a time, each put away before the next is read."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    optimizer.load_state_dict({"state": {}, "param_groups": groups})
+    loaded = {}
+    for number in numbers:
+        optimizer.load_state_dict({"state": {number: state_of(number)}, "param_groups": groups})
+        away.put_away(optimizer, parameters[number])
+        loaded[parameters[number]] = optimizer.state[parameters[number]]
+    optimizer.state.update(loaded)
 
 
 def _optimizer_tensors(path: Path, optimizers: Sequence[torch.optim.Optimizer]) -> Tensors:

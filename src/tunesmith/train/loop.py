@@ -10,7 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -346,16 +346,14 @@ def _take_step(
     """One optimiser step, unless its loss is bad; its line of metrics.jsonl."""
     started = time.perf_counter()
     _draw_for_this_rank(training, progress)
-    losses = [loss.item() for loss in _accumulate_gradients(training, step, batches)]
-    limit = training.config.max_grad_norm or math.inf
-    grad_norm = whole(torch.nn.utils.clip_grad_norm_(training.parameters, limit)).item()
+    losses = _accumulate_gradients(training, progress, step, batches)
+    grad_norm = training.update.grad_norm()
     loss, tokens = totals(sum(losses), _tokens_of_rank(training, step))
     loss_per_token = loss / step.num_trained
     _refuse_bad_loss(training, progress, step, losses, loss_per_token, grad_norm)
     learning_rate = float(training.schedules[0].get_last_lr()[0])
-    for optimizer, schedule in zip(training.optimizers, training.schedules, strict=True):
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    training.update.step(progress.step)
+    for schedule in training.schedules:
         schedule.step()
     seconds = time.perf_counter() - started
     data = training.data
@@ -391,26 +389,39 @@ def _draw_for_this_rank(training: Training, progress: Progress) -> None:
 
 
 def _accumulate_gradients(
-    training: Training, step: Step, batches: list[Batch]
-) -> list[torch.Tensor]:
-    """Backward passes of all micro-batches; the summed loss of each, detached, without idle ones.
+    training: Training, progress: Progress, step: Step, batches: list[Batch]
+) -> list[float]:
+    """Backward passes of all micro-batches; the summed loss of each, without idle ones.
 
     Sums divided by the trained tokens of the whole step are the mean over its tokens however it is
     cut. (A mean per micro-batch, averaged, would weight the tokens of short answers more, and
     differently with each cut.)
     """
     training.parts.model.train()
-    losses = []
+    losses: list[torch.Tensor] = []
     for number, batch in enumerate(batches):
         counts = number < len(step.micro_batches)
-        with training.settings.precision(training.device):
+        with training.settings.precision(training.device), training.kept_away():
             loss = training.objective(training.parts, batch)
-        # With gradient checkpointing the backward pass runs the layers' forward again, so packed
-        # attention has to be on here too.
-        with packing(training.parts.decoder) if isinstance(batch, Packed) else nullcontext():
-            (loss * counts / step.num_trained).backward()
         losses += [loss.detach()] if counts else []
-    return losses
+        with ExitStack() as stack:
+            # With gradient checkpointing the backward pass runs the layers' forward again, so
+            # packed attention has to be on here too.
+            if isinstance(batch, Packed):
+                stack.enter_context(packing(training.parts.decoder))
+            if training.update.in_backward and number + 1 == len(batches):
+                _refuse_bad_step(training, progress, step, [loss.item() for loss in losses])
+                stack.enter_context(training.update.while_backward(progress.step))
+            (loss * counts / step.num_trained).backward()
+    return [loss.item() for loss in losses]
+
+
+def _refuse_bad_step(
+    training: Training, progress: Progress, step: Step, losses: list[float]
+) -> None:
+    """As `_refuse_bad_loss`, before there are gradients."""
+    per_token = sum(losses) / step.num_trained
+    _refuse_bad_loss(training, progress, step, losses, per_token, grad_norm=None)
 
 
 def _count(progress: Progress, metrics: StepMetrics) -> None:
@@ -430,16 +441,18 @@ def _refuse_bad_loss(
     step: Step,
     losses: list[float],
     loss: float,
-    grad_norm: float,
+    grad_norm: float | None,
 ) -> None:
-    """TrainingError for a loss that is not finite or explodes, before it reaches the weights.
+    """TrainingError for a loss that is not finite or explodes, before it reaches the weights; None
+    where there are no gradients yet.
 
     Exploding: the recent average is twice the first loss and twice that of a uniform guess (log V).
     """
     parts = list(zip(step.micro_batches, losses, strict=True))
     uniform = math.log(training.parts.model.config.get_text_config().vocab_size)
-    if not math.isfinite(loss) or not math.isfinite(grad_norm):
-        what = f"the loss is {loss} and the gradient norm {grad_norm}"
+    if not math.isfinite(loss) or not math.isfinite(grad_norm or 0.0):
+        what = f"the loss is {loss}"
+        what += "" if grad_norm is None else f" and the gradient norm {grad_norm}"
     elif progress.recent_loss > max(2 * uniform, 2 * progress.first_loss):
         what = f"the loss has grown from {progress.first_loss:.3g} to {progress.recent_loss:.3g}"
     else:

@@ -194,7 +194,7 @@ class _Kept(Protocol):
     saved_tensors: tuple[torch.Tensor, ...]
     needs_input_grad: tuple[bool, ...]
     grad_weight: torch.Tensor
-    in_place: bool
+    in_place: torch.Tensor | None
 
     def save_for_backward(self, *tensors: torch.Tensor) -> None: ...
 
@@ -233,7 +233,8 @@ class _PlainHead(torch.autograd.Function):
                 states_NH.to(dtype), weight_VH.to(dtype), labels_N, size, ctx.needs_input_grad[1]
             )
         ctx.save_for_backward(grad_states_NH.to(states_NH.dtype), weight_VH)
-        ctx.grad_weight, ctx.in_place = grad_weight_VH, in_place
+        # itself, and not as saved: what saved-tensor hooks give back is another tensor
+        ctx.grad_weight, ctx.in_place = grad_weight_VH, weight_VH if in_place else None
         return total
 
     @staticmethod
@@ -244,11 +245,11 @@ class _PlainHead(torch.autograd.Function):
             return grad_states_NH, None, None, None, None
         grad_weight_VH = ctx.grad_weight.mul_(grads[0]).to(weight_VH.dtype)
         del ctx.grad_weight  # as large as the head
-        if not ctx.in_place:
+        if ctx.in_place is None:
             return grad_states_NH, grad_weight_VH, None, None, None
         assert not _several_processes(), "hooks of DDP and FSDP would not see this gradient"
-        before = weight_VH.grad
-        weight_VH.grad = grad_weight_VH if before is None else before.add_(grad_weight_VH)
+        before = ctx.in_place.grad
+        ctx.in_place.grad = grad_weight_VH if before is None else before.add_(grad_weight_VH)
         return grad_states_NH, None, None, None, None
 
 

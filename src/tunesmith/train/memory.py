@@ -61,11 +61,24 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def state_bytes(model: torch.nn.Module, optim: str, weights_dtype: str = "float32") -> int:
-    """Bytes of weights, gradients and optimiser state; of frozen parameters, the weights alone."""
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+def state_bytes(model: torch.nn.Module, config: TrainConfig) -> int:
+    """Bytes of weights, gradients and optimiser state that are on the device at once; of frozen
+    parameters, the weights alone. Of gradients that are freed one by one, and of states that are
+    brought one by one, the largest weight's.
+    """
     frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
-    return trainable * OPTIMIZERS[optim].state_bytes[weights_dtype] + frozen
+    sizes = [p.numel() for p in model.parameters() if p.requires_grad]
+    trained, largest = sum(sizes), max(sizes, default=0)
+    weight, state = WEIGHT_BYTES[config.weights_dtype], optimizer_bytes(config)
+    gradients = weight * (largest if config.optim_in_backward else trained)
+    states = state * (largest if config.offload_optimizer else trained)
+    return frozen + weight * trained + gradients + states
+
+
+def optimizer_bytes(config: TrainConfig) -> int:
+    """Of the optimiser's state, for one parameter."""
+    dtype = config.weights_dtype
+    return OPTIMIZERS[config.optim].state_bytes[dtype] - 2 * WEIGHT_BYTES[dtype]
 
 
 def checkpoint_bytes(trained: int, config: TrainConfig) -> int:
@@ -149,16 +162,20 @@ def tokens_that_fit(
     bytes_per_number: int,
     checkpointing: bool,
     memory: int | None = None,
+    away: bool = False,
 ) -> int:
     """The largest micro-batch, in tokens, whose activations fit in memory; may be 0.
 
     `states` are the bytes of weights, gradients and optimiser, `bytes_per_token` what
     `activation_bytes` gives, `bytes_per_number` those of a number in a hidden state, `memory` the
-    device's where it is not the model's own.
+    device's where it is not the model's own. Of activations that are put `away`, one layer's are
+    there.
     """
-    if checkpointing:
-        config = model.config.get_text_config()
-        layers = config.num_hidden_layers
+    config = model.config.get_text_config()
+    layers = config.num_hidden_layers
+    if away:
+        bytes_per_token = max(1, bytes_per_token // layers)
+    elif checkpointing:
         bytes_per_token = layers * config.hidden_size * bytes_per_number + bytes_per_token // layers
     if memory is None:
         memory = device_memory(next(model.parameters()).device)

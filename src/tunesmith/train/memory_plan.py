@@ -7,8 +7,8 @@ step on tensors without numbers (peak.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
@@ -86,11 +86,14 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Change:
-    """Keys of a recipe that make a training smaller, and what each costs."""
+    """Keys of a recipe that make a training smaller, and what each costs. `exact`: what is trained
+    stays as it is.
+    """
 
     keys: str
     cost: str
     changed: TrainConfig
+    exact: bool
 
 
 def plan_memory(
@@ -131,7 +134,7 @@ def _beside(model: PreTrainedModel, trained: int, train: TrainConfig, place: Pla
         return 0
     found = checkpoint_bytes(trained, train)
     if train.fsdp.cpu_offload:
-        found += state_bytes(model, train.optim, train.weights_dtype)
+        found += state_bytes(model, train)
     return found // (train.fsdp.shards or place.processes)
 
 
@@ -151,7 +154,7 @@ def _settings(
     per_token = planned_activation_bytes(
         config, train, min(longest, MEASURED_TOKENS), padded, dtype, trust_remote_code
     )
-    states = state_bytes(model, train.optim, train.weights_dtype)
+    states = state_bytes(model, train)
     states = 0 if train.fsdp.cpu_offload else states // (train.fsdp.shards or place.processes)
     budget, checkpointing, _ = micro_batches(
         parts.model, longest, train, place.device, dtype, per_token, states, place.memory
@@ -210,6 +213,23 @@ def _in_few_blocks(batch: Packed) -> Packed:
 # ---- what makes a training fit
 
 
+@dataclass
+class _Changes:
+    """Adds keys to a recipe's, one change after the other."""
+
+    train: TrainConfig
+    added: dict[str, object] = field(default_factory=dict)
+
+    def more(self, cost: str, exact: bool = True, **values: object) -> Change:
+        self.added |= values
+        keys = " ".join(f"train.{key}={_as_written(value)}" for key, value in values.items())
+        return Change(keys, cost, self.train.model_copy(update=self.added), exact)
+
+
+def _as_written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def changes(
     train: TrainConfig,
     device: torch.device,
@@ -218,63 +238,91 @@ def changes(
     longest: int,
     processes: int = 1,
 ) -> Iterator[Change]:
-    """Changes in the order of what they cost, each on top of those before it.
+    """Changes in the order of what they cost, each on top of those before it: first those that
+    leave what is trained as it is.
 
     `checkpoints`: there is gradient checkpointing already; `alone`: micro-batches are no larger
     than the longest row, of `longest` tokens. Several `processes` cannot do all of them.
     """
-    changed: dict[str, object] = {}
-
-    def more(keys: str, cost: str, **values: object) -> Change:
-        changed.update(values)
-        return Change(keys, cost, train.model_copy(update=changed))
-
-    if not checkpoints:
-        yield more(
-            "train.gradient_checkpointing=true",
-            "about a third more time",
-            gradient_checkpointing=True,
-        )
-    if not alone:
-        yield more(
-            f"train.max_batch_tokens={longest}",
-            "smaller micro-batches, which are slower",
-            max_batch_tokens=longest,
-        )
-    if processes > 1 and device.type == "cuda" and not train.fsdp.cpu_offload:
-        yield more(
-            "train.fsdp.cpu_offload=true",
-            "weights and gradients travel between memory and GPU in every pass",
-            fsdp=train.fsdp.model_copy(update={"cpu_offload": True}),
-        )
+    made = _Changes(train)
+    yield from _exact(made, device, checkpoints, alone, longest, processes)
     lora = train.lora
     if lora is None:
         if processes == 1:
-            yield from _smaller_states(train, more)
+            yield from _smaller_states(made)
         lora = LoraConfig()
-        yield more(
+        made.added |= {"lora": lora, "weights_dtype": "float32", "optim": "adamw"}
+        yield Change(
             "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
             "adapters are trained in place of all weights",
-            lora=lora,
-            weights_dtype="float32",
-            optim="adamw",
+            train.model_copy(update=made.added),
+            exact=False,
         )
     if device.type == "cuda" and not lora.load_in_4bit and processes == 1:
-        yield more(
+        made.added |= {"lora": lora.model_copy(update={"load_in_4bit": True})}
+        yield Change(
             "train.lora.load_in_4bit=true",
             "the frozen weights are rounded to 4 bits; needs bitsandbytes",
-            lora=lora.model_copy(update={"load_in_4bit": True}),
+            train.model_copy(update=made.added),
+            exact=False,
         )
 
 
-def _smaller_states(train: TrainConfig, more: Callable[..., Change]) -> Iterator[Change]:
+def _exact(
+    made: _Changes,
+    device: torch.device,
+    checkpoints: bool,
+    alone: bool,
+    longest: int,
+    processes: int,
+) -> Iterator[Change]:
+    """What changes where numbers are and when they are computed."""
+    train = made.train
+    if not train.optim_in_backward and not train.max_grad_norm and processes == 1:
+        yield made.more("nothing", optim_in_backward=True)
+    if not checkpoints:
+        yield made.more("about a third more time", gradient_checkpointing=True)
+    if not alone:
+        yield made.more("smaller micro-batches, which are slower", max_batch_tokens=longest)
+    if processes > 1:
+        yield from _exact_of_several(made, device)
+        return
+    where, place = ("cpu", "RAM") if device.type == "cuda" else ("disk", "the disk")
+    if train.offload_optimizer is None:
+        yield made.more(
+            f"the optimiser's state goes to {place} and back in each step", offload_optimizer=where
+        )
+    if train.offload_activations is None:
+        yield made.more(
+            f"activations go to {place} and back in each pass", offload_activations=where
+        )
+
+
+def _exact_of_several(made: _Changes, device: torch.device) -> Iterator[Change]:
+    fsdp = made.train.fsdp
+    if device.type == "cuda" and not fsdp.cpu_offload:
+        made.added |= {"fsdp": fsdp.model_copy(update={"cpu_offload": True})}
+        yield Change(
+            "train.fsdp.cpu_offload=true",
+            "weights and gradients travel between memory and GPU in every pass",
+            made.train.model_copy(update=made.added),
+            exact=True,
+        )
+
+
+def _smaller_states(made: _Changes) -> Iterator[Change]:
     """All weights are trained, with less kept for each."""
+    train = made.train
+    if train.max_grad_norm and not train.optim_in_backward:
+        yield made.more(
+            "gradients are not clipped", exact=False, max_grad_norm=0, optim_in_backward=True
+        )
     if train.weights_dtype == "float32" and train.optim != "adafactor":
-        yield more("train.optim=adafactor", "another optimiser", optim="adafactor")
+        yield made.more("another optimiser", exact=False, optim="adafactor")
     if (train.weights_dtype, train.optim) != ("bfloat16", "adamw_8bit"):
-        yield more(
-            "train.weights_dtype=bfloat16 train.optim=adamw_8bit",
+        yield made.more(
             "coarser weights, rounded stochastically; needs torchao",
+            exact=False,
             weights_dtype="bfloat16",
             optim="adamw_8bit",
         )

@@ -5,11 +5,13 @@ The objective, its backward pass and the optimiser run on tensors without number
 a run takes. What is alive at the worst moment is the peak; nothing is known of any architecture.
 
 A deep model is run with two layers and with three, and every part is drawn through both numbers to
-its real depth. That is exact within three stretches of a step, in which what is alive is linear in
-the number of layers: up to the gradient that leaves the last layer, from the one that reaches the
-first on, and the optimiser's step. Between the first two, each layer gives its activations back and
-adds its gradients, always as many, so that the most is at one of the ends. Layers that are not all
-of one shape are run at their real depth.
+its real depth. That is exact within stretches in which what is alive is linear in the number of
+layers: what a run finds out before it trains, and of a step the forward pass, then all up to the
+gradient that leaves the last layer, all from the one that reaches the first on, and the optimiser's
+step. While the gradient
+goes from layer to layer, each gives its activations back and adds its gradients, always as many, so
+that the most is at one of the ends. Layers that are not all of one shape are run at their real
+depth.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -40,22 +42,22 @@ from tunesmith.train.loss import (
     split_as_declared,
 )
 from tunesmith.train.malloc import Heap
-from tunesmith.train.memory import (
-    WEIGHT_BYTES,
-    activation_bytes,
-    checkpoint_layers,
-    made_rows,
-)
-from tunesmith.train.optim import OPTIMIZERS, build_optimizers
+from tunesmith.train.memory import activation_bytes, checkpoint_layers, made_rows
+from tunesmith.train.offload import Nowhere
+from tunesmith.train.offload_activations import ActivationsAway, staying
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.tensors import Batch, Packed
+from tunesmith.train.planned_update import PlannedUpdate
 from tunesmith.train.settings import MEASURED_TOKENS, Settings, keep_in_weights_dtype
 
 DEPTHS = (2, 3)
 HEAP_DEPTHS = (5, 10)
 """Layers of the models that are run where the heap is followed, whose holes need some to settle."""
 CPU = torch.device("cpu")
-START, MIDDLE, END, UPDATE = range(4)  # the stretches of a step, in their order
+PROBE, MEASURE, FORWARD, START, MIDDLE, END, UPDATE = range(7)
+"""What a run finds out before it trains: with weights in float32, and then in the format in which
+they are trained. The stretches of a step, in their order.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Peak:
     """Bytes at the worst moment of a training, by what they are for.
 
     `logits` are those of the head, with their gradients and its copies; `activations` everything
-    else that the passes keep or use for a moment. `holes` are what malloc.py knows of, on a CPU.
+    else that the passes keep or use for a moment, the state of the one weight that is stepped among
+    it where the others' are away. `holes` are what malloc.py knows of, on a CPU. What the recipe
+    puts elsewhere is no part of the total: `states_away` and `kept_away`, each at its most.
     Of several processes, `gathered` are whole weights of a sharded model and their gradients.
     """
 
@@ -73,12 +77,14 @@ class Peak:
     activations: int
     logits: int
     holes: int = 0
+    states_away: int = 0
+    kept_away: int = 0
     gathered: int = 0
 
     @property
     def total(self) -> int:
-        """All parts together."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        """All parts together that are on the device."""
+        return sum(_numbers(self)) - self.states_away - self.kept_away
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,14 @@ def planned_peak(
     ]
     layers = config.get_text_config().num_hidden_layers
     whole = found[0] if len(found) == 1 else found[0].deeper(found[1], layers)
-    worst = max(whole.stretches.values(), key=lambda peak: peak.total)
-    return replace(worst, holes=max(0, whole.heap - worst.total))
+    stretches = whole.stretches.values()
+    worst = max(stretches, key=lambda peak: peak.total)
+    return replace(
+        worst,
+        holes=max(0, whole.heap - worst.total),
+        states_away=max(peak.states_away for peak in stretches),
+        kept_away=max(peak.kept_away for peak in stretches),
+    )
 
 
 def planned_activation_bytes(
@@ -230,7 +242,8 @@ class _Watch:
     parameters: list[torch.nn.Parameter]
     weights: int
     width: int
-    stretch: int = START
+    away: Callable[[], tuple[int, int]]
+    stretch: int = PROBE
     states: int = 0
     wide_at_rest: int = 0
 
@@ -244,7 +257,8 @@ class _Watch:
         wide = sum(size_of(g) for g in gradients if self.width in g.shape)
         logits = max(0, live.wide - self.wide_at_rest - wide)
         rest = live.now - self.weights - self.states - own - logits
-        self.worst[self.stretch] = Peak(self.weights, own, self.states, max(0, rest), logits)
+        here = (self.weights, own, self.states, max(0, rest), logits, 0)
+        self.worst[self.stretch] = Peak(*here, *self.away())
 
     def enter(self, live: LiveMemory, stretch: int) -> None:
         """What comes now belongs to a later stretch. Of two layers the last one's input is the
@@ -272,10 +286,20 @@ class _Subject:
     train: TrainConfig
     settings: Settings
     heap: Heap | None
+    parameters: list[torch.nn.Parameter]
+    update: PlannedUpdate
+    kept: Nowhere
 
-    @property
-    def parameters(self) -> list[torch.nn.Parameter]:
-        return [p for p in self.model.parameters() if p.requires_grad]
+    def kept_away(self) -> AbstractContextManager[object]:
+        """As that of the run; see Training."""
+        if self.train.offload_activations is None:
+            return nullcontext()
+        return ActivationsAway(self.kept, staying(self.model))()
+
+    def take_step(self) -> None:
+        """Clip, and step what is left to be stepped."""
+        self.update.grad_norm()
+        self.update.step(0)
 
 
 def _stretches(
@@ -293,41 +317,45 @@ def _stretches(
         keep_in_weights_dtype(model, train)
         if device.type == "cpu":
             add_lookups_in_place(parts)
-        if settings.gradient_checkpointing:
-            checkpoint_layers(parts.model)
-        return _watched(_Subject(model, parts, train, settings, heap), batch, accumulates)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        update = PlannedUpdate(model, trained, train)
+        subject = _Subject(model, parts, train, settings, heap, trained, update, Nowhere())
+        return _watched(subject, batch, accumulates)
 
 
 def _watched(subject: _Subject, batch: Callable[[], Batch], accumulates: bool) -> _Found:
-    model, parameters = subject.model, subject.parameters
+    model, parameters, update = subject.model, subject.parameters, subject.update
     width = model.config.get_text_config().vocab_size
-    watch = _Watch(parameters, 0, width)
+    watch = _Watch(parameters, 0, width, lambda: (update.states_away, subject.kept.highest))
     with LiveMemory(width, watch.note, subject.heap) as live:
         for tensor in (*model.parameters(), *model.buffers()):
             live.see(tensor)
         if subject.train.merge_with_base:  # which keeps the base's numbers
             live.now += sum(map(size_of, parameters))
         watch.weights, watch.wide_at_rest = live.now, live.wide
-        optimizers = _seen_optimizers(subject)
+        finer = sum(4 * p.numel() - size_of(p) for p in parameters)
+        probed = Peak(live.now + finer, 0, 0, 0, 0)
         one_row = made_rows(1, 8, subject.settings.padded, CPU, subject.settings.varlen)
         first = one_row if subject.heap is None else batch()  # which leaves its holes
-        if subject.heap is not None:
-            _measure(subject)
+        watch.enter(live, MEASURE)
+        _measure(subject)
+        before = {PROBE: probed, MEASURE: watch.worst[MEASURE]}
+        if subject.settings.gradient_checkpointing:
+            checkpoint_layers(subject.parts.model)
         _pass(subject, first)
-        _update(subject, optimizers)
-        live.now += 0 if optimizers else _state_bytes(subject)
+        subject.take_step()
+        live.now += 0 if update.away else update.untold
         watch.states, watch.wide_at_rest = live.now - watch.weights, live.wide
         if accumulates:
-            _pass(subject, first)
-        watch.worst.clear()
-        live.start()
-        watch.note(live)
+            _pass(subject, first, last=False)
+        watch.worst = before
+        watch.enter(live, FORWARD)
         marks = _mark_stretches(subject, partial(watch.enter, live))
-        _pass(subject, batch())
+        _pass(subject, batch(), between=partial(watch.enter, live, START))
         for mark in marks:
             mark.remove()
         watch.enter(live, UPDATE)
-        _update(subject, optimizers)
+        subject.take_step()
     layers = model.config.get_text_config().num_hidden_layers
     return _Found(layers, watch.worst, subject.heap.highest if subject.heap else 0)
 
@@ -341,39 +369,24 @@ def _measure(subject: _Subject) -> None:
     activation_bytes(subject.parts, MEASURED_TOKENS, padded, dtype, objective)
 
 
-def _pass(subject: _Subject, batch: Batch) -> None:
-    """A forward and a backward pass, as the loop makes them."""
-    with subject.settings.precision(CPU):
+def _pass(
+    subject: _Subject,
+    batch: Batch,
+    last: bool = True,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """A forward and a backward pass, as the loop makes them; `last`: of a step. `between` the two
+    something may be told.
+    """
+    with subject.settings.precision(CPU), subject.kept_away():
         loss = _objective(subject.train)(subject.parts, batch)
-    with packing(subject.parts.decoder) if isinstance(batch, Packed) else nullcontext():
+    between()
+    packed = packing(subject.parts.decoder) if isinstance(batch, Packed) else nullcontext()
+    stepping = subject.update.while_backward(0) if last else nullcontext()
+    with packed, stepping:
         (loss / len(batch.labels_N)).backward()
     if subject.heap is not None:
         subject.heap.end_graph()
-
-
-def _update(subject: _Subject, optimizers: list[torch.optim.Optimizer]) -> None:
-    """Clipping and the optimiser's step; without one, what it would have done to gradients."""
-    torch.nn.utils.clip_grad_norm_(subject.parameters, subject.train.max_grad_norm or 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
-    for parameter in subject.parameters:
-        parameter.grad = None
-
-
-def _seen_optimizers(subject: _Subject) -> list[torch.optim.Optimizer]:
-    """The recipe's, where it can be run without numbers: torchao's compile themselves."""
-    if subject.train.weights_dtype == "bfloat16" or subject.train.optim == "adamw_8bit":
-        return []
-    return build_optimizers(subject.model, subject.train)
-
-
-def _state_bytes(subject: _Subject) -> int:
-    """Of an optimiser that is not run: without weights and gradients, which are as fine as each
-    other.
-    """
-    dtype = subject.train.weights_dtype
-    each = OPTIMIZERS[subject.train.optim].state_bytes[dtype] - 2 * WEIGHT_BYTES[dtype]
-    return each * sum(p.numel() for p in subject.parameters)
 
 
 def _mark_stretches(subject: _Subject, enter: Callable[[int], None]) -> list[RemovableHandle]:

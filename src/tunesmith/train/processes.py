@@ -15,6 +15,9 @@ ONE_PROCESS_ONLY = {
     "neftune_noise_alpha": 0.0,
     "torch_compile": False,
     "use_liger_kernel": False,
+    "optim_in_backward": False,
+    "offload_optimizer": None,
+    "offload_activations": None,
 }
 """Keys of `train` that several processes take at this value alone: what others do has not been
 shown to be the same on a sharded model."""
@@ -39,8 +42,12 @@ def check_shared(config: TrainConfig, number: int, device: str) -> None:
         if found != value:
             raise InputError(
                 f"train.{key} with {number} processes: only one process can do that",
-                hint=f"train.{key}={str(value).lower()}, or run `tunesmith` without torchrun",
+                hint=f"train.{key}={_as_written(value)}, or run `tunesmith` without torchrun",
             )
+
+
+def _as_written(value: object) -> str:
+    return "null" if value is None else str(value).lower()
 
 
 def _check_fsdp(config: FsdpConfig, number: int, device: str) -> None:

@@ -105,8 +105,12 @@ def settle(
     config: TrainConfig,
     device: torch.device,
     objective: Objective = nll_sum,
+    cast: bool = False,
 ) -> tuple[Settings, list[str]]:
     """Resolve every `auto`; the notes say why something is slower than it could be.
+
+    `cast` stores the weights, which come in float32, in the format in which they are trained as
+    soon as nothing needs them finer.
 
     Raises ModelError for a model that cannot be trained as a causal language model.
     """
@@ -114,6 +118,8 @@ def settle(
     dtype = computed_in(config, device)
     not_packed = _why_rows_are_padded(parts, config)
     dropout = has_dropout(parts.model)
+    if cast:  # what comes now needs activations beside them
+        keep_in_weights_dtype(parts.model, config)
     max_batch_tokens, checkpointing, notes = _memory_plan(
         parts, data, config, device, objective, dtype, padded=bool(not_packed)
     )
@@ -178,11 +184,12 @@ def micro_batches(
     bytes as `tokens_that_fit` takes them, `memory` the device's where it is not the model's own.
     """
     sizes = (model, states, per_token, 4 if dtype == "float32" else 2)
-    fits = tokens_that_fit(*sizes, checkpointing=False, memory=memory)
+    away = config.offload_activations is not None
+    fits = tokens_that_fit(*sizes, checkpointing=False, memory=memory, away=away)
     asked, fitted = config.gradient_checkpointing, config.fit == "auto"
     checkpointing = bool(fits < longest if asked == "auto" or (fitted and not asked) else asked)
     if checkpointing:
-        fits = tokens_that_fit(*sizes, checkpointing=True, memory=memory)
+        fits = tokens_that_fit(*sizes, checkpointing=True, memory=memory, away=away)
     most = max(longest, min(fits, largest_useful_batch(device, per_token)))
     budget = config.max_batch_tokens or most
     notes = []
@@ -198,7 +205,7 @@ def _state_bytes_here(parts: Parts, config: TrainConfig) -> int:
     """What this process keeps on its device of weights, gradients and optimiser state."""
     if config.fsdp.cpu_offload:
         return 0
-    everything = state_bytes(parts.model, config.optim, config.weights_dtype)
+    everything = state_bytes(parts.model, config)
     return everything // (config.fsdp.shards or place()[1])
 
 

@@ -192,7 +192,7 @@ class _Watch:
     width: int
     weights: int = 0
     states: int = 0
-    stretch: int = peak.START
+    stretch: int = peak.PROBE
 
     def __post_init__(self) -> None:
         self.worst: dict[int, Peak] = {}
@@ -246,8 +246,6 @@ def _stretches(
             live.at_peak = watch.note
             for tensor in (*map(local, root.parameters()), *root.buffers()):
                 live.see(tensor.detach())
-            if settings.gradient_checkpointing:
-                checkpoint_layers(parts.model)
             _two_steps(subject, watch, live, batch, accumulates)
     kept = heap.highest + GLOO_THREADS * live.sent if heap else 0
     return peak._Found(layers, watch.worst, kept)
@@ -263,30 +261,35 @@ def _two_steps(
     watch.weights = live.now
     optimizers = build_optimizers(subject.model, subject.train)
     one_row = made_rows(1, 8, subject.settings.padded, CPU, subject.settings.varlen)
-    if subject.heap is not None:
-        subject.root(partial(peak._measure, subject))  # type: ignore[arg-type]
-        let_go(subject.root)
+    watch.enter(live, peak.MEASURE)
+    subject.root(partial(peak._measure, subject))  # type: ignore[arg-type]
+    let_go(subject.root)
+    before = {peak.MEASURE: watch.worst[peak.MEASURE]}
+    if subject.settings.gradient_checkpointing:
+        checkpoint_layers(subject.parts.model)
     _pass(subject, one_row if subject.heap is None else batch())
     _update(subject, optimizers)
     watch.states = live.now - watch.weights
     if accumulates:
         _pass(subject, one_row)
-    watch.worst.clear()
-    live.start()
-    watch.note(live)
+    watch.worst = before
+    watch.enter(live, peak.FORWARD)
     marks = peak._mark_stretches(subject, partial(watch.enter, live))  # type: ignore[arg-type]
-    _pass(subject, batch())
+    _pass(subject, batch(), between=partial(watch.enter, live, peak.START))
     for mark in marks:
         mark.remove()
     watch.enter(live, peak.UPDATE)
     _update(subject, optimizers)
 
 
-def _pass(subject: _Subject, batch: Batch) -> None:
-    """A forward and a backward pass, as the loop makes them."""
+def _pass(subject: _Subject, batch: Batch, between: Callable[[], None] = lambda: None) -> None:
+    """A forward and a backward pass, as the loop makes them; `between` them something may be
+    told.
+    """
     objective: Objective = peak._objective(subject.train)
     with subject.settings.precision(CPU):
         loss = subject.root(objective, subject.parts, batch)
+    between()
     with packing(subject.parts.decoder) if isinstance(batch, Packed) else nullcontext():
         (loss / len(batch.labels_N)).backward()
     if subject.heap is not None:

@@ -14,6 +14,7 @@ There is no place in a data loader to save: the steps done so far say where the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
@@ -51,16 +52,23 @@ from tunesmith.train.loss import (
     split_model,
 )
 from tunesmith.train.memory import checkpoint_layers, keep_few_kernels, keep_freed_memory
+from tunesmith.train.offload import store_for
+from tunesmith.train.offload_activations import ActivationsAway, staying
+from tunesmith.train.offload_states import StatesAway
 from tunesmith.train.optim import build_optimizers, build_schedules
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
-from tunesmith.train.settings import Settings, computed_in, keep_in_weights_dtype, settle
+from tunesmith.train.settings import Settings, computed_in, settle
 from tunesmith.train.sharded import ReadWeights, Sharded, shard_over_ranks
+from tunesmith.train.update import Update
 
 Found = TypeVar("Found")
 
 NOT_IN_FINGERPRINT = {
     "fit",
     "fsdp",
+    "offload_activations",
+    "offload_optimizer",
+    "optim_in_backward",
     "report_to",
     "save_minutes",
     "save_steps",
@@ -98,7 +106,8 @@ class Training:
 
     `objective` is minimised and `likelihood` is what validation reports. `parameters` are the
     trainable ones; of several ranks, each has a part of every one, and `sharded` knows the whole.
-    `notes` say why something is slower than it could be.
+    `kept_away` is on while a forward pass keeps what its backward pass needs. `notes` say why
+    something is slower than it could be.
     """
 
     parts: Parts
@@ -112,6 +121,8 @@ class Training:
     parameters: list[torch.nn.Parameter]
     optimizers: list[torch.optim.Optimizer]
     schedules: list[torch.optim.lr_scheduler.LRScheduler]
+    update: Update
+    kept_away: Callable[[], AbstractContextManager[object]]
     run: RunDir
     fingerprint: dict[str, object]
     notes: list[str]
@@ -179,9 +190,9 @@ def set_up(
     """Prepare model, optimisers and schedules; a resumed run keeps the settings it started with.
 
     The order matters: Liger patches the layers before the model is taken apart, settings are
-    measured in float32 and before checkpointing or compilation changes what a layer keeps, and
-    optimisers are built for the parameters in the dtype in which they are trained. Of several
-    ranks each has only its part of the weights from the start.
+    settled from weights in float32 and before checkpointing or compilation changes what a layer
+    keeps, and optimisers are built for the parameters in the dtype in which they are trained. Of
+    several ranks each has only its part of the weights from the start.
     """
     device = next(model.parameters()).device
     device = torch.device(default_device()) if device.type == "meta" else device
@@ -201,9 +212,10 @@ def set_up(
     with_weights = sharded.run if sharded else _at_once
     parts = with_weights(lambda: split_model(model))
     add_lookups_in_place(parts)
-    settings, notes = with_weights(lambda: settle(parts, data, config, device, objective))
+    settings, notes = with_weights(
+        lambda: settle(parts, data, config, device, objective, cast=True)
+    )
     settings = of_leader(lambda: settings if saved is None else Settings(**saved.state["settings"]))
-    keep_in_weights_dtype(model, config)
     if settings.gradient_checkpointing:
         checkpoint_layers(parts.model)
     if config.torch_compile:
@@ -211,6 +223,10 @@ def set_up(
         for layer in cast(torch.nn.ModuleList, parts.decoder.layers):
             layer.compile(dynamic=True)
     optimizers = build_optimizers(model, config)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    states = store_for(config.offload_optimizer, run.path)
+    away = StatesAway(states) if states else None
+    kept = store_for(config.offload_activations, run.path)
     num_steps = steps_per_epoch(len(data), config.train_batch_size) * config.num_train_epochs
     return Training(
         parts=parts,
@@ -221,9 +237,11 @@ def set_up(
         config=config,
         settings=settings,
         device=device,
-        parameters=[p for p in model.parameters() if p.requires_grad],
+        parameters=parameters,
         optimizers=optimizers,
         schedules=build_schedules(optimizers, config, num_steps),
+        update=Update(optimizers, parameters, config, away),
+        kept_away=ActivationsAway(kept, staying(model)) if kept else nullcontext,
         run=run,
         fingerprint=_fingerprint(model, data, validation, config),
         notes=notes,
@@ -250,7 +268,7 @@ def restore(training: Training, saved: Checkpoint) -> Progress:
                 hint="put it back as it was, or start in another output_dir",
             )
     load_weights(saved.path, training.parts.model)
-    load_optimizers(saved, training.optimizers)
+    load_optimizers(saved, training.optimizers, training.update.away)
     for schedule, state in zip(training.schedules, saved.state["schedules"], strict=True):
         schedule.load_state_dict(state)
     progress = Progress(**saved.state["progress"])
@@ -318,6 +336,7 @@ def save(training: Training, progress: Progress) -> Saving:
         training.parts.model,
         training.optimizers,
         values,
+        training.update.away,
     )
     return Saving(begun, progress.step, progress.best_step)
 
