@@ -283,7 +283,7 @@ def test_plan_of_several_processes(
     assert one.memory is not None
     assert four.memory is not None
     before, after = one.memory.parts or {}, four.memory.parts or {}
-    assert after["optimiser"] == pytest.approx(before["optimiser"] / 4, 0.01)
+    assert after["weights"] == pytest.approx(before["weights"] / 4, 0.05)
     assert four.memory.peak_bytes == sum(after.values())
     assert before["gathered weights"] == one.memory.beside_bytes == 0
     assert after["gathered weights"] > 0
