@@ -32,6 +32,7 @@ from tunesmith.cli_options import (
     Json,
     MemoryOption,
     ModelOption,
+    ProcessesOption,
     RowsOption,
     RunArgument,
     note,
@@ -249,14 +250,15 @@ def plan(
     given: Given,
     device: DeviceOption = None,
     memory: MemoryOption = None,
+    processes: ProcessesOption = 1,
     as_json: Json = False,
 ) -> None:
     """Show what a recipe would do: rows, steps, memory, the smallest gain its test rows can show.
 
-    Example: tunesmith plan recipe.yaml --device H100
+    Example: tunesmith plan recipe.yaml --device H100 --processes 8
     """
     wanted = given.recipe()
-    found = stages.dry_run.plan(wanted, device, memory)
+    found = stages.dry_run.plan(wanted, device, memory, processes)
     print_json(asdict(found)) if as_json else print(found.as_text)
 
 

@@ -79,6 +79,12 @@ DeviceOption = Annotated[
 MemoryOption = Annotated[
     str | None, typer.Option("--memory", help="Plan for this much memory, as in 24GiB.")
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes", min=1, help="Plan for each of so many processes, as torchrun starts them."
+    ),
+]
 AllTables = Annotated[
     bool, typer.Option("--all", help="Show every table of the report on the terminal.")
 ]

@@ -23,7 +23,8 @@ from tunesmith.stages.common import (
     open_run,
     run_recipe,
 )
-from tunesmith.stages.evaluate import answer_tuned, evaluate, help_to_answer
+from tunesmith.stages.evaluate import answer_tuned, evaluate
+from tunesmith.stages.held import help_by_lending, help_to_answer, help_to_hold
 from tunesmith.stages.prepare import prepare
 from tunesmith.stages.report import report
 from tunesmith.stages.reproduce import Reproduction, check_whole, compare_with, recipe_again
@@ -36,7 +37,12 @@ from tunesmith.train.processes import check_processes, check_single_process
 
 def _tasks() -> Help:
     """What the other processes of a run can be asked to do."""
-    return {"train": help_to_train, "answer": help_to_answer}
+    return {
+        "train": help_to_train,
+        "hold": help_to_hold,
+        "answer": help_to_answer,
+        "lend": help_by_lending,
+    }
 
 
 @led(_tasks)

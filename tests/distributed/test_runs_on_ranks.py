@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answers_on_ranks import run_sharded
 from on_ranks import on_ranks
 from support import write_rows
 from transformers import AutoModelForCausalLM
@@ -55,14 +57,21 @@ def losses(run: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "train", [{}, pytest.param({"lora": {"r": 4}}, marks=pytest.mark.sweep)], ids=str
+    ("train", "run"),
+    [
+        ({}, run_sharded),
+        pytest.param({}, pipeline.run, marks=pytest.mark.sweep),
+        pytest.param({"lora": {"r": 4}}, run_sharded, marks=pytest.mark.sweep),
+        pytest.param({"lora": {"r": 4}}, pipeline.run, marks=pytest.mark.sweep),
+    ],
+    ids=str,
 )
 def test_a_run_of_two_processes_is_that_of_one(
-    tmp_path: Path, tiny_model_dir: Path, train: dict[str, Any]
+    tmp_path: Path, tiny_model_dir: Path, train: dict[str, Any], run: Callable[..., Any]
 ) -> None:
     one = pipeline.run(recipe_for(tmp_path, tiny_model_dir, "one", **train))
     recipe = recipe_for(tmp_path, tiny_model_dir, "two", **train)
-    two, helper = on_ranks(2, pipeline.run, recipe, joined=False)
+    two, helper = on_ranks(2, run, recipe, joined=False)
     assert helper is None
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     assert two["comparison"] == one["comparison"]

@@ -58,6 +58,13 @@ def test_every_step_is_that_of_one_process(tmp_path: Path, number: int) -> None:
         assert [len(rank["weights"]) for rank in ranks[1:]] == [0] * (number - 1)
 
 
+def test_rows_are_packed_where_weights_are_gathered_in_bfloat16(tmp_path: Path) -> None:
+    one = trained(tmp_path / "one", {"dtype": "bfloat16"})
+    for rank in on_ranks(2, trained, tmp_path / "two", {"dtype": "bfloat16"}):
+        assert not any("padded" in note for note in rank["result"].notes)
+        assert numbers(rank, "loss") == pytest.approx(numbers(one, "loss"), rel=0.01)
+
+
 def test_adapters_are_those_of_one_process_on_the_base_as_it_was(tmp_path: Path) -> None:
     one = trained_adapters(tmp_path / "one", {})
     two, other = on_ranks(2, trained_adapters, tmp_path / "two", {})

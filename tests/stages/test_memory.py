@@ -268,6 +268,43 @@ def test_plan_prints_json_and_text_of_a_device(
     assert "fits into 931.3 GiB of a device of 1TB" in capsys.readouterr().out
 
 
+def test_plan_of_several_processes(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    write_json(path, classify_values(tmp_path, tiny_model_dir))
+    cli.app(["plan", str(path), "--device", "h100", "--processes", "4"], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "of each of 4 processes" in out
+    assert "of training on 4 x h100" in out
+    assert "in the machine's memory: " in out
+    one, four = (dry_run.plan(recipe(tmp_path, tiny_model_dir), "H100", None, n) for n in (1, 4))
+    assert four.least_seconds == pytest.approx(one.least_seconds / 4)
+    assert one.memory is not None
+    assert four.memory is not None
+    before, after = one.memory.parts or {}, four.memory.parts or {}
+    assert after["weights"] == pytest.approx(before["weights"] / 4, 0.05)
+    assert four.memory.peak_bytes == sum(after.values())
+    assert before["gathered weights"] == one.memory.beside_bytes == 0
+    assert after["gathered weights"] > 0
+
+
+def test_several_processes_on_a_cpu_share_its_memory_and_cores(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "place_here", lambda: Place(CPU, 8 << 30, 1 << 20))
+    place, _ = memory.place_asked(None, None, 2)
+    assert (place.memory, place.processes) == (4 << 30, 2)
+    assert memory.place_asked(None, "3GiB", 2)[0].memory == 3 << 30
+
+
+def test_what_several_processes_cannot_do_is_no_plan(tmp_path: Path, tiny_model_dir: Path) -> None:
+    with pytest.raises(InputError, match=r"train\.optim with 2 processes: only one"):
+        dry_run.plan(recipe(tmp_path, tiny_model_dir, optim="adafactor"), "H100", None, 2)
+    with pytest.raises(InputError, match=r"train\.fsdp\.shards = 3 with 4 processes"):
+        dry_run.plan(recipe(tmp_path, tiny_model_dir, fsdp={"shards": 3}), "H100", None, 4)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared("data")

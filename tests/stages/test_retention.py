@@ -17,6 +17,7 @@ from tunesmith.rundir import RunDir
 from tunesmith.stages import retention
 from tunesmith.stages.common import asks_general_questions
 from tunesmith.stages.demo import demo_recipe
+from tunesmith.stages.held import Held, Source
 
 ASKED = 120  # of the questions, so that a tiny model is done in a second
 
@@ -66,7 +67,12 @@ def measured(tmp_path: Path, before: Any, after: Any) -> tuple[Any, ...]:
     complete_tokenizer(tokenizer)
     tiny_llama().save_pretrained(tmp_path / "model")
     recipe, run = recipe_with(str(tmp_path / "model"), retention=True), RunDir(tmp_path)
-    retention.measure_retention(run, recipe, (before, after), chat_format(tokenizer, ""))
+    chat = chat_format(tokenizer, "")
+    held = [
+        Held(Source(str(run.path), one is after, "float32", False), chat, one, None)
+        for one in (before, after)
+    ]
+    retention.measure_retention(run, recipe, (held[0], held[1]), chat)
     return retention.read_retention(run)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tunesmith.train.cluster import (
     Cluster,
+    answering_seconds,
     checkpoint_bytes,
     computing_seconds,
     moved_bytes,
@@ -49,6 +50,8 @@ def test_an_all_reduce_moves_twice_what_all_but_one_device_hold() -> None:
         (tokens_that_hide_it(H100S) / 1e3, "69 thousand tokens"),
         (computing_seconds(LLAMA_70B, 19_200, H100S), "0.4 s"),
         (tensor_parallel_seconds(8192, 80, 69_000, H100S), "0.3 s"),
+        (answering_seconds(LLAMA_70B, 1, H100S), "0.4 s"),
+        (answering_seconds(LLAMA_70B, 50, H100S), "19 seconds"),
         (checkpoint_bytes(LLAMA_70B) / 1e9, "847 GB"),
         (computing_seconds(LLAMA_70B, 3e11, H100S) / 86_400, "77 days"),
     ],

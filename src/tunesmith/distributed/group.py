@@ -116,10 +116,29 @@ def place() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if together() else (0, 1)
 
 
+_before_meeting: list[Callable[[], None]] = []
+
+
+@contextmanager
+def before_meeting(do: Callable[[], None]) -> Iterator[None]:
+    """Inside, `do` is done before this rank meets the others in one of the operations below."""
+    _before_meeting.append(do)
+    try:
+        yield
+    finally:
+        _before_meeting.remove(do)
+
+
+def _meet() -> None:
+    for do in _before_meeting:
+        do()
+
+
 def totals(*numbers: float) -> list[float]:
     """Each number summed over the ranks, in float64."""
     if not together():
         return list(numbers)
+    _meet()
     sums = torch.tensor(numbers, dtype=torch.float64)
     dist.all_reduce(sums)
     return cast("list[float]", sums.tolist())
@@ -129,6 +148,7 @@ def largest(*numbers: float) -> list[float]:
     """Each number's largest value on any rank."""
     if not together():
         return list(numbers)
+    _meet()
     found = torch.tensor(numbers, dtype=torch.float64)
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return cast("list[float]", found.tolist())
@@ -138,6 +158,7 @@ def gathered(value: Value) -> list[Value]:
     """The value that each rank gives, by rank."""
     if not together():
         return [value]
+    _meet()
     found: list[Value | None] = [None] * dist.get_world_size()
     dist.all_gather_object(found, value)
     return cast("list[Value]", found)
@@ -156,6 +177,7 @@ def of_leader(find: Callable[[], Value]) -> Value:
             found = [(find(), None)]
         except TunesmithError as error:
             found = [(None, error)]
+    _meet()
     dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
     value, wrong = found[0]
     if wrong is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar, cast
 
 import torch
@@ -61,7 +61,7 @@ def shard(
     for a whole pass. In bfloat16 weights are gathered in it, and gradients summed in float32.
     Weights on the meta device stay there, sharded.
     """
-    mesh = _mesh(device, fsdp.shards)
+    mesh = make_mesh(device, fsdp.shards)
     policy = MixedPrecisionPolicy(
         # a tensor's dtype under autocast is that of the operation, and the loss is float32
         param_dtype=None if dtype == "float32" else getattr(torch, dtype),
@@ -77,15 +77,20 @@ def shard(
     return root
 
 
-def _mesh(device: torch.device, shards: int | None) -> DeviceMesh:
+def make_mesh(device: torch.device, shards: int | None) -> DeviceMesh:
     """All ranks in a line, or a row for each copy of the model: neighbours, which torchrun puts on
-    one machine, share a copy.
+    one machine, share a copy. Made once for each start of the processes.
     """
+    return _mesh(dist.group.WORLD, device.type, shards)
+
+
+@lru_cache(maxsize=1)
+def _mesh(_: object, device: str, shards: int | None) -> DeviceMesh:
     world_size = dist.get_world_size()
     if shards in (None, world_size):
-        return init_device_mesh(device.type, (world_size,))
+        return init_device_mesh(device, (world_size,))
     names = ("replicate", "shard")
-    return init_device_mesh(device.type, (world_size // shards, shards), mesh_dim_names=names)
+    return init_device_mesh(device, (world_size // shards, shards), mesh_dim_names=names)
 
 
 def _summing(module: FSDPModule) -> None:
@@ -118,6 +123,11 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's part of a tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 # ---- a model's structure and its weights, apart
 
 
@@ -148,15 +158,19 @@ def empty(model: torch.nn.Module) -> None:
 
 @torch.no_grad()
 def whole_weights(
-    model: torch.nn.Module, frozen: bool = False, kept: bool = True
+    model: torch.nn.Module,
+    frozen: bool = False,
+    kept: bool = True,
+    device: torch.device | None = None,
 ) -> dict[str, torch.Tensor]:
     """The weights of a sharded model in full, on this rank, all or the `frozen` ones; every rank
-    has to ask for them, also one by which they are not `kept`.
+    has to ask for them, also one by which they are not `kept`. They are kept on `device`, if one is
+    given.
     """
     found = {}
     for name, weight in model.named_parameters():
         if not (frozen and weight.requires_grad):
             gathered = whole(weight.detach())
             if kept:
-                found[name] = gathered
+                found[name] = gathered.to(device)
     return found

@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from tunesmith.distributed.group import gathered
-from tunesmith.distributed.sharding import fill
+from tunesmith.distributed.sharding import fill, local
 from tunesmith.models.joined import Joined, Recorded, place_of
 from tunesmith.models.weights import not_finite, opened, owners, refuse_not_finite
 
@@ -49,7 +49,7 @@ class StoredWeights:
             if name in self.origins
         }
         self._read({**dict(model.named_buffers()), **weights})
-        bad = gathered(not_finite((name, _local(weight)) for name, weight in weights.items()))
+        bad = gathered(not_finite((name, local(weight)) for name, weight in weights.items()))
         refuse_not_finite(self.name, sorted({tensor for of_rank in bad for tensor in of_rank}))
         fill(model, weights)
 
@@ -60,11 +60,11 @@ class StoredWeights:
             origin, part = self.origins.get(name), _own_part(tensor)
             if isinstance(origin, Joined):
                 whole = origin.made(lambda name: _whole(owner[name], name))
-                _local(tensor).copy_(whole[part])
+                local(tensor).copy_(whole[part])
             elif origin is not None:
                 # closed after each: what was read of a file takes memory as long as it is open
                 with opened(owner[origin]) as file:
-                    _local(tensor).copy_(file.get_slice(origin)[part])
+                    local(tensor).copy_(file.get_slice(origin)[part])
 
 
 def _whole(file: Path, name: str) -> torch.Tensor:
@@ -100,10 +100,6 @@ def take_weights(model: torch.nn.Module, other: torch.nn.Module) -> None:
     for name, weight in other.named_parameters(remove_duplicate=False):
         owner, _, own_name = name.rpartition(".")
         setattr(model.get_submodule(owner), own_name, weight)
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _own_part(tensor: torch.Tensor) -> tuple[slice, ...]:

@@ -36,6 +36,7 @@ from tunesmith.stages.prepare import prepare
 from tunesmith.stages.train import load_with_adapters
 from tunesmith.train.optim import default_learning_rate
 from tunesmith.train.packing.plan import TrainingData, steps_per_epoch
+from tunesmith.train.processes import check_shared
 from tunesmith.train.roofline import Limit, ModelSize, lower_bound, model_size
 from tunesmith.train.sanity import CheckResult
 from tunesmith.train.sanity import check as run_checks
@@ -155,11 +156,17 @@ class Roofline:
     dtype: str
 
 
-def plan(recipe: Recipe, device: str | None = None, memory: str | None = None) -> Plan:
+def plan(
+    recipe: Recipe, device: str | None = None, memory: str | None = None, processes: int = 1
+) -> Plan:
     """Rows, steps, tokens, learning rate, the least time, peak memory, and what the test rows can
     show: on this machine, or on a `device` of the table or one of this much `memory`.
+
+    Memory is that of each of so many `processes`, and the least time that of all their devices.
+    InputError for what several cannot do.
     """
-    place, rates = place_asked(device, memory)
+    place, rates = place_asked(device, memory, processes)
+    check_shared(recipe.train, processes, place.device.type)
     name = device or (f"a device of {memory}" if memory else f"this machine ({place.device.type})")
     with prepared(recipe) as run:
         ledger = read_record(run.ledger, LedgerFacts)
@@ -171,6 +178,7 @@ def plan(recipe: Recipe, device: str | None = None, memory: str | None = None) -
     train, size = recipe.train, _size(recipe)
     steps = steps_per_epoch(ledger.splits["train"].examples, train.train_batch_size)
     binary = find_metric(metric).binary
+    devices = processes if place.device.type == "cuda" else 1  # processes share one CPU
     gains = [GainAt(d, _known(smallest_accuracy_gain(units, d, most=most))) for d in DISCORDANT]
     return Plan(
         rows={split: ledger.splits[split].rows for split in SPLITS},
@@ -179,7 +187,7 @@ def plan(recipe: Recipe, device: str | None = None, memory: str | None = None) -
         tokens=least.raw_tokens,
         parameters=size.parameters,
         learning_rate=train.learning_rate or default_learning_rate(size.parameters),
-        least_seconds=least.seconds,
+        least_seconds=least.seconds / devices,
         metric=metric,
         smallest_detectable=gains[0].gain
         if binary
@@ -188,8 +196,8 @@ def plan(recipe: Recipe, device: str | None = None, memory: str | None = None) -
         gains=tuple(gains) if binary else (),
         test_groups=groups,
         flops_per_epoch=least.flops / train.num_train_epochs,
-        seconds_per_epoch=least.seconds / train.num_train_epochs,
-        machine=device or "this machine",
+        seconds_per_epoch=least.seconds / devices / train.num_train_epochs,
+        machine=f"{devices} x {device or 'this GPU'}" if devices > 1 else device or "this machine",
         memory=needed,
     )
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import lru_cache
-from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from tunesmith.artefacts import forget, listed_hashes, record
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
-from tunesmith.distributed.group import by_rank, for_all
-from tunesmith.distributed.leading import ask
 from tunesmith.errors import DataError
 from tunesmith.evaluate.few_shot import (
     TRIAL_ROWS,
@@ -22,10 +18,8 @@ from tunesmith.evaluate.few_shot import (
     few_shot_exemplars,
     with_exemplars,
 )
-from tunesmith.evaluate.forward import in_dtype
 from tunesmith.evaluate.system_table import BASE, BASE_FEW_SHOT, SYSTEMS, TUNED
-from tunesmith.evaluate.systems import Decoding, answer, task_decodings, with_tasks
-from tunesmith.models.load import fit_embeddings
+from tunesmith.evaluate.systems import Decoding, task_decodings, with_tasks
 from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe
 from tunesmith.records import Example, Prediction
@@ -47,8 +41,6 @@ from tunesmith.stages.common import (
     check_tuned,
     decoding,
     found_beside_answers,
-    load_base,
-    load_tuned,
     report_files,
     run_recipe,
     sample,
@@ -56,6 +48,7 @@ from tunesmith.stages.common import (
     training_data,
     tuned_chat,
 )
+from tunesmith.stages.held import Held, hold
 from tunesmith.stages.opponents import likeliest_by_task, opponents_by_task, trial_rows
 from tunesmith.stages.prepare import check_backend
 from tunesmith.stages.retention import measure_retention
@@ -86,25 +79,25 @@ def evaluate(run: RunDir) -> None:
     check_seal(run, ids)
     chat = tuned_chat(run, recipe)
     with progress("loading base and tuned model"):
-        tuned, base = load_tuned(run, recipe), load_base(recipe)
-    fit_embeddings(base, chat.tokenizer)
+        tuned, base = (hold(run, recipe, is_tuned, chat) for is_tuned in (True, False))
     _clear(run)
-    how = for_the_test(decoding(run, recipe, chat, tuned, train_split), recipe)
-    how = with_held_out(how, run, recipe, task, test, chat, tuned)
-    tuned, base = in_dtype(tuned, how.dtype), in_dtype(base, how.dtype)
+    how = for_the_test(decoding(run, recipe, chat, tuned.model, train_split), recipe)
+    how = with_held_out(how, run, recipe, task, test, chat, tuned.model)
     # before the test is opened
-    save_threshold(run, recipe, tuned, chat, how)
+    tuned.use(lambda model: save_threshold(run, recipe, model, chat, how))
     trial = trial_rows(task, validation)
     asked = [*test, *trial]
-    prompted = _few_shot(run, recipe, task, train_split, validation, asked, base, chat, how)
+    prompted = base.use(
+        lambda model: _few_shot(run, recipe, task, train_split, validation, asked, model, chat, how)
+    )
     systems = [(BASE, base, asked), (TUNED, tuned, test)]
     if prompted:
         systems.insert(1, (BASE_FEW_SHOT, base, prompted))
     answers = {
-        system: _answer(run, system, model, chat, examples, how, test)
-        for system, model, examples in systems
+        system: _answer(run, system, held, examples, how, test)
+        for system, held, examples in systems
     }
-    store_base_confidence(run, base, chat, how, answers[BASE])
+    base.use(lambda model: store_base_confidence(run, model, chat, how, answers[BASE]))
     answers |= _baselines(run, task, train_split, asked, test)
     answers |= _likeliest(run, task, test, trial, answers)
     if trial:
@@ -122,11 +115,12 @@ def answer_tuned(run: RunDir) -> None:
     recipe = run_recipe(run)
     check_backend(recipe)
     _clear(run)
-    chat, tuned = tuned_chat(run, recipe), load_tuned(run, recipe)
-    how = for_the_test(decoding(run, recipe, chat, tuned), recipe)
+    chat = tuned_chat(run, recipe)
+    tuned = hold(run, recipe, True, chat)
+    how = for_the_test(decoding(run, recipe, chat, tuned.model), recipe)
     test, task = read_examples(run.examples("test")), read_manifest(run).task
-    how = with_held_out(how, run, recipe, task, test, chat, tuned)
-    _answer(run, TUNED, tuned, chat, test, how, test)
+    how = with_held_out(how, run, recipe, task, test, chat, tuned.model)
+    _answer(run, TUNED, tuned, test, how, test)
     _finish(run, (TUNED,))
 
 
@@ -260,8 +254,7 @@ def _few_shot_of_task(
 def _answer(
     run: RunDir,
     system: str,
-    model: PreTrainedModel,
-    chat: ChatFormat,
+    held: Held,
     examples: Sequence[Example],
     how: Decoding,
     test: Sequence[Example],
@@ -269,44 +262,12 @@ def _answer(
     """By example id the answers to all examples, of which those to the test split are stored."""
     started = time.monotonic()
     with progress(SYSTEMS[system].title, len(examples)) as advance:
-        predictions = _shared_answers(run, system, model, chat, examples, how, advance)
+        predictions = held.answers(examples, how, advance)
     found = {prediction.example_id: prediction for prediction in predictions}
     ids = {example.id for example in examples}
     share = sum(example.id in ids for example in test) / len(examples)
     _store(run, system, test, found, (time.monotonic() - started) * share)
     return found
-
-
-def _shared_answers(
-    run: RunDir,
-    system: str,
-    model: PreTrainedModel,
-    chat: ChatFormat,
-    examples: Sequence[Example],
-    how: Decoding,
-    advance: Callable[[int], None],
-) -> list[Prediction]:
-    """The answers, of which other processes give their share; vLLM spreads its work itself."""
-    if how.backend != "transformers":
-        return answer(model, chat, examples, how, advance)
-    ask("answer", str(run.path), system, list(examples), how)
-    return by_rank(lambda rows: answer(model, chat, rows, how, for_all(advance)), examples)
-
-
-def help_to_answer(folder: str, system: str, examples: Sequence[Example], how: Decoding) -> None:
-    """Give this process' share of a system's answers, which the leader keeps."""
-    chat, model = _loaded(folder, system == TUNED, how.dtype)
-    by_rank(lambda rows: answer(model, chat, rows, how), examples)
-
-
-@lru_cache(maxsize=2)  # base and tuned, each asked several times
-def _loaded(folder: str, is_tuned: bool, dtype: str) -> tuple[ChatFormat, PreTrainedModel]:
-    run = RunDir(Path(folder))
-    recipe = run_recipe(run)
-    chat = tuned_chat(run, recipe)
-    model = load_tuned(run, recipe) if is_tuned else load_base(recipe)
-    fit_embeddings(model, chat.tokenizer)
-    return chat, in_dtype(model, dtype)
 
 
 def _store(

@@ -45,7 +45,8 @@ class Memory:
 
     `changes` are there where the training does not fit: in the order of what they cost, up to the
     first that fits, each with those before it. `away` is what the recipe keeps elsewhere, at its
-    most.
+    most. Of several `processes` everything is of each, and `beside_bytes` is what it has in the
+    machine's memory while a checkpoint is written.
     """
 
     device: str
@@ -59,6 +60,8 @@ class Memory:
     away: dict[str, int] | None = None
     changes: tuple[Fitted, ...] = ()
     unknown: str = ""
+    processes: int = 1
+    beside_bytes: int = 0
 
     @property
     def as_text(self) -> str:
@@ -68,12 +71,18 @@ class Memory:
         parts = ", ".join(f"{name} {size(n)}" for name, n in (self.parts or {}).items() if n)
         how = " with gradient checkpointing" if self.gradient_checkpointing else ""
         verdict = "fits" if self.fits else "does not fit"
+        each = f" of each of {self.processes} processes" if self.processes > 1 else ""
         lines = [
-            f"peak memory {size(self.peak_bytes)}{how}, in micro-batches of up to "
+            f"peak memory {size(self.peak_bytes)}{each}{how}, in micro-batches of up to "
             f"{self.max_batch_tokens:,} tokens: {parts}",
             f"{verdict} into {size(self.memory_bytes)} of {self.device}; a checkpoint takes "
             f"{size(self.checkpoint_bytes)} on the disk",
         ]
+        if self.processes > 1:
+            lines.append(
+                f"  beside that, in the machine's memory: {size(self.beside_bytes)} of each while "
+                "a checkpoint is written"
+            )
         lines += [f"{name}: {size(n)}" for name, n in (self.away or {}).items()]
         for change in self.changes:
             fits = "" if change.fits else ", which does not fit either"
@@ -100,20 +109,23 @@ def _taken(device: torch.device) -> int:
     return resident_bytes()
 
 
-def place_asked(device: str | None, memory: str | None) -> tuple[Place, Machine | None]:
+def place_asked(
+    device: str | None, memory: str | None, processes: int = 1
+) -> tuple[Place, Machine | None]:
     """Where to plan for, and its stated rates; InputError for an unknown name or amount.
 
-    `memory` without a device is that of a device of this machine's kind: a GPU, or its CPU.
+    `memory` without a device is that of a device of this machine's kind: a GPU, or its CPU, which
+    several processes share. With a device or an amount each has as much.
     """
     if device is not None:
         found = find_device(device)
         amount = found.memory if memory is None else parse_memory(memory)
         rates = Machine(found.flops_per_second, found.bytes_per_second)
-        return Place(CUDA, amount), rates
-    here = place_here()
-    if memory is None:
-        return here, None
-    return Place(here.device, parse_memory(memory), here.libraries), None
+        return Place(CUDA, amount, processes=processes), rates
+    here = replace(place_here(), processes=processes)
+    if memory is not None:
+        return replace(here, memory=parse_memory(memory)), None
+    return replace(here, memory=here.memory // (1 if here.device == CUDA else processes)), None
 
 
 def memory_of(
@@ -143,6 +155,7 @@ def memory_of(
         "optimiser": peak.optimizer,
         "activations": peak.activations,
         "logits": peak.logits,
+        "gathered weights": peak.gathered,
         "holes in the heap": peak.holes,
         "libraries": place.libraries,
     }
@@ -157,6 +170,8 @@ def memory_of(
         found.checkpoint_bytes,
         _away(found, recipe.train),
         fitting,
+        processes=place.processes,
+        beside_bytes=found.beside,
     )
 
 
@@ -183,6 +198,7 @@ def changes_until_it_fits(
         settings.gradient_checkpointing,
         settings.max_batch_tokens <= longest,
         longest,
+        plan.place.processes,
     )
     for change in more:
         found = plan_memory(config, data, change.changed, plan.place, recipe.trust_remote_code)

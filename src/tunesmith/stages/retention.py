@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-
-from transformers import PreTrainedModel
 
 from tunesmith.chat.format import ChatFormat
 from tunesmith.data.store import read_examples
@@ -16,7 +15,7 @@ from tunesmith.evaluate.harness import PREFIX, harness_scores, is_harness_task
 from tunesmith.evaluate.questions import LEAST, METRIC, PLAIN_TEXT, answerable, read_questions
 from tunesmith.evaluate.retention import bits_per_byte, compare_panel, read_texts
 from tunesmith.evaluate.system_table import BASE, TUNED
-from tunesmith.evaluate.systems import answer, rank
+from tunesmith.evaluate.systems import rank
 from tunesmith.evaluate.tasks import compare_systems, evaluate_task
 from tunesmith.models.load import max_positions
 from tunesmith.progress import note, progress
@@ -25,9 +24,10 @@ from tunesmith.records import Evaluation, Example, RetentionRow
 from tunesmith.run_files import read_manifest, read_record, run_state, write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import asks_general_questions, check_prepared, decoding
+from tunesmith.stages.held import Held
 from tunesmith.stages.prepare import prepare
 
-Models = tuple[PreTrainedModel, PreTrainedModel]
+Models = tuple[Held, Held]
 """The base and the tuned one."""
 
 
@@ -75,13 +75,11 @@ def _questions(
     models: Models,
     chat: ChatFormat,
 ) -> RetentionRow:
-    how = replace(
-        decoding(run, recipe, chat, models[1]), dtype=str(models[1].dtype).removeprefix("torch.")
-    )
+    how = replace(decoding(run, recipe, chat, models[1].model), dtype=models[1].source.dtype)
     answered = []
     with progress("retention suite: general questions", 2, unit="models") as advance:
-        for name, model in zip((BASE, TUNED), models, strict=True):
-            predictions = rank(model, chat, questions, how)
+        for name, held in zip((BASE, TUNED), models, strict=True):
+            predictions = held.use(lambda model: rank(model, chat, questions, how))
             answered.append(evaluate(name, "test", questions, predictions, [METRIC], "choice"))
             advance(1)
     return _row("General questions", (answered[0], answered[1]), METRIC, recipe)
@@ -90,8 +88,8 @@ def _questions(
 def _harness(recipe: Recipe, name: str, models: Models, chat: ChatFormat) -> RetentionRow:
     with progress(f"retention: {name}"):
         (before, metric), (after, _) = (
-            harness_scores(model, chat.tokenizer, name, system)
-            for system, model in zip((BASE, TUNED), models, strict=True)
+            held.use(partial(harness_scores, tokenizer=chat.tokenizer, name=name, system=system))
+            for system, held in zip((BASE, TUNED), models, strict=True)
         )
     return _row(Path(name.removeprefix(PREFIX)).stem, (before, after), metric, recipe)
 
@@ -122,14 +120,16 @@ def _text(recipe: Recipe, path: Path, models: Models, chat: ChatFormat) -> Reten
     settings, texts = recipe.evaluation, read_texts(path)
     with progress(f"retention: {path.name}", 2 * len(texts), unit="texts") as advance:
         before, after = (
-            bits_per_byte(
-                model,
-                chat.tokenizer,
-                texts,
-                batch_tokens=settings.batch_tokens,
-                on_progress=advance,
+            held.use(
+                lambda model: bits_per_byte(
+                    model,
+                    chat.tokenizer,
+                    texts,
+                    batch_tokens=settings.batch_tokens,
+                    on_progress=advance,
+                )
             )
-            for model in models
+            for held in models
         )
     change = compare_panel(
         before,
@@ -170,9 +170,9 @@ def _task(
     ]
     primary, settings = task.primary, recipe.evaluation
     how = replace(
-        decoding(panel_run, other, chat, models[1]),
+        decoding(panel_run, other, chat, models[1].model),
         backend=recipe.evaluation.backend,
-        dtype=str(models[1].dtype).removeprefix("torch."),
+        dtype=models[1].source.dtype,
     )
     with progress(f"retention: {path.stem}", 2 * len(test)) as advance:
         before, after = (
@@ -180,10 +180,10 @@ def _task(
                 name,
                 "test",
                 test,
-                answer(model, chat, test, how, advance),
+                held.answers(test, how, advance),
                 task,
                 settings.confidence,
             )
-            for name, model in zip((BASE, TUNED), models, strict=True)
+            for name, held in zip((BASE, TUNED), models, strict=True)
         )
     return _row(path.stem, (before, after), primary, recipe)

@@ -23,7 +23,7 @@ from tunesmith.evaluate.systems import Decoding, answer
 from tunesmith.evaluate.tasks import validation_scores
 from tunesmith.machine import probe_machine
 from tunesmith.models.four_bit import dequantized
-from tunesmith.models.load import embeddings_lack, fit_embeddings, load_empty
+from tunesmith.models.load import default_device, embeddings_lack, fit_embeddings, load_empty
 from tunesmith.models.save import save_model
 from tunesmith.progress import note, progress
 from tunesmith.recipe import Recipe, TrainConfig
@@ -122,6 +122,7 @@ def _trained(run: RunDir, data: TrainingData, config: TrainConfig) -> _Trained:
         run=run,
         validation=validation,
         validate=_validator(chat, sample(examples, num_rows), how, task),
+        validated_in=how.dtype,
         select=SELECTED,
         resume=True,
         read_weights=read_weights,
@@ -256,7 +257,8 @@ def _facts(
     Of several processes the memory is the leader's, and the least time that of all together.
     """
     epochs, batch_size = len(result.history), recipe.train.train_batch_size
-    machine = probe_machine(model.device, getattr(torch, result.dtype))
+    device = torch.device(default_device())  # of several processes, the model is on the CPU by now
+    machine = probe_machine(device, getattr(torch, result.dtype))
     size = model_size(model.config, recipe.trust_remote_code)
     least = lower_bound(data, size, machine, batch_size=batch_size, epochs=epochs)
     least_seconds, seconds = least.seconds / place()[1], max(result.seconds, 1e-9)
@@ -266,7 +268,7 @@ def _facts(
         rows_per_second=round(epochs * len(data) / seconds, 2),
         least_seconds=round(least_seconds, 6),
         fraction_of_limit=round(least_seconds / seconds, 6),
-        peak_memory_bytes=peak_bytes(model.device),
+        peak_memory_bytes=peak_bytes(device),
         planned_memory_bytes=planned,
     )
 

@@ -47,6 +47,11 @@ def moving_seconds(parameters: float, cluster: Cluster) -> float:
     return moved_bytes(parameters) / cluster.bytes_per_second
 
 
+def answering_seconds(parameters: float, tokens: float, cluster: Cluster) -> float:
+    """Of moving weights in bfloat16 for answers of so many tokens, all written at once."""
+    return BF16 * parameters * tokens / cluster.bytes_per_second
+
+
 def computing_seconds(parameters: float, tokens: float, cluster: Cluster) -> float:
     """Of one pass over so many tokens on all devices, without attention's own products."""
     return FLOPS * parameters * tokens / (cluster.devices * cluster.flops_per_second)

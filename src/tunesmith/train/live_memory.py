@@ -52,6 +52,7 @@ class LiveMemory(TorchDispatchMode):
         self.width, self.at_peak = width, at_peak
         self._number = 0
         self._known: dict[int, weakref.ref[object]] = {}
+        self._sizes: dict[int, tuple[int, int, int]] = {}  # of these: number, bytes, wide bytes
 
     def start(self) -> None:
         """Forget the highest number so far."""
@@ -65,27 +66,39 @@ class LiveMemory(TorchDispatchMode):
         key, size = storage._cdata, storage.nbytes()
         if key in self._known or size < ROOT_BYTES:
             return
-        wide = size if self.width in tensor.shape else 0
-        self._number += 1
-        number = self._number
-        if self.heap is not None:
-            # What checkpointing computes again in a backward pass keeps no graph.
-            forward = torch._C._current_graph_task_id() == NO_BACKWARD
-            self.heap.take(number, size, in_graph=torch.is_grad_enabled() and forward)
+        self._add(key, size, size if self.width in tensor.shape else 0)
 
         def gone(_: object) -> None:
             del self._known[key]
-            if self.heap is not None:
-                self.heap.give_back(number)
-            self.now -= size
-            self.wide -= wide
+            self._take_off(key)
 
         self._known[key] = weakref.ref(storage, gone)
+
+    def resized(self, storage: torch.UntypedStorage) -> None:
+        """Count a known storage with the size that it has now."""
+        if storage._cdata in self._known:
+            self._take_off(storage._cdata)
+            self._add(storage._cdata, storage.nbytes(), 0)
+
+    def _add(self, key: int, size: int, wide: int) -> None:
+        self._number += 1
+        self._sizes[key] = (self._number, size, wide)
+        if self.heap is not None:
+            # What checkpointing computes again in a backward pass keeps no graph.
+            forward = torch._C._current_graph_task_id() == NO_BACKWARD
+            self.heap.take(self._number, size, in_graph=torch.is_grad_enabled() and forward)
         self.now += size
         self.wide += wide
         if self.now > self.highest:
             self.highest = self.now
             self.at_peak(self)
+
+    def _take_off(self, key: int) -> None:
+        number, size, wide = self._sizes.pop(key)
+        if self.heap is not None:
+            self.heap.give_back(number)
+        self.now -= size
+        self.wide -= wide
 
     def __torch_dispatch__(
         self,

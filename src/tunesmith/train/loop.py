@@ -96,6 +96,7 @@ def train(
     objective: Objective | None = None,
     validation: TrainingData | None = None,
     validate: Validate | None = None,
+    validated_in: str = "float32",
     select: str = "loss",
     resume: bool = False,
     on_progress: Callable[[StepMetrics], None] | None = None,
@@ -115,9 +116,11 @@ def train(
     finite or explodes and for a full disk, InterruptedRun after Ctrl-C, SIGTERM or
     SIGUSR1 (the last step is saved).
 
-    Of several ranks each calls this with the same arguments, and `validate` with the whole model.
+    Of several ranks each calls this with the same arguments, and `validate` with the whole model,
+    or with one that stays sharded, its weights in `validated_in`, where a rank has no room for it.
     Their model may be on the meta device; `read_weights` then puts weights into it, sharded. The
-    leader alone writes, and is left with the best weights; the others' models have none.
+    leader alone writes, and is left with the best weights, on the CPU; the others' models have
+    none.
     """
     torch.manual_seed(config.seed)
     saved = of_leader(lambda: checkpoint_to_resume(run, resume))
@@ -128,7 +131,7 @@ def train(
         {name: p.clone() for name, p in weights(trained).items()} if config.merge_with_base else {}
     )
     progress = restore(training, saved) if saved is not None else Progress()
-    judge = _Judge(training, validation, validate, select)
+    judge = _Judge(training, validation, validate, validated_in, select)
     training.notes.extend(without_effect(config))
     for text in training.notes:
         note(text)
@@ -477,6 +480,7 @@ class _Judge:
     training: Training
     validation: TrainingData | None
     validate: Validate | None
+    validated_in: str
     select: str
 
     def look(self, progress: Progress) -> dict[str, float]:
@@ -504,8 +508,7 @@ class _Judge:
                     likelihood=self.training.likelihood,
                 )
             if self.validate is not None:
-                with self.training.whole_model() as model:
-                    found = self.validate(model)
+                found = self.training.shown_to(self.validate, self.validated_in)
                 numbers |= {name: value for name, value in found.items() if name != "loss"}
         if numbers and self.select not in numbers:
             raise TrainingError(

@@ -37,6 +37,7 @@ GPU_BATCH_TOKENS = 1 << 18
 USABLE = 0.8  # share of the device's memory; the rest is for fragmentation and everything else
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt's parameters, from malloc.h
 KEPT_BYTES = (1 << 31) - 1
+LARGE_BLOCK = 1 << 20
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 KEPT_KERNELS = "32"  # those of one layer and of the head, forward and backward
 
@@ -222,6 +223,16 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         if libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES):  # old versions refuse so large a number
             libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def free_at_once() -> None:
+    """Let malloc return large blocks to the system as soon as they are freed.
+
+    The layers of a sharded model come and go with every pass. In glibc's heap the holes between
+    them grew to more than a whole copy of the model.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def give_back_freed_memory() -> None:

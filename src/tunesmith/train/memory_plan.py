@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from tunesmith.train.loss import split_as_declared
 from tunesmith.train.memory import checkpoint_bytes, state_bytes
 from tunesmith.train.packing.attention import has_dropout, why_no_line
 from tunesmith.train.packing.attention_cuda import why_not_varlen
-from tunesmith.train.packing.plan import MicroBatch, TrainingData, forward_tokens
+from tunesmith.train.packing.plan import MicroBatch, TrainingData
 from tunesmith.train.packing.tensors import Batch, Block, Packed
 from tunesmith.train.peak import Peak, planned_activation_bytes, planned_peak, trainable
 from tunesmith.train.settings import (
@@ -33,9 +33,7 @@ from tunesmith.train.settings import (
     micro_batches,
     why_padded,
 )
-
-LOOKED_AT = 50
-"""Steps among which the largest micro-batch is looked for; the rows' order is random."""
+from tunesmith.train.sharded_peak import largest_of_ranks, planned_sharded_peak
 
 FEW_BLOCKS, FEW_PIECES = 8, 4
 """Blocks and pieces of a block beyond which attention on a CPU is planned in as few: it takes a
@@ -48,18 +46,23 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True)
 class Place:
     """Where a training is planned for: `cuda` or `cpu`, its memory in bytes, and the bytes that
-    libraries take there before there is a model.
+    libraries take there before there is a model. `processes` share the model, each on such a
+    device.
     """
 
     device: torch.device
     memory: int
     libraries: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
     """The peak of a training and what it was cut and computed as; `parameters` are all,
     `trained` those that are trained. `checkpoint_bytes` is one checkpoint's size on disk.
+
+    Of several processes, the peak is that of each, and `beside` is what each has in the machine's
+    memory at most: a copy of its part of a checkpoint that is written, and what is offloaded.
     """
 
     settings: Settings
@@ -68,6 +71,7 @@ class MemoryPlan:
     peak: Peak
     place: Place
     checkpoint_bytes: int
+    beside: int = 0
 
     @property
     def total(self) -> int:
@@ -99,12 +103,12 @@ def plan_memory(
     place: Place,
     trust_remote_code: bool = False,
 ) -> MemoryPlan:
-    """The plan of one training by one process; errors as from `wrap_lora`."""
+    """The plan of one training, for each process that takes part; errors as from `wrap_lora`."""
     empty = empty_model(config, trust_remote_code)
     parameters = sum(p.numel() for p in empty.parameters())
     model = trainable(empty, train)
     settings = _settings(config, model, data, train, place, trust_remote_code)
-    largest, accumulates = _largest(data, train, settings)
+    largest, accumulates = largest_of_ranks(data, train, settings, place.processes)
     find = partial(_peak, config, data, train, place, largest, accumulates, trust_remote_code)
     try:
         peak = find(settings)
@@ -121,7 +125,17 @@ def plan_memory(
         peak=peak,
         place=place,
         checkpoint_bytes=checkpoint_bytes(trained, train),
+        beside=_beside(model, trained, train, place),
     )
+
+
+def _beside(model: PreTrainedModel, trained: int, train: TrainConfig, place: Place) -> int:
+    if place.processes == 1:
+        return 0
+    found = checkpoint_bytes(trained, train)
+    if train.fsdp.cpu_offload:
+        found += state_bytes(model, train)
+    return found // (train.fsdp.shards or place.processes)
 
 
 def _settings(
@@ -141,6 +155,7 @@ def _settings(
         config, train, min(longest, MEASURED_TOKENS), padded, dtype, trust_remote_code
     )
     states = state_bytes(model, train)
+    states = 0 if train.fsdp.cpu_offload else states // (train.fsdp.shards or place.processes)
     budget, checkpointing, _ = micro_batches(
         parts.model, longest, train, place.device, dtype, per_token, states, place.memory
     )
@@ -153,18 +168,6 @@ def _settings(
         gradient_checkpointing=checkpointing,
         varlen=kernel and not padded,
     )
-
-
-def _largest(data: TrainingData, train: TrainConfig, settings: Settings) -> tuple[MicroBatch, bool]:
-    """The micro-batch with the most tokens, and whether a step has several of them."""
-    steps = list(islice(settings.plan(data, train, epoch=0), LOOKED_AT))
-    micros = [micro for step in steps for micro in step.micro_batches]
-
-    def tokens(micro: MicroBatch) -> tuple[int, int]:
-        trained = int(data.trained_of(micro.rows).sum())
-        return forward_tokens(data, micro, settings.padded), trained
-
-    return max(micros, key=tokens), len(micros) > len(steps)
 
 
 def _peak(
@@ -181,9 +184,10 @@ def _peak(
         made = settings.batch(data, largest, CPU)
         return _in_few_blocks(made) if isinstance(made, Packed) else made
 
-    return planned_peak(
-        config, train, settings, batch, accumulates, place.device, trust_remote_code
-    )
+    arguments = (config, train, settings, batch, accumulates, place.device)
+    if place.processes > 1:
+        return planned_sharded_peak(*arguments, place.processes, trust_remote_code)
+    return planned_peak(*arguments, trust_remote_code)
 
 
 @dataclass(frozen=True)
@@ -227,19 +231,25 @@ def _as_written(value: object) -> str:
 
 
 def changes(
-    train: TrainConfig, device: torch.device, checkpoints: bool, alone: bool, longest: int
+    train: TrainConfig,
+    device: torch.device,
+    checkpoints: bool,
+    alone: bool,
+    longest: int,
+    processes: int = 1,
 ) -> Iterator[Change]:
     """Changes in the order of what they cost, each on top of those before it: first those that
     leave what is trained as it is.
 
     `checkpoints`: there is gradient checkpointing already; `alone`: micro-batches are no larger
-    than the longest row, of `longest` tokens.
+    than the longest row, of `longest` tokens. Several `processes` cannot do all of them.
     """
     made = _Changes(train)
-    yield from _exact(made, device, checkpoints, alone, longest)
+    yield from _exact(made, device, checkpoints, alone, longest, processes)
     lora = train.lora
     if lora is None:
-        yield from _smaller_states(made)
+        if processes == 1:
+            yield from _smaller_states(made)
         lora = LoraConfig()
         made.added |= {"lora": lora, "weights_dtype": "float32", "optim": "adamw"}
         yield Change(
@@ -248,7 +258,7 @@ def changes(
             train.model_copy(update=made.added),
             exact=False,
         )
-    if device.type == "cuda" and not lora.load_in_4bit:
+    if device.type == "cuda" and not lora.load_in_4bit and processes == 1:
         made.added |= {"lora": lora.model_copy(update={"load_in_4bit": True})}
         yield Change(
             "train.lora.load_in_4bit=true",
@@ -259,16 +269,24 @@ def changes(
 
 
 def _exact(
-    made: _Changes, device: torch.device, checkpoints: bool, alone: bool, longest: int
+    made: _Changes,
+    device: torch.device,
+    checkpoints: bool,
+    alone: bool,
+    longest: int,
+    processes: int,
 ) -> Iterator[Change]:
     """What changes where numbers are and when they are computed."""
     train = made.train
-    if not train.optim_in_backward and not train.max_grad_norm:
+    if not train.optim_in_backward and not train.max_grad_norm and processes == 1:
         yield made.more("nothing", optim_in_backward=True)
     if not checkpoints:
         yield made.more("about a third more time", gradient_checkpointing=True)
     if not alone:
         yield made.more("smaller micro-batches, which are slower", max_batch_tokens=longest)
+    if processes > 1:
+        yield from _exact_of_several(made, device)
+        return
     where, place = ("cpu", "RAM") if device.type == "cuda" else ("disk", "the disk")
     if train.offload_optimizer is None:
         yield made.more(
@@ -277,6 +295,18 @@ def _exact(
     if train.offload_activations is None:
         yield made.more(
             f"activations go to {place} and back in each pass", offload_activations=where
+        )
+
+
+def _exact_of_several(made: _Changes, device: torch.device) -> Iterator[Change]:
+    fsdp = made.train.fsdp
+    if device.type == "cuda" and not fsdp.cpu_offload:
+        made.added |= {"fsdp": fsdp.model_copy(update={"cpu_offload": True})}
+        yield Change(
+            "train.fsdp.cpu_offload=true",
+            "weights and gradients travel between memory and GPU in every pass",
+            made.train.model_copy(update=made.added),
+            exact=True,
         )
 
 

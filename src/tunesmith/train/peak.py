@@ -68,6 +68,7 @@ class Peak:
     else that the passes keep or use for a moment, the state of the one weight that is stepped among
     it where the others' are away. `holes` are what malloc.py knows of, on a CPU. What the recipe
     puts elsewhere is no part of the total: `states_away` and `kept_away`, each at its most.
+    Of several processes, `gathered` are whole weights of a sharded model and their gradients.
     """
 
     weights: int
@@ -78,6 +79,7 @@ class Peak:
     holes: int = 0
     states_away: int = 0
     kept_away: int = 0
+    gathered: int = 0
 
     @property
     def total(self) -> int:

@@ -27,8 +27,13 @@ def check_processes(config: TrainConfig) -> None:
     """InputError where torchrun started several processes (WORLD_SIZE > 1) for what one must do."""
     if not together():
         check_single_process()
-    _check_fsdp(config.fsdp)
-    if not together():
+    check_shared(config, world_size(), default_device())
+
+
+def check_shared(config: TrainConfig, number: int, device: str) -> None:
+    """InputError for what so many processes cannot do, each with a device of this type."""
+    _check_fsdp(config.fsdp, number, device)
+    if number == 1:
         return
     asked = {key: (getattr(config, key), value) for key, value in ONE_PROCESS_ONLY.items()}
     if config.lora is not None:
@@ -36,7 +41,7 @@ def check_processes(config: TrainConfig) -> None:
     for key, (found, value) in asked.items():
         if found != value:
             raise InputError(
-                f"train.{key} with {world_size()} processes: only one process can do that",
+                f"train.{key} with {number} processes: only one process can do that",
                 hint=f"train.{key}={_as_written(value)}, or run `tunesmith` without torchrun",
             )
 
@@ -45,19 +50,18 @@ def _as_written(value: object) -> str:
     return "null" if value is None else str(value).lower()
 
 
-def _check_fsdp(config: FsdpConfig) -> None:
+def _check_fsdp(config: FsdpConfig, number: int, device: str) -> None:
     """InputError for a division that these processes cannot make, and for offload without a GPU."""
-    number = world_size()
     if config.shards is not None and number % config.shards:
         raise InputError(
             f"train.fsdp.shards = {config.shards} with {number} process"
             f"{'es' if number > 1 else ''}: they are not divided into groups of {config.shards}",
             hint="train.fsdp.shards=null, or a number that divides that of the processes",
         )
-    if config.cpu_offload and (number == 1 or default_device() != "cuda"):
+    if config.cpu_offload and (number == 1 or device != "cuda"):
         raise InputError(
             "train.fsdp.cpu_offload needs several processes, each with an NVIDIA GPU: there "
-            f"{'are' if number > 1 else 'is'} {number}, on {default_device()}",
+            f"{'are' if number > 1 else 'is'} {number}, on {device}",
             hint="train.fsdp.cpu_offload=false",
         )
 

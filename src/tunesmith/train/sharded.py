@@ -44,6 +44,7 @@ class Sharded:
     root: Root
     model: PreTrainedModel
     device: torch.device
+    fsdp: FsdpConfig
 
     def run(self, function: Callable[[], Found]) -> Found:
         """What the function gives, with the weights that it reads gathered."""
@@ -75,14 +76,15 @@ class Sharded:
 
     def finish(self, best: Path) -> None:
         """Give the leader's model the weights of a checkpoint, and those that were not trained; the
-        other ranks' stay empty.
+        other ranks' stay empty. They are on the CPU: a GPU need not have room for them.
         """
-        weights = whole_weights(self.root.model, frozen=True, kept=is_leader())
+        cpu = torch.device("cpu")
+        weights = whole_weights(self.root.model, frozen=True, kept=is_leader(), device=cpu)
         if is_leader():
             for name, weight in self.model.named_parameters():
                 if weight.requires_grad:
                     weights[name] = torch.empty(weight.shape)
-            fill(self.model, {name: w.to(self.device) for name, w in weights.items()})
+            fill(self.model, weights)
             load_weights(best, self.model, alone=True)
 
 
@@ -98,10 +100,14 @@ def shard_over_ranks(
     """
     model = unwrap_peft(model)
     trained = same_weights(model)
-    number = model.config.get_text_config().num_hidden_layers
-    layers = decoder_layers(decoder_of(trained), number)
-    root = shard(trained, layers, dtype, device, fsdp)
+    root = shard(trained, layers_of(trained), dtype, device, fsdp)
     empty(model)
     if read_weights is not None:
         read_weights(root.model, torch.device("cpu") if fsdp.cpu_offload else device)
-    return Sharded(root, model, device)
+    return Sharded(root, model, device, fsdp)
+
+
+def layers_of(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """What is gathered one by one."""
+    number = model.config.get_text_config().num_hidden_layers
+    return decoder_layers(decoder_of(model), number)

@@ -29,6 +29,7 @@ from tunesmith.progress import note
 from tunesmith.ranks import is_leader
 from tunesmith.recipe import TrainConfig
 from tunesmith.rundir import RunDir
+from tunesmith.train.answering import with_trained
 from tunesmith.train.checkpoint import (
     MODEL,
     Checkpoint,
@@ -136,9 +137,13 @@ class Training:
         """Optimiser steps of the whole run."""
         return self.epoch_steps * self.config.num_train_epochs
 
-    def whole_model(self) -> AbstractContextManager[PreTrainedModel]:
-        """The model as it is now, for what is not a step, while the block runs."""
-        return self.sharded.whole_model() if self.sharded else nullcontext(self.parts.model)
+    def shown_to(self, function: Callable[[PreTrainedModel], Found], dtype: str) -> Found:
+        """What a function that is no step makes of the model as it is now; `dtype` is that of its
+        weights where it stays sharded meanwhile.
+        """
+        if self.sharded is None:
+            return function(self.parts.model)
+        return with_trained(self.sharded, function, dtype)
 
 
 def checkpoint_to_resume(run: RunDir, resume: bool) -> Checkpoint | None:
