@@ -64,7 +64,7 @@ def losses(run: Path) -> list[float]:
         pytest.param({"lora": {"r": 4}}, run_sharded, marks=pytest.mark.sweep),
         pytest.param({"lora": {"r": 4}}, pipeline.run, marks=pytest.mark.sweep),
     ],
-    ids=str,
+    ids=["sharded", "whole copies", "lora, sharded", "lora, whole copies"],
 )
 def test_a_run_of_two_processes_is_that_of_one(
     tmp_path: Path, tiny_model_dir: Path, train: dict[str, Any], run: Callable[..., Any]
