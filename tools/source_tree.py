@@ -33,7 +33,7 @@ def tree(folder: Path, depth: int = 0) -> list[str]:
     """Files first, then folders, each with its package's sentence."""
     lines, indent = [], "  " * depth
     files = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    lines += [f"{indent}{path.name:<{WIDTH - len(indent)}}{summary(path)}" for path in files]
+    lines += [f"{indent}{path.name + ' ':<{WIDTH - len(indent)}}{summary(path)}" for path in files]
     for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
         name = f"{indent}{inner.name}/"
         lines += (
