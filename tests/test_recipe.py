@@ -30,6 +30,7 @@ VALUES: dict[str, Any] = {
     "train.lr_scheduler_type": "linear",
     "train.optim": "adafactor",
     "train.max_grad_norm": 0.5,
+    "train.optim_in_backward": True,
     "evaluation.max_new_tokens": 33,
 }
 EVERY_ALIAS = sorted((ours, other) for ours, others in ALIASES.items() for other in others)
