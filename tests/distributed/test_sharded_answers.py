@@ -68,7 +68,9 @@ def test_a_pass_that_fails_on_one_rank_does_not_put_the_others_out_of_step(faili
     expected = logits(tiny_llama(), PROMPTS[:6])
     assert np.allclose(first, expected[:2], atol=1e-5)
     assert [i for i, row in enumerate(last) if not row] == [1, 2]
-    assert np.allclose([last[i] for i in (0, 3, 4, 5)], [expected[i] for i in (0, 3, 4, 5)])
+    assert np.allclose(
+        [last[i] for i in (0, 3, 4, 5)], [expected[i] for i in (0, 3, 4, 5)], atol=1e-5
+    )
 
 
 def test_a_model_may_run_its_layers_more_than_once() -> None:
