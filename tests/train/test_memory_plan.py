@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from memory_on_ranks import config, rows
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -25,7 +25,6 @@ from tunesmith.train.adapters import wrap_lora
 from tunesmith.train.live_memory import LiveMemory
 from tunesmith.train.loop import train
 from tunesmith.train.memory_plan import MemoryPlan, Place, changes, plan_memory
-from tunesmith.train.packing.plan import TrainingData
 from tunesmith.train.settings import micro_batches
 
 IN_BACKWARD = {"optim_in_backward": True, "max_grad_norm": 0.0}
@@ -42,21 +41,6 @@ def llama(layers: int = 2, **keys: Any) -> LlamaConfig:
     }
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
     return LlamaConfig(num_hidden_layers=layers, **sizes | heads | keys)
-
-
-def rows(n: int = 16, length: int = 64, trained: int = 32) -> TrainingData:
-    ids = np.random.default_rng(0).integers(3, 2000, n * (length + 1))
-    return TrainingData.from_arrays(
-        ids,
-        np.arange(n + 1) * (length + 1),
-        np.full(n, length + 1 - trained),
-        [*map(str, range(n))],
-    )
-
-
-def config(**keys: Any) -> TrainConfig:
-    short = {"num_train_epochs": 1, "train_batch_size": 8, "report_to": [], "dtype": "float32"}
-    return TrainConfig(**short | keys)
 
 
 def planned(model: PreTrainedConfig, place: Place | None = None, **keys: Any) -> MemoryPlan:

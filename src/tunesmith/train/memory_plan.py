@@ -26,6 +26,7 @@ from tunesmith.train.packing.attention_cuda import why_not_varlen
 from tunesmith.train.packing.plan import MicroBatch, TrainingData
 from tunesmith.train.packing.tensors import Batch, Block, Packed
 from tunesmith.train.peak import Peak, planned_activation_bytes, planned_peak, trainable
+from tunesmith.train.processes import as_written
 from tunesmith.train.settings import (
     MEASURED_TOKENS,
     Settings,
@@ -220,14 +221,11 @@ class _Changes:
     train: TrainConfig
     added: dict[str, object] = field(default_factory=dict)
 
-    def more(self, cost: str, exact: bool = True, **values: object) -> Change:
+    def more(self, cost: str, exact: bool = True, keys: str = "", **values: object) -> Change:
+        """`keys` say it where a value is a section of its own."""
         self.added |= values
-        keys = " ".join(f"train.{key}={_as_written(value)}" for key, value in values.items())
-        return Change(keys, cost, self.train.model_copy(update=self.added), exact)
-
-
-def _as_written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        told = keys or " ".join(f"train.{key}={as_written(value)}" for key, value in values.items())
+        return Change(told, cost, self.train.model_copy(update=self.added), exact)
 
 
 def changes(
@@ -251,20 +249,20 @@ def changes(
         if processes == 1:
             yield from _smaller_states(made)
         lora = LoraConfig()
-        made.added |= {"lora": lora, "weights_dtype": "float32", "optim": "adamw"}
-        yield Change(
-            "train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
+        yield made.more(
             "adapters are trained in place of all weights",
-            train.model_copy(update=made.added),
             exact=False,
+            keys="train.lora.r=16 train.weights_dtype=float32 train.optim=adamw",
+            lora=lora,
+            weights_dtype="float32",
+            optim="adamw",
         )
     if device.type == "cuda" and not lora.load_in_4bit and processes == 1:
-        made.added |= {"lora": lora.model_copy(update={"load_in_4bit": True})}
-        yield Change(
-            "train.lora.load_in_4bit=true",
+        yield made.more(
             "the frozen weights are rounded to 4 bits; needs bitsandbytes",
-            train.model_copy(update=made.added),
             exact=False,
+            keys="train.lora.load_in_4bit=true",
+            lora=lora.model_copy(update={"load_in_4bit": True}),
         )
 
 
@@ -301,12 +299,10 @@ def _exact(
 def _exact_of_several(made: _Changes, device: torch.device) -> Iterator[Change]:
     fsdp = made.train.fsdp
     if device.type == "cuda" and not fsdp.cpu_offload:
-        made.added |= {"fsdp": fsdp.model_copy(update={"cpu_offload": True})}
-        yield Change(
-            "train.fsdp.cpu_offload=true",
+        yield made.more(
             "weights and gradients travel between memory and GPU in every pass",
-            made.train.model_copy(update=made.added),
-            exact=True,
+            keys="train.fsdp.cpu_offload=true",
+            fsdp=fsdp.model_copy(update={"cpu_offload": True}),
         )
 
 

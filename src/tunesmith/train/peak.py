@@ -8,10 +8,9 @@ A deep model is run with two layers and with three, and every part is drawn thro
 its real depth. That is exact within stretches in which what is alive is linear in the number of
 layers: what a run finds out before it trains, and of a step the forward pass, then all up to the
 gradient that leaves the last layer, all from the one that reaches the first on, and the optimiser's
-step. While the gradient
-goes from layer to layer, each gives its activations back and adds its gradients, always as many, so
-that the most is at one of the ends. Layers that are not all of one shape are run at their real
-depth.
+step. While the gradient goes from layer to layer, each gives its activations back and adds its
+gradients, always as many, so that the most is at one of the ends. Layers that are not all of one
+shape are run at their real depth.
 """
 
 from __future__ import annotations
@@ -126,10 +125,31 @@ def planned_peak(
 
     `accumulates`: a step has several micro-batches, so that gradients are there before the largest.
     """
+    find = partial(
+        _stretches,
+        train=train,
+        settings=settings,
+        device=device,
+        batch=batch,
+        accumulates=accumulates,
+    )
+    return worst_moment(config, train, device, trust_remote_code, find)
+
+
+def worst_moment(
+    config: PreTrainedConfig,
+    train: TrainConfig,
+    device: torch.device,
+    trust_remote_code: bool,
+    find: Callable[[PreTrainedModel, Heap | None], _Found],
+) -> Peak:
+    """The highest of the stretches that `find` gives of a model, drawn to the real depth. The heap
+    is followed where the device has glibc's.
+    """
     heaps = device.type == "cpu" and platform.libc_ver()[0] == "glibc"
     depths = HEAP_DEPTHS if heaps else DEPTHS
     found = [
-        _stretches(model, train, settings, device, batch, accumulates, Heap() if heaps else None)
+        find(model, Heap() if heaps else None)
         for model in at_depths(config, train, depths, trust_remote_code)
     ]
     layers = config.get_text_config().num_hidden_layers
@@ -304,12 +324,12 @@ class _Subject:
 
 def _stretches(
     model: PreTrainedModel,
+    heap: Heap | None,
     train: TrainConfig,
     settings: Settings,
     device: torch.device,
     batch: Callable[[], Batch],
     accumulates: bool,
-    heap: Heap | None,
 ) -> _Found:
     """The worst moments of a step that is not the first, by stretch."""
     with without_numbers():

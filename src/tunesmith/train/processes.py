@@ -42,11 +42,12 @@ def check_shared(config: TrainConfig, number: int, device: str) -> None:
         if found != value:
             raise InputError(
                 f"train.{key} with {number} processes: only one process can do that",
-                hint=f"train.{key}={_as_written(value)}, or run `tunesmith` without torchrun",
+                hint=f"train.{key}={as_written(value)}, or run `tunesmith` without torchrun",
             )
 
 
-def _as_written(value: object) -> str:
+def as_written(value: object) -> str:
+    """A key's value as a recipe writes it."""
     return "null" if value is None else str(value).lower()
 
 

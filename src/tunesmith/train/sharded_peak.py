@@ -8,7 +8,6 @@ which weights and gradients are sent. Not counted is what NCCL or gloo take for 
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from tunesmith.train.optim import build_optimizers
 from tunesmith.train.packing.attention import packing
 from tunesmith.train.packing.plan import MicroBatch, TrainingData, forward_tokens, plan_epoch
 from tunesmith.train.packing.tensors import Batch, Packed
-from tunesmith.train.peak import CPU, DEPTHS, HEAP_DEPTHS, Peak
+from tunesmith.train.peak import CPU, Peak
 from tunesmith.train.settings import Settings
 from tunesmith.train.sharded import layers_of
 
@@ -66,18 +65,10 @@ def planned_sharded_peak(
     """The peak of one of several processes; see `planned_peak`. With offload its own parts are in
     the machine's memory, and not in the peak.
     """
-    heaps = device.type == "cpu" and platform.libc_ver()[0] == "glibc"
-    depths = HEAP_DEPTHS if heaps else DEPTHS
+    find = partial(_stretches, train=train, settings=settings, batch=batch, accumulates=accumulates)
     with _pretended(processes):
         make_mesh(CPU, train.fsdp.shards)
-        found = [
-            _stretches(model, train, settings, batch, accumulates, Heap() if heaps else None)
-            for model in peak.at_depths(config, train, depths, trust_remote_code)
-        ]
-    layers = config.get_text_config().num_hidden_layers
-    whole = found[0] if len(found) == 1 else found[0].deeper(found[1], layers)
-    worst = max(whole.stretches.values(), key=lambda one: one.total)
-    worst = replace(worst, holes=max(0, whole.heap - worst.total))
+        worst = peak.worst_moment(config, train, device, trust_remote_code, find)
     if train.fsdp.cpu_offload:
         return replace(worst, weights=0, gradients=0, optimizer=0)
     return worst
@@ -226,11 +217,11 @@ class _Watch:
 
 def _stretches(
     model: PreTrainedModel,
+    heap: Heap | None,
     train: TrainConfig,
     settings: Settings,
     batch: Callable[[], Batch],
     accumulates: bool,
-    heap: Heap | None,
 ) -> peak._Found:
     """The worst moments of a step that is not the first, by stretch."""
     layers = model.config.get_text_config().num_hidden_layers
