@@ -84,9 +84,7 @@ class LiveMemory(TorchDispatchMode):
         self._number += 1
         self._sizes[key] = (self._number, size, wide)
         if self.heap is not None:
-            # What checkpointing computes again in a backward pass keeps no graph.
-            forward = torch._C._current_graph_task_id() == NO_BACKWARD
-            self.heap.take(self._number, size, in_graph=torch.is_grad_enabled() and forward)
+            self.heap.take(self._number, size)
         self.now += size
         self.wide += wide
         if self.now > self.highest:
@@ -112,6 +110,8 @@ class LiveMemory(TorchDispatchMode):
             return args[0].fake_device
         kwargs = kwargs or {}
         given = [part for part in tree_iter((args, kwargs)) if isinstance(part, torch.Tensor)]
+        if self.heap is not None and _is_in_graph(given):
+            self.heap.begin_operation(len(given), given[0].dim())
         if given and not any(tensor.is_floating_point() for tensor in given):
             with unset_fake_temporarily():
                 out = func(*args, **kwargs)
@@ -127,6 +127,13 @@ class LiveMemory(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 self.see(tensor)
         return out
+
+
+def _is_in_graph(given: list[torch.Tensor]) -> bool:
+    """Whether autograd makes a node for an operation on these."""
+    # What checkpointing computes again in a backward pass keeps no graph.
+    forward = torch._C._current_graph_task_id() == NO_BACKWARD
+    return forward and torch.is_grad_enabled() and any(t.requires_grad for t in given)
 
 
 def _device(tensor: torch.Tensor) -> torch.device:

@@ -1,12 +1,18 @@
 """How much of the heap glibc's malloc takes for the tensors of a training on a CPU, holes among it.
 
 torch asks for blocks that begin at multiples of 64 bytes (posix_memalign). glibc takes the smallest
-free piece that has 96 bytes more than the block, or else the end of the heap, and gives back what
-lies before and after the block. Neighbouring free pieces are joined. What lies before, 32 to 80
-bytes, is of the size of the nodes that autograd writes for every operation of a forward pass: such
-a node takes it and stays until the backward pass, and until then the free pieces on its two sides
-stay apart. A piece as large as the block that was in it is too small for the next one of that size,
-so that the heap grows while it has room: by a tenth of the tensors, with adapters by half of them.
+free piece that has 112 bytes more than the block, or else the end of the heap, and gives back what
+lies before and after the block. So a piece as large as the block that was in it is too small for
+the next one of that size, unless what lay beside it is free too. And that is of the size of what
+torch makes for every tensor, and autograd keeps of every operation of a forward pass: it comes to
+lie there, stays until the backward pass is over, and until then the free pieces on its two sides
+stay apart. Of small pieces, moreover, malloc keeps seven of each size as they are, and does not
+join them with their neighbours. The heap grows while it has room: by a tenth of the tensors, with
+adapters by half of them.
+
+What else malloc does (MallocInternals in glibc's wiki has it) was left out, as it changed the heaps
+of eight trainings, followed by their calls of malloc one by one, by no more than chance does: two
+runs of one training differ by some per cent.
 """
 
 from __future__ import annotations
@@ -16,12 +22,21 @@ from collections import OrderedDict
 
 from tunesmith.train.memory import KEPT_KERNELS
 
+Piece = tuple[int, int]  # where it starts, and its bytes
+
 ALIGNED = 64
-HEADER, UNIT = 16, 16  # bytes before a block; sizes are multiples of UNIT
-SPARE = ALIGNED + 32  # what a free piece must have beyond an aligned block
-SMALLEST = 32
+HEADER, UNIT, SMALLEST = 16, 16, 32  # bytes before a block; pieces are multiples of a unit
+CACHED, EACH_CACHED = 1040, 7
 KERNEL_BYTES = 258_376
 """Of each of the two buffers of a kernel, as malloc was seen to be asked for them."""
+
+STORAGE, TENSOR = 96, 176
+"""Bytes of the objects that torch makes for a block: its storage before it, its tensor after it."""
+
+EDGE, SIDE = 16, 8
+"""Bytes of what autograd keeps of each tensor that an operation is given, and of each side of its
+shape. The operation's node is larger than what lies between two blocks, and changes little.
+"""
 
 
 class Heap:
@@ -30,31 +45,33 @@ class Heap:
     def __init__(self) -> None:
         self.highest = 0
         self._end = 0
-        self._by_size: list[tuple[int, int]] = []  # (bytes, address) of free pieces
-        self._ends: dict[int, int] = {}  # of free pieces, by where they start
+        self._cached: dict[int, list[int]] = {}  # starts of small free pieces, by their bytes
+        self._by_size: list[tuple[int, int]] = []  # bytes and start of the other free pieces
+        self._ends: dict[int, int] = {}  # of these, by where they start
         self._starts: dict[int, int] = {}  # and by where they end
-        self._blocks: dict[int, tuple[int, int]] = {}
-        self._nodes: list[tuple[int, int]] = []
-        self._kernels: OrderedDict[object, list[int]] = OrderedDict()
-        self._compiled = 0
+        self._blocks: dict[int, list[Piece]] = {}
+        self._graph: list[Piece] = []
+        self._kernels: OrderedDict[object, list[Piece]] = OrderedDict()
 
-    def take(self, number: int, num_bytes: int, in_graph: bool) -> None:
-        """Place a block; `in_graph`: autograd writes a node for the operation that made it."""
-        block = -(-(num_bytes + 8) // UNIT) * UNIT
-        start, end = self._room(block + SPARE)
-        at = -(-(start + HEADER) // ALIGNED) * ALIGNED - HEADER
-        if 0 < at - start < SMALLEST:
-            at += ALIGNED
-        self._blocks[number] = (at, at + block)
-        self._free(at + block, end)
-        if in_graph and at > start:
-            self._nodes.append((start, at))
-        else:
-            self._free(start, at)
+    def take(self, number: int, num_bytes: int) -> None:
+        """Place a block, with the objects of its storage and tensor."""
+        storage, block = self._small(STORAGE), self._aligned(num_bytes)
+        self._blocks[number] = [storage, block, self._small(TENSOR)]
 
     def give_back(self, number: int) -> None:
-        """Free a block."""
-        self._free(*self._blocks.pop(number))
+        """Free a block and its objects."""
+        for piece in reversed(self._blocks.pop(number)):
+            self._give(*piece)
+
+    def begin_operation(self, num_tensors: int, num_sides: int) -> None:
+        """Place what autograd keeps of an operation: so many tensors, and the first one's shape."""
+        self._graph += map(self._small, (EDGE * num_tensors, SIDE * num_sides))
+
+    def end_graph(self) -> None:
+        """Free what a graph took: its backward pass is over."""
+        for piece in self._graph:
+            self._give(*piece)
+        self._graph.clear()
 
     def keep_kernel(self, product: object) -> None:
         """oneDNN compiles a kernel for each product of bfloat16 that has other shapes than those
@@ -64,42 +81,57 @@ class Heap:
             self._kernels.move_to_end(product)
             return
         if len(self._kernels) == int(KEPT_KERNELS):
-            for block in self._kernels.popitem(last=False)[1]:
-                self.give_back(block)
-        blocks = [-(2 * self._compiled + part) - 1 for part in range(2)]
-        self._compiled += 1
-        for block in blocks:
-            self.take(block, KERNEL_BYTES, in_graph=False)
-        self._kernels[product] = blocks
+            for piece in self._kernels.popitem(last=False)[1]:
+                self._give(*piece)
+        self._kernels[product] = [self._aligned(KERNEL_BYTES) for _ in range(2)]
 
-    def end_graph(self) -> None:
-        """Free what the nodes of a forward pass took: its backward pass is over."""
-        for start, end in self._nodes:
-            self._free(start, end)
-        self._nodes.clear()
+    def _small(self, num_bytes: int) -> Piece:
+        size = _with_header(num_bytes)
+        cached = self._cached.get(size)
+        return (cached.pop(), size) if cached else self._room(size)
 
-    def _room(self, size: int) -> tuple[int, int]:
-        found = bisect.bisect_left(self._by_size, (size, 0))
-        if found < len(self._by_size):
-            _, start = self._by_size.pop(found)
-            end = self._ends.pop(start)
-            del self._starts[end]
-            return start, end
-        start, self._end = self._end, self._end + size
-        self.highest = max(self.highest, self._end)
-        return start, self._end
+    def _aligned(self, num_bytes: int) -> Piece:
+        size = _with_header(num_bytes)
+        start, found = self._room(_with_header(size + ALIGNED + SMALLEST))
+        at = -(-(start + HEADER) // ALIGNED) * ALIGNED - HEADER
+        if 0 < at - start < SMALLEST:
+            at += ALIGNED
+        if at > start:
+            self._give(start, at - start)
+        rest = start + found - at - size
+        if rest <= SMALLEST:
+            return at, size + rest
+        self._give(at + size, rest)
+        return at, size
 
-    def _free(self, start: int, end: int) -> None:
-        """Add a free piece, joined with its neighbours, or with what is beyond the heap's end."""
-        if start == end:
-            return
+    def _room(self, size: int) -> Piece:
+        place = bisect.bisect_left(self._by_size, (size, 0))
+        if place == len(self._by_size):
+            start, self._end = self._end, self._end + size
+            self.highest = max(self.highest, self._end)
+            return start, size
+        found, start = self._by_size[place]
+        self._remove(start, start + found)
+        if found - size < SMALLEST:
+            return start, found
+        self._join(start + size, start + found)
+        return start, size
+
+    def _give(self, start: int, size: int) -> None:
+        cached = self._cached.setdefault(size, [])
+        if size <= CACHED and len(cached) < EACH_CACHED:
+            cached.append(start)
+        else:
+            self._join(start, start + size)
+
+    def _join(self, start: int, end: int) -> None:
+        """Free a piece, joined with its free neighbours, or with what is beyond the heap's end."""
         if start in self._starts:
-            before = self._starts.pop(start)
+            before = self._starts[start]
             self._remove(before, start)
             start = before
         if end in self._ends:
             after = self._ends[end]
-            del self._starts[after]
             self._remove(end, after)
             end = after
         if end == self._end:
@@ -109,5 +141,10 @@ class Heap:
         self._ends[start], self._starts[end] = end, start
 
     def _remove(self, start: int, end: int) -> None:
-        del self._ends[start]
+        del self._ends[start], self._starts[end]
         self._by_size.pop(bisect.bisect_left(self._by_size, (end - start, start)))
+
+
+def _with_header(num_bytes: int) -> int:
+    """Bytes of the piece that malloc needs for so many."""
+    return max(SMALLEST, -(-(num_bytes + 8) // UNIT) * UNIT)

@@ -381,12 +381,12 @@ def _watched(subject: _Subject, batch: Callable[[], Batch], accumulates: bool) -
 
 
 def _measure(subject: _Subject) -> None:
-    """What a run measures of its model before it trains. The graph's nodes are gone after it, but
-    other small objects take their places between the blocks, so that the heap is left with them.
-    """
+    """What a run measures of its model before it trains."""
     dtype = getattr(torch, subject.settings.dtype)
     padded, objective = subject.settings.padded, _objective(subject.train)
     activation_bytes(subject.parts, MEASURED_TOKENS, padded, dtype, objective)
+    if subject.heap is not None:
+        subject.heap.end_graph()
 
 
 def _pass(
