@@ -1,4 +1,4 @@
-"""Planned peak memory beside measured: random Llamas of 5 to 40 million parameters on a CPU.
+"""Planned peak memory beside measured: random Llamas of 5 to 60 million parameters on a CPU.
 
     OMP_NUM_THREADS=1 python benchmarks/memory_plan.py > memory.md
 
@@ -66,6 +66,16 @@ CASES = (
     Case(8, 512, 16_000, 256, 8, False, train=FLOAT | {"lora": {"r": 16}}),
     Case(8, 512, 16_000, 256, 8, False, train=HALF | SAVED | {"lora": {"r": 16}}),
     Case(8, 512, 16_000, 128, 32, train=FLOAT | {"max_batch_tokens": 2048}),
+    Case(16, 384, 8_000, 1024, 2, train=HALF),
+    Case(20, 256, 32_000, 128, 8, train=FLOAT),
+    Case(12, 512, 8_000, 256, 8, train=FLOAT | SAVED | {"optim": "adafactor"}),
+    Case(24, 256, 16_000, 256, 4, train=HALF | {"weights_dtype": "bfloat16"}),
+    Case(8, 768, 16_000, 256, 4, train=FLOAT | {"lora": {"r": 8}}),
+    Case(8, 512, 16_000, 384, 6, False, train=HALF | {"lora": {"r": 16}}),
+    Case(10, 512, 32_000, 64, 32, train=HALF | SAVED),
+    Case(6, 768, 8_000, 512, 2, train=FLOAT | {"optim_in_backward": True, "max_grad_norm": 0}),
+    Case(12, 384, 16_000, 256, 16, train=HALF | {"max_batch_tokens": 1024}),
+    Case(3, 1024, 8_000, 256, 4, train=FLOAT),
 )
 TINY = Case(1, 32, 300, 16, 2)
 

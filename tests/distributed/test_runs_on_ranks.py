@@ -24,6 +24,7 @@ from tunesmith.distributed.leading import _telling_torchrun
 from tunesmith.errors import DataError
 from tunesmith.evaluate.predictions import read_predictions
 from tunesmith.recipe import Recipe, build_recipe, dump_recipe
+from tunesmith.run_files import TrainingFacts, read_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.reproduce import check_whole
 from tunesmith.train.trackers import read_metrics
@@ -87,6 +88,7 @@ def test_a_run_of_two_processes_is_that_of_one(
         assert float((a - b).detach().abs().max()) < 1e-5
     for name in ("config.json", "generation_config.json"):
         assert (runs[1].model / name).read_text() == (runs[0].model / name).read_text()
+    assert all(read_record(run.training, TrainingFacts).planned_memory_bytes > 0 for run in runs)
     check_whole(runs[1])
     assert any("18 of 18 stored answers" in note for note in two["run"]["notes"])
     assert not [*tmp_path.glob(".*")]  # no lock and no half-written folder is left

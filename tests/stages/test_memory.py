@@ -45,17 +45,17 @@ def test_a_training_that_does_not_fit_is_refused_with_what_makes_it_fit(
 ) -> None:
     wanted = recipe(tmp_path, tiny_model_dir, gradient_checkpointing=False)
     with_memory(monkeypatch, 1 << 40)
-    peak = memory.check_fits(wanted, made_data()).planned
+    peak = memory.check_fits(wanted, made_data(), tmp_path).planned
     assert peak > 1_000_000
     with_memory(monkeypatch, peak - 1)
     with pytest.raises(InputError) as found:
-        memory.check_fits(wanted, made_data())
+        memory.check_fits(wanted, made_data(), tmp_path)
     assert found.value.exit_code == 2
     said = str(found.value)
     assert "training needs" in said
     assert "hint: train.gradient_checkpointing=true " in said
     assert " would take " in said
-    assert memory.check_fits(wanted, made_data(), resumed=True).planned == peak
+    assert memory.check_fits(wanted, made_data(), tmp_path, resumed=True).planned == peak
 
 
 def plans_of(monkeypatch: pytest.MonkeyPatch, *peaks: int) -> list[Any]:
@@ -77,7 +77,7 @@ def test_what_nothing_makes_fit_has_another_hint(
     with_memory(monkeypatch, 1 << 20)
     asked = plans_of(monkeypatch, *[1 << 21] * 10)
     with pytest.raises(InputError, match="hint: take a smaller model, shorter rows, or a device"):
-        memory.check_fits(recipe(tmp_path, tiny_model_dir), made_data())
+        memory.check_fits(recipe(tmp_path, tiny_model_dir), made_data(), tmp_path)
     assert len(asked) == 10  # the training twice, and all eight changes on a CPU
 
 
@@ -141,7 +141,7 @@ def test_a_model_that_needs_numbers_is_not_planned_and_not_refused(
         "peak memory: not known: llama does not run without numbers (data-dependent); its weights, "
         f"gradients and optimiser state take {memory.size(16 * number)}"
     )
-    assert memory.check_fits(wanted, made_data()).planned == 0
+    assert memory.check_fits(wanted, made_data(), tmp_path).planned == 0
 
 
 # ---- train.fit: auto
@@ -181,7 +181,7 @@ def test_fit_auto_takes_nothing_that_changes_what_is_trained(
     with_memory(monkeypatch, 1 << 20)
     asked = plans_of(monkeypatch, *[1 << 21] * 12)
     with pytest.raises(InputError, match="training needs"):
-        memory.check_fits(recipe(tmp_path, tiny_model_dir, fit="auto"), made_data())
+        memory.check_fits(recipe(tmp_path, tiny_model_dir, fit="auto"), made_data(), tmp_path)
     tried = [(p.optim, p.offload_optimizer, p.max_grad_norm) for p in asked[1:3]]
     assert tried == [("adamw", "disk", 1.0)] * 2
 
@@ -200,9 +200,9 @@ def test_a_file_that_the_disk_has_no_room_for_is_refused_before_the_first_step(
     full = SimpleNamespace(free=needed - 1)
     monkeypatch.setattr(memory.shutil, "disk_usage", lambda path: full)
     with pytest.raises(InputError, match=r"keeps up to .* in a file there, and .* are free"):
-        memory.check_fits(wanted, made_data())
+        memory.check_fits(wanted, made_data(), tmp_path)
     full.free = needed
-    memory.check_fits(wanted, made_data())
+    memory.check_fits(wanted, made_data(), tmp_path)
 
 
 # ---- where it is planned for

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tunesmith.train.malloc import EDGE, KERNEL_BYTES, STORAGE, TENSOR, Heap
+from tunesmith.train.malloc import EDGE, KERNEL_BYTES, MKL_BUFFERS, STORAGE, TENSOR, Heap, Heaps
 from tunesmith.train.memory import KEPT_BYTES, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 # A block of 1,000 bytes is a piece of 1,008: with malloc's 8, a multiple of 16. It is looked for in
@@ -79,6 +79,35 @@ def test_kernels_are_kept_for_32_products() -> None:
     for product in range(32, 64):  # each takes the place of the oldest
         heap.keep_kernel(product)
     assert heap.highest < 1.25 * full
+
+
+def test_buffers_of_the_first_product_in_float32_are_taken_once() -> None:
+    heap = Heap()
+    heap.keep_buffers()
+    taken = heap.highest
+    assert taken == pytest.approx(sum(MKL_BUFFERS), abs=5_000)
+    heap.keep_buffers()
+    assert heap.highest == taken
+
+
+def test_heaps_that_had_done_something_else_before_differ_and_their_mean_is_taken() -> None:
+    heaps = Heaps()
+    for heap in heaps._all:
+        assert sum(map(len, heap._cached.values())) > 10  # small pieces that are free
+    for _ in range(3):
+        for number in range(40):
+            heaps.begin_operation(2, 3)
+            heaps.take(number, 100_000 + 40_000 * (number % 3))
+        for number in range(0, 40, 2):
+            heaps.give_back(number)
+        for number in range(1, 40, 2):
+            heaps.give_back(number)
+        heaps.end_graph()
+    heaps.keep_buffers()
+    heaps.keep_kernel("product")
+    each = [heap.highest for heap in heaps._all]
+    assert len(set(each)) > 1
+    assert heaps.highest == sum(each) // len(each)
 
 
 # ---- beside malloc itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -259,28 +260,31 @@ class Fit:
     keys: str = ""
 
 
-def check_fits(recipe: Recipe, data: TrainingData, resumed: bool = False) -> Fit:
-    """How the recipe's training fits into this machine's memory; of several processes nothing is
-    planned.
+def check_fits(recipe: Recipe, data: TrainingData, folder: Path, resumed: bool = False) -> Fit:
+    """How the recipe's training in a run's folder fits into this machine's memory, with one
+    process; planned_apart.py has several.
 
     InputError where it does not, unless a training that fitted is `resumed`, and where the disk has
     no room for what is put there.
     """
-    if world_size() > 1:
-        return Fit(recipe.train, 0)
     place = place_here()
     found = memory_of(recipe, data, place, place.device.type, with_changes=False)
     fit = Fit(recipe.train, found.peak_bytes)
     if not found.fits and recipe.train.fit == "auto":
         fit, found = _fitted(recipe, data, place) or (fit, found)
-    _check_room(recipe, found)
+    _check_room(folder, found)
     if found.fits or resumed:
         return fit
-    found = memory_of(recipe, data, place, place.device.type)
+    raise too_large(folder, memory_of(recipe, data, place, place.device.type))
+
+
+def too_large(folder: Path, found: Memory) -> InputError:
+    """What is said of a training that does not fit, with the changes that make it fit."""
     last = found.changes[-1] if found.changes else None
     hint = " ".join(change.keys for change in found.changes)
-    raise InputError(
-        f"{recipe.output_dir}: training needs {size(found.peak_bytes)} of memory, and there are "
+    each = f" for each of {found.processes} processes" if found.processes > 1 else ""
+    return InputError(
+        f"{folder}: training needs {size(found.peak_bytes)} of memory{each}, and there are "
         f"{size(found.memory_bytes)}",
         hint=f"{hint} would take {size(last.peak_bytes)}; `tunesmith plan` has each change"
         if last is not None and last.fits
@@ -305,13 +309,13 @@ def _fitted(recipe: Recipe, data: TrainingData, place: Place) -> tuple[Fit, Memo
     return None
 
 
-def _check_room(recipe: Recipe, found: Memory) -> None:
+def _check_room(folder: Path, found: Memory) -> None:
     """InputError where the disk has less room than what the training keeps there for a while."""
     needed = sum(n for name, n in (found.away or {}).items() if name.endswith(ON_DISK))
-    free = shutil.disk_usage(recipe.output_dir).free if needed else 0
+    free = shutil.disk_usage(folder).free if needed else 0
     if needed > free:
         raise InputError(
-            f"{recipe.output_dir}: training keeps up to {size(needed)} in a file there, and "
+            f"{folder}: training keeps up to {size(needed)} in a file there, and "
             f"{size(free)} are free",
             hint="free some space, or train.offload_activations=null train.offload_optimizer=null",
         )

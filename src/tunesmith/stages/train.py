@@ -26,6 +26,7 @@ from tunesmith.models.four_bit import dequantized
 from tunesmith.models.load import default_device, embeddings_lack, fit_embeddings, load_empty
 from tunesmith.models.save import save_model
 from tunesmith.progress import note, progress
+from tunesmith.ranks import world_size
 from tunesmith.recipe import Recipe, TrainConfig
 from tunesmith.records import Example, Prediction
 from tunesmith.run_files import Task, TrainingFacts, read_manifest, write_record
@@ -44,6 +45,7 @@ from tunesmith.stages.common import (
     training_data,
 )
 from tunesmith.stages.memory import check_fits
+from tunesmith.stages.planned_apart import check_fits_apart
 from tunesmith.stages.working import stage
 from tunesmith.train.adapters import merge_lora, with_base, wrap_lora, wrap_lora_empty
 from tunesmith.train.checkpoint import weights_sha256
@@ -72,7 +74,11 @@ def train(run: RunDir) -> None:
     forget(run, [run.training, run.metrics, *model_files(run)])
     answered_in(run, recipe)  # decided before other processes read it
     data = training_data(run, "train")
-    fit = check_fits(recipe, data, resumed=_has_steps(run))
+    begun = _has_steps(run)
+    if world_size() > 1:
+        fit = check_fits_apart(run, recipe.train, begun)
+    else:
+        fit = check_fits(recipe, data, run.path, begun)
     if fit.keys:
         note(f"train.fit: {fit.keys}, for it does not fit otherwise; no update changes")
     ask("train", str(run.path))

@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from tunesmith.train.malloc import Heap
+from tunesmith.train.malloc import Heaps
 
 NO_BACKWARD = -1
 ROOT_BYTES = 64
@@ -44,7 +44,7 @@ class LiveMemory(TorchDispatchMode):
     """
 
     def __init__(
-        self, width: int, at_peak: Callable[[LiveMemory], None], heap: Heap | None = None
+        self, width: int, at_peak: Callable[[LiveMemory], None], heap: Heaps | None = None
     ) -> None:
         super().__init__()
         self.heap = heap
@@ -117,8 +117,11 @@ class LiveMemory(TorchDispatchMode):
                 out = func(*args, **kwargs)
         else:
             out = func(*args, **kwargs)
-        if self.heap is not None and func in PRODUCTS and given[0].dtype == torch.bfloat16:
-            self.heap.keep_kernel((func, *((t.shape, t.stride()) for t in given)))
+        if self.heap is not None and func in PRODUCTS:
+            if given[0].dtype == torch.bfloat16:
+                self.heap.keep_kernel((func, *((t.shape, t.stride()) for t in given)))
+            elif torch.backends.mkl.is_available():
+                self.heap.keep_buffers()
         made_of_none = not given and isinstance(out, torch.Tensor)
         if made_of_none and not out.is_floating_point():
             with unset_fake_temporarily():

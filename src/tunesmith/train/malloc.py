@@ -11,14 +11,14 @@ join them with their neighbours. The heap grows while it has room: by a tenth of
 adapters by half of them.
 
 What else malloc does (MallocInternals in glibc's wiki has it) was left out, as it changed the heaps
-of eight trainings, followed by their calls of malloc one by one, by no more than chance does: two
-runs of one training differ by some per cent.
+of eight trainings, followed by their calls of malloc one by one, by no more than chance does.
 """
 
 from __future__ import annotations
 
 import bisect
 from collections import OrderedDict
+from random import Random
 
 from tunesmith.train.memory import KEPT_KERNELS
 
@@ -30,6 +30,11 @@ CACHED, EACH_CACHED = 1040, 7
 KERNEL_BYTES = 258_376
 """Of each of the two buffers of a kernel, as malloc was seen to be asked for them."""
 
+MKL_BUFFERS = (4_876_832, 5_712_416, 5_843_488, 5_974_560, 14_821_920)
+"""As malloc was seen to be asked for them, with small differences, for products of any size but the
+smallest.
+"""
+
 STORAGE, TENSOR = 96, 176
 """Bytes of the objects that torch makes for a block: its storage before it, its tensor after it."""
 
@@ -37,6 +42,58 @@ EDGE, SIDE = 16, 8
 """Bytes of what autograd keeps of each tensor that an operation is given, and of each side of its
 shape. The operation's node is larger than what lies between two blocks, and changes little.
 """
+
+
+HEAPS, PIECES = 8, 400
+
+
+class Heaps:
+    """Heaps of processes that do the same, and had done something else before.
+
+    Small differences decide which of two holes a block fits into, and so where the next ones go:
+    two heaps come out up to a tenth apart, as do those of two runs. Their mean is what to expect,
+    and can be drawn from shallow models to deep ones.
+    """
+
+    def __init__(self) -> None:
+        self._all = [Heap() for _ in range(HEAPS)]
+        for seed, heap in enumerate(self._all):
+            heap.begin(seed)
+
+    @property
+    def highest(self) -> int:
+        """The mean of the largest that they have been."""
+        return sum(heap.highest for heap in self._all) // HEAPS
+
+    def take(self, number: int, num_bytes: int) -> None:
+        """See Heap, as for the other methods."""
+        for heap in self._all:
+            heap.take(number, num_bytes)
+
+    def give_back(self, number: int) -> None:
+        """Free a block and its objects."""
+        for heap in self._all:
+            heap.give_back(number)
+
+    def begin_operation(self, num_tensors: int, num_sides: int) -> None:
+        """Place what autograd keeps of an operation."""
+        for heap in self._all:
+            heap.begin_operation(num_tensors, num_sides)
+
+    def end_graph(self) -> None:
+        """Free what a graph took."""
+        for heap in self._all:
+            heap.end_graph()
+
+    def keep_buffers(self) -> None:
+        """Keep MKL's."""
+        for heap in self._all:
+            heap.keep_buffers()
+
+    def keep_kernel(self, product: object) -> None:
+        """Keep oneDNN's."""
+        for heap in self._all:
+            heap.keep_kernel(product)
 
 
 class Heap:
@@ -51,7 +108,15 @@ class Heap:
         self._starts: dict[int, int] = {}  # and by where they end
         self._blocks: dict[int, list[Piece]] = {}
         self._graph: list[Piece] = []
+        self._buffers: list[Piece] = []
         self._kernels: OrderedDict[object, list[Piece]] = OrderedDict()
+
+    def begin(self, seed: int) -> None:
+        """Leave small pieces, used and free ones in turns of chance, as imports do."""
+        random = Random(seed)
+        pieces = [self._small(random.randrange(SMALLEST, CACHED)) for _ in range(PIECES)]
+        for piece in random.sample(pieces, PIECES // 2):
+            self._give(*piece)
 
     def take(self, number: int, num_bytes: int) -> None:
         """Place a block, with the objects of its storage and tensor."""
@@ -72,6 +137,11 @@ class Heap:
         for piece in self._graph:
             self._give(*piece)
         self._graph.clear()
+
+    def keep_buffers(self) -> None:
+        """MKL, which multiplies float32, takes buffers at the first product and keeps them."""
+        if not self._buffers:
+            self._buffers = [self._aligned(num_bytes) for num_bytes in MKL_BUFFERS]
 
     def keep_kernel(self, product: object) -> None:
         """oneDNN compiles a kernel for each product of bfloat16 that has other shapes than those

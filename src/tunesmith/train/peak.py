@@ -40,7 +40,7 @@ from tunesmith.train.loss import (
     likelihood_objective,
     split_as_declared,
 )
-from tunesmith.train.malloc import Heap
+from tunesmith.train.malloc import Heaps
 from tunesmith.train.memory import activation_bytes, checkpoint_layers, made_rows
 from tunesmith.train.offload import Nowhere
 from tunesmith.train.offload_activations import ActivationsAway, staying
@@ -141,7 +141,7 @@ def worst_moment(
     train: TrainConfig,
     device: torch.device,
     trust_remote_code: bool,
-    find: Callable[[PreTrainedModel, Heap | None], _Found],
+    find: Callable[[PreTrainedModel, Heaps | None], _Found],
 ) -> Peak:
     """The highest of the stretches that `find` gives of a model, drawn to the real depth. The heap
     is followed where the device has glibc's.
@@ -149,7 +149,7 @@ def worst_moment(
     heaps = device.type == "cpu" and platform.libc_ver()[0] == "glibc"
     depths = HEAP_DEPTHS if heaps else DEPTHS
     found = [
-        find(model, Heap() if heaps else None)
+        find(model, Heaps() if heaps else None)
         for model in at_depths(config, train, depths, trust_remote_code)
     ]
     layers = config.get_text_config().num_hidden_layers
@@ -305,7 +305,7 @@ class _Subject:
     parts: Parts
     train: TrainConfig
     settings: Settings
-    heap: Heap | None
+    heap: Heaps | None
     parameters: list[torch.nn.Parameter]
     update: PlannedUpdate
     kept: Nowhere
@@ -324,7 +324,7 @@ class _Subject:
 
 def _stretches(
     model: PreTrainedModel,
-    heap: Heap | None,
+    heap: Heaps | None,
     train: TrainConfig,
     settings: Settings,
     device: torch.device,

@@ -26,7 +26,7 @@ from tunesmith.recipe import TrainConfig
 from tunesmith.train import peak
 from tunesmith.train.live_memory import LiveMemory, without_numbers
 from tunesmith.train.loss import Objective, Parts, add_lookups_in_place
-from tunesmith.train.malloc import Heap
+from tunesmith.train.malloc import Heaps
 from tunesmith.train.memory import checkpoint_layers, made_rows
 from tunesmith.train.optim import build_optimizers
 from tunesmith.train.packing.attention import packing
@@ -164,7 +164,7 @@ class _Subject:
     parts: Parts
     train: TrainConfig
     settings: Settings
-    heap: Heap | None
+    heap: Heaps | None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -217,7 +217,7 @@ class _Watch:
 
 def _stretches(
     model: PreTrainedModel,
-    heap: Heap | None,
+    heap: Heaps | None,
     train: TrainConfig,
     settings: Settings,
     batch: Callable[[], Batch],
