@@ -205,6 +205,12 @@ def test_a_file_that_the_disk_has_no_room_for_is_refused_before_the_first_step(
     memory.check_fits(wanted, made_data(), tmp_path)
 
 
+def test_room_is_looked_for_where_the_run_is_now(tmp_path: Path, tiny_model_dir: Path) -> None:
+    wanted = recipe(tmp_path, tiny_model_dir, offload_activations="disk")
+    assert not Path(wanted.output_dir).exists()  # the run was moved
+    assert memory.check_fits(wanted, made_data(), tmp_path).planned > 0
+
+
 # ---- where it is planned for
 
 
