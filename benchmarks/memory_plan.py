@@ -1,4 +1,4 @@
-"""Planned peak memory beside measured: random Llamas of 5 to 60 million parameters on a CPU.
+"""Planned peak memory beside measured: random Llamas of 5 to 65 million parameters on a CPU.
 
     OMP_NUM_THREADS=1 python benchmarks/memory_plan.py > memory.md
 
