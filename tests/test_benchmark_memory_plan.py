@@ -47,6 +47,6 @@ def test_the_cases_are_as_many_and_as_varied_as_the_docs_say(bench: Any) -> None
     cases = bench.CASES
     assert len(cases) >= 12
     assert {case.train["dtype"] for case in cases} == {"float32", "bfloat16"}
-    assert {case.length for case in cases} == {64, 128, 256, 512}
+    assert {case.length for case in cases} == {64, 128, 256, 384, 512, 1024}
     keys = [key for case in cases for key in case.train]
     assert {"gradient_checkpointing", "optim", "lora", "max_batch_tokens"} <= set(keys)
