@@ -34,7 +34,7 @@ def test_the_plan_of_two_processes_is_that_made_without_any(
 ) -> None:
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "nowhere"}.items():
         monkeypatch.setenv(name, value)  # which must not reach that process
-    found = apart.planned_apart(run.path, 1 << 40, 2, with_changes=False)
+    found = apart.planned_apart(run.path, 1 << 40, 2)
     place = Place(torch.device("cpu"), 1 << 40, processes=2)
     here = memory_of(run_recipe(run), training_data(run, "train"), place, "cpu")
     assert found.parts is not None
@@ -66,7 +66,7 @@ def test_a_training_too_large_for_its_processes_is_refused_with_what_makes_it_fi
 
 def test_an_error_of_the_other_process_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the plan of its memory ended with an error: .*no run"):
-        apart.planned_apart(tmp_path / "no run", 1 << 40, 2, with_changes=False)
+        apart.planned_apart(tmp_path / "no run", 1 << 40, 2)
 
 
 def test_a_plan_that_cannot_be_made_refuses_nothing(

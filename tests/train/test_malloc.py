@@ -10,7 +10,16 @@ from random import Random
 
 import pytest
 
-from tunesmith.train.malloc import EDGE, KERNEL_BYTES, MKL_BUFFERS, STORAGE, TENSOR, Heap, Heaps
+from tunesmith.train.malloc import (
+    ALIGNED,
+    EDGE,
+    KERNEL_BYTES,
+    MKL_BUFFERS,
+    STORAGE,
+    TENSOR,
+    Heap,
+    Heaps,
+)
 from tunesmith.train.memory import KEPT_BYTES, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 # A block of 1,000 bytes is a piece of 1,008: with malloc's 8, a multiple of 16. It is looked for in
@@ -78,7 +87,8 @@ def test_kernels_are_kept_for_32_products() -> None:
     assert heap.highest == full
     for product in range(32, 64):  # each takes the place of the oldest
         heap.keep_kernel(product)
-    assert heap.highest < 1.25 * full
+    # what lies beside a block is kept as it is seven times, and then no block fits there
+    assert heap.highest <= full + 8 * (KERNEL_BYTES + ALIGNED)
 
 
 def test_buffers_of_the_first_product_in_float32_are_taken_once() -> None:

@@ -9,8 +9,6 @@ float32.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from tunesmith.records import Example, Prediction, Unserved
 from tunesmith.run_files import write_record
 from tunesmith.rundir import RunDir
 from tunesmith.stages.common import answered_in, check_tuned, run_recipe, sample, tuned_chat
+from tunesmith.stages.other_process import answer_of
 from tunesmith.stages.working import stage
 
 ROWS = 32
@@ -192,20 +191,6 @@ def _ask(folder: Path, rows: list[Job], dtype: str, trust_remote_code: bool) -> 
         "trust_remote_code": trust_remote_code,
     }
     script = Path(__file__).with_name("fresh.py")
-    # -P: the script's folder, tunesmith's own, must not stand for other packages
-    done = subprocess.run(
-        [sys.executable, "-P", str(script)],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (
-            done.stderr.strip().splitlines()[-1]
-            if done.stderr.strip()
-            else f"exit code {done.returncode}"
-        )
-        raise RunError(f"{folder}: does not load in a fresh process: {last}")
-    answers: list[Answer] = json.loads(done.stdout.strip().splitlines()[-1])
+    failed = f"{folder}: does not load in a fresh process"
+    answers: list[Answer] = answer_of([str(script)], failed, job)
     return answers

@@ -43,7 +43,6 @@ EDGE, SIDE = 16, 8
 shape. The operation's node is larger than what lies between two blocks, and changes little.
 """
 
-
 HEAPS, PIECES = 8, 400
 
 
@@ -188,11 +187,12 @@ class Heap:
         return start, size
 
     def _give(self, start: int, size: int) -> None:
-        cached = self._cached.setdefault(size, [])
-        if size <= CACHED and len(cached) < EACH_CACHED:
-            cached.append(start)
-        else:
-            self._join(start, start + size)
+        if size <= CACHED:
+            cached = self._cached.setdefault(size, [])
+            if len(cached) < EACH_CACHED:
+                cached.append(start)
+                return
+        self._join(start, start + size)
 
     def _join(self, start: int, end: int) -> None:
         """Free a piece, joined with its free neighbours, or with what is beyond the heap's end."""
